@@ -1,1 +1,5 @@
-fn main() {}
+//! The `deltaplane` binary; everything is in the library.
+
+fn main() {
+    std::process::exit(deltaplane::cli::main());
+}

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// A position in the write-ahead log: dense, rising from 1, never reused. `Lsn::ZERO` is "before the first".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Lsn(u64);
 
@@ -34,7 +36,9 @@ impl fmt::Display for Lsn {
 }
 
 /// One life of a table name, from create to drop. Rises by one with each create on this server, never reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Incarnation(u64);
 
@@ -81,6 +85,7 @@ pub const QUARANTINE_SUFFIX: &str = "_quarantine";
 
 /// `<schema>.<table>`. Keeps its case; compare without regard to case through [`TableName::folded`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TableName {
     schema: Arc<str>,
     table: Arc<str>,
@@ -124,5 +129,20 @@ impl TableName {
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+impl From<TableName> for String {
+    fn from(name: TableName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for TableName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        let (schema, table) = text.split_once('.').unwrap_or(("public", &text));
+        TableName::new(schema, table)
     }
 }

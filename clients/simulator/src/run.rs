@@ -1,0 +1,169 @@
+//! Streams a generator's rows at a rate, and says what became of them.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use deltaplane_client::protocol::AckLevel;
+use deltaplane_client::{Producer, ProducerOptions};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::faults::Faults;
+use crate::reactor::{Generator, Source};
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub uri: String,
+    pub table: [String; 2],
+    pub producer: String,
+    /// Rows a second; 0: as fast as possible.
+    pub rate: f64,
+    pub rows: Option<u64>,
+    pub duration: Option<Duration>,
+    pub batch_rows: Option<usize>,
+    pub source: Source,
+    pub faults: Faults,
+    pub seed: u64,
+    pub ack: AckLevel,
+    pub give_up_after: Duration,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Progress {
+    pub sent: u64,
+    pub accepted: u64,
+    pub quarantined: u64,
+    pub duplicates: u64,
+    pub seq: u64,
+    pub reconnects: u64,
+    pub ack_ms: f64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    pub producer: String,
+    pub epoch: u64,
+    /// Last acked batch.
+    pub seq: u64,
+    pub sent: u64,
+    pub acked: u64,
+    /// Totals of the producer's name on this table, earlier runs included.
+    pub accepted: u64,
+    pub quarantined: u64,
+    pub duplicates: u64,
+    pub reconnects: u64,
+    pub seconds: f64,
+    pub rows_per_second: f64,
+    pub ack_p50_ms: f64,
+    pub ack_p99_ms: f64,
+    pub rejects: Vec<String>,
+}
+
+fn now_micros() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Runs until the rows, the time or `stop` say so; everything sent is acked when it returns.
+///
+/// # Errors
+/// The server refused, or could not be reached for `give_up_after`.
+pub async fn run(
+    options: Options,
+    mut stop: watch::Receiver<bool>,
+    mut progress: impl FnMut(&Progress),
+) -> anyhow::Result<Summary> {
+    let mut generator = Generator::new(
+        options.source.clone(),
+        options.faults,
+        options.seed,
+        now_micros(),
+    )?;
+    let rows_max = options.rows.or(generator.len().map(|n| n as u64));
+    let producer_options = ProducerOptions {
+        ack: options.ack,
+        give_up_after: options.give_up_after,
+        ..ProducerOptions::new(&options.producer)
+    };
+    let table = [options.table[0].as_str(), options.table[1].as_str()];
+    let producer = Producer::connect(&options.uri, table, producer_options).await?;
+    let started = Instant::now();
+    let free = options.rate <= 0.0;
+    // A tenth of a second's rows a batch keeps the stream smooth at any rate.
+    let batch_rows = options.batch_rows.unwrap_or(if free {
+        8192
+    } else {
+        ((options.rate / 10.0) as usize).clamp(1, 8192)
+    });
+    let mut sent = 0u64;
+    let mut latencies: Vec<f64> = Vec::new();
+    let mut reported = Instant::now();
+    let mut last_seq = producer.totals().seq;
+    while !*stop.borrow() {
+        let left = rows_max.map_or(u64::MAX, |max| max.saturating_sub(sent));
+        if left == 0 || options.duration.is_some_and(|d| started.elapsed() >= d) {
+            break;
+        }
+        let rows = batch_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if !free {
+            let due = Duration::from_secs_f64((sent as f64 + rows as f64) / options.rate);
+            let wait = due.saturating_sub(started.elapsed());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        let batch = generator.batch(rows, now_micros())?;
+        producer.send(batch).await?;
+        sent += rows as u64;
+        let totals = producer.totals();
+        if totals.seq != last_seq {
+            last_seq = totals.seq;
+            latencies.push(totals.latency.as_secs_f64() * 1e3);
+        }
+        if reported.elapsed() >= Duration::from_millis(250) {
+            reported = Instant::now();
+            progress(&Progress {
+                sent,
+                accepted: totals.accepted,
+                quarantined: totals.quarantined,
+                duplicates: totals.duplicates,
+                seq: totals.seq,
+                reconnects: totals.reconnects,
+                ack_ms: totals.latency.as_secs_f64() * 1e3,
+            });
+        }
+    }
+    let totals = producer.flush().await?;
+    let seconds = started.elapsed().as_secs_f64();
+    if latencies.is_empty() {
+        latencies.push(totals.latency.as_secs_f64() * 1e3);
+    }
+    latencies.sort_by(f64::total_cmp);
+    let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+    let rejects = totals.rejects.iter().map(|r| {
+        format!(
+            "seq {} row {}: {}={} breaks {}",
+            r.seq, r.row, r.column, r.value, r.rule
+        )
+    });
+    let summary = Summary {
+        producer: options.producer.clone(),
+        epoch: totals.epoch,
+        seq: totals.seq,
+        sent,
+        acked: sent,
+        accepted: totals.accepted,
+        quarantined: totals.quarantined,
+        duplicates: totals.duplicates,
+        reconnects: totals.reconnects,
+        seconds,
+        rows_per_second: sent as f64 / seconds.max(1e-9),
+        ack_p50_ms: quantile(0.5),
+        ack_p99_ms: quantile(0.99),
+        rejects: rejects.collect(),
+    };
+    producer.close().await?;
+    Ok(summary)
+}

@@ -1,0 +1,240 @@
+//! Create and drop. A create makes the Delta tables first and logs the frame second: a dead store fails the statement and
+//! leaves nothing behind but, after a crash in between, a folder that no frame speaks of (the next life takes the next name).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::checkpoint::Created;
+use super::table::{Cold, Committed, Table};
+use super::visible::FrameEffect;
+use super::{Registry, Shared};
+use crate::cold::ColdTable;
+use crate::dataset::{self, Contract};
+use crate::fault::{Fault, Kind};
+use crate::types::{Incarnation, Lsn, TableName};
+use crate::wal::{FrameKind, NewFrame};
+
+/// The `txn` by which owners of a table follow one another (DESIGN, "Ownership").
+pub const OWNER_TXN: &str = "deltaplane/owner";
+
+pub fn quarantine_folder(folder: &str) -> String {
+    match folder.split_once('~') {
+        Some((name, life)) => format!("{name}{}~{life}", crate::types::QUARANTINE_SUFFIX),
+        None => format!("{folder}{}", crate::types::QUARANTINE_SUFFIX),
+    }
+}
+
+fn folder_name(name: &TableName, life: u64) -> String {
+    if life == 1 {
+        format!("{}/{}", name.schema(), name.table())
+    } else {
+        format!("{}/{}~{life}", name.schema(), name.table())
+    }
+}
+
+impl Registry {
+    pub fn insert(&mut self, table: Arc<Table>) {
+        let folded = table.name().folded();
+        let life = table
+            .folder
+            .rsplit_once('~')
+            .and_then(|(_, n)| n.parse().ok())
+            .unwrap_or(1);
+        let lives = self.lives.entry(folded.clone()).or_default();
+        *lives = (*lives).max(life);
+        self.next_incarnation = self.next_incarnation.max(table.incarnation.get() + 1);
+        self.tables.insert(folded, table);
+    }
+
+    pub fn remove(&mut self, table: &Table) {
+        let folded = table.name().folded();
+        if self
+            .tables
+            .get(&folded)
+            .is_some_and(|t| t.incarnation == table.incarnation)
+        {
+            self.tables.remove(&folded);
+        }
+    }
+
+    pub fn restore(&mut self, lives: Vec<(TableName, u64)>, next_incarnation: u64) {
+        self.lives = lives.into_iter().collect();
+        self.next_incarnation = next_incarnation;
+    }
+}
+
+/// Creates the table and its quarantine, in Delta and in the log. Returns false if it is there already and may be.
+///
+/// # Errors
+/// ALREADY_EXISTS; INVALID_ARGUMENT for a contract that contradicts itself; the store's and the log's own.
+pub async fn create(
+    shared: &Arc<Shared>,
+    contract: Contract,
+    if_not_exists: bool,
+) -> Result<bool, Fault> {
+    contract
+        .validate_self()
+        .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
+    let _one_at_a_time = shared.lifecycle.lock().await;
+    let name = contract.table.clone();
+    if shared.table(&name).is_ok() {
+        if if_not_exists {
+            return Ok(false);
+        }
+        return Err(Fault::new(
+            Kind::AlreadyExists,
+            "table_exists",
+            format!(
+                "the table is there already, table={name}; DROP TABLE it first or say IF NOT EXISTS"
+            ),
+        ));
+    }
+    let (incarnation, first_life) = {
+        let registry = shared.registry.read();
+        let lives = registry.lives.get(&name.folded()).copied().unwrap_or(0);
+        (
+            Incarnation::new(registry.next_incarnation.max(1)),
+            lives + 1,
+        )
+    };
+    let mut life = first_life;
+    while ColdTable::open(&shared.lake, &folder_name(&name, life))
+        .await?
+        .is_some()
+    {
+        life += 1;
+    }
+    let folder = folder_name(&name, life);
+    let app = shared.app_id(incarnation);
+    // Nothing of this incarnation can stand at or below the log's present end.
+    let start = shared.log.durable();
+    let txns = vec![(app, offset_i64(start)), (OWNER_TXN.to_owned(), 1)];
+    let mut properties = contract.to_properties();
+    properties.insert("deltaplane.incarnation".to_owned(), incarnation.to_string());
+    let quarantine = ColdTable::create(
+        &shared.lake,
+        &quarantine_folder(&folder),
+        dataset::quarantine_schema(),
+        &["ingest_date".to_owned()],
+        std::iter::once(("deltaplane.quarantineOf".to_owned(), name.to_string())).collect(),
+        txns.clone(),
+    )
+    .await?;
+    let main = ColdTable::create(
+        &shared.lake,
+        &folder,
+        contract.table_schema(),
+        &contract.partition_by,
+        properties,
+        txns,
+    )
+    .await?;
+
+    let payload = serde_json::to_vec(&Created {
+        folder: folder.clone(),
+        contract: contract.clone(),
+    })
+    .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))?;
+    let committed = Committed {
+        offset: start,
+        version: main.version(),
+    };
+    let views = (main.view(), quarantine.view());
+    let table = Arc::new(Table::new(
+        incarnation,
+        Arc::new(contract),
+        folder,
+        Cold { main, quarantine },
+        committed,
+    ));
+    let frame = control_frame(FrameKind::Create, &table, payload);
+    append_control(
+        shared,
+        frame,
+        FrameEffect::Create {
+            table: table.clone(),
+            main: views.0,
+            quarantine: views.1,
+        },
+    )
+    .await?;
+    crate::flush::spawn(shared.clone(), table);
+    tracing::info!(table = %name, "table created");
+    Ok(true)
+}
+
+/// Drops the table and its quarantine. Rows that are not committed yet go with it; open streams end with NOT_FOUND.
+/// Files go once no query pins them any more.
+pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
+    let _one_at_a_time = shared.lifecycle.lock().await;
+    let table = match shared.table(name) {
+        Ok(table) => table,
+        Err(_) if if_exists => return Ok(false),
+        Err(fault) => return Err(fault),
+    };
+    // With the commit lock held no flush is half way through.
+    let cold = table.cold.lock().await;
+    table.mark_dropped();
+    let pins = [
+        Arc::downgrade(&cold.main.view()),
+        Arc::downgrade(&cold.quarantine.view()),
+    ];
+    let frame = control_frame(FrameKind::Drop, &table, Vec::new());
+    append_control(
+        shared,
+        frame,
+        FrameEffect::Drop {
+            table: table.clone(),
+        },
+    )
+    .await?;
+    let lake = shared.lake.clone();
+    let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
+    let grace = shared.config.query.timeout;
+    tokio::spawn(async move {
+        let deadline = tokio::time::Instant::now() + grace;
+        while pins.iter().any(|pin| pin.strong_count() > 2)
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        for folder in folders {
+            if let Err(error) = lake.remove_folder(&folder).await {
+                tracing::warn!(%folder, %error, "files of a dropped table were left behind");
+            }
+        }
+    });
+    tracing::info!(table = %name, "table dropped");
+    Ok(true)
+}
+
+pub fn offset_i64(offset: Lsn) -> i64 {
+    i64::try_from(offset.get()).unwrap_or(i64::MAX)
+}
+
+fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFrame {
+    NewFrame {
+        kind,
+        incarnation: table.incarnation.get(),
+        contract_version: table.contract.version,
+        producer: "".into(),
+        epoch: 0,
+        seq: 0,
+        batch_crc: 0,
+        payload,
+    }
+}
+
+async fn append_control(
+    shared: &Arc<Shared>,
+    frame: NewFrame,
+    effect: FrameEffect,
+) -> Result<(), Fault> {
+    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
+    let effects = shared.effects.clone();
+    let ticket = shared
+        .log
+        .append(reservation, frame, Box::new(move |_| effects.push(effect)))?;
+    ticket.wait().await?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Each table's life on this server: create, commit, drop; who may write to it; what queries see of it.
+//!
+//! [`Shared`] is what the doors (ingest, flush, statements, console) hold in common. The catalogue knows no Flight and
+//! no SQL.
+
+pub mod checkpoint;
+pub mod lifecycle;
+pub mod producer;
+pub mod recover;
+pub mod table;
+pub mod view;
+pub mod visible;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::cold::Lake;
+use crate::config::Config;
+use crate::fault::{Fault, Kind};
+use crate::types::{Incarnation, TableName};
+use crate::wal::Log;
+use producer::Totals;
+use table::Table;
+use visible::{Effects, Visible};
+
+/// Rows that arrived on one UTC day: `received` is the sum of the three, resends excluded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    pub received: u64,
+    pub accepted: u64,
+    pub quarantined: u64,
+    pub duplicates: u64,
+}
+
+impl Day {
+    pub fn add(&mut self, counts: Totals) {
+        self.received += counts.accepted + counts.quarantined + counts.duplicates;
+        self.accepted += counts.accepted;
+        self.quarantined += counts.quarantined;
+        self.duplicates += counts.duplicates;
+    }
+}
+
+/// The tables by folded name, and the incarnations given so far. Written by `lifecycle` and `recover` only.
+#[derive(Default)]
+pub struct Registry {
+    tables: BTreeMap<TableName, Arc<Table>>,
+    /// How often a folded name was created: its folders are `name`, `name~2`, ..
+    lives: BTreeMap<TableName, u64>,
+    next_incarnation: u64,
+}
+
+/// What every part of a running server holds.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub clock: SharedClock,
+    pub log: Log,
+    pub lake: Lake,
+    pub registry: Arc<RwLock<Registry>>,
+    pub visible: Arc<Visible>,
+    pub effects: Arc<Effects>,
+    /// Rings when a commit has freed hot memory.
+    pub hot_space: tokio::sync::Notify,
+    /// Creates and drops go one at a time.
+    pub lifecycle: tokio::sync::Mutex<()>,
+    /// Set at SIGTERM: streams end after their acks.
+    pub draining: CancellationToken,
+}
+
+impl Shared {
+    /// Finds a table without regard to case.
+    ///
+    /// # Errors
+    /// NOT_FOUND with the nearest name.
+    pub fn table(&self, name: &TableName) -> Result<Arc<Table>, Fault> {
+        let registry = self.registry.read();
+        registry.tables.get(&name.folded()).cloned().ok_or_else(|| {
+            let known: Vec<String> = registry.tables.values().map(|t| t.name().to_string()).collect();
+            let list = if known.is_empty() { "there are no tables yet".to_owned() } else { format!("tables: {}", known.join(", ")) };
+            Fault::new(
+                Kind::NotFound,
+                "table_not_found",
+                format!("no such table, table={name}; {list}; create it with `deltaplane apply` or CREATE TABLE"),
+            )
+        })
+    }
+
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.registry.read().tables.values().cloned().collect()
+    }
+
+    /// The `txn` under which a table's commits record the log's offset.
+    pub fn app_id(&self, incarnation: Incarnation) -> String {
+        format!("{}/{incarnation}", self.log.uuid())
+    }
+}

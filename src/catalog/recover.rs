@@ -1,0 +1,233 @@
+//! Start: from the oldest checkpoint and the frames behind it to the state before the crash. Nothing is validated again;
+//! each frame's rows go where its verdict sends them, unless the table's `txn` says that a commit holds them already.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, Created, SavedTable};
+use super::lifecycle::{OWNER_TXN, quarantine_folder};
+use super::producer::Totals;
+use super::table::{Cold, Committed, Table};
+use super::visible::{ProducerMove, Visible};
+use super::{Day, Registry};
+use crate::cold::{ColdTable, Lake};
+use crate::fault::{Fault, Kind};
+use crate::ingest::{self, payload};
+use crate::types::{Incarnation, Lsn};
+use crate::validate::{self, Origin};
+use crate::wal::{Frame, FrameKind};
+
+/// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
+pub struct Recovery<'a> {
+    pub lake: &'a Lake,
+    pub log_uuid: String,
+    pub registry: Registry,
+    pub visible: &'a Visible,
+    tables: HashMap<u64, (Arc<Table>, Lsn)>,
+    last: Lsn,
+}
+
+impl<'a> Recovery<'a> {
+    pub async fn start(
+        lake: &'a Lake,
+        log_uuid: String,
+        visible: &'a Visible,
+        checkpoint: Option<&[u8]>,
+        tail: Lsn,
+    ) -> Result<Self, Fault> {
+        let mut this = Recovery {
+            lake,
+            log_uuid,
+            registry: Registry::default(),
+            visible,
+            tables: HashMap::new(),
+            last: tail,
+        };
+        let Some(bytes) = checkpoint else {
+            return Ok(this);
+        };
+        let checkpoint = Checkpoint::decode(bytes)?;
+        this.registry
+            .restore(checkpoint.lives, checkpoint.next_incarnation);
+        for saved in checkpoint.tables {
+            this.open(saved).await?;
+        }
+        Ok(this)
+    }
+
+    /// Opens a table where its `txn` left it. A table that was dropped further down the log may be gone from the store: its
+    /// frames are skipped until the drop is met.
+    async fn open(&mut self, saved: SavedTable) -> Result<(), Fault> {
+        let name = saved.contract.table.clone();
+        let main = ColdTable::open(self.lake, &saved.folder).await?;
+        let quarantine = ColdTable::open(self.lake, &quarantine_folder(&saved.folder)).await?;
+        let (Some(main), Some(quarantine)) = (main, quarantine) else {
+            tracing::warn!(table = %name, folder = %saved.folder, "the log speaks of a table whose folder is gone");
+            return Ok(());
+        };
+        let app = format!("{}/{}", self.log_uuid, saved.incarnation);
+        let position =
+            |v: Option<i64>| Lsn::new(v.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
+        let committed = position(main.read_txn(&app).await?);
+        let quarantined = position(quarantine.read_txn(&app).await?);
+        let beyond = committed.max(quarantined);
+        if beyond > self.last {
+            return Err(Fault::new(
+                Kind::Corrupt,
+                "log_is_old_copy",
+                format!(
+                    "table {name} holds rows up to offset {beyond}, but this log ends at {}: the log is an old copy, and serving from it would write rows twice; restore the newest log, or start with an empty data directory that points at the same tables",
+                    self.last
+                ),
+            ));
+        }
+        let views = (main.view(), quarantine.view());
+        let version = main.version();
+        let table = Arc::new(Table::new(
+            saved.incarnation,
+            Arc::new(saved.contract),
+            saved.folder,
+            Cold { main, quarantine },
+            Committed {
+                offset: committed,
+                version,
+            },
+        ));
+        {
+            let mut producers = table.producers.lock();
+            for p in &saved.producers {
+                producers.insert(
+                    p.name.as_str().into(),
+                    super::producer::Producer::restore(p).into(),
+                );
+            }
+        }
+        self.registry.insert(table.clone());
+        self.visible.add_table(table.clone(), views.0, views.1);
+        self.visible.restore_days(&table, saved.days);
+        self.tables
+            .insert(table.incarnation.get(), (table, quarantined));
+        Ok(())
+    }
+
+    pub async fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
+        match frame.kind {
+            FrameKind::Create => {
+                let created: Created = serde_json::from_slice(&frame.payload).map_err(|e| {
+                    Fault::new(
+                        Kind::Corrupt,
+                        "log_damaged",
+                        format!("create frame at {}: {e}", frame.offset),
+                    )
+                })?;
+                if !self.tables.contains_key(&frame.incarnation) {
+                    let saved = SavedTable {
+                        incarnation: Incarnation::new(frame.incarnation),
+                        folder: created.folder,
+                        contract: created.contract,
+                        producers: Vec::new(),
+                        days: BTreeMap::<i32, Day>::new(),
+                    };
+                    self.open(saved).await?;
+                }
+            }
+            FrameKind::Drop => {
+                if let Some((table, _)) = self.tables.remove(&frame.incarnation) {
+                    self.registry.remove(&table);
+                    self.visible.remove_table(&table);
+                }
+            }
+            FrameKind::Epoch => {
+                if let Some((table, _)) = self.tables.get(&frame.incarnation) {
+                    let mut producers = table.producers.lock();
+                    producers
+                        .entry(frame.producer.clone())
+                        .or_default()
+                        .state
+                        .replay_epoch(frame.epoch);
+                }
+            }
+            FrameKind::Data => self.rows(&frame)?,
+            FrameKind::Alter
+            | FrameKind::CommitIntent
+            | FrameKind::CommitDone
+            | FrameKind::Checkpoint => {}
+        }
+        Ok(())
+    }
+
+    fn rows(&self, frame: &Frame) -> Result<(), Fault> {
+        let Some((table, quarantined)) = self.tables.get(&frame.incarnation) else {
+            return Ok(());
+        };
+        let decoded = payload::decode(&frame.payload)?;
+        let counts: Totals = ingest::counts(&decoded.verdict);
+        let named = !frame.producer.is_empty();
+        if named {
+            let mut producers = table.producers.lock();
+            let entry = producers.entry(frame.producer.clone()).or_default();
+            entry.state.replay(
+                frame.epoch,
+                frame.seq,
+                frame.batch_crc,
+                frame.offset,
+                counts,
+            );
+        }
+        let committed = table.committed.borrow().offset;
+        let applied = match &decoded.batch {
+            // Both sides in Delta: only the counts are wanted.
+            Some(batch) if frame.offset > committed || frame.offset > *quarantined => {
+                let source = if named {
+                    &*frame.producer
+                } else {
+                    ingest::UNNAMED_SOURCE
+                };
+                let origin = Origin {
+                    ingest_ts: decoded.arrived,
+                    source,
+                    seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
+                };
+                validate::apply(&table.contract, batch, &decoded.verdict, &origin)?
+            }
+            _ => validate::Applied::default(),
+        };
+        let moved = named.then(|| ProducerMove {
+            producer: frame.producer.clone(),
+            seq: frame.seq,
+        });
+        let day = ingest::day_of(decoded.arrived);
+        self.visible.replay_rows(
+            table,
+            applied,
+            day,
+            counts,
+            moved,
+            frame.offset,
+            *quarantined,
+        );
+        Ok(())
+    }
+
+    /// Claims each table for this start (DESIGN, "Ownership"): a commit with the next owner epoch, before any ack.
+    pub async fn claim(&self) -> Result<(), Fault> {
+        for (table, _) in self.tables.values() {
+            let mut cold = table.cold.lock().await;
+            let main = cold.main.read_txn(OWNER_TXN).await?;
+            let quarantine = cold.quarantine.read_txn(OWNER_TXN).await?;
+            let epoch = main.max(quarantine).unwrap_or(0) + 1;
+            let views = {
+                cold.quarantine.claim(OWNER_TXN, epoch).await?;
+                cold.main.claim(OWNER_TXN, epoch).await?;
+                (cold.main.view(), cold.quarantine.view())
+            };
+            self.visible.replace_cold(table, views.0, views.1);
+            let offset = table.committed.borrow().offset;
+            table.committed.send_replace(Committed {
+                offset,
+                version: cold.main.version(),
+            });
+        }
+        Ok(())
+    }
+}

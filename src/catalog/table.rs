@@ -1,0 +1,111 @@
+//! One table while it lives: its incarnation, contract and producers, and the lock under which it is committed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::catalog::producer;
+use crate::cold::ColdTable;
+use crate::dataset::Contract;
+use crate::types::{Incarnation, Lsn, TableName};
+
+/// A producer's admission state, and a bell that rings when its claim changes hands.
+pub struct ProducerEntry {
+    pub state: producer::Producer,
+    pub changed: watch::Sender<u64>,
+}
+
+impl Default for ProducerEntry {
+    fn default() -> Self {
+        ProducerEntry {
+            state: producer::Producer::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl From<producer::Producer> for ProducerEntry {
+    fn from(state: producer::Producer) -> Self {
+        ProducerEntry {
+            state,
+            ..ProducerEntry::default()
+        }
+    }
+}
+
+/// How far a table's rows are in Delta: everything up to `offset` is in `version` or below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    pub offset: Lsn,
+    pub version: i64,
+}
+
+/// The two Delta tables of one contract. Whoever holds the lock around it is the only one that commits.
+pub struct Cold {
+    pub main: ColdTable,
+    pub quarantine: ColdTable,
+}
+
+pub struct Table {
+    pub incarnation: Incarnation,
+    pub contract: Arc<Contract>,
+    pub folder: String,
+    /// Locked for each admission, so that the order under this lock is the order in the log. Never held across an await.
+    pub producers: Mutex<HashMap<Arc<str>, ProducerEntry>>,
+    /// The commit lock (DESIGN, section 4): the one lock that is held across awaits.
+    pub cold: tokio::sync::Mutex<Cold>,
+    /// Written by the flush alone; waiters for `committed` acks watch it.
+    pub committed: watch::Sender<Committed>,
+    /// Wakes the flush early: enough bytes, or someone waits for a commit.
+    pub flush_now: Notify,
+    dropped: AtomicBool,
+    pub unnamed_accepted: AtomicU64,
+}
+
+impl Table {
+    pub fn new(
+        incarnation: Incarnation,
+        contract: Arc<Contract>,
+        folder: String,
+        cold: Cold,
+        committed: Committed,
+    ) -> Self {
+        Table {
+            incarnation,
+            contract,
+            folder,
+            producers: Mutex::default(),
+            cold: tokio::sync::Mutex::new(cold),
+            committed: watch::channel(committed).0,
+            flush_now: Notify::new(),
+            dropped: AtomicBool::new(false),
+            unnamed_accepted: AtomicU64::new(0),
+        }
+    }
+
+    pub fn name(&self) -> &TableName {
+        &self.contract.table
+    }
+
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    pub fn mark_dropped(&self) {
+        self.dropped.store(true, Ordering::Release);
+        self.flush_now.notify_waiters();
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Table({}, incarnation={})",
+            self.contract.table, self.incarnation
+        )
+    }
+}

@@ -1,0 +1,507 @@
+//! What queries see: one read point for the server and, per table, the committed version beside the hot rows above it.
+//!
+//! The log's writer thread gathers the effects of a group of frames in [`Effects`] and applies them in one step when the
+//! group is on disk; a commit swaps a table's version and drops the chunks it covers in one step; a query clones the whole
+//! under a read lock. So no query sees half a frame, a gap or a double, at any instant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use parking_lot::{Mutex, RwLock};
+
+use super::producer::Totals;
+use super::table::{Committed, Table};
+use super::view::{Snapshot, TableView};
+use super::{Day, Registry};
+use crate::cold::ColdView;
+use crate::dataset;
+use crate::hot::Chunk;
+use crate::types::{Lsn, TableName};
+use crate::validate::Applied;
+
+/// A named producer's progress, to be recorded in the next commit's `txn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerMove {
+    pub producer: Arc<str>,
+    pub seq: u64,
+}
+
+/// What a frame does once it is durable.
+pub enum FrameEffect {
+    Rows {
+        table: Arc<Table>,
+        applied: Applied,
+        day: i32,
+        counts: Totals,
+        moved: Option<ProducerMove>,
+        offset: Lsn,
+    },
+    Epoch {
+        table: Arc<Table>,
+        producer: Arc<str>,
+        epoch: u64,
+    },
+    Create {
+        table: Arc<Table>,
+        main: Arc<ColdView>,
+        quarantine: Arc<ColdView>,
+    },
+    Drop {
+        table: Arc<Table>,
+    },
+}
+
+/// Effects of the group being written. Filled and drained by the log's writer thread alone; the lock only makes that visible to the compiler.
+#[derive(Default)]
+pub struct Effects(Mutex<Vec<FrameEffect>>);
+
+impl Effects {
+    pub fn push(&self, effect: FrameEffect) {
+        self.0.lock().push(effect);
+    }
+
+    pub fn take(&self) -> Vec<FrameEffect> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+/// Which of a contract's two Delta tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Main,
+    Quarantine,
+}
+
+struct Side {
+    cold: Arc<ColdView>,
+    hot: Arc<Vec<Chunk>>,
+    hot_bytes: usize,
+}
+
+impl Side {
+    fn new(cold: Arc<ColdView>) -> Self {
+        Side {
+            cold,
+            hot: Arc::default(),
+            hot_bytes: 0,
+        }
+    }
+
+    fn push(&mut self, batch: RecordBatch, offset: Lsn) {
+        self.hot_bytes += batch.get_array_memory_size();
+        Arc::make_mut(&mut self.hot).push(Chunk {
+            first: offset,
+            last: offset,
+            batch,
+        });
+    }
+
+    fn drop_up_to(&mut self, offset: Lsn) {
+        Arc::make_mut(&mut self.hot).retain(|chunk| chunk.last > offset);
+        self.hot_bytes = self
+            .hot
+            .iter()
+            .map(|c| c.batch.get_array_memory_size())
+            .sum();
+    }
+}
+
+struct Entry {
+    table: Arc<Table>,
+    main: Side,
+    quarantine: Side,
+    /// Producers whose newest durable seq no commit has recorded yet.
+    moved: BTreeMap<Arc<str>, u64>,
+    days: BTreeMap<i32, Day>,
+}
+
+impl Entry {
+    fn new(table: Arc<Table>, main: Arc<ColdView>, quarantine: Arc<ColdView>) -> Self {
+        Entry {
+            table,
+            main: Side::new(main),
+            quarantine: Side::new(quarantine),
+            moved: BTreeMap::new(),
+            days: BTreeMap::new(),
+        }
+    }
+
+    fn side(&mut self, part: Part) -> &mut Side {
+        match part {
+            Part::Main => &mut self.main,
+            Part::Quarantine => &mut self.quarantine,
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    read_point: Lsn,
+    tables: BTreeMap<TableName, Entry>,
+}
+
+impl State {
+    fn remove(&mut self, table: &Table) {
+        let name = table.name().folded();
+        if self
+            .tables
+            .get(&name)
+            .is_some_and(|e| e.table.incarnation == table.incarnation)
+        {
+            self.tables.remove(&name);
+        }
+    }
+}
+
+/// The hot rows that one commit takes: everything of a table up to `cut`.
+pub struct Span {
+    pub cut: Lsn,
+    pub main: Arc<Vec<Chunk>>,
+    pub quarantine: Arc<Vec<Chunk>>,
+    pub moved: Vec<(Arc<str>, u64)>,
+}
+
+/// What the console and `system.tables` say of a table's hot rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HotStatus {
+    pub rows: usize,
+    pub bytes: usize,
+    pub quarantine_rows: usize,
+}
+
+#[derive(Default)]
+pub struct Visible(RwLock<State>);
+
+impl Visible {
+    /// One snapshot of everything: cheap, a few reference counts a table.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.0.read();
+        let mut tables = BTreeMap::new();
+        for entry in state.tables.values() {
+            let contract = &entry.table.contract;
+            let name = contract.table.clone();
+            let quarantine = name.quarantine();
+            tables.insert(
+                name.folded(),
+                TableView {
+                    name,
+                    contract: Some(contract.clone()),
+                    schema: contract.table_schema(),
+                    cold: entry.main.cold.clone(),
+                    hot: entry.main.hot.clone(),
+                    comment: None,
+                },
+            );
+            tables.insert(
+                quarantine.folded(),
+                TableView {
+                    name: quarantine,
+                    contract: None,
+                    schema: dataset::quarantine_schema(),
+                    cold: entry.quarantine.cold.clone(),
+                    hot: entry.quarantine.hot.clone(),
+                    comment: Some(format!("rejected rows of {}", contract.table)),
+                },
+            );
+        }
+        Snapshot {
+            read_point: state.read_point,
+            tables: Arc::new(tables),
+        }
+    }
+
+    pub fn read_point(&self) -> Lsn {
+        self.0.read().read_point
+    }
+
+    pub fn add_table(&self, table: Arc<Table>, main: Arc<ColdView>, quarantine: Arc<ColdView>) {
+        self.0
+            .write()
+            .tables
+            .insert(table.name().folded(), Entry::new(table, main, quarantine));
+    }
+
+    pub fn remove_table(&self, table: &Table) {
+        self.0.write().remove(table);
+    }
+
+    /// Makes a durable group visible as a whole, then moves the read point. Returns the tables whose hot rows passed `flush_bytes`.
+    ///
+    /// Creates and drops enter the registry here too, on the log's writer thread, so that a checkpoint made behind them knows them.
+    pub fn apply_group(
+        &self,
+        registry: &RwLock<Registry>,
+        effects: Vec<FrameEffect>,
+        durable: Lsn,
+        flush_bytes: usize,
+    ) -> Vec<Arc<Table>> {
+        let mut full = Vec::new();
+        let mut state = self.0.write();
+        for effect in effects {
+            match effect {
+                FrameEffect::Rows {
+                    table,
+                    applied,
+                    day,
+                    counts,
+                    moved,
+                    offset,
+                } => {
+                    if let Some(m) = &moved
+                        && let Some(entry) = table.producers.lock().get_mut(&m.producer)
+                    {
+                        entry.state.on_durable(m.seq, offset, counts);
+                    }
+                    let Some(entry) = state.tables.get_mut(&table.name().folded()) else {
+                        continue;
+                    };
+                    if entry.table.incarnation != table.incarnation {
+                        continue;
+                    }
+                    entry.push_rows(
+                        applied,
+                        day,
+                        counts,
+                        moved,
+                        offset,
+                        Committed::default(),
+                        Lsn::ZERO,
+                    );
+                    if entry.main.hot_bytes + entry.quarantine.hot_bytes >= flush_bytes {
+                        full.push(table);
+                    }
+                }
+                FrameEffect::Epoch {
+                    table,
+                    producer,
+                    epoch,
+                } => {
+                    if let Some(entry) = table.producers.lock().get_mut(&producer) {
+                        entry.state.on_durable_epoch(epoch);
+                    }
+                }
+                FrameEffect::Create {
+                    table,
+                    main,
+                    quarantine,
+                } => {
+                    registry.write().insert(table.clone());
+                    state
+                        .tables
+                        .insert(table.name().folded(), Entry::new(table, main, quarantine));
+                }
+                FrameEffect::Drop { table } => {
+                    registry.write().remove(&table);
+                    state.remove(&table);
+                }
+            }
+        }
+        state.read_point = state.read_point.max(durable);
+        full
+    }
+
+    /// Replay of one frame: rows that a commit already holds stay out, each side by its own `txn`.
+    pub fn replay_rows(
+        &self,
+        table: &Arc<Table>,
+        applied: Applied,
+        day: i32,
+        counts: Totals,
+        moved: Option<ProducerMove>,
+        offset: Lsn,
+        quarantine_committed: Lsn,
+    ) {
+        let committed = *table.committed.borrow();
+        let mut state = self.0.write();
+        if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
+            entry.push_rows(
+                applied,
+                day,
+                counts,
+                moved,
+                offset,
+                committed,
+                quarantine_committed,
+            );
+        }
+    }
+
+    /// New versions without new rows (a claim, a checkpoint's clean-up).
+    pub fn replace_cold(&self, table: &Table, main: Arc<ColdView>, quarantine: Arc<ColdView>) {
+        let mut state = self.0.write();
+        if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
+            entry.main.cold = main;
+            entry.quarantine.cold = quarantine;
+        }
+    }
+
+    pub fn set_read_point(&self, durable: Lsn) {
+        let mut state = self.0.write();
+        state.read_point = state.read_point.max(durable);
+    }
+
+    /// The rows that a commit of this table would take now; none if there is nothing hot.
+    pub fn span(&self, table: &Table) -> Option<Span> {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.name().folded())?;
+        if entry.table.incarnation != table.incarnation
+            || (entry.main.hot.is_empty() && entry.quarantine.hot.is_empty())
+        {
+            return None;
+        }
+        Some(Span {
+            cut: state.read_point,
+            main: entry.main.hot.clone(),
+            quarantine: entry.quarantine.hot.clone(),
+            moved: entry.moved.iter().map(|(p, s)| (p.clone(), *s)).collect(),
+        })
+    }
+
+    /// A commit has happened: the version in and the chunks out, in one step.
+    pub fn swap(
+        &self,
+        table: &Table,
+        part: Part,
+        cold: Arc<ColdView>,
+        cut: Lsn,
+        recorded: &[(Arc<str>, u64)],
+    ) {
+        let mut state = self.0.write();
+        let Some(entry) = state.tables.get_mut(&table.name().folded()) else {
+            return;
+        };
+        if entry.table.incarnation != table.incarnation {
+            return;
+        }
+        let side = entry.side(part);
+        side.cold = cold;
+        side.drop_up_to(cut);
+        for (producer, seq) in recorded {
+            if entry.moved.get(producer).is_some_and(|now| now <= seq) {
+                entry.moved.remove(producer);
+            }
+        }
+    }
+
+    /// Every data frame up to here is in Delta: what the log may let go of.
+    pub fn trim_point(&self) -> Lsn {
+        let state = self.0.read();
+        let oldest_hot = state
+            .tables
+            .values()
+            .flat_map(|e| [&e.main, &e.quarantine])
+            .filter_map(|s| s.hot.first().map(|c| c.first))
+            .min();
+        oldest_hot.map_or(state.read_point, |lsn| {
+            Lsn::new(lsn.get().saturating_sub(1))
+        })
+    }
+
+    pub fn hot_status(&self, table: &Table) -> HotStatus {
+        let state = self.0.read();
+        let Some(entry) = state.tables.get(&table.name().folded()) else {
+            return HotStatus::default();
+        };
+        let rows = |side: &Side| side.hot.iter().map(|c| c.batch.num_rows()).sum();
+        HotStatus {
+            rows: rows(&entry.main),
+            bytes: entry.main.hot_bytes + entry.quarantine.hot_bytes,
+            quarantine_rows: rows(&entry.quarantine),
+        }
+    }
+
+    /// Bytes of hot rows over all tables, against which `memory.hot_bytes_max` pushes back.
+    pub fn hot_bytes(&self) -> usize {
+        let state = self.0.read();
+        state
+            .tables
+            .values()
+            .map(|e| e.main.hot_bytes + e.quarantine.hot_bytes)
+            .sum()
+    }
+
+    /// Counts per day of arrival, per table.
+    pub fn days(&self) -> Vec<(TableName, i32, Day)> {
+        let state = self.0.read();
+        let rows = state
+            .tables
+            .values()
+            .flat_map(|e| e.days.iter().map(|(d, c)| (e.table.name().clone(), *d, *c)));
+        rows.collect()
+    }
+
+    pub fn restore_days(&self, table: &Table, days: BTreeMap<i32, Day>) {
+        if let Some(entry) = self.0.write().tables.get_mut(&table.name().folded()) {
+            entry.days = days;
+        }
+    }
+
+    pub fn days_of(&self, table: &Table) -> BTreeMap<i32, Day> {
+        let state = self.0.read();
+        state
+            .tables
+            .get(&table.name().folded())
+            .map(|e| e.days.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Entry {
+    fn push_rows(
+        &mut self,
+        applied: Applied,
+        day: i32,
+        counts: Totals,
+        moved: Option<ProducerMove>,
+        offset: Lsn,
+        committed: Committed,
+        quarantine_committed: Lsn,
+    ) {
+        let unnamed = moved.is_none();
+        self.days.entry(day).or_default().add(counts);
+        if let Some(m) = moved
+            && offset > committed.offset
+        {
+            let newest = self.moved.entry(m.producer).or_default();
+            *newest = (*newest).max(m.seq);
+        }
+        if let Some(batch) = applied.accepted
+            && offset > committed.offset
+        {
+            self.main.push(
+                if unnamed {
+                    with_seq(batch, offset)
+                } else {
+                    batch
+                },
+                offset,
+            );
+        }
+        if let Some(batch) = applied.rejected
+            && offset > quarantine_committed
+        {
+            self.quarantine.push(
+                if unnamed {
+                    with_seq(batch, offset)
+                } else {
+                    batch
+                },
+                offset,
+            );
+        }
+    }
+}
+
+/// Rows of unnamed streams bear their frame's offset as `_seq`, which is known only now.
+fn with_seq(batch: RecordBatch, offset: Lsn) -> RecordBatch {
+    let schema = batch.schema();
+    let Ok(index) = schema.index_of("_seq") else {
+        return batch;
+    };
+    let value = i64::try_from(offset.get()).unwrap_or(i64::MAX);
+    let mut columns = batch.columns().to_vec();
+    columns[index] = Arc::new(Int64Array::from_value(value, batch.num_rows()));
+    // The column keeps its type and has no nulls, so the batch stays what it was.
+    RecordBatch::try_new(schema, columns).unwrap_or(batch)
+}

@@ -1,0 +1,199 @@
+//! The command line. Verbs about tables are clients of a server; only `serve` and `demo` open a data directory.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do.
+
+mod apply;
+mod demo;
+mod serve;
+mod sql;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::config::{Resolved, SETTINGS, Sources};
+
+/// What a verb ends with.
+pub enum Outcome {
+    Done,
+    /// Schedulers take it as "skip".
+    NothingToDo,
+}
+
+const NOTHING_TO_DO: i32 = 99;
+
+fn command() -> Command {
+    let uri = || {
+        Arg::new("uri")
+            .long("uri")
+            .env("DELTAPLANE_URI")
+            .default_value("http://127.0.0.1:32010")
+            .help("The server's Flight address")
+    };
+    let text = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    Command::new("deltaplane")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Telemetry in by Arrow Flight, exactly once into Delta Lake, out by Flight SQL")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            with_settings(Command::new("demo"))
+                .about("Server, simulator and first query results in one command")
+                .arg(text("for", "End by itself after this long, as in 30s"))
+                .arg(text("rate", "Rows a second of the simulator").default_value("200")),
+        )
+        .subcommand(with_settings(Command::new("serve")).about("The server"))
+        .subcommand(
+            with_settings(Command::new("config"))
+                .about("Prints the settings in force, and where each comes from"),
+        )
+        .subcommand(
+            Command::new("sql")
+                .about("Runs one statement, or prompts for them")
+                .arg(uri())
+                .arg(
+                    text("format", "How rows are printed")
+                        .default_value("table")
+                        .value_parser(["table", "csv", "json"]),
+                )
+                .arg(
+                    Arg::new("statement")
+                        .help("The statement; without it a prompt, or standard input"),
+                ),
+        )
+        .subcommand(
+            Command::new("apply")
+                .about("Creates what a dataset.toml declares; shows the plan as DDL first")
+                .arg(uri())
+                .arg(
+                    Arg::new("files")
+                        .required(true)
+                        .num_args(1..)
+                        .help("dataset.toml files, or the name of a bundled dataset"),
+                )
+                .arg(
+                    Arg::new("dry-run")
+                        .long("dry-run")
+                        .action(ArgAction::SetTrue)
+                        .help("Only show the plan"),
+                )
+                .arg(
+                    Arg::new("yes")
+                        .long("yes")
+                        .action(ArgAction::SetTrue)
+                        .help("Do not ask"),
+                ),
+        )
+}
+
+/// The settings that are common enough for a flag; all are derived from the one table.
+fn with_settings(command: Command) -> Command {
+    let command = command.arg(
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings file (deltaplane.toml is read if it is there)"),
+    );
+    SETTINGS
+        .iter()
+        .filter_map(|s| s.flag.map(|flag| (s, flag)))
+        .fold(command, |command, (setting, flag)| {
+            let arg = Arg::new(flag).long(flag).help(setting.help);
+            let arg = if setting.is_switch() {
+                arg.action(ArgAction::SetTrue)
+            } else {
+                arg.value_name(setting.form)
+            };
+            command.arg(arg)
+        })
+}
+
+fn settings(matches: &ArgMatches) -> anyhow::Result<Resolved> {
+    let mut sources = Sources::from_environment();
+    sources.file = matches.get_one::<PathBuf>("config").cloned();
+    for setting in SETTINGS {
+        let Some(flag) = setting.flag else { continue };
+        let value = if setting.is_switch() {
+            matches.get_flag(flag).then(|| "true".to_owned())
+        } else {
+            matches.get_one::<String>(flag).cloned()
+        };
+        if let Some(value) = value {
+            sources.flags.push((setting.name(), value));
+        }
+    }
+    Ok(sources.resolve()?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+/// Parses the command line, runs the verb, and gives the process's exit code.
+pub fn main() -> i32 {
+    let matches = command().get_matches();
+    let filter =
+        std::env::var("DELTAPLANE_LOG").unwrap_or_else(|_| "warn,deltaplane=info".to_owned());
+    let filter = if matches.subcommand_name() == Some("demo") {
+        "error".to_owned()
+    } else {
+        filter
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+    // Both of rustls' providers are linked; without a choice tonic panics at the first TLS connection.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(&matches) {
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::NothingToDo) => NOTHING_TO_DO,
+        Err(error) => {
+            eprintln!("deltaplane: {error:#}");
+            1
+        }
+    }
+}
+
+fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
+    let text = |m: &ArgMatches, name: &str| m.get_one::<String>(name).cloned().unwrap_or_default();
+    match matches.subcommand() {
+        Some(("config", m)) => {
+            print!("{}", settings(m)?.to_toml());
+            Ok(Outcome::Done)
+        }
+        Some(("serve", m)) => runtime()?.block_on(serve::run(settings(m)?)),
+        Some(("demo", m)) => {
+            let duration = m
+                .get_one::<String>("for")
+                .map(|t| crate::config::size::parse_duration(t))
+                .transpose()
+                .map_err(anyhow::Error::msg)?;
+            let rate: f64 = text(m, "rate").parse()?;
+            let given = m.get_one::<String>("data-dir").is_some();
+            runtime()?.block_on(demo::run(settings(m)?, given, duration, rate))
+        }
+        Some(("sql", m)) => runtime()?.block_on(sql::run(
+            &text(m, "uri"),
+            m.get_one::<String>("statement"),
+            &text(m, "format"),
+        )),
+        Some(("apply", m)) => {
+            let files: Vec<String> = m
+                .get_many::<String>("files")
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
+            runtime()?.block_on(apply::run(
+                &text(m, "uri"),
+                &files,
+                m.get_flag("dry-run"),
+                m.get_flag("yes"),
+            ))
+        }
+        _ => anyhow::bail!("no such verb"),
+    }
+}

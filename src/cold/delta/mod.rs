@@ -1,0 +1,4 @@
+//! Delta Lake, through deltalake: the only place that knows it. Another table format would be a neighbour of this folder.
+
+pub mod synced_store;
+pub mod table;

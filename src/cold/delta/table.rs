@@ -1,0 +1,400 @@
+//! One Delta table, held by its one committer. Create, stage Parquet files, commit them with the `txn`s that make the commit
+//! happen exactly once, checkpoint.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use deltalake::DeltaTable;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use object_store::ObjectStoreExt;
+
+use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+
+/// How often a commit is tried against other writers' versions before it is given back.
+const ATTEMPTS: usize = 10;
+const OWNER: &str = "deltaplane/owner";
+
+/// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
+#[derive(Debug)]
+pub struct Staged {
+    adds: Vec<Add>,
+}
+
+impl Staged {
+    pub fn paths(&self) -> Vec<String> {
+        self.adds.iter().map(|a| a.path.clone()).collect()
+    }
+}
+
+pub struct ColdTable {
+    lake: Lake,
+    folder: String,
+    delta: DeltaTable,
+    schema: SchemaRef,
+    partition_by: Vec<String>,
+    /// The owner epoch under which this handle commits; 0 until it has claimed.
+    owner: i64,
+    checkpointed: i64,
+    view: Arc<ColdView>,
+}
+
+impl ColdTable {
+    /// Creates the table with its first version, which carries the `txn`s.
+    ///
+    /// # Errors
+    /// `Store`: it is there already, or the store refused.
+    pub async fn create(
+        lake: &Lake,
+        folder: &str,
+        schema: SchemaRef,
+        partition_by: &[String],
+        properties: BTreeMap<String, String>,
+        txns: Vec<(String, i64)>,
+    ) -> Result<Self, Error> {
+        let owner = txns
+            .iter()
+            .find(|(app, _)| app == OWNER)
+            .map_or(0, |(_, v)| *v);
+        let kernel_schema: StructType = schema.as_ref().try_into_kernel().map_err(store_error)?;
+        // Constraints stand for Spark and its like to keep; they ask for writer version 3.
+        let constrained = properties
+            .keys()
+            .any(|k| k.starts_with("delta.constraints."));
+        let protocol = serde_json::from_value(serde_json::json!({
+            "minReaderVersion": 1,
+            "minWriterVersion": if constrained { 3 } else { 2 },
+        }))
+        .map_err(store_error)?;
+        let delta = CreateBuilder::new()
+            .with_log_store(lake.log_store(folder)?)
+            .with_columns(kernel_schema.fields().cloned())
+            .with_partition_columns(partition_by)
+            .with_configuration(properties.into_iter().map(|(k, v)| (k, Some(v))))
+            .with_raise_if_key_not_exists(false)
+            .with_save_mode(SaveMode::ErrorIfExists)
+            .with_actions([Action::Protocol(protocol)])
+            .with_commit_properties(properties_of(txns))
+            .await
+            .map_err(store_error)?;
+        Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner)
+    }
+
+    /// Opens the newest version; none if there is no table.
+    pub async fn open(lake: &Lake, folder: &str) -> Result<Option<Self>, Error> {
+        let mut delta = lake.table(folder)?;
+        if !delta
+            .verify_deltatable_existence()
+            .await
+            .map_err(store_error)?
+        {
+            return Ok(None);
+        }
+        delta.load().await.map_err(store_error)?;
+        let snapshot = delta.snapshot().map_err(store_error)?;
+        let schema = snapshot.snapshot().arrow_schema();
+        let partition_by = snapshot.metadata().partition_columns().to_vec();
+        let schema = super::super::scan::plain_schema(&schema);
+        Self::over(lake, folder, delta, schema, partition_by, 0).map(Some)
+    }
+
+    fn over(
+        lake: &Lake,
+        folder: &str,
+        delta: DeltaTable,
+        schema: SchemaRef,
+        partition_by: Vec<String>,
+        owner: i64,
+    ) -> Result<Self, Error> {
+        let view = Arc::new(ColdView::empty(lake, schema.clone(), partition_by.clone()));
+        let checkpointed = version_of(&delta);
+        let mut table = ColdTable {
+            lake: lake.clone(),
+            folder: folder.to_owned(),
+            delta,
+            schema,
+            partition_by,
+            owner,
+            checkpointed,
+            view,
+        };
+        table.reload()?;
+        Ok(table)
+    }
+
+    /// Reads the file list anew from the snapshot.
+    fn reload(&mut self) -> Result<(), Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let root = self.lake.path(&self.folder);
+        let files = snapshot
+            .log_data()
+            .iter()
+            .map(|file| {
+                let values = file.partition_values_map();
+                ColdFile::new(
+                    &root,
+                    &file.path(),
+                    file.size(),
+                    file.modification_time(),
+                    file.stats().as_deref(),
+                    &values,
+                    &self.schema,
+                    &self.partition_by,
+                )
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.view = Arc::new(self.view.with_files(version_of(&self.delta), files));
+        Ok(())
+    }
+
+    pub fn version(&self) -> i64 {
+        version_of(&self.delta)
+    }
+
+    /// The version of the newest Delta checkpoint that this handle knows of.
+    pub fn checkpointed(&self) -> i64 {
+        self.checkpointed
+    }
+
+    pub fn view(&self) -> Arc<ColdView> {
+        self.view.clone()
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let snapshot = self.delta.snapshot().ok();
+        let configuration = snapshot
+            .map(|s| s.metadata().configuration().clone())
+            .unwrap_or_default();
+        configuration.into_iter().collect()
+    }
+
+    /// The version last committed under an application id.
+    pub async fn read_txn(&self, app: &str) -> Result<Option<i64>, Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        snapshot
+            .transaction_version(self.delta.log_store().as_ref(), app)
+            .await
+            .map_err(store_error)
+    }
+
+    /// Writes the rows as Parquet files, one or more a partition. They are on disk, and in no version.
+    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
+        let delta = self.delta.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            let mut writer =
+                RecordBatchWriter::for_table(&delta).map_err(|e| Error::Encode(e.to_string()))?;
+            runtime.block_on(async {
+                for batch in batches {
+                    writer
+                        .write(batch)
+                        .await
+                        .map_err(|e| Error::Encode(first_line(&e)))?;
+                }
+                writer.flush().await.map_err(store_error)
+            })
+        };
+        let adds = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Error::Encode(e.to_string()))??;
+        Ok(Staged { adds })
+    }
+
+    /// Makes the staged files a version, once. `txns`' first entry is the log's position: if the table holds it already, the
+    /// commit has happened and its version is returned.
+    ///
+    /// # Errors
+    /// - `Fenced`: another server has claimed the table; nothing was committed.
+    /// - `Store`: undecided is not possible: after any outcome but Ok the log was read again, and the commit is not in it.
+    pub async fn commit(&mut self, staged: Staged, txns: Vec<(String, i64)>) -> Result<i64, Error> {
+        let store = self.lake.store();
+        let root = self.lake.path(&self.folder);
+        for add in &staged.adds {
+            let path = object_store::path::Path::parse(format!("{root}/{}", add.path))
+                .map_err(store_error)?;
+            store.head(&path).await.map_err(store_error)?;
+        }
+        let (app, position) = txns
+            .first()
+            .cloned()
+            .ok_or_else(|| Error::Store("a commit without a txn".to_owned()))?;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.held(&app, position).await? {
+                Some(version) => return Ok(version),
+                None => match self.try_commit(staged.adds.clone(), txns.clone()).await {
+                    Ok(()) => return Ok(self.version()),
+                    Err(error) => {
+                        tracing::debug!(folder = %self.folder, %error, "commit outcome not ok, reading the log again");
+                        last = Some(error);
+                        self.refresh().await?;
+                    }
+                },
+            }
+        }
+        if let Some(version) = self.held(&app, position).await? {
+            return Ok(version);
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::Store("commit conflicts with other writers, again and again".to_owned())
+        }))
+    }
+
+    /// Is the position in the table already, and is the table still ours? Asked of the snapshot that the next try commits on.
+    async fn held(&self, app: &str, position: i64) -> Result<Option<i64>, Error> {
+        let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
+        if theirs != self.owner {
+            return Err(Error::Fenced {
+                ours: self.owner,
+                theirs,
+            });
+        }
+        match self.read_txn(app).await? {
+            Some(held) if held == position => Ok(Some(self.version())),
+            Some(held) if held > position => Err(Error::Superseded {
+                held,
+                asked: position,
+            }),
+            _ => Ok(None),
+        }
+    }
+
+    async fn try_commit(&mut self, adds: Vec<Add>, txns: Vec<(String, i64)>) -> Result<(), Error> {
+        let root = self.lake.path(&self.folder);
+        let files = adds
+            .iter()
+            .map(|a| {
+                ColdFile::new(
+                    &root,
+                    &a.path,
+                    a.size,
+                    a.modification_time,
+                    a.stats.as_deref(),
+                    &a.partition_values,
+                    &self.schema,
+                    &self.partition_by,
+                )
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: (!self.partition_by.is_empty()).then(|| self.partition_by.clone()),
+            predicate: None,
+        };
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let based_on = self.version();
+        let finalized = CommitBuilder::from(properties_of(txns).with_max_retries(0))
+            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .build(Some(snapshot), self.delta.log_store(), operation)
+            .await
+            .map_err(store_error)?;
+        let version = i64::try_from(finalized.version()).unwrap_or(i64::MAX);
+        self.delta = table_with(&self.delta, finalized.snapshot());
+        if version == based_on + 1 {
+            self.view = Arc::new(self.view.appended(version, files));
+        } else {
+            self.reload()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the table over: a commit that carries the next owner epoch, after which the former owner's commits fail.
+    pub async fn claim(&mut self, app: &str, epoch: i64) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let held = self.read_txn(app).await?.unwrap_or(0);
+            if held >= epoch {
+                return Err(Error::Fenced {
+                    ours: epoch,
+                    theirs: held,
+                });
+            }
+            match self
+                .try_commit(Vec::new(), vec![(app.to_owned(), epoch)])
+                .await
+            {
+                Ok(()) => {
+                    self.owner = epoch;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::debug!(folder = %self.folder, %error, "claim tried again");
+                    self.refresh().await?;
+                    if self.read_txn(app).await? == Some(epoch) {
+                        self.owner = epoch;
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(Error::Store(format!(
+            "cannot claim the table {}",
+            self.folder
+        )))
+    }
+
+    /// Reads the newest version.
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.delta.update_state().await.map_err(store_error)?;
+        self.reload()
+    }
+
+    /// Writes a Delta checkpoint and removes log files that have expired.
+    pub async fn checkpoint(&mut self) -> Result<(), Error> {
+        deltalake::checkpoints::create_checkpoint(&self.delta, None)
+            .await
+            .map_err(store_error)?;
+        self.checkpointed = self.version();
+        deltalake::checkpoints::cleanup_metadata(&self.delta, None)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+fn first_line(error: &impl std::fmt::Display) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn version_of(delta: &DeltaTable) -> i64 {
+    delta
+        .version()
+        .and_then(|v| i64::try_from(v).ok())
+        .unwrap_or(-1)
+}
+
+fn table_with(delta: &DeltaTable, state: deltalake::table::state::DeltaTableState) -> DeltaTable {
+    let mut next = DeltaTable::new(delta.log_store());
+    next.state = Some(state);
+    next
+}
+
+/// No inline checkpoint and no listing of the log at each commit: both are the flush's, every so many commits.
+fn properties_of(txns: Vec<(String, i64)>) -> CommitProperties {
+    let transactions = txns
+        .into_iter()
+        .map(|(app, version)| Transaction::new(app, version))
+        .collect();
+    CommitProperties::default()
+        .with_application_transactions(transactions)
+        .with_metadata(HashMap::from([(
+            "isBlindAppend".to_owned(),
+            serde_json::Value::Bool(true),
+        )]))
+        .with_create_checkpoint(false)
+        .with_cleanup_expired_logs(Some(false))
+}

@@ -1,0 +1,50 @@
+//! Committed rows: Delta tables behind an object store, local or not. It knows no log and no contracts; it is handed
+//! schemas, properties and positions.
+
+pub mod delta;
+pub mod lake;
+pub mod scan;
+
+pub use delta::table::{ColdTable, Staged};
+pub use lake::Lake;
+pub use scan::{ColdFile, ColdView};
+
+use crate::fault::{Fault, Kind};
+
+/// What can go wrong with a table in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store did not answer, or not as it should. Nothing was committed, or the next try finds out.
+    #[error("object store or Delta log: {0}")]
+    Store(String),
+    /// Another server has claimed the table since.
+    #[error("another server owns the table now, owner_epoch={theirs}, ours={ours}")]
+    Fenced { ours: i64, theirs: i64 },
+    /// The table holds this position already.
+    #[error("the table already holds position {held}, asked={asked}")]
+    Superseded { held: i64, asked: i64 },
+    #[error("not a location for tables: {0}; give a directory or a URL such as s3://bucket/prefix")]
+    Location(String),
+    #[error("cannot encode rows as Parquet: {0}")]
+    Encode(String),
+}
+
+/// Kernel errors carry a backtrace behind their first line; it is nobody's business outside.
+pub(crate) fn store_error(error: impl std::fmt::Display) -> Error {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    Error::Store(first.chars().take(600).collect())
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let (kind, reason) = match &error {
+            Error::Store(_) => (Kind::Unavailable, "store_unavailable"),
+            Error::Fenced { .. } => (Kind::Unavailable, "owned_elsewhere"),
+            Error::Superseded { .. } => (Kind::Conflict, "superseded"),
+            Error::Location(_) => (Kind::Invalid, "invalid_location"),
+            Error::Encode(_) => (Kind::Internal, "encode_failed"),
+        };
+        Fault::new(kind, reason, error.to_string())
+    }
+}

@@ -1,0 +1,289 @@
+//! Reading a pinned version: its file list with statistics, as a DataFusion plan over Parquet. Nothing here lists a store
+//! or reads a log; what a query sees was decided when its snapshot was taken.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use chrono::{DateTime, TimeZone, Utc};
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DFSchema, Result as DfResult, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
+use serde_json::Value;
+
+use super::{Error, Lake, store_error};
+
+/// One data file of a version. Statistics follow the table schema without partition columns.
+#[derive(Clone, Debug)]
+pub struct ColdFile {
+    meta: ObjectMeta,
+    partition_values: Vec<ScalarValue>,
+    statistics: Arc<Statistics>,
+    rows: Option<usize>,
+}
+
+/// Delta's own types come back as views or with other field names; ours are plain.
+pub fn plain_schema(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|f| {
+        let plain = match f.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+            DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+            other => other.clone(),
+        };
+        Arc::new(f.as_ref().clone().with_data_type(plain))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>()))
+}
+
+impl ColdFile {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of a Delta add action, from two types that share no trait"
+    )]
+    pub fn new(
+        root: &Path,
+        path: &str,
+        size: i64,
+        modified_ms: i64,
+        stats: Option<&str>,
+        values: &HashMap<String, Option<String>>,
+        schema: &SchemaRef,
+        partition_by: &[String],
+    ) -> Result<Arc<Self>, Error> {
+        let location = Path::parse(format!("{root}/{path}")).map_err(store_error)?;
+        let stats: Value = stats
+            .and_then(|s| serde_json::from_str(s).ok())
+            .unwrap_or(Value::Null);
+        let rows = stats["numRecords"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok());
+        let columns = schema
+            .fields()
+            .iter()
+            .filter(|f| !partition_by.contains(f.name()))
+            .map(|f| column_statistics(f, &stats, rows));
+        let statistics = Statistics {
+            num_rows: rows.map_or(Precision::Absent, Precision::Exact),
+            total_byte_size: Precision::Absent,
+            column_statistics: columns.collect(),
+        };
+        let partition_values = partition_by
+            .iter()
+            .map(|name| {
+                let field = schema.field_with_name(name).map_err(store_error)?;
+                match values.get(name).cloned().flatten() {
+                    Some(text) => {
+                        ScalarValue::try_from_string(text, field.data_type()).map_err(store_error)
+                    }
+                    None => ScalarValue::try_from(field.data_type()).map_err(store_error),
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(ColdFile {
+            meta: ObjectMeta {
+                location,
+                last_modified: Utc
+                    .timestamp_millis_opt(modified_ms)
+                    .single()
+                    .unwrap_or_default(),
+                size: u64::try_from(size).unwrap_or(0),
+                e_tag: None,
+                version: None,
+            },
+            partition_values,
+            statistics: Arc::new(statistics),
+            rows,
+        }))
+    }
+
+    pub fn rows(&self) -> Option<usize> {
+        self.rows
+    }
+
+    pub fn size(&self) -> u64 {
+        self.meta.size
+    }
+}
+
+/// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.
+fn column_statistics(field: &Field, stats: &Value, rows: Option<usize>) -> ColumnStatistics {
+    let bound = |kind: &str| {
+        scalar(
+            field.data_type(),
+            &stats[kind][field.name()],
+            kind == "maxValues",
+        )
+    };
+    let null_count = stats["nullCount"][field.name()]
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok());
+    let mut out = ColumnStatistics::new_unknown();
+    if rows.is_some() {
+        out.null_count = null_count.map_or(Precision::Absent, Precision::Exact);
+    }
+    out.min_value = bound("minValues").map_or(Precision::Absent, Precision::Inexact);
+    out.max_value = bound("maxValues").map_or(Precision::Absent, Precision::Inexact);
+    out
+}
+
+fn scalar(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValue> {
+    match data_type {
+        DataType::Int64 => Some(ScalarValue::Int64(Some(value.as_i64()?))),
+        DataType::Int32 => Some(ScalarValue::Int32(Some(
+            i32::try_from(value.as_i64()?).ok()?,
+        ))),
+        DataType::Float64 => Some(ScalarValue::Float64(Some(value.as_f64()?))),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instant: DateTime<Utc> =
+                DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc();
+            let micros = instant
+                .timestamp_micros()
+                .checked_add(if upper { 999 } else { 0 })?;
+            Some(ScalarValue::TimestampMicrosecond(
+                Some(micros),
+                zone.clone(),
+            ))
+        }
+        // A truncated maximum is below the true one; what lies above it is unknown.
+        DataType::Utf8 if !upper || value.as_str()?.len() < 32 => {
+            Some(ScalarValue::Utf8(Some(value.as_str()?.to_owned())))
+        }
+        _ => None,
+    }
+}
+
+/// One version of a table, immutable.
+#[derive(Clone, Debug)]
+pub struct ColdView {
+    version: i64,
+    files: Arc<Vec<Arc<ColdFile>>>,
+    schema: SchemaRef,
+    partition_by: Vec<String>,
+    store: Arc<dyn ObjectStore>,
+    store_url: ObjectStoreUrl,
+}
+
+impl ColdView {
+    pub fn empty(lake: &Lake, schema: SchemaRef, partition_by: Vec<String>) -> Self {
+        let url = ObjectStoreUrl::parse(lake.store_url())
+            .unwrap_or_else(|_| ObjectStoreUrl::local_filesystem());
+        ColdView {
+            version: -1,
+            files: Arc::default(),
+            schema,
+            partition_by,
+            store: lake.store(),
+            store_url: url,
+        }
+    }
+
+    pub fn with_files(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {
+        ColdView {
+            version,
+            files: Arc::new(files),
+            ..self.clone()
+        }
+    }
+
+    pub fn appended(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {
+        if files.is_empty() {
+            return ColdView {
+                version,
+                ..self.clone()
+            };
+        }
+        let all = self.files.iter().cloned().chain(files).collect();
+        self.with_files(version, all)
+    }
+
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    pub fn files(&self) -> &[Arc<ColdFile>] {
+        &self.files
+    }
+
+    /// Exact, if every file says how many rows it has.
+    pub fn rows(&self) -> Option<usize> {
+        self.files.iter().map(|f| f.rows()).sum()
+    }
+
+    /// A plan over the files; filters prune files, row groups and pages and are applied again above.
+    pub fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let wanted: Vec<usize> = projection
+            .cloned()
+            .unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        if self.files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(
+                self.schema.project(&wanted)?,
+            ))));
+        }
+        state
+            .runtime_env()
+            .register_object_store(self.store_url.as_ref(), self.store.clone());
+        // DataFusion puts partition columns behind those of the file: the projection brings them back to their place.
+        let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) = self
+            .schema
+            .fields()
+            .iter()
+            .cloned()
+            .partition(|f| self.partition_by.contains(f.name()));
+        let partition: Vec<FieldRef> = self
+            .partition_by
+            .iter()
+            .filter_map(|name| partition.iter().find(|f| f.name() == name).cloned())
+            .collect();
+        let file_schema = Arc::new(Schema::new(file));
+        let table_schema = TableSchema::builder(file_schema)
+            .with_table_partition_cols(partition)
+            .build();
+        let scan_schema = table_schema.table_schema().clone();
+        let indices = wanted
+            .iter()
+            .map(|i| scan_schema.index_of(self.schema.field(*i).name()))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let mut source = ParquetSource::new(table_schema)
+            .with_pushdown_filters(false)
+            .with_enable_page_index(true);
+        if let Some(filter) = conjunction(filters.iter().cloned()) {
+            let df_schema = DFSchema::try_from(scan_schema.as_ref().clone())?;
+            source = source.with_predicate(state.create_physical_expr(filter, &df_schema)?);
+        }
+        let files = self.files.iter().map(|f| {
+            let mut file = PartitionedFile::from(f.meta.clone());
+            file.partition_values = f.partition_values.clone();
+            file.with_statistics(f.statistics.clone())
+        });
+        let partitions = state.config().target_partitions().max(1);
+        let groups = FileGroup::new(files.collect()).split_files(partitions);
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_projection_indices(Some(indices))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

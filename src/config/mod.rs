@@ -1,0 +1,377 @@
+//! Every default, limit and address of the server, in one table.
+//!
+//! [`settings!`] below is the only list: the structs, the TOML keys, the environment variables, the flags, the help
+//! and the output of `deltaplane config` are derived from it. Where a value comes from is decided in [`sources`],
+//! how it is written in [`size`]. This module reads no clock and opens no socket.
+
+pub mod size;
+pub mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use size::Value;
+pub use size::{ByteSize, Duration};
+pub use sources::{Error, Sources};
+
+/// One row of the table of settings.
+pub struct Setting {
+    pub section: &'static str,
+    pub key: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    /// The command line's word for it, without the dashes; settings that are rarely touched have none.
+    pub flag: Option<&'static str>,
+    /// The value's form, such as `SIZE` or `ADDR:PORT`.
+    pub form: &'static str,
+    /// TOML writes the value without quotes.
+    pub bare: bool,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+    show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// `section.key`.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// `DELTAPLANE_<SECTION>_<KEY>`.
+    pub fn variable(&self) -> String {
+        format!("DELTAPLANE_{}_{}", self.section, self.key).to_ascii_uppercase()
+    }
+
+    /// A flag that takes no value.
+    pub fn is_switch(&self) -> bool {
+        self.form == <bool as Value>::FORM
+    }
+
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+macro_rules! settings {
+    (@flag) => { None };
+    (@flag $flag:literal) => { Some($flag) };
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $section:ident: $Section:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $key:ident: $type:ty = $default:literal $(, flag $flag:literal)?;
+            )*
+        }
+    )+) => {
+        /// What the server is told. Made by [`Sources::resolve`]; the default is what stands in the table of settings.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $( $(#[doc = $section_doc])+ pub $section: $Section, )+
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ pub $key: $type, )*
+            }
+        )+
+
+        /// The sections of the file, in the order in which they are shown.
+        pub const SECTIONS: &[&str] = &[$(stringify!($section)),+];
+
+        /// All settings, section by section.
+        pub const SETTINGS: &[Setting] = &[$($(
+            Setting {
+                section: stringify!($section),
+                key: stringify!($key),
+                default: $default,
+                help: concat!($($doc),+),
+                flag: settings!(@flag $($flag)?),
+                form: <$type as Value>::FORM,
+                bare: <$type as Value>::BARE,
+                set: |config, text| {
+                    config.$section.$key = <$type as Value>::parse(text)?;
+                    Ok(())
+                },
+                show: |config| <$type as Value>::show(&config.$section.$key),
+            },
+        )*)+];
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config {
+                    $($section: $Section {
+                        $($key: <$type as Value>::parse($default).expect("each default parses, as a test shows"),)*
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where the server lives and listens.
+    server: Server {
+        /// folder of the log and, unless storage.tables says otherwise, of the tables
+        data_dir: PathBuf = "./deltaplane-data", flag "data-dir";
+        /// address of Flight SQL and ingest
+        listen: SocketAddr = "127.0.0.1:32010", flag "listen";
+        /// address of the console, /healthz, /readyz and /metrics
+        http: SocketAddr = "127.0.0.1:8090", flag "http";
+        /// let anyone who reaches the address read and write
+        allow_remote: bool = "false", flag "allow-remote-without-auth";
+    }
+    /// The write-ahead log.
+    log: Log {
+        /// folder of the log, if it has a disk of its own; empty: <data_dir>/wal
+        dir: Option<PathBuf> = "", flag "log-dir";
+        /// size of one segment, preallocated
+        segment_bytes: ByteSize = "64MiB";
+        /// size of the whole log; when it is full, producers are pushed back
+        bytes_max: ByteSize = "4GiB", flag "log-bytes-max";
+        /// bytes of all producers that may wait for the disk at once
+        queue_bytes_max: ByteSize = "256MiB";
+        /// how long a batch waits for room before it is refused with log_full
+        admission_timeout: Duration = "10s";
+        /// named producers that are remembered
+        producers_max: usize = "100000";
+        /// a named producer that was silent for so long may be forgotten
+        producer_idle: Duration = "7d";
+    }
+    /// Where the Delta tables are.
+    storage: Storage {
+        /// folder or object store URL (s3://bucket/prefix) of the tables; empty: <data_dir>/tables
+        tables: Option<String> = "", flag "tables";
+    }
+    /// When hot rows become Delta versions.
+    commit: Commit {
+        /// time between two commits of one table
+        interval: Duration = "10s", flag "commit-interval";
+        /// hot bytes of one table that make it commit earlier
+        bytes: ByteSize = "64MiB";
+        /// commits between two Delta checkpoints of one table
+        checkpoint_every: usize = "50";
+    }
+    /// What the process may hold in memory.
+    memory: Memory {
+        /// rows that are durable and not yet committed, all tables together
+        hot_bytes_max: ByteSize = "1GiB", flag "hot-bytes-max";
+        /// all queries together; beyond it they spill to disk or fail
+        query_bytes_max: ByteSize = "1GiB", flag "query-bytes-max";
+    }
+    /// What one query may take.
+    query: Query {
+        /// a query that runs longer is ended with DEADLINE_EXCEEDED
+        timeout: Duration = "5min", flag "query-timeout";
+        /// threads that run queries; 0: one for each core
+        threads: usize = "0", flag "query-threads";
+        /// disk that all queries together may spill to
+        spill_bytes_max: ByteSize = "8GiB";
+    }
+    /// What one request may carry.
+    limits: Limits {
+        /// one batch of an ingest stream, decoded
+        batch_bytes_max: ByteSize = "16MiB";
+        /// batches of one ingest stream that are sent and not yet acked
+        inflight_bytes_max: ByteSize = "64MiB";
+        /// one gRPC message as it arrives
+        message_bytes_max: ByteSize = "64MiB";
+    }
+    /// Who may do what. Nothing to set yet: loopback is open, other addresses are refused unless asked for.
+    auth: Auth {
+    }
+}
+
+impl Server {
+    /// Whether each address can be reached from this machine only.
+    pub fn is_loopback(&self) -> bool {
+        self.listen.ip().is_loopback() && self.http.ip().is_loopback()
+    }
+}
+
+impl Config {
+    /// The folder of the log.
+    pub fn log_dir(&self) -> PathBuf {
+        self.log
+            .dir
+            .clone()
+            .unwrap_or_else(|| self.server.data_dir.join("wal"))
+    }
+
+    /// Root of the tables: a folder, or an object store's URL.
+    pub fn tables_root(&self) -> String {
+        self.storage.tables.clone().unwrap_or_else(|| {
+            self.server
+                .data_dir
+                .join("tables")
+                .to_string_lossy()
+                .into_owned()
+        })
+    }
+
+    /// Threads that run queries, one or more.
+    pub fn query_threads(&self) -> usize {
+        match self.query.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    /// Checks what no single setting can know: the settings against each other.
+    fn check(&self) -> Result<(), Conflict> {
+        let at_most = |small: (&'static str, u64), large: (&'static str, u64)| {
+            if small.1 <= large.1 {
+                Ok(())
+            } else {
+                Err(Conflict {
+                    setting: small.0,
+                    problem: format!("must not be larger than {}", large.0),
+                })
+            }
+        };
+        let positive = |setting: &'static str, holds: bool| {
+            if holds {
+                Ok(())
+            } else {
+                Err(Conflict {
+                    setting,
+                    problem: "must be more than zero".to_owned(),
+                })
+            }
+        };
+        positive("commit.interval", !self.commit.interval.is_zero())?;
+        positive("commit.checkpoint_every", self.commit.checkpoint_every > 0)?;
+        positive("log.producers_max", self.log.producers_max > 0)?;
+        positive("query.timeout", !self.query.timeout.is_zero())?;
+        positive(
+            "limits.batch_bytes_max",
+            self.limits.batch_bytes_max.get() > 0,
+        )?;
+        at_most(
+            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
+            (
+                "limits.inflight_bytes_max",
+                self.limits.inflight_bytes_max.get(),
+            ),
+        )?;
+        at_most(
+            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
+            ("log.queue_bytes_max", self.log.queue_bytes_max.get()),
+        )?;
+        // A frame never spans segments, and a batch with its verdict may be a little larger than the batch.
+        at_most(
+            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
+            (
+                "half of log.segment_bytes",
+                self.log.segment_bytes.get() / 2,
+            ),
+        )?;
+        // One segment is written, one is made ready, and one waits for its commits.
+        at_most(
+            ("log.segment_bytes", self.log.segment_bytes.get()),
+            ("a third of log.bytes_max", self.log.bytes_max.get() / 3),
+        )
+    }
+}
+
+/// Two settings that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Conflict {
+    setting: &'static str,
+    problem: String,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Variable(String),
+    Flag(String),
+    /// Set by the program itself: `demo` and tests.
+    Program,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Flag(name) => write!(f, "--{name}"),
+            Origin::Program => f.write_str("set by this command"),
+        }
+    }
+}
+
+/// A checked configuration that can say where each value comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    pub config: Config,
+    /// By `section.key`; each setting has one.
+    pub origins: BTreeMap<String, Origin>,
+    /// For the log once it is set up: variables that look like settings and are none.
+    pub warnings: Vec<String>,
+}
+
+impl Resolved {
+    /// Sets values in the program's own name, `(section.key, value)`; checked like any others.
+    ///
+    /// # Errors
+    /// - as [`Sources::resolve`]
+    pub fn with(mut self, values: &[(&str, &str)]) -> Result<Self, Error> {
+        for (name, text) in values {
+            sources::set(&mut self, name, text, Origin::Program)?;
+        }
+        sources::check(&self)?;
+        Ok(self)
+    }
+
+    /// The configuration as a file that would give it again, with each value's origin behind it.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        for section in SECTIONS {
+            out.push_str(&format!("[{section}]\n"));
+            for setting in SETTINGS.iter().filter(|s| s.section == *section) {
+                let shown = setting.show(&self.config);
+                let value = if setting.bare {
+                    shown
+                } else {
+                    toml::Value::String(shown).to_string()
+                };
+                let line = format!("{} = {value}", setting.key);
+                let origin = self
+                    .origins
+                    .get(&setting.name())
+                    .unwrap_or(&Origin::Default);
+                out.push_str(&format!("{line:<40} # {origin}\n"));
+            }
+            out.push('\n');
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out
+    }
+}
+
+impl Default for Resolved {
+    fn default() -> Self {
+        Resolved {
+            config: Config::default(),
+            origins: SETTINGS
+                .iter()
+                .map(|setting| (setting.name(), Origin::Default))
+                .collect(),
+            warnings: Vec::new(),
+        }
+    }
+}

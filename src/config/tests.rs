@@ -1,0 +1,187 @@
+#![expect(clippy::unwrap_used, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::size::{parse_duration, show_duration};
+use super::sources::read_text;
+use super::*;
+
+fn file(text: &str) -> Result<Resolved, Error> {
+    let mut resolved = Resolved::default();
+    read_text(&mut resolved, Path::new("d.toml"), text)?;
+    sources::check(&resolved)?;
+    Ok(resolved)
+}
+
+#[test]
+fn each_default_parses_and_goes_with_the_others() {
+    let defaults = Resolved::default();
+    sources::check(&defaults).unwrap();
+    for setting in SETTINGS {
+        assert_eq!(
+            setting.show(&defaults.config),
+            setting.default,
+            "{}",
+            setting.name()
+        );
+    }
+    assert_eq!(
+        defaults.config.log.producer_idle,
+        Duration::from_secs(7 * 86_400)
+    );
+    assert_eq!(defaults.config.limits.batch_bytes_max, ByteSize::mib(16));
+}
+
+#[test]
+fn names_flags_and_variables_are_each_used_once() {
+    let names: BTreeSet<_> = SETTINGS.iter().map(Setting::name).collect();
+    let variables: BTreeSet<_> = SETTINGS.iter().map(Setting::variable).collect();
+    let flags: Vec<_> = SETTINGS.iter().filter_map(|s| s.flag).collect();
+    assert_eq!(names.len(), SETTINGS.len());
+    assert_eq!(variables.len(), SETTINGS.len());
+    assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
+}
+
+#[test]
+fn flag_beats_variable_beats_file_beats_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.toml");
+    std::fs::write(
+        &path,
+        "[commit]\ninterval = \"1s\"\nbytes = \"1MiB\"\n\n[query]\nthreads = 1_0\ntimeout = \"7s\"\n",
+    )
+    .unwrap();
+    let resolved = Sources {
+        file: Some(path.clone()),
+        variables: vec![
+            ("DELTAPLANE_COMMIT_INTERVAL".into(), "2s".into()),
+            ("DELTAPLANE_COMMIT_BYTES".into(), "2MiB".into()),
+            ("DELTAPLANE_COMMIT_BITES".into(), "2MiB".into()),
+            ("DELTAPLANE_URI".into(), "http://x".into()),
+        ],
+        flags: vec![("commit.interval".into(), "3s".into())],
+    }
+    .resolve()
+    .unwrap();
+    let shown: Vec<(String, String)> = [
+        "commit.interval",
+        "commit.bytes",
+        "query.threads",
+        "log.bytes_max",
+    ]
+    .iter()
+    .map(|name| {
+        let setting = SETTINGS.iter().find(|s| s.name() == *name).unwrap();
+        (
+            setting.show(&resolved.config),
+            resolved.origins[*name].to_string(),
+        )
+    })
+    .collect();
+    let expected = [
+        ("3s", "--commit-interval".to_owned()),
+        ("2MiB", "DELTAPLANE_COMMIT_BYTES".to_owned()),
+        ("10", format!("{}:6", path.display())),
+        ("4GiB", "default".to_owned()),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(value, origin)| (value.to_owned(), origin))
+    );
+    assert_eq!(
+        resolved.warnings,
+        ["variable is no setting and is ignored, name=DELTAPLANE_COMMIT_BITES"]
+    );
+}
+
+#[test]
+fn mistakes_in_the_file_name_the_line_and_the_way_out() {
+    let cases = [
+        (
+            "[log]\nbyte_max = 1\n",
+            "unknown setting, name=log.byte_max, at=d.toml:2, keys of [log]=dir",
+        ),
+        (
+            "\n[lgo]\n",
+            "unknown setting, name=[lgo], at=d.toml:2, sections=server log",
+        ),
+        (
+            "listen = \"x\"\n",
+            "unknown setting, name=listen, at=d.toml:1, did you mean server.listen?",
+        ),
+        (
+            "[log]\n\nbytes_max = 4096\n",
+            "setting=log.bytes_max, value=\"4096\", from=d.toml:3: give a unit: B",
+        ),
+        (
+            "[query]\ntimeout = [1]\n",
+            "value=\"[1]\", from=d.toml:2: a text, a whole number",
+        ),
+        (
+            "[query]\ntimeout 5\n",
+            "configuration file is not TOML, at=d.toml:2",
+        ),
+        (
+            "[server]\nlisten = \"here\"\n",
+            "an address with a port is due",
+        ),
+        (
+            "[limits]\nbatch_bytes_max = \"100MiB\"\n",
+            "from=d.toml:2: must not be larger than limits.inflight_bytes_max",
+        ),
+        (
+            "[server]\nhttp = \"0.0.0.0:80\"\n",
+            "refusing to listen beyond this machine without authentication, server.http=0.0.0.0:80, from=d.toml:2: bind 127.0.0.1, or say --allow-remote-without-auth",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = file(text).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}\nlacks {expected}");
+    }
+    file("[server]\nhttp = \"0.0.0.0:80\"\nallow_remote = true\n[auth]\n").unwrap();
+}
+
+#[test]
+fn what_is_shown_reads_back_to_the_same() {
+    let resolved = Resolved::default()
+        .with(&[
+            ("server.listen", "[::1]:0"),
+            ("server.data_dir", "a \"quoted\" \\ folder"),
+            ("storage.tables", "s3://bucket/prefix"),
+            ("log.admission_timeout", "1500ms"),
+        ])
+        .unwrap();
+    let text = resolved.to_toml();
+    assert_eq!(file(&text).unwrap().config, resolved.config);
+    assert!(text.contains("# set by this command"), "{text}");
+    assert_eq!(resolved.config.tables_root(), "s3://bucket/prefix");
+}
+
+#[test]
+fn sizes_and_times_round_trip_and_want_units() {
+    for text in ["1B", "1000B", "64MiB", "3GiB", "1TiB", "0B"] {
+        assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+    }
+    for text in ["1ms", "1500ms", "10s", "5min", "36h", "7d", "0ms"] {
+        assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+    }
+    assert_eq!(parse_duration("5m").unwrap(), Duration::from_secs(300));
+    assert_eq!("2 gib".parse::<ByteSize>().unwrap(), ByteSize::mib(2048));
+    for text in [
+        "",
+        "10",
+        "s",
+        "-1s",
+        "1.5s",
+        "10 years",
+        "99999999999999999999s",
+        "18446744073709551615d",
+    ] {
+        parse_duration(text).unwrap_err();
+    }
+    for text in ["", "10", "MiB", "10MB", "18446744073709551615TiB"] {
+        text.parse::<ByteSize>().unwrap_err();
+    }
+}

@@ -1,0 +1,407 @@
+//! The contract of one table: columns with types and units, what identifies a row and when it happened, and the rules.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::types::{QUARANTINE_SUFFIX, TableName, check_name};
+
+pub const EVENT_DATE: &str = "event_date";
+/// Filled by the server; a client that sends one is told so.
+pub const RESERVED_COLUMNS: [&str; 3] = ["_ingest_ts", "_source", "_seq"];
+
+/// Delta's types. TIMESTAMP is microseconds UTC; TIMESTAMP_NTZ has no zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    Boolean,
+    Byte,
+    Short,
+    Int,
+    Long,
+    Float,
+    Double,
+    String,
+    Binary,
+    Date,
+    Timestamp,
+    TimestampNtz,
+    Decimal { precision: u8, scale: i8 },
+}
+
+impl ColumnType {
+    pub fn to_arrow(self) -> DataType {
+        match self {
+            ColumnType::Boolean => DataType::Boolean,
+            ColumnType::Byte => DataType::Int8,
+            ColumnType::Short => DataType::Int16,
+            ColumnType::Int => DataType::Int32,
+            ColumnType::Long => DataType::Int64,
+            ColumnType::Float => DataType::Float32,
+            ColumnType::Double => DataType::Float64,
+            ColumnType::String => DataType::Utf8,
+            ColumnType::Binary => DataType::Binary,
+            ColumnType::Date => DataType::Date32,
+            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            ColumnType::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
+            ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+        }
+    }
+
+    pub fn is_number(self) -> bool {
+        !matches!(
+            self,
+            ColumnType::Boolean
+                | ColumnType::String
+                | ColumnType::Binary
+                | ColumnType::Date
+                | ColumnType::Timestamp
+                | ColumnType::TimestampNtz
+        )
+    }
+}
+
+/// The SQL spelling.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            ColumnType::Boolean => "BOOLEAN",
+            ColumnType::Byte => "TINYINT",
+            ColumnType::Short => "SMALLINT",
+            ColumnType::Int => "INT",
+            ColumnType::Long => "BIGINT",
+            ColumnType::Float => "FLOAT",
+            ColumnType::Double => "DOUBLE",
+            ColumnType::String => "STRING",
+            ColumnType::Binary => "BINARY",
+            ColumnType::Date => "DATE",
+            ColumnType::Timestamp => "TIMESTAMP",
+            ColumnType::TimestampNtz => "TIMESTAMP_NTZ",
+            ColumnType::Decimal { precision, scale } => {
+                return write!(f, "DECIMAL({precision},{scale})");
+            }
+        };
+        f.write_str(name)
+    }
+}
+
+impl FromStr for ColumnType {
+    type Err = ();
+
+    /// SQL's and TOML's words alike, without regard to case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let text = text.trim().to_ascii_lowercase();
+        Ok(match text.as_str() {
+            "boolean" | "bool" => ColumnType::Boolean,
+            "byte" | "tinyint" => ColumnType::Byte,
+            "short" | "smallint" => ColumnType::Short,
+            "int" | "integer" => ColumnType::Int,
+            "long" | "bigint" => ColumnType::Long,
+            "float" | "real" => ColumnType::Float,
+            "double" | "double precision" => ColumnType::Double,
+            "string" | "text" | "varchar" => ColumnType::String,
+            "binary" | "bytea" => ColumnType::Binary,
+            "date" => ColumnType::Date,
+            "timestamp" | "timestamp with time zone" | "timestamptz" => ColumnType::Timestamp,
+            "timestamp_ntz" | "timestamp without time zone" => ColumnType::TimestampNtz,
+            decimal => {
+                let inner = decimal
+                    .strip_prefix("decimal(")
+                    .or_else(|| decimal.strip_prefix("numeric("))
+                    .ok_or(())?;
+                let (p, s) = inner
+                    .strip_suffix(')')
+                    .ok_or(())?
+                    .split_once(',')
+                    .ok_or(())?;
+                let (precision, scale) = (
+                    p.trim().parse().map_err(|_| ())?,
+                    s.trim().parse().map_err(|_| ())?,
+                );
+                if precision == 0
+                    || precision > 38
+                    || scale < 0
+                    || scale > i8::try_from(precision).unwrap_or(38)
+                {
+                    return Err(());
+                }
+                ColumnType::Decimal { precision, scale }
+            }
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub data_type: ColumnType,
+    /// A null is a violation, and a batch without the column is refused unless it has a default.
+    pub required: bool,
+    pub unit: Option<String>,
+    pub description: Option<String>,
+    /// Stands in when a batch lacks the column.
+    pub default: Option<serde_json::Value>,
+}
+
+/// What becomes of a row that breaks a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The row goes to quarantine.
+    #[default]
+    Reject,
+    /// The value becomes null.
+    Null,
+    /// The value becomes the bound that it passed.
+    Clamp,
+    /// Counted only.
+    Warn,
+    /// The batch is refused.
+    Fail,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// Inclusive; a missing bound is open. NaN and infinities never pass.
+    Range { min: Option<f64>, max: Option<f64> },
+    /// One of these texts.
+    Enum { values: Vec<String> },
+    /// The whole text matches.
+    Regex { pattern: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// As quarantine shows it: `range:AT`.
+    pub name: String,
+    pub column: String,
+    pub kind: RuleKind,
+    #[serde(default)]
+    pub action: Action,
+}
+
+impl RuleKind {
+    pub fn word(&self) -> &'static str {
+        match self {
+            RuleKind::Range { .. } => "range",
+            RuleKind::Enum { .. } => "enum",
+            RuleKind::Regex { .. } => "regex",
+        }
+    }
+}
+
+impl Rule {
+    pub fn new(column: &str, kind: RuleKind, action: Action) -> Self {
+        Rule {
+            name: format!("{}:{column}", kind.word()),
+            column: column.to_owned(),
+            kind,
+            action,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contract {
+    pub table: TableName,
+    /// As clients send them: neither `event_date` nor the system columns.
+    pub columns: Vec<Column>,
+    pub event_time: Option<String>,
+    pub key: Vec<String>,
+    pub partition_by: Vec<String>,
+    pub rules: Vec<Rule>,
+    pub on_violation: Action,
+    pub retention: Option<String>,
+    pub system_columns: bool,
+    pub version: u32,
+}
+
+impl Contract {
+    /// A table of these columns and nothing else said.
+    pub fn plain(table: TableName, columns: Vec<Column>) -> Self {
+        Contract {
+            table,
+            columns,
+            event_time: None,
+            key: Vec::new(),
+            partition_by: Vec::new(),
+            rules: Vec::new(),
+            on_violation: Action::Reject,
+            retention: None,
+            system_columns: false,
+            version: 1,
+        }
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The columns as clients send them, with unit and description as field metadata.
+    pub fn user_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(
+            self.columns.iter().map(field).collect::<Vec<_>>(),
+        ))
+    }
+
+    /// The columns as queries and Delta see them: the sent ones, `event_date` if there is an event time, the system columns if asked for.
+    pub fn table_schema(&self) -> SchemaRef {
+        let mut fields: Vec<Field> = self.columns.iter().map(field).collect();
+        if self.event_time.is_some() {
+            fields.push(Field::new(EVENT_DATE, DataType::Date32, true));
+        }
+        if self.system_columns {
+            fields.extend(system_fields());
+        }
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Holds the contract against itself.
+    pub fn validate_self(&self) -> Result<(), Error> {
+        let table = self.table.to_string();
+        let reserved = |name: &str| Error::Reserved {
+            table: table.clone(),
+            name: name.to_owned(),
+        };
+        if ["system", "information_schema"]
+            .contains(&self.table.schema().to_ascii_lowercase().as_str())
+        {
+            return Err(reserved(self.table.schema()));
+        }
+        if self
+            .table
+            .table()
+            .to_ascii_lowercase()
+            .ends_with(QUARANTINE_SUFFIX)
+        {
+            return Err(reserved(self.table.table()));
+        }
+        // The quarantine's name has to fit too.
+        check_name(self.table.quarantine().table())?;
+        if self.columns.is_empty() {
+            return Err(Error::Empty(table));
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            check_name(&column.name)?;
+            let lower = column.name.to_ascii_lowercase();
+            if RESERVED_COLUMNS.contains(&lower.as_str())
+                || (self.event_time.is_some() && lower == EVENT_DATE)
+            {
+                return Err(reserved(&column.name));
+            }
+            if self.columns[..index]
+                .iter()
+                .any(|c| c.name.eq_ignore_ascii_case(&column.name))
+            {
+                return Err(Error::Twice {
+                    table,
+                    column: column.name.clone(),
+                });
+            }
+        }
+        let known = || {
+            self.columns
+                .iter()
+                .map(|c| c.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let must_exist = |name: &String, place: &'static str| match self.column(name) {
+            Some(column) => Ok(column),
+            None => Err(Error::NoColumn {
+                table: table.clone(),
+                column: name.clone(),
+                place,
+                known: known(),
+            }),
+        };
+        if let Some(name) = &self.event_time {
+            let column = must_exist(name, "event_time")?;
+            if column.data_type != ColumnType::Timestamp {
+                let problem = format!("an event time is a TIMESTAMP, this is {}", column.data_type);
+                return Err(Error::Rule {
+                    rule: "event_time".to_owned(),
+                    column: name.clone(),
+                    problem,
+                });
+            }
+        }
+        for name in &self.key {
+            must_exist(name, "key")?;
+        }
+        for name in self
+            .partition_by
+            .iter()
+            .filter(|n| self.event_time.is_none() || *n != EVENT_DATE)
+        {
+            must_exist(name, "partition_by")?;
+        }
+        for rule in &self.rules {
+            let column = must_exist(&rule.column, "rules")?;
+            let problem = match &rule.kind {
+                RuleKind::Range { .. } if !column.data_type.is_number() => Some(format!(
+                    "a range needs a number, this is {}",
+                    column.data_type
+                )),
+                RuleKind::Range {
+                    min: Some(lo),
+                    max: Some(hi),
+                } if lo > hi => Some(format!("the bounds are empty, min={lo}, max={hi}")),
+                RuleKind::Range { min, max } if min.iter().chain(max).any(|b| !b.is_finite()) => {
+                    Some("a bound is not finite".to_owned())
+                }
+                RuleKind::Enum { .. } | RuleKind::Regex { .. }
+                    if column.data_type != ColumnType::String =>
+                {
+                    Some(format!("it needs a STRING, this is {}", column.data_type))
+                }
+                RuleKind::Regex { pattern } => {
+                    regex::Regex::new(pattern).err().map(|e| e.to_string())
+                }
+                RuleKind::Range { .. } | RuleKind::Enum { .. } => None,
+            };
+            let problem = problem.or_else(|| match rule.action {
+                Action::Null if column.required => {
+                    Some("action null on a required column".to_owned())
+                }
+                Action::Clamp if !matches!(rule.kind, RuleKind::Range { .. }) => {
+                    Some("only a range can clamp".to_owned())
+                }
+                _ => None,
+            });
+            if let Some(problem) = problem {
+                return Err(Error::Rule {
+                    rule: rule.name.clone(),
+                    column: rule.column.clone(),
+                    problem,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn system_fields() -> [Field; 3] {
+    [
+        Field::new("_ingest_ts", ColumnType::Timestamp.to_arrow(), false),
+        Field::new("_source", DataType::Utf8, false),
+        Field::new("_seq", DataType::Int64, false),
+    ]
+}
+
+fn field(column: &Column) -> Field {
+    let mut metadata = HashMap::new();
+    if let Some(unit) = &column.unit {
+        metadata.insert("unit".to_owned(), unit.clone());
+    }
+    if let Some(description) = &column.description {
+        metadata.insert("comment".to_owned(), description.clone());
+    }
+    Field::new(&column.name, column.data_type.to_arrow(), !column.required).with_metadata(metadata)
+}

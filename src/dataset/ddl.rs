@@ -1,0 +1,111 @@
+//! The contract as `CREATE TABLE`, whole: what `apply` shows and sends.
+
+use std::fmt::Write;
+
+use super::contract::{Action, Contract, Rule, RuleKind};
+use super::properties::json;
+
+impl Contract {
+    pub fn to_ddl(&self) -> String {
+        let mut lines: Vec<String> = self
+            .columns
+            .iter()
+            .map(|c| {
+                let mut line = format!("{} {}", quote_name(&c.name), c.data_type);
+                if c.required {
+                    line.push_str(" NOT NULL");
+                }
+                if let Some(text) = &c.description {
+                    let _ = write!(line, " COMMENT {}", quote_text(text));
+                }
+                line
+            })
+            .collect();
+        let mut properties = self.own_properties();
+        for column in &self.columns {
+            if let Some(unit) = &column.unit {
+                properties.insert(format!("deltaplane.unit.{}", column.name), unit.clone());
+            }
+            if let Some(default) = &column.default {
+                properties.insert(
+                    format!("deltaplane.default.{}", column.name),
+                    default.to_string(),
+                );
+            }
+        }
+        for rule in &self.rules {
+            match sql_check(rule) {
+                Some(check) => lines.push(format!(
+                    "CONSTRAINT {} CHECK ({check})",
+                    quote_name(&rule.name.replace(':', "_"))
+                )),
+                None => {
+                    properties.insert(format!("deltaplane.rule.{}", rule.name), json(rule));
+                }
+            }
+        }
+        let mut out = format!(
+            "CREATE TABLE {} (\n  {}\n)",
+            self.table,
+            lines.join(",\n  ")
+        );
+        if !self.partition_by.is_empty() {
+            let names: Vec<String> = self.partition_by.iter().map(|n| quote_name(n)).collect();
+            let _ = write!(out, "\nPARTITIONED BY ({})", names.join(", "));
+        }
+        let properties: Vec<String> = properties
+            .iter()
+            .map(|(k, v)| format!("{}={}", quote_text(k), quote_text(v)))
+            .collect();
+        let _ = write!(out, "\nTBLPROPERTIES ({})", properties.join(", "));
+        out
+    }
+}
+
+/// A rule that a CHECK can say; `apply`'s other rules travel as properties.
+fn sql_check(rule: &Rule) -> Option<String> {
+    if rule.action != Action::Reject {
+        return None;
+    }
+    let c = quote_name(&rule.column);
+    match &rule.kind {
+        RuleKind::Range {
+            min: Some(min),
+            max: Some(max),
+        } => Some(format!("{c} BETWEEN {min:?} AND {max:?}")),
+        RuleKind::Range {
+            min: Some(min),
+            max: None,
+        } => Some(format!("{c} >= {min:?}")),
+        RuleKind::Range {
+            min: None,
+            max: Some(max),
+        } => Some(format!("{c} <= {max:?}")),
+        RuleKind::Enum { values } => {
+            let values: Vec<String> = values.iter().map(|v| quote_text(v)).collect();
+            Some(format!("{c} IN ({})", values.join(", ")))
+        }
+        RuleKind::Range {
+            min: None,
+            max: None,
+        }
+        | RuleKind::Regex { .. } => None,
+    }
+}
+
+pub fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn quote_name(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+/// The text inside SQL quotes.
+pub fn unquote(text: &str) -> String {
+    let inner = text
+        .strip_prefix('\'')
+        .and_then(|t| t.strip_suffix('\''))
+        .unwrap_or(text);
+    inner.replace("''", "'")
+}

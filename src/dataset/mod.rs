@@ -1,0 +1,49 @@
+//! What a dataset is: the contract of each table, and its spellings: TOML (`dataset.toml`), DDL, Delta properties and the
+//! Arrow schema. It knows no engine and does no I/O.
+
+mod contract;
+mod ddl;
+mod properties;
+mod quarantine;
+#[cfg(test)]
+mod tests;
+mod toml;
+
+pub use contract::{Action, Column, ColumnType, Contract, RESERVED_COLUMNS, Rule, RuleKind};
+pub use ddl::unquote;
+pub use quarantine::quarantine_schema;
+pub use toml::{Dataset, from_toml};
+
+/// Why a contract cannot stand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Name(#[from] crate::types::NameError),
+    #[error("dataset file: {0}")]
+    Toml(String),
+    #[error(
+        "unknown type, column={column}, type={given}; known: boolean, byte, short, int, long, float, double, string, binary, date, timestamp, timestamp_ntz, decimal(p,s)"
+    )]
+    Type { column: String, given: String },
+    #[error("column declared twice, table={table}, column={column}")]
+    Twice { table: String, column: String },
+    #[error("reserved name, table={table}, name={name}; the server fills it: choose another")]
+    Reserved { table: String, name: String },
+    #[error("no such column, table={table}, column={column}, in={place}; columns: {known}")]
+    NoColumn {
+        table: String,
+        column: String,
+        place: &'static str,
+        known: String,
+    },
+    #[error("rule does not fit its column, rule={rule}, column={column}: {problem}")]
+    Rule {
+        rule: String,
+        column: String,
+        problem: String,
+    },
+    #[error("table without columns, table={0}")]
+    Empty(String),
+    #[error("cannot read the contract from the table's properties, property={property}: {problem}")]
+    Property { property: String, problem: String },
+}

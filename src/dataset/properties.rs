@@ -1,0 +1,172 @@
+//! The contract in a Delta table's properties, so that a table describes itself wherever it is copied. Rules also stand as
+//! Delta CHECK constraints where they can, for writers other than this server to keep.
+
+use std::collections::BTreeMap;
+
+use super::contract::{Action, Contract, Rule, RuleKind};
+use super::ddl::quote_text;
+use super::{Column, Error};
+use crate::types::TableName;
+
+const PREFIX: &str = "deltaplane.";
+
+impl Contract {
+    pub fn to_properties(&self) -> BTreeMap<String, String> {
+        let mut out = self.own_properties();
+        for rule in self.rules.iter().filter(|r| r.action == Action::Reject) {
+            if let Some(check) = delta_check(rule) {
+                out.insert(
+                    format!("delta.constraints.{}", rule.name.replace(':', "_")),
+                    check,
+                );
+            }
+        }
+        // Columns in the exact form in which they were declared; Delta's schema has no place for defaults.
+        out.insert(format!("{PREFIX}columns"), json(&self.columns));
+        out.insert(format!("{PREFIX}rules"), json(&self.rules));
+        out
+    }
+
+    /// What TBLPROPERTIES say beside columns and constraints.
+    pub(super) fn own_properties(&self) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        let mut put = |key: &str, value: String| out.insert(format!("{PREFIX}{key}"), value);
+        put("contractVersion", self.version.to_string());
+        put("systemColumns", self.system_columns.to_string());
+        put(
+            "onViolation",
+            json(&self.on_violation).trim_matches('"').to_owned(),
+        );
+        if let Some(name) = &self.event_time {
+            put("eventTime", name.clone());
+        }
+        if !self.key.is_empty() {
+            put("key", self.key.join(","));
+        }
+        if let Some(retention) = &self.retention {
+            put("retention", retention.clone());
+        }
+        out
+    }
+
+    /// The inverse of [`Contract::to_properties`].
+    pub fn from_properties(
+        table: TableName,
+        partition_by: Vec<String>,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let columns: Vec<Column> = parse(properties, "columns")?;
+        let mut contract = Contract::plain(table, columns);
+        contract.partition_by = partition_by;
+        contract.rules = parse(properties, "rules")?;
+        contract.apply_properties(properties)?;
+        Ok(contract)
+    }
+
+    /// Takes what TBLPROPERTIES say. Keys that are not ours are left alone; a key of ours that is unknown is an error.
+    pub fn apply_properties(&mut self, properties: &BTreeMap<String, String>) -> Result<(), Error> {
+        for (property, value) in properties {
+            let Some(key) = property.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let bad = |problem: &str| Error::Property {
+                property: property.clone(),
+                problem: problem.to_owned(),
+            };
+            match key {
+                "contractVersion" => {
+                    self.version = value.parse().map_err(|_| bad("not a number"))?
+                }
+                "systemColumns" => {
+                    self.system_columns =
+                        value.parse().map_err(|_| bad("neither true nor false"))?
+                }
+                "onViolation" => {
+                    self.on_violation = serde_json::from_str(&format!("\"{value}\""))
+                        .map_err(|_| bad("not an action"))?;
+                }
+                "eventTime" => self.event_time = Some(value.clone()),
+                "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
+                "retention" => self.retention = Some(value.clone()),
+                "columns" | "rules" | "incarnation" => {}
+                _ => {
+                    if let Some(name) = key.strip_prefix("unit.") {
+                        self.column_mut(name, property)?.unit = Some(value.clone());
+                    } else if let Some(name) = key.strip_prefix("default.") {
+                        let default =
+                            serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                        self.column_mut(name, property)?.default = Some(default);
+                    } else if let Some(name) = key.strip_prefix("rule.") {
+                        let rule: Rule =
+                            serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                        let _ = name;
+                        self.rules.push(rule);
+                    } else {
+                        return Err(bad(
+                            "unknown property; known: eventTime, key, retention, systemColumns, onViolation, unit.<column>, default.<column>, rule.<name>",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn column_mut(&mut self, name: &str, property: &str) -> Result<&mut Column, Error> {
+        self.columns
+            .iter_mut()
+            .find(|c| c.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| Error::Property {
+                property: property.to_owned(),
+                problem: format!("no column {name}"),
+            })
+    }
+}
+
+/// The rule as Delta's SQL: there a null fails a CHECK, here it passes.
+fn delta_check(rule: &Rule) -> Option<String> {
+    let c = format!("`{}`", rule.column);
+    match &rule.kind {
+        RuleKind::Range {
+            min: Some(min),
+            max: Some(max),
+        } => Some(format!("{c} IS NULL OR {c} BETWEEN {min:?} AND {max:?}")),
+        RuleKind::Range {
+            min: Some(min),
+            max: None,
+        } => Some(format!("{c} IS NULL OR {c} >= {min:?}")),
+        RuleKind::Range {
+            min: None,
+            max: Some(max),
+        } => Some(format!("{c} IS NULL OR {c} <= {max:?}")),
+        RuleKind::Enum { values } => {
+            let values: Vec<String> = values.iter().map(|v| quote_text(v)).collect();
+            Some(format!("{c} IS NULL OR {c} IN ({})", values.join(", ")))
+        }
+        RuleKind::Range {
+            min: None,
+            max: None,
+        }
+        | RuleKind::Regex { .. } => None,
+    }
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    // Plain data with string keys: cannot fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    properties: &BTreeMap<String, String>,
+    key: &str,
+) -> Result<T, Error> {
+    let property = format!("{PREFIX}{key}");
+    let bad = |problem: String| Error::Property {
+        property: property.clone(),
+        problem,
+    };
+    let text = properties
+        .get(&property)
+        .ok_or_else(|| bad("missing".to_owned()))?;
+    serde_json::from_str(text).map_err(|e| bad(e.to_string()))
+}

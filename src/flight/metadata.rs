@@ -1,0 +1,255 @@
+//! The trees that SQL tools draw: catalogues, schemas, tables, columns, keys.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, UInt8Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetTablesBuilder};
+use arrow_flight::sql::{
+    CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables,
+};
+
+use crate::catalog::view::Snapshot;
+use crate::fault::Fault;
+use crate::flight::sql_info;
+use crate::query::{CATALOG, Engine, PUBLIC, SYSTEM, wire_schema};
+use crate::types::TableName;
+
+type Answer = Result<RecordBatch, Fault>;
+
+fn internal(e: impl std::fmt::Display) -> Fault {
+    Fault::internal(format!("metadata: {e}"))
+}
+
+pub fn catalogs() -> Answer {
+    let mut builder = GetCatalogsBuilder::new();
+    builder.append(CATALOG);
+    builder.build().map_err(internal)
+}
+
+pub fn table_types() -> Answer {
+    let mut builder = CommandGetTableTypes {}.into_builder();
+    for kind in ["TABLE", "SYSTEM TABLE"] {
+        builder.append(kind);
+    }
+    builder.build().map_err(internal)
+}
+
+pub fn schemas(engine: &Engine, command: CommandGetDbSchemas) -> Answer {
+    let mut names: BTreeSet<String> = engine
+        .snapshot()
+        .tables
+        .values()
+        .map(|v| v.name.schema().to_owned())
+        .collect();
+    names.extend([PUBLIC, SYSTEM, "information_schema"].map(str::to_owned));
+    let mut builder = command.into_builder();
+    names.iter().for_each(|name| builder.append(CATALOG, name));
+    builder.build().map_err(internal)
+}
+
+pub fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
+    let snapshot = engine.snapshot();
+    // Grafana says "BASE TABLE", others "table".
+    let types = command
+        .table_types
+        .iter()
+        .map(|t| match t.to_ascii_uppercase().as_str() {
+            "BASE TABLE" => "TABLE".to_owned(),
+            other => other.to_owned(),
+        });
+    let mut builder = GetTablesBuilder::new(
+        command.catalog,
+        command.db_schema_filter_pattern,
+        command.table_name_filter_pattern,
+        types.collect::<Vec<_>>(),
+        command.include_schema,
+    );
+    for view in snapshot.tables.values() {
+        let schema = described(&view.name, &view.schema);
+        builder
+            .append(
+                CATALOG,
+                view.name.schema(),
+                view.name.table(),
+                "TABLE",
+                &schema,
+            )
+            .map_err(internal)?;
+    }
+    for (name, batch) in engine.system_tables() {
+        builder
+            .append(
+                CATALOG,
+                SYSTEM,
+                name,
+                "SYSTEM TABLE",
+                &wire_schema(&batch.schema()),
+            )
+            .map_err(internal)?;
+    }
+    builder.build().map_err(internal)
+}
+
+/// The table's columns with what `getColumns` of JDBC reads from field metadata.
+fn described(name: &TableName, schema: &Schema) -> Schema {
+    let wire = wire_schema(schema);
+    let fields = wire
+        .fields()
+        .iter()
+        .zip(schema.fields())
+        .map(|(wire, own)| {
+            let mut metadata = HashMap::new();
+            let mut put = |key: &str, value: String| {
+                metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value)
+            };
+            put("CATALOG_NAME", CATALOG.to_owned());
+            put("DB_SCHEMA_NAME", name.schema().to_owned());
+            put("SCHEMA_NAME", name.schema().to_owned());
+            put("TABLE_NAME", name.table().to_owned());
+            put("TYPE_NAME", type_name(wire.data_type()));
+            put("IS_AUTO_INCREMENT", "0".to_owned());
+            put(
+                "IS_CASE_SENSITIVE",
+                if wire.data_type() == &DataType::Utf8 {
+                    "1"
+                } else {
+                    "0"
+                }
+                .to_owned(),
+            );
+            put("IS_READ_ONLY", "0".to_owned());
+            put("IS_SEARCHABLE", "1".to_owned());
+            let comment = own.metadata().get("comment").cloned();
+            let remarks = match (comment, own.metadata().get("unit")) {
+                (Some(comment), Some(unit)) => Some(format!("{comment} [{unit}]")),
+                (comment, unit) => comment.or_else(|| unit.map(|u| format!("[{u}]"))),
+            };
+            if let Some(remarks) = remarks {
+                put("REMARKS", remarks);
+            }
+            metadata.extend(own.metadata().clone());
+            Field::new(own.name(), wire.data_type().clone(), own.is_nullable())
+                .with_metadata(metadata)
+        });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 => "STRING".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int8 => "TINYINT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Binary => "BINARY".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMP".to_owned(),
+        DataType::Timestamp(_, None) => "TIMESTAMP_NTZ".to_owned(),
+        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
+        other => other.to_string(),
+    }
+}
+
+pub fn primary_keys(snapshot: &Snapshot, command: &CommandGetPrimaryKeys) -> Answer {
+    let table = TableName::new(
+        command.db_schema.as_deref().unwrap_or(PUBLIC),
+        &command.table,
+    )
+    .ok();
+    let view = table.and_then(|t| snapshot.tables.get(&t.folded()));
+    let keys: Vec<(&str, &str, &str)> = view
+        .iter()
+        .filter_map(|v| v.contract.as_ref().map(|c| (v, c)))
+        .flat_map(|(v, c)| {
+            c.key
+                .iter()
+                .map(|k| (v.name.schema(), v.name.table(), k.as_str()))
+        })
+        .collect();
+    let text = |pick: fn(&(&str, &str, &str)) -> String| {
+        Arc::new(keys.iter().map(|k| Some(pick(k))).collect::<StringArray>()) as ArrayRef
+    };
+    RecordBatch::try_new(
+        primary_key_schema(),
+        vec![
+            text(|_| CATALOG.to_owned()),
+            text(|k| k.0.to_owned()),
+            text(|k| k.1.to_owned()),
+            text(|k| k.2.to_owned()),
+            Arc::new(Int32Array::from_iter_values((1..).take(keys.len()))),
+            Arc::new(StringArray::new_null(keys.len())),
+        ],
+    )
+    .map_err(internal)
+}
+
+fn primary_key_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("catalog_name", DataType::Utf8, true),
+        Field::new("db_schema_name", DataType::Utf8, true),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("key_name", DataType::Utf8, true),
+    ]))
+}
+
+/// Foreign keys: there are none, which is an answer and not an error.
+pub fn no_foreign_keys() -> Answer {
+    let mut fields = Vec::new();
+    for side in ["pk", "fk"] {
+        fields.push(Field::new(
+            format!("{side}_catalog_name"),
+            DataType::Utf8,
+            true,
+        ));
+        fields.push(Field::new(
+            format!("{side}_db_schema_name"),
+            DataType::Utf8,
+            true,
+        ));
+        fields.push(Field::new(
+            format!("{side}_table_name"),
+            DataType::Utf8,
+            false,
+        ));
+        fields.push(Field::new(
+            format!("{side}_column_name"),
+            DataType::Utf8,
+            false,
+        ));
+    }
+    fields.push(Field::new("key_sequence", DataType::Int32, false));
+    fields.push(Field::new("fk_key_name", DataType::Utf8, true));
+    fields.push(Field::new("pk_key_name", DataType::Utf8, true));
+    fields.push(Field::new("update_rule", DataType::UInt8, false));
+    fields.push(Field::new("delete_rule", DataType::UInt8, false));
+    let columns = fields.iter().map(|f| -> ArrayRef {
+        match f.data_type() {
+            DataType::Int32 => Arc::new(Int32Array::from(Vec::<i32>::new())),
+            DataType::UInt8 => Arc::new(UInt8Array::from(Vec::<u8>::new())),
+            _ => Arc::new(StringArray::from(Vec::<&str>::new())),
+        }
+    });
+    let columns = columns.collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)
+}
+
+pub fn sql_info(ids: Vec<u32>) -> Answer {
+    sql_info::sql_info()
+        .map_err(internal)?
+        .record_batch(ids)
+        .map_err(internal)
+}
+
+pub fn xdbc_types(data_type: Option<i32>) -> Answer {
+    sql_info::xdbc_types()
+        .map_err(internal)?
+        .record_batch(data_type)
+        .map_err(internal)
+}

@@ -1,0 +1,434 @@
+//! DoPut with a path descriptor: the door through which producers stream (DESIGN, section 3, "Ingest by DoPut").
+//!
+//! Two tasks a stream. The reader decodes, admits and appends, and stops reading when the log or memory pushes back. The
+//! acker waits for the tickets in their order and publishes the newest ack; acks are cumulative, so a client that reads
+//! none holds up nobody. It knows the wire and `ingest`; it knows no contract and no table format.
+
+use std::sync::Arc;
+
+use arrow_flight::{FlightData, FlightDescriptor, PutResult};
+use deltaplane_client::protocol::{self, Ack, AckLevel, ClientMessage, Form, Ready, ServerMessage};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use super::decode::{Decoded, Decoder};
+use super::status;
+use crate::catalog::Shared;
+use crate::catalog::producer::Totals;
+use crate::fault::{Fault, Kind};
+use crate::flush;
+use crate::ingest::{FenceWatch, IngestStream, Pending, Reject};
+use crate::types::{Lsn, TableName};
+
+/// How many rejects one ack shows.
+const REJECTS_SHOWN: usize = 10;
+/// Batches of one stream between the reader and the acker; bytes are bounded by the log's queue.
+const PENDING_MAX: usize = 1024;
+
+/// Serves one stream. The first error after the acks ends it.
+pub fn serve<S>(
+    shared: Arc<Shared>,
+    descriptor: FlightDescriptor,
+    input: S,
+) -> BoxStream<'static, Result<PutResult, Status>>
+where
+    S: Stream<Item = Result<FlightData, Status>> + Send + Unpin + 'static,
+{
+    let (out, out_rx) = watch::channel(Outbox::default());
+    let task = tokio::spawn(async move { run(shared, descriptor, input, out).await });
+    answers(out_rx, task).boxed()
+}
+
+/// What waits to be sent: at most one `ready`, and the newest ack.
+#[derive(Clone, Debug, Default)]
+struct Outbox {
+    ready: Option<Ready>,
+    ack: Option<Ack>,
+    form: Form,
+    revision: u64,
+}
+
+/// Turns the outbox into messages, at the pace at which the client reads them.
+fn answers(
+    outbox: watch::Receiver<Outbox>,
+    task: tokio::task::JoinHandle<Result<(), Fault>>,
+) -> impl Stream<Item = Result<PutResult, Status>> {
+    struct State {
+        outbox: watch::Receiver<Outbox>,
+        task: Option<tokio::task::JoinHandle<Result<(), Fault>>>,
+        ready_sent: bool,
+        acked: Option<(u64, u64)>,
+        queue: std::collections::VecDeque<PutResult>,
+    }
+    let state = State {
+        outbox,
+        task: Some(task),
+        ready_sent: false,
+        acked: None,
+        queue: std::collections::VecDeque::new(),
+    };
+    futures::stream::unfold(state, |mut s| async move {
+        loop {
+            if let Some(result) = s.queue.pop_front() {
+                return Some((Ok(result), s));
+            }
+            let box_ = s.outbox.borrow_and_update().clone();
+            let message = |m: ServerMessage| PutResult {
+                app_metadata: protocol::encode_server(&m, box_.form),
+            };
+            if let (Some(ready), false) = (&box_.ready, s.ready_sent) {
+                s.ready_sent = true;
+                s.queue
+                    .push_back(message(ServerMessage::Ready(ready.clone())));
+            }
+            if let Some(ack) = &box_.ack
+                && s.acked
+                    .is_none_or(|(_, revision)| revision != box_.revision)
+            {
+                // A reject is shown once, with the first ack that covers it.
+                let mut ack = ack.clone();
+                ack.rejects
+                    .retain(|r| s.acked.is_none_or(|(seq, _)| r.seq > seq));
+                s.acked = Some((ack.seq, box_.revision));
+                s.queue.push_back(message(ServerMessage::Ack(ack)));
+            }
+            if !s.queue.is_empty() {
+                continue;
+            }
+            // The sender is dropped when the task ends, with its last ack in the box.
+            if s.outbox.changed().await.is_ok() {
+                continue;
+            }
+            let last = s.outbox.borrow().clone();
+            if last.revision != box_.revision {
+                continue;
+            }
+            let task = s.task.take()?;
+            return match task.await {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some((Err(status::of(fault)), s)),
+                Err(panic) if panic.is_panic() => {
+                    let fault = Fault::invalid(
+                        "malformed_ipc",
+                        "the stream could not be decoded and was ended; send FlightData as an Arrow library writes it",
+                    );
+                    Some((Err(status::of(fault)), s))
+                }
+                Err(_) => Some((Err(Status::cancelled("the stream was cancelled")), s)),
+            };
+        }
+    })
+}
+
+fn path_of(descriptor: &FlightDescriptor) -> Result<TableName, Fault> {
+    let name = match descriptor.path.as_slice() {
+        [schema, table] => TableName::new(schema, table),
+        [one] => match one.split_once('.') {
+            Some((schema, table)) => TableName::new(schema, table),
+            None => TableName::new("public", one),
+        },
+        path => {
+            return Err(Fault::invalid(
+                "invalid_descriptor",
+                format!(
+                    "the descriptor's path names the table, as in [\"reactor\",\"raw\"]; got {} parts",
+                    path.len()
+                ),
+            ));
+        }
+    };
+    name.map_err(|e| {
+        Fault::new(
+            Kind::NotFound,
+            "table_not_found",
+            format!("no such table: {e}"),
+        )
+    })
+}
+
+async fn run<S>(
+    shared: Arc<Shared>,
+    descriptor: FlightDescriptor,
+    mut input: S,
+    out: watch::Sender<Outbox>,
+) -> Result<(), Fault>
+where
+    S: Stream<Item = Result<FlightData, Status>> + Send + Unpin,
+{
+    let name = path_of(&descriptor)?;
+    if name
+        .table()
+        .to_ascii_lowercase()
+        .ends_with(crate::types::QUARANTINE_SUFFIX)
+    {
+        return Err(Fault::invalid(
+            "reserved_table",
+            format!(
+                "{name} is filled by the server with rejected rows; stream to the table itself"
+            ),
+        ));
+    }
+    let table = shared.table(&name)?;
+    let mut decoder = Decoder::new(shared.config.limits.batch_bytes_max.get());
+    let mut stream: Option<IngestStream> = None;
+    let mut level = AckLevel::Durable;
+    let mut fence: Option<FenceWatch> = None;
+    let (pending_tx, pending_rx) = mpsc::channel::<Pending>(PENDING_MAX);
+    let mut pending_rx = Some(pending_rx);
+    let mut acker = None;
+
+    let outcome = loop {
+        let fenced = async {
+            match &mut fence {
+                Some(watch) => watch.fenced().await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = tokio::select! {
+            biased;
+            fault = fenced => break Err(fault),
+            () = shared.draining.cancelled() => break Err(shutting_down()),
+            next = input.next() => next,
+        };
+        let data = match next {
+            None => break Ok(()),
+            // The client went away in the middle: what came whole is kept, nobody is left to tell.
+            Some(Err(status)) => {
+                break Err(Fault::new(
+                    Kind::Cancelled,
+                    "stream_broken",
+                    status.message().to_owned(),
+                ));
+            }
+            Some(Ok(data)) => data,
+        };
+        let step = Step {
+            shared: &shared,
+            table: &table,
+            out: &out,
+        };
+        let decoded = match decoder.message(&data) {
+            Ok(decoded) => decoded,
+            Err(fault) => break Err(fault),
+        };
+        let message = match &*data.app_metadata {
+            [] => None,
+            bytes => match protocol::decode_client(bytes) {
+                Ok((message, form)) => {
+                    out.send_modify(|o| o.form = form);
+                    Some(message)
+                }
+                // Metadata of a plain Flight client is its own business, unless it speaks to us.
+                Err(_) if stream.is_none() && bytes.first() != Some(&b'{') => None,
+                Err(error) => break Err(Fault::invalid("invalid_metadata", error.to_string())),
+            },
+        };
+        if let (Some(ClientMessage::Open(open)), None) = (&message, &stream) {
+            let opened = step.open(open).await;
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(fault) => break Err(fault),
+            };
+            level = open.ack;
+            fence = opened.fence_watch();
+            stream = Some(opened);
+            if matches!(decoded, Decoded::Nothing | Decoded::Schema(_)) {
+                continue;
+            }
+        } else if let (Some(ClientMessage::Open(_)), Some(_)) = (&message, &stream) {
+            break Err(Fault::invalid(
+                "opened_twice",
+                "open came after batches or a second time; open once, first",
+            ));
+        }
+        let seq = match &message {
+            Some(ClientMessage::Batch { seq }) => Some(*seq),
+            _ => None,
+        };
+        let batch = match decoded {
+            Decoded::Batch(batch) => Some(batch),
+            Decoded::Nothing if seq.is_some() => None,
+            Decoded::Schema(_) | Decoded::Dictionary | Decoded::Nothing => continue,
+        };
+        let current =
+            stream.get_or_insert_with(|| IngestStream::unnamed(shared.clone(), table.clone()));
+        let pending = match current.push(seq, batch).await {
+            Ok(pending) => pending,
+            Err(fault) => break Err(fault),
+        };
+        if acker.is_none()
+            && let Some(rx) = pending_rx.take()
+        {
+            let acker_task = Acker {
+                level,
+                table: table.clone(),
+                named: current.producer(),
+                out: out.clone(),
+                unnamed: (0, Totals::default()),
+            };
+            acker = Some(tokio::spawn(acker_task.run(rx)));
+        }
+        if pending_tx.send(pending).await.is_err() {
+            // The acker has met the log's error and carries it.
+            break Ok(());
+        }
+    };
+    drop(pending_tx);
+    let acked = match acker {
+        Some(task) => task
+            .await
+            .unwrap_or_else(|e| Err(Fault::internal(format!("acks failed: {e}")))),
+        None if outcome.is_ok() && decoder.schema().is_none() && stream.is_none() => {
+            Err(Fault::invalid(
+                "empty_stream",
+                "the stream ended before a schema came; send a schema and at least one batch",
+            ))
+        }
+        None => Ok(()),
+    };
+    acked.and(outcome)
+}
+
+fn shutting_down() -> Fault {
+    Fault::new(
+        Kind::Unavailable,
+        "shutting_down",
+        "the server is shutting down; connect again and resend what was not acked",
+    )
+}
+
+struct Step<'a> {
+    shared: &'a Arc<Shared>,
+    table: &'a Arc<crate::catalog::table::Table>,
+    out: &'a watch::Sender<Outbox>,
+}
+
+impl Step<'_> {
+    async fn open(&self, open: &protocol::Open) -> Result<IngestStream, Fault> {
+        let (stream, durable, epoch) = IngestStream::open(
+            self.shared.clone(),
+            self.table.clone(),
+            &open.producer,
+            open.epoch,
+        )
+        .await?;
+        let limits = &self.shared.config.limits;
+        let ready = Ready {
+            epoch,
+            seq: durable.seq,
+            offset: durable.offset.get(),
+            accepted: durable.totals.accepted,
+            quarantined: durable.totals.quarantined,
+            duplicates: durable.totals.duplicates,
+            max_batch_bytes: limits.batch_bytes_max.get(),
+            max_inflight_bytes: limits.inflight_bytes_max.get(),
+        };
+        self.out.send_modify(|o| {
+            o.ready = Some(ready);
+            o.revision += 1;
+        });
+        Ok(stream)
+    }
+}
+
+/// Waits for batches in their order and keeps the newest ack in the outbox.
+struct Acker {
+    level: AckLevel,
+    table: Arc<crate::catalog::table::Table>,
+    /// Name of the producer whose totals acks carry.
+    named: Option<Arc<str>>,
+    out: watch::Sender<Outbox>,
+    unnamed: (u64, Totals),
+}
+
+impl Acker {
+    async fn run(mut self, mut pending: mpsc::Receiver<Pending>) -> Result<(), Fault> {
+        let mut newest = Lsn::ZERO;
+        let mut rejects: Vec<Reject> = Vec::new();
+        while let Some(mut first) = pending.recv().await {
+            newest = newest.max(first.durable().await?.unwrap_or(newest));
+            let mut last = self.note(first, &mut rejects);
+            // One ack for all that has become durable meanwhile.
+            for _ in 0..64 {
+                let Ok(mut more) = pending.try_recv() else {
+                    break;
+                };
+                newest = newest.max(more.durable().await?.unwrap_or(newest));
+                last = self.note(more, &mut rejects);
+            }
+            let version = match self.level {
+                AckLevel::Durable => None,
+                AckLevel::Committed => {
+                    let offset = self
+                        .durable_point()
+                        .map_or(newest, |p| p.offset.max(newest));
+                    Some(flush::wait_committed(&self.table, offset).await.version)
+                }
+            };
+            self.publish(last, newest, version, std::mem::take(&mut rejects));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, batch: Pending, rejects: &mut Vec<Reject>) -> u64 {
+        self.unnamed.0 = batch.seq;
+        self.unnamed.1.add(batch.counts);
+        rejects.extend(
+            batch
+                .rejects
+                .into_iter()
+                .take(REJECTS_SHOWN.saturating_sub(rejects.len())),
+        );
+        batch.seq
+    }
+
+    fn durable_point(&self) -> Option<crate::catalog::producer::DurablePoint> {
+        let name = self.named.as_ref()?;
+        Some(self.table.producers.lock().get(name)?.state.durable())
+    }
+
+    fn publish(&self, seq: u64, offset: Lsn, version: Option<i64>, rejects: Vec<Reject>) {
+        // At level committed the ack names the batch that was waited for, not one that came durable since.
+        let (seq, offset, totals) = match self.durable_point() {
+            Some(point) if self.level == AckLevel::Durable => {
+                (point.seq, point.offset, point.totals)
+            }
+            Some(point) => (
+                seq,
+                if offset == Lsn::ZERO {
+                    point.offset
+                } else {
+                    offset
+                },
+                point.totals,
+            ),
+            None => (seq, offset, self.unnamed.1),
+        };
+        let shown = rejects.into_iter().map(|r| protocol::Reject {
+            seq: r.seq,
+            row: r.row,
+            column: r.column,
+            rule: r.rule,
+            value: r.value,
+        });
+        let shown: Vec<protocol::Reject> = shown.collect();
+        self.out.send_modify(|o| {
+            let mut all = o.ack.take().map(|a| a.rejects).unwrap_or_default();
+            all.extend(shown);
+            let drop = all.len().saturating_sub(REJECTS_SHOWN);
+            all.drain(..drop);
+            o.ack = Some(Ack {
+                seq,
+                offset: offset.get(),
+                accepted: totals.accepted,
+                quarantined: totals.quarantined,
+                duplicates: totals.duplicates,
+                version,
+                rejects: all,
+            });
+            o.revision += 1;
+        });
+    }
+}

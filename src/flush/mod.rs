@@ -1,0 +1,210 @@
+//! From hot to cold: every `commit.interval`, or earlier when enough bytes are hot or someone waits for `committed`, a table's
+//! span of whole frames becomes Parquet files and one Delta commit; the quarantine's first, so that a table never shows the
+//! good rows of a batch whose bad ones are still on their way.
+//!
+//! A crash at any point is decided by the table's `txn`: not there, the frames are hot again and are committed anew (staged
+//! files of the first try are orphans); there, replay leaves them out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::catalog::Shared;
+use crate::catalog::lifecycle::offset_i64;
+use crate::catalog::table::{Cold, Committed, Table};
+use crate::catalog::visible::{Part, Span};
+use crate::cold::ColdTable;
+use crate::fault::Fault;
+use crate::hot::Chunk;
+use crate::types::Lsn;
+use crate::wal::{FrameKind, NewFrame};
+
+/// Commits for waiters are at least this far apart.
+const WAITER_SPACING: Duration = Duration::from_millis(250);
+
+/// Names a producer's `txn`: application ids are one namespace a table, so that a producer can never pass for the log.
+fn producer_txn(producer: &str) -> String {
+    format!("deltaplane/producer/{producer}")
+}
+
+/// Starts the table's flush. It ends when the table is dropped or the server has drained.
+pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
+    tokio::spawn(async move {
+        let interval = shared.config.commit.interval;
+        let mut failures = 0u32;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = table.flush_now.notified() => tokio::time::sleep(WAITER_SPACING).await,
+                () = shared.draining.cancelled() => return,
+            }
+            if table.is_dropped() {
+                return;
+            }
+            match commit(&shared, &table).await {
+                Ok(_) => failures = 0,
+                Err(fault) => {
+                    failures += 1;
+                    tracing::warn!(table = %table.name(), failures, "commit failed, the rows stay hot: {fault}");
+                    let wait = Duration::from_millis(250 * u64::from(failures.min(40)));
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    });
+}
+
+/// Commits everything of the table that is durable now. Returns what is committed afterwards.
+///
+/// # Errors
+/// The store's: the rows stay hot and durable, a later call takes them. Fenced: another server owns the table.
+pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
+    let mut cold = table.cold.lock().await;
+    if table.is_dropped() {
+        return Ok(*table.committed.borrow());
+    }
+    let Some(span) = shared.visible.span(table) else {
+        // Nothing hot: everything durable so far is committed, which waiters may rely on.
+        return Ok(*table.committed.borrow());
+    };
+    let started = std::time::Instant::now();
+    if span.quarantine.iter().any(|c| c.last <= span.cut) {
+        let recorded = if span.main.is_empty() {
+            span.moved.clone()
+        } else {
+            Vec::new()
+        };
+        part(
+            shared,
+            table,
+            &mut cold.quarantine,
+            Part::Quarantine,
+            &span,
+            &recorded,
+        )
+        .await?;
+    }
+    if span.main.iter().any(|c| c.last <= span.cut) {
+        part(
+            shared,
+            table,
+            &mut cold.main,
+            Part::Main,
+            &span,
+            &span.moved,
+        )
+        .await?;
+    }
+    let version = cold.main.version();
+    let committed = Committed {
+        offset: span.cut,
+        version,
+    };
+    table.committed.send_replace(committed);
+    shared.hot_space.notify_waiters();
+    metrics::counter!("deltaplane_commits_total").increment(1);
+    metrics::histogram!("deltaplane_commit_seconds").record(started.elapsed().as_secs_f64());
+    shared.log.trim(shared.visible.trim_point());
+    let every = i64::try_from(shared.config.commit.checkpoint_every)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let Cold { main, quarantine } = &mut *cold;
+    for t in [main, quarantine] {
+        if t.version() - t.checkpointed() >= every
+            && let Err(error) = t.checkpoint().await
+        {
+            tracing::warn!(table = %table.name(), %error, "Delta checkpoint failed; commits go on");
+        }
+    }
+    Ok(committed)
+}
+
+async fn part(
+    shared: &Shared,
+    table: &Table,
+    cold: &mut ColdTable,
+    part: Part,
+    span: &Span,
+    moved: &[(Arc<str>, u64)],
+) -> Result<(), Fault> {
+    let chunks: &[Chunk] = match part {
+        Part::Main => &span.main,
+        Part::Quarantine => &span.quarantine,
+    };
+    let batches = chunks
+        .iter()
+        .filter(|c| c.last <= span.cut)
+        .map(|c| c.batch.clone())
+        .collect();
+    let staged = cold.stage(batches).await?;
+    let files = staged.paths();
+    mark(
+        shared,
+        table,
+        FrameKind::CommitIntent,
+        span.cut,
+        part,
+        json!({ "files": files }),
+    );
+    let mut txns = vec![(shared.app_id(table.incarnation), offset_i64(span.cut))];
+    txns.extend(
+        moved
+            .iter()
+            .map(|(p, seq)| (producer_txn(p), i64::try_from(*seq).unwrap_or(i64::MAX))),
+    );
+    let version = cold.commit(staged, txns).await?;
+    shared
+        .visible
+        .swap(table, part, cold.view(), span.cut, moved);
+    mark(
+        shared,
+        table,
+        FrameKind::CommitDone,
+        span.cut,
+        part,
+        json!({ "version": version }),
+    );
+    Ok(())
+}
+
+/// Intent and done frames tell the operator and the orphan sweep what was under way; nothing waits for them.
+fn mark(
+    shared: &Shared,
+    table: &Table,
+    kind: FrameKind,
+    cut: Lsn,
+    part: Part,
+    mut note: serde_json::Value,
+) {
+    note["cut"] = json!(cut.get());
+    note["quarantine"] = json!(part == Part::Quarantine);
+    let frame = NewFrame {
+        kind,
+        incarnation: table.incarnation.get(),
+        contract_version: table.contract.version,
+        producer: "".into(),
+        epoch: 0,
+        seq: 0,
+        batch_crc: 0,
+        payload: note.to_string().into_bytes(),
+    };
+    if let Err(error) = shared.log.append_unsynced(frame) {
+        tracing::debug!(%error, "commit note not logged");
+    }
+}
+
+/// Waits until the row at `offset` is in Delta. Wakes the flush; commits for waiters are grouped.
+pub async fn wait_committed(table: &Table, offset: Lsn) -> Committed {
+    let mut watch = table.committed.subscribe();
+    loop {
+        let now = *watch.borrow_and_update();
+        if now.offset >= offset || table.is_dropped() {
+            return now;
+        }
+        table.flush_now.notify_one();
+        if watch.changed().await.is_err() {
+            return now;
+        }
+    }
+}

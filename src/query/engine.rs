@@ -1,0 +1,403 @@
+//! Plans and runs queries on a runtime of their own, within a memory and a time limit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{
+    CatalogProvider, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
+};
+use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SQLOptions, SessionConfig};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::Statement;
+use futures::StreamExt;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use super::names::{self, Resolved};
+use super::provider::SnapshotTable;
+use super::wire::{conform_to_wire, wire_schema};
+use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
+use crate::catalog::view::Snapshot;
+use crate::fault::{Fault, Kind};
+
+/// Batches between a query and the stream that sends it.
+const BATCHES_AHEAD: usize = 4;
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub threads: usize,
+    pub memory_bytes: usize,
+    pub timeout: Duration,
+    pub spill_dir: PathBuf,
+    pub spill_bytes: u64,
+}
+
+pub struct Engine {
+    /// None only while it is being dropped, which a runtime may not be from within another.
+    runtime: Option<Runtime>,
+    state: SessionState,
+    source: Arc<dyn SnapshotSource>,
+    timeout: Duration,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A statement that has been understood and not run.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub wire: SchemaRef,
+    /// One nullable field a parameter, in order.
+    pub parameters: SchemaRef,
+}
+
+/// A running query. Dropping it cancels the query.
+pub struct ResultStream {
+    pub wire: SchemaRef,
+    pub batches: mpsc::Receiver<Result<RecordBatch, Fault>>,
+}
+
+impl ResultStream {
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>, Fault> {
+        let mut all = Vec::new();
+        while let Some(batch) = self.batches.recv().await {
+            all.push(batch?);
+        }
+        Ok(all)
+    }
+}
+
+impl Engine {
+    /// # Errors
+    /// The runtime or the spill folder cannot be made.
+    pub fn new(config: EngineConfig, source: Arc<dyn SnapshotSource>) -> Result<Self, Fault> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|e| Fault::internal(format!("query runtime: {e}")))?;
+        let top = std::num::NonZeroUsize::MIN.saturating_add(2);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), top);
+        let spill = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![config.spill_dir]))
+            .with_max_temp_directory_size(config.spill_bytes);
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(spill)
+            .build_arc()
+            .map_err(|e| Fault::internal(format!("query environment: {e}")))?;
+        let mut session = SessionConfig::new()
+            .with_default_catalog_and_schema(CATALOG, PUBLIC)
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_target_partitions(config.threads.max(1));
+        let options = session.options_mut();
+        options.sql_parser.enable_ident_normalization = false;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.parquet.schema_force_view_types = false;
+        options.execution.parquet.pushdown_filters = false;
+        options.execution.time_zone = Some("UTC".to_owned());
+        let state = SessionStateBuilder::new()
+            .with_config(session)
+            .with_runtime_env(environment)
+            .with_default_features()
+            .build();
+        Ok(Engine {
+            runtime: Some(runtime),
+            state,
+            source,
+            timeout: config.timeout,
+        })
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.source.snapshot()
+    }
+
+    pub fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
+        self.source.system_tables()
+    }
+
+    /// Understands a query without running it.
+    pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
+        let session = self.session();
+        let (plan, parameters) = session.plan(sql).await?;
+        Ok(Planned {
+            wire: wire_schema(plan.schema().as_arrow()),
+            parameters,
+        })
+    }
+
+    /// Runs a query over a snapshot taken now, so that everything acked before is seen.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT or NOT_FOUND for what the SQL gets wrong; what goes wrong later ends the stream:
+    /// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
+    pub async fn query(
+        &self,
+        sql: &str,
+        parameters: Option<Vec<ScalarValue>>,
+    ) -> Result<ResultStream, Fault> {
+        let session = self.session();
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let (mut plan, fields) = session.plan(sql).await?;
+        let wire = wire_schema(plan.schema().as_arrow());
+        let given = parameters.unwrap_or_default();
+        if given.len() != fields.fields().len() {
+            return Err(Fault::invalid(
+                "parameters",
+                format!(
+                    "the statement has {} parameters, {} were bound",
+                    fields.fields().len(),
+                    given.len()
+                ),
+            ));
+        }
+        if !given.is_empty() {
+            let cast = given
+                .into_iter()
+                .zip(fields.fields())
+                .map(|(v, f)| v.cast_to(f.data_type()));
+            let values: Vec<ScalarValue> = cast.collect::<Result<_, _>>().map_err(fault_of)?;
+            plan = plan
+                .with_param_values(ParamValues::from(values))
+                .map_err(fault_of)?;
+        }
+        let (tx, batches) = mpsc::channel(BATCHES_AHEAD);
+        let timeout = self.timeout;
+        let schema = wire.clone();
+        let work = async move {
+            let run = async {
+                let physical = session
+                    .state
+                    .create_physical_plan(&plan)
+                    .await
+                    .map_err(fault_of)?;
+                let mut stream =
+                    datafusion::physical_plan::execute_stream(physical, session.state.task_ctx())
+                        .map_err(fault_of)?;
+                while let Some(batch) = stream.next().await {
+                    let batch = batch
+                        .map_err(fault_of)
+                        .and_then(|b| conform_to_wire(&b, &schema));
+                    let failed = batch.is_err();
+                    if tx.send(batch).await.is_err() || failed {
+                        return Ok(());
+                    }
+                }
+                Ok(())
+            };
+            // Nobody reads any more: the plan is dropped at its next await.
+            let ended = tokio::select! {
+                ended = tokio::time::timeout_at(deadline, run) => ended,
+                () = tx.closed() => return,
+            };
+            let fault = match ended {
+                Ok(Ok(())) => return,
+                Ok(Err(fault)) => fault,
+                Err(_) => Fault::new(
+                    Kind::Deadline,
+                    "query_timeout",
+                    format!(
+                        "the query ran longer than {timeout:?}; narrow it, or raise query.timeout"
+                    ),
+                ),
+            };
+            let _ = tx.send(Err(fault)).await;
+        };
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+        Ok(ResultStream { wire, batches })
+    }
+
+    fn session(&self) -> Session {
+        let snapshot = self.source.snapshot();
+        let system = self.source.system_tables();
+        let catalog = MemoryCatalogProvider::new();
+        let mut schemas: std::collections::BTreeMap<String, Arc<MemorySchemaProvider>> =
+            std::collections::BTreeMap::new();
+        schemas.insert(PUBLIC.to_owned(), Arc::default());
+        for view in snapshot.tables.values() {
+            let schema = schemas.entry(view.name.schema().to_owned()).or_default();
+            let table = Arc::new(SnapshotTable::new(view.clone()));
+            // Names are unique in a snapshot, so this cannot fail.
+            let _ = schema.register_table(view.name.table().to_owned(), table);
+        }
+        let own: Arc<MemorySchemaProvider> = Arc::default();
+        let mut others = information_schema();
+        for (name, batch) in system {
+            others.push((
+                format!("{SYSTEM}.{name}"),
+                batch
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|f| f.name().clone())
+                    .collect(),
+            ));
+            if let Ok(table) = MemTable::try_new(batch.schema(), vec![vec![batch]]) {
+                let _ = own.register_table(name.to_owned(), Arc::new(table));
+            }
+        }
+        schemas.insert(SYSTEM.to_owned(), own);
+        for (name, schema) in schemas {
+            let _ = catalog.register_schema(&name, schema);
+        }
+        let list = MemoryCatalogProviderList::new();
+        let _ = datafusion::catalog::CatalogProviderList::register_catalog(
+            &list,
+            CATALOG.to_owned(),
+            Arc::new(catalog),
+        );
+        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_catalog_list(Arc::new(list))
+            .build();
+        Session {
+            state,
+            snapshot,
+            others,
+        }
+    }
+}
+
+/// One statement's view of the world.
+struct Session {
+    state: SessionState,
+    snapshot: Snapshot,
+    others: Vec<(String, Vec<String>)>,
+}
+
+impl Session {
+    async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef), Fault> {
+        let statement = names::parse_one(sql)?;
+        if !matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
+            return Err(Fault::new(
+                Kind::Unimplemented,
+                "unsupported_statement",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, CREATE TABLE, DROP TABLE",
+            ));
+        }
+        let Resolved {
+            statement,
+            parameters,
+            counts,
+        } = names::resolve(statement, &self.snapshot, &self.others)?;
+        let plan = self
+            .state
+            .statement_to_plan(DfStatement::Statement(Box::new(statement)))
+            .await
+            .map_err(|e| self.name_hint(fault_of(e)))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(fault_of)?;
+        // The optimizer's coercion is what gives a bare `?` the type of what it is compared with.
+        let types = plan.get_parameter_types().map_err(fault_of)?;
+        let fields = (1..=parameters).map(|n| {
+            let inferred = types.get(&format!("${n}")).cloned().flatten();
+            let data_type = match inferred {
+                _ if counts.contains(&n) => DataType::Int64,
+                Some(DataType::Null) | None => DataType::Utf8,
+                Some(DataType::Utf8View | DataType::LargeUtf8) => DataType::Utf8,
+                Some(other) => other,
+            };
+            Field::new(format!("${n}"), data_type, true)
+        });
+        let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok((plan, fields))
+    }
+
+    /// Says which table may have been meant.
+    fn name_hint(&self, mut fault: Fault) -> Fault {
+        if fault.kind == Kind::NotFound {
+            let names = self.snapshot.tables.values().map(|v| v.name.to_string());
+            let asked = fault
+                .message
+                .split('\'')
+                .nth(1)
+                .unwrap_or_default()
+                .trim_start_matches("deltaplane.")
+                .to_owned();
+            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
+            if let Some(near) = near {
+                fault.message.push_str(&format!("; nearest table: {near}"));
+            }
+        }
+        fault
+    }
+}
+
+fn information_schema() -> Vec<(String, Vec<String>)> {
+    let columns = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    vec![
+        (
+            "information_schema.tables".to_owned(),
+            columns("table_catalog table_schema table_name table_type"),
+        ),
+        (
+            "information_schema.columns".to_owned(),
+            columns(
+                "table_catalog table_schema table_name column_name ordinal_position column_default is_nullable data_type",
+            ),
+        ),
+        (
+            "information_schema.schemata".to_owned(),
+            columns("catalog_name schema_name schema_owner"),
+        ),
+    ]
+}
+
+/// DataFusion's errors as answers to "what now?". What a user can cause is never internal.
+pub fn fault_of(error: DataFusionError) -> Fault {
+    let root = error.find_root();
+    let text = root.strip_backtrace();
+    let text = text.lines().next().unwrap_or_default().to_owned();
+    match root {
+        DataFusionError::SchemaError(e, _) => match e.as_ref() {
+            SchemaError::FieldNotFound { .. } => Fault::invalid("column_not_found", text),
+            _ => Fault::invalid("ambiguous_name", text),
+        },
+        DataFusionError::ResourcesExhausted(_) => Fault::new(
+            Kind::Exhausted,
+            "query_memory",
+            format!("{text}; narrow the query, or raise memory.query_bytes_max"),
+        ),
+        DataFusionError::Plan(_) if text.contains("not found") && text.contains("table") => {
+            Fault::new(Kind::NotFound, "table_not_found", text)
+        }
+        DataFusionError::SQL(..) => Fault::invalid("syntax_error", text),
+        DataFusionError::NotImplemented(_) => {
+            Fault::new(Kind::Unimplemented, "not_implemented", text)
+        }
+        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
+            Fault::invalid("execution", text)
+        }
+        DataFusionError::Plan(_) | DataFusionError::Configuration(_) => {
+            Fault::invalid("invalid_query", text)
+        }
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            Fault::new(Kind::Unavailable, "store_unavailable", text)
+        }
+        DataFusionError::ParquetError(_) => Fault::new(Kind::Corrupt, "file_damaged", text),
+        _ => Fault::internal(text),
+    }
+}

@@ -1,0 +1,30 @@
+//! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
+
+mod engine;
+mod names;
+mod provider;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use engine::{Engine, EngineConfig, Planned, ResultStream};
+pub use names::parse_one;
+pub use wire::{conform_to_wire, wire_schema};
+
+use arrow::array::RecordBatch;
+
+use crate::catalog::view::Snapshot;
+
+/// The catalogue that every table stands in.
+pub const CATALOG: &str = "deltaplane";
+/// The schema of users' own tables.
+pub const PUBLIC: &str = "public";
+pub const SYSTEM: &str = "system";
+
+/// Where an engine gets what it reads.
+pub trait SnapshotSource: Send + Sync {
+    /// One read point for all tables, newest acked rows included.
+    fn snapshot(&self) -> Snapshot;
+    /// Tables of the schema `system`, as they are now.
+    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+}

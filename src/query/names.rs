@@ -1,0 +1,323 @@
+//! SQL text to a statement whose names are the tables' own: identifiers match without regard to case and keep theirs.
+//!
+//! DataFusion's own normalisation is off; instead each name in the statement is looked up among the columns of the tables it
+//! reads and the aliases it gives. An exact match wins, a single match without regard to case is taken, two are an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Cte, Expr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+
+use super::PUBLIC;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::fault::Fault;
+use crate::types::TableName;
+
+/// One statement; a trailing `;` is welcome.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`, with line and column as the parser gives them.
+pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
+    let syntax = |e: ParserError| {
+        Fault::invalid(
+            "syntax_error",
+            e.to_string().replace("sql parser error: ", ""),
+        )
+    };
+    let mut statements = Parser::parse_sql(&GenericDialect {}, sql).map_err(syntax)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (None, _) => Err(Fault::invalid(
+            "syntax_error",
+            "no statement; send one SQL statement",
+        )),
+        (Some(_), false) => Err(Fault::invalid(
+            "syntax_error",
+            "more than one statement; send them one by one",
+        )),
+    }
+}
+
+/// What a query's names resolve to.
+pub struct Resolved {
+    pub statement: Statement,
+    /// How many `?` there are; they have become `$1`, `$2`, ..
+    pub parameters: usize,
+    /// Parameters that stand in a LIMIT or OFFSET, from 1.
+    pub counts: BTreeSet<usize>,
+}
+
+/// # Errors
+/// INVALID_ARGUMENT `ambiguous_name`.
+pub fn resolve(
+    mut statement: Statement,
+    snapshot: &Snapshot,
+    others: &[(String, Vec<String>)],
+) -> Result<Resolved, Fault> {
+    let mut collector = Collector {
+        snapshot,
+        others,
+        names: Names::default(),
+    };
+    let _ = statement.visit(&mut collector);
+    let mut rewriter = Rewriter {
+        snapshot,
+        names: collector.names,
+        parameters: 0,
+        counts: BTreeSet::new(),
+        error: None,
+    };
+    let _ = statement.visit(&mut rewriter);
+    match rewriter.error {
+        Some(fault) => Err(fault),
+        None => Ok(Resolved {
+            statement,
+            parameters: rewriter.parameters,
+            counts: rewriter.counts,
+        }),
+    }
+}
+
+/// Spellings by folded name.
+#[derive(Default)]
+struct Names(BTreeMap<String, BTreeSet<String>>);
+
+impl Names {
+    fn add(&mut self, name: &str) {
+        self.0
+            .entry(name.to_ascii_lowercase())
+            .or_default()
+            .insert(name.to_owned());
+    }
+
+    fn lookup(&self, name: &str) -> Result<Option<&str>, Fault> {
+        let Some(spellings) = self.0.get(&name.to_ascii_lowercase()) else {
+            return Ok(None);
+        };
+        if let Some(exact) = spellings.get(name) {
+            return Ok(Some(exact));
+        }
+        let mut all = spellings.iter();
+        match (all.next(), all.next()) {
+            (Some(one), None) => Ok(Some(one)),
+            _ => {
+                let list: Vec<&str> = spellings.iter().map(String::as_str).collect();
+                Err(Fault::invalid(
+                    "ambiguous_name",
+                    format!(
+                        "ambiguous name {name}: {}; write it as one of them",
+                        list.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+fn parts(name: &ObjectName) -> Vec<&str> {
+    name.0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(|i| i.value.as_str())
+        .collect()
+}
+
+/// The table that a name in FROM means, if it is one of the snapshot's.
+fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
+    let (schema, table) = match parts(name).as_slice() {
+        [table] => (PUBLIC, *table),
+        [schema, table] | [_, schema, table] => (*schema, *table),
+        _ => return None,
+    };
+    snapshot
+        .tables
+        .get(&TableName::new(schema, table).ok()?.folded())
+}
+
+struct Collector<'a> {
+    snapshot: &'a Snapshot,
+    /// Tables that are no snapshot's: `system` and `information_schema`.
+    others: &'a [(String, Vec<String>)],
+    names: Names,
+}
+
+impl VisitorMut for Collector<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if let Some(view) = find(self.snapshot, relation) {
+            self.names.add(view.name.table());
+            view.schema
+                .fields()
+                .iter()
+                .for_each(|f| self.names.add(f.name()));
+        } else {
+            let full = parts(relation).join(".").to_ascii_lowercase();
+            for (name, columns) in self.others.iter().filter(|(name, _)| full.ends_with(name)) {
+                self.names.add(name.rsplit('.').next().unwrap_or(name));
+                columns.iter().for_each(|c| self.names.add(c));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let alias = match factor {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. } => alias,
+            _ => return ControlFlow::Continue(()),
+        };
+        if let Some(alias) = alias {
+            self.names.add(&alias.name.value);
+            alias
+                .columns
+                .iter()
+                .for_each(|c| self.names.add(&c.name.value));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for Cte { alias, .. } in query.with.iter().flat_map(|w| &w.cte_tables) {
+            self.names.add(&alias.name.value);
+            alias
+                .columns
+                .iter()
+                .for_each(|c| self.names.add(&c.name.value));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.names.add(&alias.value);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Rewriter<'a> {
+    snapshot: &'a Snapshot,
+    names: Names,
+    parameters: usize,
+    counts: BTreeSet<usize>,
+    error: Option<Fault>,
+}
+
+impl Rewriter<'_> {
+    fn ident(&mut self, ident: &mut Ident) {
+        match self.names.lookup(&ident.value) {
+            Ok(Some(name)) => {
+                ident.value = name.to_owned();
+                ident.quote_style = Some('"');
+            }
+            Ok(None) => {}
+            Err(fault) => self.error = self.error.take().or(Some(fault)),
+        }
+    }
+
+    fn object(&mut self, name: &mut ObjectName) {
+        for part in &mut name.0 {
+            if let ObjectNamePart::Identifier(ident) = part {
+                self.ident(ident);
+            }
+        }
+    }
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if let Some(view) = find(self.snapshot, relation) {
+            *relation = ObjectName::from(vec![
+                Ident::with_quote('"', super::CATALOG),
+                Ident::with_quote('"', view.name.schema()),
+                Ident::with_quote('"', view.name.table()),
+            ]);
+        } else if relation.0.len() == 1 {
+            self.object(relation);
+        } else {
+            // `system` and `information_schema` are lower case throughout.
+            for part in &mut relation.0 {
+                if let ObjectNamePart::Identifier(ident) = part {
+                    ident.value = ident.value.to_ascii_lowercase();
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::QualifiedWildcard(
+                SelectItemQualifiedWildcardKind::ObjectName(name),
+                _,
+            ) = item
+            {
+                self.object(name);
+            }
+        }
+        for join in select.from.iter_mut().flat_map(|t| &mut t.joins) {
+            use datafusion::sql::sqlparser::ast::{JoinConstraint, JoinOperator};
+            if let JoinOperator::Join(c)
+            | JoinOperator::Inner(c)
+            | JoinOperator::Left(c)
+            | JoinOperator::LeftOuter(c)
+            | JoinOperator::Right(c)
+            | JoinOperator::RightOuter(c)
+            | JoinOperator::FullOuter(c) = &mut join.join_operator
+                && let JoinConstraint::Using(columns) = c
+            {
+                columns.iter_mut().for_each(|c| self.object(c));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.ident(ident),
+            Expr::CompoundIdentifier(idents) => idents.iter_mut().for_each(|i| self.ident(i)),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::Placeholder(text) = &mut value.value {
+            if text == "?" {
+                self.parameters += 1;
+                *text = format!("${}", self.parameters);
+            } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+                self.parameters = self.parameters.max(n);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let number = |e: &Expr| match e {
+            Expr::Value(v) => match &v.value {
+                Value::Placeholder(p) => p.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
+            self.counts.extend(limit.as_ref().and_then(number));
+            self.counts
+                .extend(offset.as_ref().and_then(|o| number(&o.value)));
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The one function that says what a result looks like on the wire. FlightInfo, GetSchema and prepared statements advertise
+//! it, and every batch is forced to it: clients compare the two and give up when they differ.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+
+use crate::fault::Fault;
+
+/// Plain text and binary, no dictionaries, all fields nullable: logical and physical plans differ in nullability, and views
+/// and dictionaries break drivers.
+pub fn wire_schema(schema: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(
+        schema
+            .fields()
+            .iter()
+            .map(|f| wire_field(f))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+fn wire_field(field: &Field) -> Field {
+    Field::new(field.name(), wire_type(field.data_type()), true)
+}
+
+fn wire_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, value) => wire_type(value),
+        DataType::RunEndEncoded(_, value) => wire_type(value.data_type()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => DataType::List(Arc::new(wire_field(item))),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|f| wire_field(f)).collect::<Fields>())
+        }
+        // Java has no unsigned integers: its drivers lose the top half.
+        DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        other => other.clone(),
+    }
+}
+
+/// # Errors
+/// INVALID_ARGUMENT: a value has no place in the wire's type (an unsigned above the largest signed).
+pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, Fault> {
+    let options = arrow::compute::CastOptions {
+        safe: false,
+        ..Default::default()
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(wire.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                return Ok(column.clone());
+            }
+            if matches!(column.data_type(), DataType::Dictionary(..)) {
+                return cast(column, field.data_type());
+            }
+            arrow::compute::cast_with_options(column, field.data_type(), &options)
+        });
+    let columns: Vec<ArrayRef> = columns
+        .collect::<Result<_, _>>()
+        .map_err(|e| Fault::invalid("value_out_of_range", e.to_string()))?;
+    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(wire.clone(), columns, &rows)
+        .map_err(|e| Fault::internal(format!("result schema: {e}")))
+}

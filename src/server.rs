@@ -1,0 +1,331 @@
+//! The whole: opens a data directory, recovers it, and serves. Order of a start: lock, log, tables, claim, doors. Order of
+//! a stop: doors, streams, flush, trim to an empty log, lock.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::checkpoint::Checkpoint;
+use crate::catalog::recover::Recovery;
+use crate::catalog::visible::{Effects, Visible};
+use crate::catalog::{Registry, Shared};
+use crate::clock::{SharedClock, SystemClock};
+use crate::cold::Lake;
+use crate::config::{Config, Resolved};
+use crate::fault::{Fault, Kind};
+use crate::flight;
+use crate::flush;
+use crate::query::{Engine, EngineConfig};
+use crate::server_state::{Admin, Status};
+use crate::types::Lsn;
+use crate::wal::{self, GroupHook};
+use crate::web::{self, Readiness};
+
+/// A server that takes calls. Dropping it without [`Running::shutdown`] is a crash: the log keeps what was acked.
+pub struct Running {
+    shared: Arc<Shared>,
+    flight: SocketAddr,
+    http: SocketAddr,
+    readiness: Readiness,
+    doors: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    /// Held for as long as the directory is ours.
+    _lock: File,
+}
+
+pub struct Server;
+
+impl Server {
+    /// # Errors
+    /// The directory is locked by another server or cannot be written; the log is damaged or older than its tables; a port is taken.
+    pub async fn start(resolved: Resolved) -> Result<Running, Fault> {
+        Self::start_with(resolved, Arc::new(SystemClock)).await
+    }
+
+    pub async fn start_with(resolved: Resolved, clock: SharedClock) -> Result<Running, Fault> {
+        let config = Arc::new(resolved.config);
+        if !config.server.is_loopback() && !config.server.allow_remote {
+            return Err(Fault::invalid(
+                "auth_required",
+                format!(
+                    "refusing to listen on {} without authentication; listen on 127.0.0.1, or say --allow-remote-without-auth if the network is trusted",
+                    config.server.listen
+                ),
+            ));
+        }
+        // Doors first: a taken port should not cost a recovery.
+        let flight = bind(config.server.listen, "--listen").await?;
+        let http = bind(config.server.http, "--http").await?;
+        let lock = lock_directory(&config.server.data_dir)?;
+        let readiness = Readiness::starting();
+        let shared = recover(config.clone(), clock).await?;
+        for table in shared.tables() {
+            flush::spawn(shared.clone(), table);
+        }
+
+        let source = Arc::new(Status::new(shared.clone()));
+        let engine = Engine::new(
+            EngineConfig {
+                threads: config.query_threads(),
+                memory_bytes: config.memory.query_bytes_max.as_usize(),
+                timeout: config.query.timeout,
+                spill_dir: config.server.data_dir.join("spill"),
+                spill_bytes: config.query.spill_bytes_max.get(),
+            },
+            source.clone(),
+        )?;
+        let engine = Arc::new(engine);
+        let doors = CancellationToken::new();
+        let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
+        let admin = Arc::new(Admin::new(shared.clone()));
+        let service = flight::FlightSqlServer::new(
+            engine,
+            admin.clone(),
+            admin,
+            config.limits.message_bytes_max.as_usize(),
+        );
+        let closing = doors.clone();
+        let flight_task = tokio::spawn(async move {
+            let serving = tonic::transport::Server::builder()
+                .tcp_nodelay(true)
+                .http2_keepalive_interval(Some(Duration::from_secs(30)))
+                .initial_connection_window_size(8 * 1024 * 1024)
+                .initial_stream_window_size(4 * 1024 * 1024)
+                .add_service(service.into_service())
+                .serve_with_incoming_shutdown(
+                    tokio_stream::wrappers::TcpListenerStream::new(flight),
+                    closing.cancelled_owned(),
+                );
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "Flight server ended");
+            }
+        });
+        let web_task = web::spawn(http, source, readiness.clone(), flight_addr, doors.clone());
+        watch_log(shared.clone(), readiness.clone());
+        readiness.set_ready();
+        Ok(Running {
+            shared,
+            flight: flight_addr,
+            http: http_addr,
+            readiness,
+            doors,
+            tasks: vec![flight_task, web_task],
+            _lock: lock,
+        })
+    }
+}
+
+impl Running {
+    pub fn flight_addr(&self) -> SocketAddr {
+        self.flight
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Stops taking, acks what came, commits every table and empties the log.
+    ///
+    /// # Errors
+    /// Names the tables whose rows could not be committed: they stay in the log, safe for the next start.
+    pub async fn shutdown(self) -> Result<(), Fault> {
+        self.readiness.set_unready("shutting_down");
+        self.shared.draining.cancel();
+        // Streams end with their acks; then the doors close. A client that holds its connection open is not waited for long.
+        self.doors.cancel();
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(Duration::from_secs(5), task)
+                .await
+                .is_err()
+            {
+                abort.abort();
+            }
+        }
+        let mut left = Vec::new();
+        for table in self.shared.tables() {
+            let mut tries = 0;
+            while let Err(fault) = flush::commit(&self.shared, &table).await {
+                tries += 1;
+                if tries == 3 {
+                    left.push(format!("{} ({fault})", table.name()));
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+        if left.is_empty() && !self.shared.log.is_poisoned() {
+            self.shared.log.roll().await?;
+            self.shared.log.trim(self.shared.log.durable());
+        }
+        self.shared.log.close().await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Kind::Unavailable,
+            "rows_left_in_log",
+            format!(
+                "not committed, safe in the log and committed after the next start: {}",
+                left.join(", ")
+            ),
+        ))
+    }
+}
+
+async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>, Fault> {
+    let lake = Lake::open(&config.tables_root()).await?;
+    let settings = wal::LogConfig {
+        dir: config.log_dir(),
+        segment_bytes: config.log.segment_bytes.get(),
+        bytes_max: config.log.bytes_max.get(),
+        queue_bytes_max: config.log.queue_bytes_max.get(),
+        admission_timeout: config.log.admission_timeout,
+    };
+    let (opener, mut replay) = wal::open(settings, Arc::new(wal::RealDisk))?;
+    let visible = Arc::new(Visible::default());
+    let tail = replay.tail();
+    let checkpoint = replay.take_checkpoint();
+    let registry = {
+        let uuid = opener.uuid().to_string();
+        let mut recovery =
+            Recovery::start(&lake, uuid, &visible, checkpoint.as_deref(), tail).await?;
+        let mut frames = 0u64;
+        for frame in replay {
+            recovery.frame(frame?).await?;
+            frames += 1;
+        }
+        visible.set_read_point(tail);
+        recovery.claim().await?;
+        tracing::info!(frames, %tail, "log replayed");
+        recovery.registry
+    };
+    let registry = Arc::new(RwLock::new(registry));
+    let effects = Arc::new(Effects::default());
+    let hook = Hook {
+        registry: registry.clone(),
+        visible: visible.clone(),
+        effects: effects.clone(),
+        flush_bytes: config.commit.bytes.as_usize(),
+    };
+    let log = opener.start(Arc::new(hook))?;
+    Ok(Arc::new(Shared {
+        config,
+        clock,
+        log,
+        lake,
+        registry,
+        visible,
+        effects,
+        hot_space: tokio::sync::Notify::new(),
+        lifecycle: tokio::sync::Mutex::new(()),
+        draining: CancellationToken::new(),
+    }))
+}
+
+/// What the log's writer thread does around each durable group.
+struct Hook {
+    registry: Arc<RwLock<Registry>>,
+    visible: Arc<Visible>,
+    effects: Arc<Effects>,
+    flush_bytes: usize,
+}
+
+impl GroupHook for Hook {
+    fn begin(&self) {}
+
+    fn end(&self, durable: Lsn) {
+        for table in self.visible.apply_group(
+            &self.registry,
+            self.effects.take(),
+            durable,
+            self.flush_bytes,
+        ) {
+            table.flush_now.notify_one();
+        }
+    }
+
+    fn checkpoint(&self) -> Vec<u8> {
+        Checkpoint::of(&self.registry.read(), |table| self.visible.days_of(table)).encode()
+    }
+}
+
+fn watch_log(shared: Arc<Shared>, readiness: Readiness) {
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = shared.draining.cancelled() => return,
+            }
+            if shared.log.is_poisoned() {
+                readiness.set_unready("log_poisoned");
+                tracing::error!(
+                    "the log is poisoned: a write or sync failed; queries go on, restart to take rows again"
+                );
+                return;
+            }
+        }
+    });
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Fault::new(
+            Kind::Unavailable,
+            "address_unavailable",
+            format!("cannot listen on {address}: {e}; stop what uses it, or give another address with {flag}"),
+        )
+    })
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Fault> {
+    listener
+        .local_addr()
+        .map_err(|e| Fault::internal(format!("no local address: {e}")))
+}
+
+/// One server a directory, by an advisory lock that dies with the process.
+fn lock_directory(dir: &Path) -> Result<File, Fault> {
+    let problem = |e: std::io::Error| {
+        Fault::new(
+            Kind::Precondition,
+            "data_dir_unusable",
+            format!(
+                "cannot use the data directory {}: {e}; give one that can be written with --data-dir",
+                dir.display()
+            ),
+        )
+    };
+    std::fs::create_dir_all(dir).map_err(problem)?;
+    let path = dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(problem)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Fault::new(
+            Kind::Precondition,
+            "data_dir_locked",
+            format!(
+                "another server uses the data directory {}; stop it, or give another one with --data-dir",
+                dir.display()
+            ),
+        )),
+        Err(e) => Err(problem(e.into())),
+    }
+}

@@ -1,0 +1,399 @@
+//! `CREATE TABLE .. PARTITIONED BY .. TBLPROPERTIES ..` and `DROP TABLE`, as Delta users spell them.
+//!
+//! sqlparser knows the column list; the two clauses behind it differ by dialect and are taken off first, token by token.
+
+use std::collections::BTreeMap;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart, ObjectType,
+    Statement, TableConstraint, UnaryOperator, Value,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::Change;
+use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind};
+use crate::fault::Fault;
+use crate::query::{PUBLIC, parse_one};
+use crate::types::TableName;
+
+fn syntax(message: impl Into<String>) -> Fault {
+    Fault::invalid("syntax_error", message)
+}
+
+pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize()
+        .map_err(|e| syntax(e.to_string()))?;
+    let mut words = tokens.iter().filter_map(|t| match t {
+        Token::Word(w) => Some(w.keyword),
+        _ => None,
+    });
+    match (words.next(), words.next()) {
+        (Some(Keyword::CREATE), Some(Keyword::TABLE)) => create(tokens).map(Some),
+        (Some(Keyword::DROP), Some(Keyword::TABLE)) => drop_table(sql).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn drop_table(sql: &str) -> Result<Change, Fault> {
+    match parse_one(sql)? {
+        Statement::Drop {
+            object_type: ObjectType::Table,
+            if_exists,
+            names,
+            ..
+        } => match names.as_slice() {
+            [name] => Ok(Change::Drop {
+                name: table_name(name)?,
+                if_exists,
+            }),
+            _ => Err(syntax("DROP TABLE takes one table at a time")),
+        },
+        _ => Err(syntax("expected DROP TABLE [IF EXISTS] name")),
+    }
+}
+
+fn create(tokens: Vec<Token>) -> Result<Change, Fault> {
+    let tokens: Vec<Token> = tokens
+        .into_iter()
+        .filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon))
+        .collect();
+    let mut head = Vec::new();
+    let mut partition_by = Vec::new();
+    let mut properties = BTreeMap::new();
+    let mut depth = 0usize;
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        match &token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Word(w) if depth == 0 && w.value.eq_ignore_ascii_case("PARTITIONED") => {
+                match rest.next() {
+                    Some(Token::Word(by)) if by.keyword == Keyword::BY => {}
+                    _ => return Err(syntax("expected BY after PARTITIONED")),
+                }
+                partition_by = group(&mut rest)?
+                    .into_iter()
+                    .map(|t| word(&t))
+                    .collect::<Result<_, _>>()?;
+                continue;
+            }
+            Token::Word(w) if depth == 0 && w.value.eq_ignore_ascii_case("TBLPROPERTIES") => {
+                for pair in split(group_tokens(&mut rest)?) {
+                    match pair.as_slice() {
+                        [
+                            Token::SingleQuotedString(k),
+                            Token::Eq,
+                            Token::SingleQuotedString(v),
+                        ] => {
+                            properties.insert(k.clone(), v.clone());
+                        }
+                        _ => return Err(syntax("TBLPROPERTIES takes 'key'='value' pairs")),
+                    }
+                }
+                continue;
+            }
+            // USING DELTA is what every table is.
+            Token::Word(w) if depth == 0 && w.keyword == Keyword::USING => {
+                match rest.next() {
+                    Some(Token::Word(format)) if format.value.eq_ignore_ascii_case("delta") => {}
+                    _ => return Err(syntax("only USING DELTA is known")),
+                }
+                continue;
+            }
+            _ => {}
+        }
+        head.push(token.to_string());
+    }
+    match parse_one(&head.join(" "))? {
+        Statement::CreateTable(table) => contract(table, partition_by, &properties),
+        _ => Err(syntax("expected CREATE TABLE name (columns)")),
+    }
+}
+
+type Tokens = std::iter::Peekable<std::vec::IntoIter<Token>>;
+
+/// The tokens between a pair of parentheses.
+fn group_tokens(rest: &mut Tokens) -> Result<Vec<Token>, Fault> {
+    if rest.next() != Some(Token::LParen) {
+        return Err(syntax("expected ( after PARTITIONED BY or TBLPROPERTIES"));
+    }
+    let mut out = Vec::new();
+    for token in rest.by_ref() {
+        if token == Token::RParen {
+            return Ok(out);
+        }
+        out.push(token);
+    }
+    Err(syntax("missing )"))
+}
+
+fn split(tokens: Vec<Token>) -> Vec<Vec<Token>> {
+    tokens
+        .split(|t| *t == Token::Comma)
+        .map(<[Token]>::to_vec)
+        .collect()
+}
+
+fn group(rest: &mut Tokens) -> Result<Vec<Token>, Fault> {
+    let parts = split(group_tokens(rest)?);
+    parts
+        .into_iter()
+        .map(|mut p| {
+            if p.len() == 1 {
+                Ok(p.remove(0))
+            } else {
+                Err(syntax("PARTITIONED BY takes column names"))
+            }
+        })
+        .collect()
+}
+
+fn word(token: &Token) -> Result<String, Fault> {
+    match token {
+        Token::Word(w) => Ok(w.value.clone()),
+        other => Err(syntax(format!("expected a name, found {other}"))),
+    }
+}
+
+pub fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
+    let parts: Vec<&str> = name
+        .0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(|i| i.value.as_str())
+        .collect();
+    let made = match parts.as_slice() {
+        [table] => TableName::new(PUBLIC, table),
+        [schema, table] | [_, schema, table] => TableName::new(schema, table),
+        _ => return Err(syntax("a table's name is schema.table")),
+    };
+    made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
+}
+
+fn contract(
+    table: CreateTable,
+    partition_by: Vec<String>,
+    properties: &BTreeMap<String, String>,
+) -> Result<Change, Fault> {
+    if table.or_replace || table.query.is_some() || table.external {
+        return Err(Fault::new(
+            crate::fault::Kind::Unimplemented,
+            "not_implemented",
+            "CREATE OR REPLACE, CREATE EXTERNAL and CREATE TABLE AS are not supported; create the table, then stream to it",
+        ));
+    }
+    let invalid = |e: crate::dataset::Error| Fault::invalid("invalid_contract", e.to_string());
+    let mut contract = Contract::plain(table_name(&table.name)?, Vec::new());
+    let mut checks: Vec<Expr> = Vec::new();
+    for column in table.columns {
+        let given = column.data_type.to_string();
+        let data_type: ColumnType = given.parse().map_err(|()| {
+            invalid(crate::dataset::Error::Type {
+                column: column.name.value.clone(),
+                given,
+            })
+        })?;
+        let mut out = Column {
+            name: column.name.value,
+            data_type,
+            required: false,
+            unit: None,
+            description: None,
+            default: None,
+        };
+        for option in column.options {
+            match option.option {
+                ColumnOption::NotNull => out.required = true,
+                ColumnOption::Null => {}
+                ColumnOption::Comment(text) => out.description = Some(text),
+                ColumnOption::Check(check) => checks.push(*check.expr),
+                ColumnOption::PrimaryKey(_) => contract.key.push(out.name.clone()),
+                other => {
+                    return Err(syntax(format!(
+                        "not supported in a column, column={}, option={other}",
+                        out.name
+                    )));
+                }
+            }
+        }
+        contract.columns.push(out);
+    }
+    for constraint in table.constraints {
+        match constraint {
+            TableConstraint::Check(check) => checks.push(*check.expr),
+            TableConstraint::PrimaryKey(key) => contract.key.extend(
+                key.columns
+                    .iter()
+                    .map(|c| c.column.expr.to_string().trim_matches('"').to_owned()),
+            ),
+            other => {
+                return Err(syntax(format!(
+                    "not supported: {other}; known: CHECK, PRIMARY KEY"
+                )));
+            }
+        }
+    }
+    contract.partition_by = partition_by;
+    contract.apply_properties(properties).map_err(invalid)?;
+    for check in &checks {
+        rules(check, &mut contract)?;
+    }
+    own_spelling(&mut contract);
+    contract.validate_self().map_err(invalid)?;
+    Ok(Change::Create {
+        contract: Box::new(contract),
+        if_not_exists: table.if_not_exists,
+    })
+}
+
+/// Key, event time and partitions name columns without regard to case.
+fn own_spelling(contract: &mut Contract) {
+    let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
+    let fix = |name: &mut String| {
+        if let Some(own) = names.iter().find(|n| n.eq_ignore_ascii_case(name)) {
+            name.clone_from(own);
+        } else if name.eq_ignore_ascii_case("event_date") {
+            *name = "event_date".to_owned();
+        }
+    };
+    contract.key.iter_mut().for_each(fix);
+    contract.partition_by.iter_mut().for_each(fix);
+    contract.event_time.iter_mut().for_each(fix);
+}
+
+/// The rules that a CHECK says: ranges, lists, and ANDs of them.
+fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> {
+    let unknown = || {
+        Fault::invalid(
+            "invalid_contract",
+            format!(
+                "this CHECK is no rule kind: {check}; known: c BETWEEN a AND b, c >= a, c <= b, c IN ('x', ..), c IS NOT NULL, and AND of them"
+            ),
+        )
+    };
+    let column_of = |e: &Expr, contract: &Contract| match e {
+        Expr::Identifier(ident) => {
+            let found = contract
+                .columns
+                .iter()
+                .find(|c| c.name.eq_ignore_ascii_case(&ident.value));
+            found.map(|c| c.name.clone()).ok_or_else(|| {
+                Fault::invalid(
+                    "invalid_contract",
+                    format!("CHECK names no column of the table: {ident}"),
+                )
+            })
+        }
+        _ => Err(unknown()),
+    };
+    let number = |e: &Expr| {
+        literal(e)
+            .and_then(|t| t.parse::<f64>().ok())
+            .ok_or_else(unknown)
+    };
+    match check {
+        Expr::Nested(inner) => rules(inner, contract),
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And,
+            right,
+        } => {
+            rules(left, contract)?;
+            rules(right, contract)
+        }
+        Expr::Between {
+            expr,
+            negated: false,
+            low,
+            high,
+        } => {
+            let column = column_of(expr, contract)?;
+            add_range(contract, &column, Some(number(low)?), Some(number(high)?));
+            Ok(())
+        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::GtEq,
+            right,
+        } => {
+            let column = column_of(left, contract)?;
+            add_range(contract, &column, Some(number(right)?), None);
+            Ok(())
+        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::LtEq,
+            right,
+        } => {
+            let column = column_of(left, contract)?;
+            add_range(contract, &column, None, Some(number(right)?));
+            Ok(())
+        }
+        Expr::InList {
+            expr,
+            list,
+            negated: false,
+        } => {
+            let column = column_of(expr, contract)?;
+            let values = list
+                .iter()
+                .map(|e| literal(e).ok_or_else(unknown))
+                .collect::<Result<Vec<_>, _>>()?;
+            contract.rules.push(Rule::new(
+                &column,
+                RuleKind::Enum { values },
+                Action::Reject,
+            ));
+            Ok(())
+        }
+        Expr::IsNotNull(expr) => {
+            let column = column_of(expr, contract)?;
+            contract
+                .columns
+                .iter_mut()
+                .filter(|c| c.name == column)
+                .for_each(|c| c.required = true);
+            Ok(())
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// `c >= a AND c <= b` is one range.
+fn add_range(contract: &mut Contract, column: &str, low: Option<f64>, high: Option<f64>) {
+    for rule in contract.rules.iter_mut().filter(|r| r.column == column) {
+        if let RuleKind::Range { min, max } = &mut rule.kind
+            && ((min.is_none() && high.is_none()) || (max.is_none() && low.is_none()))
+        {
+            *min = min.or(low);
+            *max = max.or(high);
+            return;
+        }
+    }
+    contract.rules.push(Rule::new(
+        column,
+        RuleKind::Range {
+            min: low,
+            max: high,
+        },
+        Action::Reject,
+    ));
+}
+
+fn literal(e: &Expr) -> Option<String> {
+    match e {
+        Expr::Value(v) => match &v.value {
+            Value::Number(n, _) => Some(n.to_string()),
+            Value::SingleQuotedString(s) => Some(s.clone()),
+            _ => None,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => literal(expr).map(|n| format!("-{n}")),
+        _ => None,
+    }
+}

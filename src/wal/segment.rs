@@ -1,0 +1,85 @@
+//! A segment: a preallocated file that opens with a header and a checkpoint frame.
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `DPS1` |
+//! | 4 | 4 | CRC32C of bytes 8..52 |
+//! | 8 | 16 | log uuid |
+//! | 24 | 8 | segment number |
+//! | 32 | 8 | first offset |
+//! | 40 | 8 | bytes of the file |
+//! | 48 | 4 | chain: header CRC of the last frame of the segment before, 0 for the first |
+//!
+//! Frames begin at byte 64.
+
+use std::path::{Path, PathBuf};
+
+use crate::types::Lsn;
+
+pub const HEADER_BYTES: u64 = 64;
+const MAGIC: [u8; 4] = *b"DPS1";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub uuid: [u8; 16],
+    pub number: u64,
+    pub first: Lsn,
+    pub bytes: u64,
+    pub chain: u32,
+}
+
+impl Header {
+    pub fn encode(&self) -> ([u8; 64], u32) {
+        let mut out = [0u8; 64];
+        out[..4].copy_from_slice(&MAGIC);
+        out[8..24].copy_from_slice(&self.uuid);
+        out[24..32].copy_from_slice(&self.number.to_le_bytes());
+        out[32..40].copy_from_slice(&self.first.get().to_le_bytes());
+        out[40..48].copy_from_slice(&self.bytes.to_le_bytes());
+        out[48..52].copy_from_slice(&self.chain.to_le_bytes());
+        let crc = crc32c::crc32c(&out[8..52]);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        (out, crc)
+    }
+
+    /// The header and its CRC; none if these bytes are no segment's.
+    pub fn parse(bytes: &[u8]) -> Option<(Self, u32)> {
+        let header: &[u8; 64] = bytes.first_chunk()?;
+        let u64_at = |at: usize| {
+            header[at..at + 8]
+                .try_into()
+                .map(u64::from_le_bytes)
+                .unwrap_or_default()
+        };
+        let crc = crc32c::crc32c(&header[8..52]);
+        if header[..4] != MAGIC || header[4..8] != crc.to_le_bytes() {
+            return None;
+        }
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&header[8..24]);
+        let chain = u32::from_le_bytes([header[48], header[49], header[50], header[51]]);
+        let parsed = Header {
+            uuid,
+            number: u64_at(24),
+            first: Lsn::new(u64_at(32)),
+            bytes: u64_at(40),
+            chain,
+        };
+        Some((parsed, crc))
+    }
+}
+
+pub fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.log"))
+}
+
+/// A trimmed segment that waits for its next life.
+pub fn spare_path(dir: &Path) -> PathBuf {
+    dir.join("spare.recycled")
+}
+
+/// The number in a segment file's name.
+pub fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(".log")?.parse().ok()
+}

@@ -1,0 +1,288 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+
+use super::frame::{self, Place};
+use super::*;
+
+#[derive(Default)]
+struct Recorder {
+    ends: Mutex<Vec<Lsn>>,
+}
+
+impl GroupHook for Recorder {
+    fn begin(&self) {}
+    fn end(&self, durable: Lsn) {
+        self.ends.lock().push(durable);
+    }
+    fn checkpoint(&self) -> Vec<u8> {
+        b"state".to_vec()
+    }
+}
+
+fn config(dir: &Path) -> LogConfig {
+    LogConfig {
+        dir: dir.to_owned(),
+        segment_bytes: 4096,
+        bytes_max: 64 * 1024,
+        queue_bytes_max: 16 * 1024,
+        admission_timeout: Duration::from_millis(300),
+    }
+}
+
+fn data(seq: u64, payload: Vec<u8>) -> NewFrame {
+    NewFrame {
+        kind: FrameKind::Data,
+        incarnation: 1,
+        contract_version: 1,
+        producer: "p".into(),
+        epoch: 1,
+        seq,
+        batch_crc: 7,
+        payload,
+    }
+}
+
+async fn append(log: &Log, seq: u64, payload: Vec<u8>) -> Result<Lsn, Error> {
+    let reservation = log.reserve(payload.len() + 200).await?;
+    log.append(reservation, data(seq, payload), Box::new(|_| {}))?
+        .wait()
+        .await
+        .map(Durable::offset)
+}
+
+fn start(config: &LogConfig, disk: Arc<dyn Disk>) -> Result<(Log, Vec<Frame>), Error> {
+    let (opener, replay) = open(config.clone(), disk)?;
+    let frames = replay.collect::<Result<Vec<_>, _>>()?;
+    Ok((opener.start(Arc::new(Recorder::default()))?, frames))
+}
+
+fn seqs(frames: &[Frame]) -> Vec<u64> {
+    frames.iter().map(|f| f.seq).collect()
+}
+
+/// A log with five frames in one segment; gives back where each begins.
+async fn five_frames(config: &LogConfig) -> (std::path::PathBuf, Vec<usize>) {
+    let (log, _) = start(config, Arc::new(RealDisk)).unwrap();
+    for seq in 1..=5 {
+        append(&log, seq, vec![u8::try_from(seq).unwrap(); 100])
+            .await
+            .unwrap();
+    }
+    log.close().await.unwrap();
+    let file = segment::path(&config.dir, 1);
+    let bytes = std::fs::read(&file).unwrap();
+    let mut at = 64;
+    let mut starts = Vec::new();
+    while let Some(parsed) = frame::parse(&bytes[at..]) {
+        starts.push(at);
+        at += parsed.len;
+    }
+    starts.push(at);
+    (file, starts.split_off(1))
+}
+
+#[tokio::test]
+async fn a_log_cut_at_every_byte_of_its_last_frame_replays_the_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (file, starts) = five_frames(&config).await;
+    let whole = std::fs::read(&file).unwrap();
+    for cut in starts[4]..starts[5] {
+        let mut bytes = whole.clone();
+        bytes[cut..].fill(0);
+        std::fs::write(&file, &bytes).unwrap();
+        let (_, replay) = open(config.clone(), Arc::new(RealDisk)).unwrap();
+        let frames: Vec<Frame> = replay.map(Result::unwrap).collect();
+        assert_eq!(seqs(&frames), [1, 2, 3, 4], "cut at {cut}");
+        assert_eq!(frames[3].payload, vec![4; 100]);
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_before_the_tail_refuses_to_start_and_names_segment_and_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (file, starts) = five_frames(&config).await;
+    let whole = std::fs::read(&file).unwrap();
+    for at in starts[1]..starts[2] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&file, &bytes).unwrap();
+        match open(config.clone(), Arc::new(RealDisk)).map(|_| ()) {
+            Err(Error::Damaged {
+                segment, offset, ..
+            }) => assert_eq!((segment, offset), (1, Lsn::new(2)), "byte {at}"),
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn segments_roll_are_trimmed_and_recycled_and_old_bytes_never_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (log, _) = start(&config, Arc::new(RealDisk)).unwrap();
+    for seq in 1..=100 {
+        let offset = append(&log, seq, vec![1; 900]).await.unwrap();
+        assert_eq!(offset, Lsn::new(seq), "offsets are dense across segments");
+        log.trim(Lsn::new(seq.saturating_sub(4)));
+    }
+    log.close().await.unwrap();
+    let (log, frames) = start(&config, Arc::new(RealDisk)).unwrap();
+    let replayed = seqs(&frames);
+    assert_eq!(replayed.last(), Some(&100));
+    assert!(replayed.len() < 20, "{replayed:?}");
+    assert!(
+        replayed.windows(2).all(|w| w[1] == w[0] + 1),
+        "{replayed:?}"
+    );
+    assert_eq!(append(&log, 101, vec![2; 10]).await.unwrap(), Lsn::new(101));
+}
+
+#[tokio::test]
+async fn a_log_trimmed_empty_goes_on_counting_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (log, _) = start(&config, Arc::new(RealDisk)).unwrap();
+    for seq in 1..=3 {
+        append(&log, seq, vec![1; 10]).await.unwrap();
+    }
+    let uuid = log.uuid();
+    log.roll().await.unwrap();
+    log.trim(log.durable());
+    log.close().await.unwrap();
+    let (opener, mut replay) = open(config.clone(), Arc::new(RealDisk)).unwrap();
+    assert_eq!(replay.take_checkpoint().as_deref(), Some(&b"state"[..]));
+    assert_eq!((replay.tail(), opener.uuid()), (Lsn::new(3), uuid));
+    assert_eq!(replay.count(), 0);
+    let log = opener.start(Arc::new(Recorder::default())).unwrap();
+    assert_eq!(append(&log, 4, vec![1; 10]).await.unwrap(), Lsn::new(4));
+}
+
+#[tokio::test]
+async fn a_full_log_pushes_back_and_recovers_after_a_trim() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        bytes_max: 12 * 1024,
+        ..config(dir.path())
+    };
+    let (log, _) = start(&config, Arc::new(RealDisk)).unwrap();
+    let mut last = Lsn::ZERO;
+    let full = loop {
+        match append(&log, last.get() + 1, vec![0; 1000]).await {
+            Ok(offset) => last = offset,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Full { .. }), "{full}");
+    log.trim(last);
+    assert_eq!(
+        append(&log, last.get() + 1, vec![0; 1000]).await.unwrap(),
+        last.next()
+    );
+}
+
+/// A disk whose syncs fail from a given one on.
+struct FailingDisk {
+    fail: Arc<std::sync::atomic::AtomicBool>,
+}
+
+struct FailingFile(Arc<dyn SegmentFile>, Arc<std::sync::atomic::AtomicBool>);
+
+impl SegmentFile for FailingFile {
+    fn write_at(&self, bytes: &[u8], position: u64) -> std::io::Result<()> {
+        self.0.write_at(bytes, position)
+    }
+    fn sync(&self) -> std::io::Result<()> {
+        if self.1.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(std::io::Error::other("sync failed on purpose"));
+        }
+        self.0.sync()
+    }
+    fn read_all(&self) -> std::io::Result<Vec<u8>> {
+        self.0.read_all()
+    }
+}
+
+impl Disk for FailingDisk {
+    fn create_dir(&self, dir: &Path) -> std::io::Result<()> {
+        RealDisk.create_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+        RealDisk.list(dir)
+    }
+    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(FailingFile(
+            RealDisk.open(path)?,
+            self.fail.clone(),
+        )))
+    }
+    fn create(&self, path: &Path, bytes: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(FailingFile(
+            RealDisk.create(path, bytes)?,
+            self.fail.clone(),
+        )))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_poisons_the_log_and_every_waiter_gets_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let fail = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (log, _) = start(&config, Arc::new(FailingDisk { fail: fail.clone() })).unwrap();
+    append(&log, 1, vec![0; 10]).await.unwrap();
+    fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(
+        append(&log, 2, vec![0; 10]).await,
+        Err(Error::Poisoned { .. })
+    ));
+    fail.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(
+        matches!(
+            append(&log, 3, vec![0; 10]).await,
+            Err(Error::Poisoned { .. })
+        ),
+        "a later sync does not heal it"
+    );
+    assert!(log.is_poisoned());
+    assert_eq!(log.durable(), Lsn::new(1));
+}
+
+proptest! {
+    #[test]
+    fn a_frame_reads_back_as_it_was_written(
+        producer in "[a-z]{0,40}", payload in prop::collection::vec(any::<u8>(), 0..600),
+        epoch in any::<u64>(), seq in any::<u64>(), crc in any::<u32>(), chain in any::<u32>(), offset in 1u64..1 << 60,
+    ) {
+        let new = NewFrame { producer: producer.into(), epoch, seq, batch_crc: crc, ..data(0, payload) };
+        let place = Place { uuid: [3; 16], segment: 9, offset: Lsn::new(offset), group_start: Lsn::new(offset), chain };
+        let mut bytes = Vec::new();
+        let header_crc = frame::encode_header(&new, &place, &mut bytes);
+        bytes.extend_from_slice(&new.payload);
+        prop_assert_eq!(bytes.len() as u64, new.encoded_len());
+        let parsed = frame::parse(&bytes).unwrap();
+        prop_assert_eq!(parsed.place, place);
+        prop_assert_eq!(parsed.crc, header_crc);
+        prop_assert_eq!((parsed.frame.seq, parsed.frame.epoch, &parsed.frame.payload), (seq, epoch, &new.payload));
+        prop_assert_eq!(parsed.frame.producer, new.producer);
+        for cut in 0..bytes.len() {
+            prop_assert!(frame::parse(&bytes[..cut]).is_none());
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The one thread that writes: group by group, one sync each, segment after segment.
+//!
+//! Each segment opens with a checkpoint: the owner's state when everything before it was durable. It stands in a frame that
+//! takes no offset of its own but repeats the one before the segment's first, so that offsets stay dense for their callers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::frame::{self, FrameKind, NewFrame, Place};
+use super::queue::{Queued, Shared};
+use super::segment::{self, Header};
+use super::{Disk, Error, GroupHook, LogConfig, SegmentFile};
+use crate::types::Lsn;
+
+/// What the writer takes from the queue at once.
+pub(super) struct Batch {
+    pub frames: Vec<Queued>,
+    pub trim: Lsn,
+    pub roll: bool,
+    pub closing: bool,
+}
+
+/// A segment that is written and kept for replay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sealed {
+    pub number: u64,
+    pub last: Lsn,
+    pub bytes: u64,
+}
+
+struct Active {
+    file: Arc<dyn SegmentFile>,
+    number: u64,
+    position: u64,
+    bytes: u64,
+}
+
+pub(super) struct Writer {
+    config: LogConfig,
+    disk: Arc<dyn Disk>,
+    hook: Arc<dyn GroupHook>,
+    shared: Arc<Shared>,
+    uuid: [u8; 16],
+    sealed: VecDeque<Sealed>,
+    active: Active,
+    /// Offset of the last frame written.
+    last: Lsn,
+    chain: u32,
+    spare: Option<u64>,
+    buffer: Vec<u8>,
+}
+
+/// How long the writer waits before it asks a full disk again.
+const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+/// A group is handed to the disk in pieces of about this size, and synced once.
+const WRITE_BYTES: usize = 4 * 1024 * 1024;
+
+impl Writer {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by `Opener::start`, with what recovery found"
+    )]
+    pub(super) fn new(
+        config: LogConfig,
+        disk: Arc<dyn Disk>,
+        hook: Arc<dyn GroupHook>,
+        uuid: [u8; 16],
+        sealed: Vec<Sealed>,
+        next_number: u64,
+        last: Lsn,
+        chain: u32,
+    ) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::default());
+        // The folder may hold a spare of a former run; it is as good as a new file.
+        let spare = disk
+            .open(&segment::spare_path(&config.dir))
+            .ok()
+            .and_then(|f| f.read_all().ok())
+            .map(|b| b.len() as u64);
+        let none = Active {
+            file: Arc::new(NoFile),
+            number: 0,
+            position: 0,
+            bytes: 0,
+        };
+        let mut writer = Writer {
+            config,
+            disk,
+            hook,
+            shared,
+            uuid,
+            sealed: sealed.into(),
+            active: none,
+            last,
+            chain,
+            spare,
+            buffer: Vec::new(),
+        };
+        writer.begin_segment(next_number, 0)?;
+        {
+            let mut state = writer.shared.state.lock();
+            state.next = last.next();
+            state.on_disk = writer.disk_bytes();
+        }
+        writer.shared.durable.store(last.get(), Ordering::Release);
+        Ok(writer)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let batch = self.shared.take();
+            if let Err(error) = self.group(batch.frames, batch.closing) {
+                self.poison(&error);
+                return;
+            }
+            if batch.roll
+                && self.active_has_frames()
+                && let Err(error) = self.seal_and_begin(0, batch.closing)
+            {
+                self.poison(&error);
+                return;
+            }
+            self.trim(batch.trim);
+            if batch.roll {
+                self.shared.idle.notify_waiters();
+            }
+            if batch.closing && self.shared.state.lock().queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn active_has_frames(&self) -> bool {
+        self.sealed.back().map_or(Lsn::ZERO, |s| s.last) < self.last || self.active.number == 0
+    }
+
+    /// Writes frames in order; a sync at the end, and before each new segment.
+    fn group(&mut self, frames: Vec<Queued>, closing: bool) -> Result<(), Error> {
+        let mut written: Vec<Queued> = Vec::with_capacity(frames.len());
+        let mut position = self.active.position;
+        let mut frames = VecDeque::from(frames);
+        while let Some(queued) = frames.pop_front() {
+            if position + self.buffer.len() as u64 + queued.bytes > self.active.bytes {
+                let done = self
+                    .write_out(&mut position)
+                    .and_then(|()| self.finish(&mut written, position))
+                    .and_then(|()| self.seal_and_begin(queued.bytes, closing));
+                if let Err(error) = done {
+                    fail(written.into_iter().chain([queued]).chain(frames), &error);
+                    return Err(error);
+                }
+                position = self.active.position;
+            }
+            let place = Place {
+                uuid: self.uuid,
+                segment: self.active.number,
+                offset: queued.offset,
+                group_start: Lsn::new(self.shared.durable.load(Ordering::Acquire)).next(),
+                chain: self.chain,
+            };
+            self.chain = frame::encode_header(&queued.frame, &place, &mut self.buffer);
+            self.buffer.extend_from_slice(&queued.frame.payload);
+            written.push(queued);
+            if self.buffer.len() >= WRITE_BYTES
+                && let Err(error) = self.write_out(&mut position)
+            {
+                fail(written.into_iter().chain(frames), &error);
+                return Err(error);
+            }
+        }
+        let done = self
+            .write_out(&mut position)
+            .and_then(|()| self.finish(&mut written, position));
+        if let Err(error) = &done {
+            fail(written, error);
+        }
+        done
+    }
+
+    fn write_out(&mut self, position: &mut u64) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.active
+            .file
+            .write_at(&self.buffer, *position)
+            .map_err(Error::io("write"))?;
+        *position += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Sync, then make visible, then wake: in this order and no other.
+    fn finish(&mut self, written: &mut Vec<Queued>, position: u64) -> Result<(), Error> {
+        if written.is_empty() {
+            return Ok(());
+        }
+        self.active.file.sync().map_err(Error::io("sync"))?;
+        self.active.position = position;
+        let group = std::mem::take(written);
+        let mut bytes = 0;
+        let mut waiters = Vec::with_capacity(group.len());
+        self.hook.begin();
+        for queued in group {
+            self.last = queued.offset;
+            bytes += queued.bytes;
+            if let Some(effect) = queued.on_durable {
+                effect(queued.offset);
+            }
+            waiters.extend(queued.done);
+        }
+        self.shared
+            .durable
+            .store(self.last.get(), Ordering::Release);
+        self.hook.end(self.last);
+        self.shared.state.lock().queued -= bytes;
+        for waiter in waiters {
+            // A stream that has gone away needs no answer.
+            let _ = waiter.send(Ok(()));
+        }
+        self.shared.room.notify_waiters();
+        Ok(())
+    }
+
+    fn seal_and_begin(&mut self, needed: u64, closing: bool) -> Result<(), Error> {
+        self.sealed.push_back(Sealed {
+            number: self.active.number,
+            last: self.last,
+            bytes: self.active.bytes,
+        });
+        let number = self.active.number + 1;
+        loop {
+            let error = match self.begin_segment(number, needed) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            // Nothing of the new segment has been promised to anyone: a full disk is waited out, with producers pushed back.
+            if closing {
+                return Err(error);
+            }
+            tracing::warn!(%error, "no room for a new log segment, trying again");
+            let trim = self.shared.state.lock().trim;
+            self.trim(trim);
+            std::thread::sleep(DISK_RETRY);
+        }
+        self.shared.state.lock().on_disk = self.disk_bytes();
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, number: u64, needed: u64) -> Result<(), Error> {
+        let checkpoint = NewFrame {
+            kind: FrameKind::Checkpoint,
+            incarnation: 0,
+            contract_version: 0,
+            producer: "".into(),
+            epoch: 0,
+            seq: 0,
+            batch_crc: 0,
+            payload: self.hook.checkpoint(),
+        };
+        let bytes = self
+            .config
+            .segment_bytes
+            .max(segment::HEADER_BYTES + checkpoint.encoded_len() + needed);
+        let path = segment::path(&self.config.dir, number);
+        let spare = segment::spare_path(&self.config.dir);
+        let recycled =
+            self.spare.is_some_and(|size| size >= bytes) && self.disk.rename(&spare, &path).is_ok();
+        let (file, bytes) = if recycled {
+            let bytes = self.spare.take().unwrap_or(bytes);
+            (self.disk.open(&path).map_err(Error::io("open"))?, bytes)
+        } else {
+            (
+                self.disk
+                    .create(&path, bytes)
+                    .map_err(Error::io("create"))?,
+                bytes,
+            )
+        };
+        let header = Header {
+            uuid: self.uuid,
+            number,
+            first: self.last.next(),
+            bytes,
+            chain: self.chain,
+        };
+        let (head, crc) = header.encode();
+        let mut out = head.to_vec();
+        let place = Place {
+            uuid: self.uuid,
+            segment: number,
+            offset: self.last,
+            group_start: self.last,
+            chain: crc,
+        };
+        let chain = frame::encode_header(&checkpoint, &place, &mut out);
+        out.extend_from_slice(&checkpoint.payload);
+        file.write_at(&out, 0).map_err(Error::io("write"))?;
+        file.sync().map_err(Error::io("sync"))?;
+        self.disk
+            .sync_dir(&self.config.dir)
+            .map_err(Error::io("folder sync"))?;
+        self.chain = chain;
+        self.active = Active {
+            file,
+            number,
+            position: out.len() as u64,
+            bytes,
+        };
+        Ok(())
+    }
+
+    /// Lets go of whole segments, oldest first; the last one is kept for its next life.
+    fn trim(&mut self, up_to: Lsn) {
+        let mut changed = false;
+        while let Some(oldest) = self.sealed.front().copied().filter(|s| s.last <= up_to) {
+            let path = segment::path(&self.config.dir, oldest.number);
+            let gone = if self.spare.is_none() && oldest.bytes == self.config.segment_bytes {
+                self.disk
+                    .rename(&path, &segment::spare_path(&self.config.dir))
+                    .map(|()| self.spare = Some(oldest.bytes))
+            } else {
+                self.disk.remove(&path)
+            };
+            if let Err(error) = gone {
+                tracing::warn!(%error, segment = oldest.number, "a trimmed log segment could not be removed");
+                return;
+            }
+            self.sealed.pop_front();
+            changed = true;
+        }
+        if changed {
+            if let Err(error) = self.disk.sync_dir(&self.config.dir) {
+                // The segment may come back after a power cut, whole; replay finds its rows committed.
+                tracing::warn!(%error, "log folder not synced after a trim");
+            }
+            self.shared.state.lock().on_disk = self.disk_bytes();
+            self.shared.room.notify_waiters();
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.sealed.iter().map(|s| s.bytes).sum::<u64>() + self.active.bytes
+    }
+
+    fn poison(&self, error: &Error) {
+        let cause = error.to_string();
+        let queue = {
+            let mut state = self.shared.state.lock();
+            state.poisoned = Some(cause);
+            std::mem::take(&mut state.queue)
+        };
+        fail(queue, error);
+        self.shared.room.notify_waiters();
+        self.shared.idle.notify_waiters();
+    }
+}
+
+fn fail(queue: impl IntoIterator<Item = Queued>, error: &Error) {
+    for waiter in queue.into_iter().filter_map(|queued| queued.done) {
+        let _ = waiter.send(Err(Error::Poisoned {
+            cause: error.to_string(),
+        }));
+    }
+}
+
+/// Stands for the active segment until the first one is begun.
+struct NoFile;
+
+impl SegmentFile for NoFile {
+    fn write_at(&self, _: &[u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::Error::other("no segment yet"))
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn read_all(&self) -> std::io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
