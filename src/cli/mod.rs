@@ -144,6 +144,7 @@ pub fn main() -> i32 {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     // Both of rustls' providers are linked; without a choice tonic panics at the first TLS connection.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -12,8 +12,8 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-    ActionCreatePreparedStatementResult, Any, Command, CommandStatementQuery, DoPutUpdateResult,
-    ProstMessageExt, TicketStatementQuery,
+    ActionCreatePreparedStatementResult, Any, Command, DoPutUpdateResult, ProstMessageExt,
+    TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
@@ -135,18 +135,34 @@ impl FlightSqlServer {
     /// Where to fetch what was asked for: the command itself is the ticket, so that any channel may use it.
     async fn info(&self, descriptor: FlightDescriptor) -> Result<FlightInfo, Fault> {
         let asked = command::decode(&descriptor.cmd)?;
-        let schema = self.schema_of(&asked).await?;
-        let ticket = match asked {
-            Asked::Text(query)
-            | Asked::Command(Command::CommandStatementQuery(CommandStatementQuery {
-                query, ..
-            })) => TicketStatementQuery {
-                statement_handle: query.into_bytes().into(),
+        let ticket = |sql: &str| TicketStatementQuery {
+            statement_handle: Bytes::copy_from_slice(sql.as_bytes()),
+        };
+        let sql = match &asked {
+            Asked::Text(sql) => Some(sql.clone()),
+            Asked::Command(Command::CommandStatementQuery(c)) => Some(c.query.clone()),
+            Asked::Command(Command::CommandPreparedStatementQuery(c)) => {
+                let statement = self.prepared.get(&c.prepared_statement_handle)?;
+                Some(statement.sql.to_string())
             }
-            .as_any()
-            .encode_to_vec()
-            .into(),
-            Asked::Command(_) => descriptor.cmd.clone(),
+            Asked::Command(_) => None,
+        };
+        // A tool that sends DDL as a query may not wait for DoGet before its next statement: it is done here, once, and
+        // the ticket stands for its empty result.
+        let change = sql.as_deref().map(Change::parse).transpose()?.flatten();
+        let (schema, ticket): (SchemaRef, Bytes) = if let Some(change) = change {
+            change.run(&*self.admin).await?;
+            let done = ticket("").as_any().encode_to_vec().into();
+            (Arc::new(Schema::empty()), done)
+        } else {
+            let schema = self.schema_of(&asked).await?;
+            let ticket = match (&asked, &sql) {
+                (Asked::Command(Command::CommandPreparedStatementQuery(_)), _) | (_, None) => {
+                    descriptor.cmd.clone()
+                }
+                (_, Some(sql)) => ticket(sql).as_any().encode_to_vec().into(),
+            };
+            (schema, ticket)
         };
         let info = FlightInfo::new()
             .try_with_schema(&schema)
@@ -183,6 +199,9 @@ impl FlightSqlServer {
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<DataStream, Fault> {
+        if sql.is_empty() {
+            return Ok(encode(Arc::new(Schema::empty()), stream::empty().boxed()));
+        }
         if let Some(change) = Change::parse(sql)? {
             change.run(&*self.admin).await?;
             return Ok(encode(Arc::new(Schema::empty()), stream::empty().boxed()));
