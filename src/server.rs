@@ -93,11 +93,7 @@ impl Server {
         );
         let closing = doors.clone();
         let flight_task = tokio::spawn(async move {
-            let serving = tonic::transport::Server::builder()
-                .tcp_nodelay(true)
-                .http2_keepalive_interval(Some(Duration::from_secs(30)))
-                .initial_connection_window_size(8 * 1024 * 1024)
-                .initial_stream_window_size(4 * 1024 * 1024)
+            let serving = flight_server()
                 .add_service(service.into_service())
                 .serve_with_incoming_shutdown(
                     tokio_stream::wrappers::TcpListenerStream::new(flight),
@@ -182,6 +178,15 @@ impl Running {
             ),
         ))
     }
+}
+
+/// HTTP/2 as streams of 500 KB batches want it: windows that hold several of them.
+pub fn flight_server() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .initial_stream_window_size(4 * 1024 * 1024)
 }
 
 async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>, Fault> {
@@ -329,3 +334,6 @@ fn lock_directory(dir: &Path) -> Result<File, Fault> {
         Err(e) => Err(problem(e.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

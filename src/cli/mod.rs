@@ -2,6 +2,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do.
 
 mod apply;
+mod bench;
 mod demo;
 mod serve;
 mod sql;
@@ -45,6 +46,14 @@ fn command() -> Command {
         .subcommand(
             with_settings(Command::new("config"))
                 .about("Prints the settings in force, and where each comes from"),
+        )
+        .subcommand(
+            Command::new("bench").about("Honest figures, with the machine's limits beside them").subcommand_required(true).subcommand(
+                Command::new("ingest")
+                    .about("Durable rows a second beside raw DoPut and raw append + fdatasync, in one run")
+                    .arg(text("rows", "How many rows").default_value("8000000"))
+                    .arg(Arg::new("dir").long("dir").value_parser(value_parser!(PathBuf)).help("Where to write; a temporary folder by default")),
+            ),
         )
         .subcommand(
             Command::new("sql")
@@ -176,6 +185,14 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             let given = m.get_one::<String>("data-dir").is_some();
             runtime()?.block_on(demo::run(settings(m)?, given, duration, rate))
         }
+        Some(("bench", m)) => match m.subcommand() {
+            Some(("ingest", m)) => {
+                let dir = m.get_one::<PathBuf>("dir").cloned();
+                let rows = text(m, "rows").parse()?;
+                runtime()?.block_on(bench::run(Resolved::default(), dir, rows))
+            }
+            _ => anyhow::bail!("no such benchmark"),
+        },
         Some(("sql", m)) => runtime()?.block_on(sql::run(
             &text(m, "uri"),
             m.get_one::<String>("statement"),

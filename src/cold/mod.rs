@@ -4,6 +4,8 @@
 pub mod delta;
 pub mod lake;
 pub mod scan;
+#[cfg(test)]
+mod tests;
 
 pub use delta::table::{ColdTable, Staged};
 pub use lake::Lake;

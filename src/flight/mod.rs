@@ -1,5 +1,6 @@
 //! The Flight edge: decodes, dispatches, encodes. It knows the wire and nothing of contracts or files.
 
+pub mod blackhole;
 mod command;
 pub mod decode;
 mod metadata;

@@ -120,7 +120,8 @@ pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> 
     Ok(committed)
 }
 
-async fn part(
+/// Stages, announces, commits and swaps one of the two tables.
+pub(crate) async fn part(
     shared: &Shared,
     table: &Table,
     cold: &mut ColdTable,

@@ -97,6 +97,8 @@ pub(super) struct Shared {
     pub room: Notify,
     pub idle: Notify,
     pub durable: AtomicU64,
+    /// Bytes of frames synced since the start.
+    pub written: AtomicU64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -245,6 +247,11 @@ impl Log {
     /// Bytes that the log holds on disk.
     pub fn usage(&self) -> u64 {
         self.shared.state.lock().on_disk
+    }
+
+    /// Bytes of frames that were written and synced since the start.
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
     }
 
     pub fn is_poisoned(&self) -> bool {

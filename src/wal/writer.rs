@@ -218,6 +218,7 @@ impl Writer {
             .durable
             .store(self.last.get(), Ordering::Release);
         self.hook.end(self.last);
+        self.shared.written.fetch_add(bytes, Ordering::Relaxed);
         self.shared.state.lock().queued -= bytes;
         for waiter in waiters {
             // A stream that has gone away needs no answer.

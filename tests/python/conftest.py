@@ -35,8 +35,9 @@ def rows(n, first=0, **columns):
 
 
 class Server:
-    def __init__(self, directory, **environment):
+    def __init__(self, directory, log_path=None, **environment):
         self.directory = pathlib.Path(directory)
+        self.log_path = log_path or self.directory.parent / f"{self.directory.name}.log"
         self.port, self.http = free_port(), free_port()
         self.environment = {"DELTAPLANE_COMMIT_INTERVAL": "1s", "DELTAPLANE_LOG": "info"} | environment
         self.process = None
@@ -46,7 +47,7 @@ class Server:
         return f"grpc://127.0.0.1:{self.port}"
 
     def spawn(self):
-        log = open(self.directory.parent / f"{self.directory.name}.log", "ab")
+        log = open(self.log_path, "ab")
         return subprocess.Popen(
             [BIN / "deltaplane", "serve", "--data-dir", self.directory, "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http}"],
             env=os.environ | self.environment, stdout=log, stderr=log)
@@ -65,7 +66,7 @@ class Server:
         raise RuntimeError("server not ready: " + self.log())
 
     def log(self):
-        return (self.directory.parent / f"{self.directory.name}.log").read_text()
+        return self.log_path.read_text()
 
     def kill(self):
         self.process.kill()

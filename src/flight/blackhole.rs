@@ -1,0 +1,83 @@
+//! A Flight server that reads DoPut streams and does nothing: what the network alone costs, for `deltaplane bench`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arrow_flight::{FlightDescriptor, PutResult};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::{FlightSqlServer, PutHandler, PutInput};
+use crate::catalog::view::Snapshot;
+use crate::dataset::Contract;
+use crate::fault::Fault;
+use crate::query::{Engine, EngineConfig, SnapshotSource};
+use crate::statement::TableAdmin;
+use crate::types::{Lsn, TableName};
+
+struct Nothing;
+
+impl PutHandler for Nothing {
+    fn put(
+        &self,
+        _: FlightDescriptor,
+        mut input: PutInput,
+    ) -> BoxStream<'static, Result<PutResult, Status>> {
+        let drained = async move {
+            while input.next().await.is_some() {}
+            Ok(PutResult::default())
+        };
+        futures::stream::once(drained).boxed()
+    }
+}
+
+#[async_trait]
+impl TableAdmin for Nothing {
+    async fn create(&self, _: Contract, _: bool) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
+    async fn drop(&self, _: &TableName, _: bool) -> Result<bool, Fault> {
+        Ok(false)
+    }
+}
+
+impl SnapshotSource for Nothing {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            read_point: Lsn::ZERO,
+            tables: Arc::default(),
+        }
+    }
+
+    fn system_tables(&self) -> Vec<(&'static str, arrow::array::RecordBatch)> {
+        Vec::new()
+    }
+}
+
+/// Starts it on a free port of this machine.
+pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let config = EngineConfig {
+        threads: 1,
+        memory_bytes: 1 << 20,
+        timeout: std::time::Duration::from_secs(1),
+        spill_dir: std::env::temp_dir(),
+        spill_bytes: 1,
+    };
+    let engine = Arc::new(Engine::new(config, Arc::new(Nothing))?);
+    let service =
+        FlightSqlServer::new(engine, Arc::new(Nothing), Arc::new(Nothing), 64 << 20).into_service();
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let task = tokio::spawn(async move {
+        let _ = crate::server::flight_server()
+            .add_service(service)
+            .serve_with_incoming(incoming)
+            .await;
+    });
+    Ok((address, task))
+}

@@ -1,0 +1,238 @@
+//! Crashes at each step from hot to cold, in one process: a server that is dropped without a shutdown has crashed.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+
+use super::*;
+use crate::catalog::lifecycle;
+use crate::catalog::visible::Part;
+use crate::ingest::IngestStream;
+use crate::types::TableName;
+
+const SEQS: u64 = 5;
+
+async fn start(dir: &Path) -> Running {
+    let resolved = Resolved::default()
+        .with(&[
+            ("server.data_dir", &dir.to_string_lossy()),
+            ("server.listen", "127.0.0.1:0"),
+            ("server.http", "127.0.0.1:0"),
+            // Commits happen when the test says so.
+            ("commit.interval", "1h"),
+        ])
+        .unwrap();
+    Server::start(resolved).await.unwrap()
+}
+
+/// Ends everything that runs, and leaves the directory as a crash does: nothing flushed, nothing trimmed.
+async fn crash(running: Running) {
+    let Running {
+        shared,
+        doors,
+        tasks,
+        _lock,
+        ..
+    } = running;
+    doors.cancel();
+    shared.draining.cancel();
+    for task in tasks {
+        let _ = task.await;
+    }
+    shared.log.close().await.unwrap();
+}
+
+fn batch(seq: u64) -> RecordBatch {
+    let column = |v: f64| Arc::new(Float64Array::from(vec![v, v])) as ArrayRef;
+    let time = 1_700_000_000_000_000 + i64::try_from(seq).unwrap() * 10;
+    RecordBatch::try_from_iter([
+        (
+            "reactor_id",
+            Arc::new(StringArray::from(vec!["R1", "R1"])) as ArrayRef,
+        ),
+        (
+            "ts",
+            Arc::new(TimestampMicrosecondArray::from(vec![time, time + 1]).with_timezone("UTC")),
+        ),
+        ("AT", column(20.0)),
+        ("V", column(50.0)),
+        ("AP", column(1000.0)),
+        ("RH", column(70.0)),
+        // One good row and one bad one.
+        ("PE", Arc::new(Float64Array::from(vec![450.0, 999.0]))),
+    ])
+    .unwrap()
+}
+
+fn table(running: &Running) -> Arc<crate::catalog::table::Table> {
+    running
+        .shared
+        .table(&TableName::new("reactor", "raw").unwrap())
+        .unwrap()
+}
+
+async fn ingested(dir: &Path) -> Running {
+    let running = start(dir).await;
+    let contract = crate::dataset::from_toml(include_str!("../../data/reactor/dataset.toml"))
+        .unwrap()
+        .tables
+        .remove(0);
+    lifecycle::create(&running.shared, contract, false)
+        .await
+        .unwrap();
+    let (mut stream, ..) = IngestStream::open(running.shared.clone(), table(&running), "p", None)
+        .await
+        .unwrap();
+    for seq in 1..=SEQS {
+        let mut pending = stream.push(Some(seq), Some(batch(seq))).await.unwrap();
+        pending.durable().await.unwrap();
+    }
+    running
+}
+
+/// Good and bad rows, by what queries see.
+fn rows(running: &Running) -> (usize, usize) {
+    let snapshot = running.shared.visible.snapshot();
+    let count = |name: &str| {
+        let view = &snapshot.tables[&TableName::new("reactor", name).unwrap()];
+        let hot: usize = view.hot.iter().map(|c| c.batch.num_rows()).sum();
+        view.cold.rows().unwrap() + hot
+    };
+    (count("raw"), count("raw_quarantine"))
+}
+
+/// After the crash: everything once, also when committed; and the producer is where it was.
+async fn everything_is_there_once(dir: &Path) {
+    let expected = (
+        usize::try_from(SEQS).unwrap(),
+        usize::try_from(SEQS).unwrap(),
+    );
+    for _ in 0..2 {
+        let running = start(dir).await;
+        assert_eq!(rows(&running), expected);
+        flush::commit(&running.shared, &table(&running))
+            .await
+            .unwrap();
+        assert_eq!(rows(&running), expected);
+        let (_, durable, epoch) =
+            IngestStream::open(running.shared.clone(), table(&running), "p", Some(1))
+                .await
+                .unwrap();
+        assert_eq!(
+            (durable.seq, durable.totals.accepted, epoch),
+            (SEQS, SEQS, 1)
+        );
+        crash(running).await;
+    }
+    let running = start(dir).await;
+    running.shutdown().await.unwrap();
+    let running = start(dir).await;
+    assert_eq!(
+        rows(&running),
+        expected,
+        "after a clean stop, from an empty log"
+    );
+    crash(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_before_any_commit_brings_the_rows_back_once() {
+    let dir = tempfile::tempdir().unwrap();
+    crash(ingested(dir.path()).await).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_between_intent_and_commit_leaves_orphan_files_and_no_double() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    let table = table(&running);
+    let span = running.shared.visible.span(&table).unwrap();
+    let staged = table
+        .cold
+        .lock()
+        .await
+        .main
+        .stage(span.main.iter().map(|c| c.batch.clone()).collect())
+        .await
+        .unwrap();
+    assert_eq!(staged.paths().len(), 1);
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_between_the_quarantines_commit_and_the_tables_doubles_neither() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    let table = table(&running);
+    let span = running.shared.visible.span(&table).unwrap();
+    flush::part(
+        &running.shared,
+        &table,
+        &mut table.cold.lock().await.quarantine,
+        Part::Quarantine,
+        &span,
+        &[],
+    )
+    .await
+    .unwrap();
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_between_commit_and_trim_replays_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    flush::commit(&running.shared, &table(&running))
+        .await
+        .unwrap();
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_an_old_copy_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    crash(running).await;
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir.path().join("wal")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let running = start(dir.path()).await;
+    let (mut stream, ..) =
+        IngestStream::open(running.shared.clone(), table(&running), "p", Some(1))
+            .await
+            .unwrap();
+    stream
+        .push(Some(SEQS + 1), Some(batch(SEQS + 1)))
+        .await
+        .unwrap()
+        .durable()
+        .await
+        .unwrap();
+    flush::commit(&running.shared, &table(&running))
+        .await
+        .unwrap();
+    crash(running).await;
+    std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    std::fs::create_dir(dir.path().join("wal")).unwrap();
+    for entry in std::fs::read_dir(copy.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join("wal").join(entry.file_name())).unwrap();
+    }
+    let resolved = Resolved::default()
+        .with(&[
+            ("server.data_dir", &dir.path().to_string_lossy()),
+            ("server.listen", "127.0.0.1:0"),
+            ("server.http", "127.0.0.1:0"),
+        ])
+        .unwrap();
+    let fault = Server::start(resolved).await.map(|_| ()).unwrap_err();
+    assert_eq!(fault.reason, "log_is_old_copy");
+}
