@@ -105,7 +105,9 @@ pub async fn run(
 /// The same batches by the same encoder to a Flight server that drops them.
 async fn raw_put(pool: &[RecordBatch], batches: usize) -> anyhow::Result<f64> {
     let (address, server) = blackhole::start().await?;
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
+        .connect()
+        .await?;
     let mut client = FlightServiceClient::new(channel);
     let encoded: Vec<FlightData> = FlightDataEncoderBuilder::new()
         .with_max_flight_data_size(usize::MAX)
