@@ -24,6 +24,8 @@ pub struct Recovery<'a> {
     pub registry: Registry,
     pub visible: &'a Visible,
     tables: HashMap<u64, (Arc<Table>, Lsn)>,
+    /// Tables whose folder is gone. Fine if a drop follows in the log, a loss if not.
+    missing: HashMap<u64, String>,
     last: Lsn,
 }
 
@@ -41,6 +43,7 @@ impl<'a> Recovery<'a> {
             registry: Registry::default(),
             visible,
             tables: HashMap::new(),
+            missing: HashMap::new(),
             last: tail,
         };
         let Some(bytes) = checkpoint else {
@@ -62,7 +65,10 @@ impl<'a> Recovery<'a> {
         let main = ColdTable::open(self.lake, &saved.folder).await?;
         let quarantine = ColdTable::open(self.lake, &quarantine_folder(&saved.folder)).await?;
         let (Some(main), Some(quarantine)) = (main, quarantine) else {
-            tracing::warn!(table = %name, folder = %saved.folder, "the log speaks of a table whose folder is gone");
+            self.missing.insert(
+                saved.incarnation.get(),
+                format!("{name} (folder {})", saved.folder),
+            );
             return Ok(());
         };
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
@@ -132,6 +138,7 @@ impl<'a> Recovery<'a> {
                 }
             }
             FrameKind::Drop => {
+                self.missing.remove(&frame.incarnation);
                 if let Some((table, _)) = self.tables.remove(&frame.incarnation) {
                     self.registry.remove(&table);
                     self.visible.remove_table(&table);
@@ -210,7 +217,19 @@ impl<'a> Recovery<'a> {
     }
 
     /// Claims each table for this start (DESIGN, "Ownership"): a commit with the next owner epoch, before any ack.
+    ///
+    /// # Errors
+    /// DATA_LOSS `table_missing`: the log has rows for a table whose folder is not in the store.
     pub async fn claim(&self) -> Result<(), Fault> {
+        if let Some(name) = self.missing.values().next() {
+            return Err(Fault::new(
+                Kind::Corrupt,
+                "table_missing",
+                format!(
+                    "the log speaks of a table that is not in the store, table={name}; bring the folder back, or check storage.tables"
+                ),
+            ));
+        }
         for (table, _) in self.tables.values() {
             let mut cold = table.cold.lock().await;
             let main = cold.main.read_txn(OWNER_TXN).await?;

@@ -236,3 +236,23 @@ async fn a_log_that_is_an_old_copy_is_refused() {
     let fault = Server::start(resolved).await.map(|_| ()).unwrap_err();
     assert_eq!(fault.reason, "log_is_old_copy");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_folder_is_gone_stops_the_start_instead_of_losing_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    crash(ingested(dir.path()).await).await;
+    let tables = dir.path().join("tables");
+    std::fs::rename(&tables, dir.path().join("elsewhere")).unwrap();
+    let resolved = Resolved::default()
+        .with(&[
+            ("server.data_dir", &dir.path().to_string_lossy()),
+            ("server.listen", "127.0.0.1:0"),
+            ("server.http", "127.0.0.1:0"),
+        ])
+        .unwrap();
+    let fault = Server::start(resolved).await.map(|_| ()).unwrap_err();
+    assert_eq!(fault.reason, "table_missing");
+    std::fs::remove_dir_all(&tables).unwrap();
+    std::fs::rename(dir.path().join("elsewhere"), &tables).unwrap();
+    everything_is_there_once(dir.path()).await;
+}
