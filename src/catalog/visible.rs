@@ -16,7 +16,7 @@ use super::view::{Snapshot, TableView};
 use super::{Day, Registry};
 use crate::cold::ColdView;
 use crate::dataset;
-use crate::hot::Chunk;
+use crate::hot::{Buffer, Chunk};
 use crate::types::{Lsn, TableName};
 use crate::validate::Applied;
 
@@ -75,35 +75,15 @@ pub enum Part {
 
 struct Side {
     cold: Arc<ColdView>,
-    hot: Arc<Vec<Chunk>>,
-    hot_bytes: usize,
+    hot: Buffer,
 }
 
 impl Side {
     fn new(cold: Arc<ColdView>) -> Self {
         Side {
             cold,
-            hot: Arc::default(),
-            hot_bytes: 0,
+            hot: Buffer::default(),
         }
-    }
-
-    fn push(&mut self, batch: RecordBatch, offset: Lsn) {
-        self.hot_bytes += batch.get_array_memory_size();
-        Arc::make_mut(&mut self.hot).push(Chunk {
-            first: offset,
-            last: offset,
-            batch,
-        });
-    }
-
-    fn drop_up_to(&mut self, offset: Lsn) {
-        Arc::make_mut(&mut self.hot).retain(|chunk| chunk.last > offset);
-        self.hot_bytes = self
-            .hot
-            .iter()
-            .map(|c| c.batch.get_array_memory_size())
-            .sum();
     }
 }
 
@@ -189,7 +169,7 @@ impl Visible {
                     contract: Some(contract.clone()),
                     schema: contract.table_schema(),
                     cold: entry.main.cold.clone(),
-                    hot: entry.main.hot.clone(),
+                    hot: entry.main.hot.chunks().clone(),
                     comment: None,
                 },
             );
@@ -200,7 +180,7 @@ impl Visible {
                     contract: None,
                     schema: dataset::quarantine_schema(),
                     cold: entry.quarantine.cold.clone(),
-                    hot: entry.quarantine.hot.clone(),
+                    hot: entry.quarantine.hot.chunks().clone(),
                     comment: Some(format!("rejected rows of {}", contract.table)),
                 },
             );
@@ -268,7 +248,7 @@ impl Visible {
                         Committed::default(),
                         Lsn::ZERO,
                     );
-                    if entry.main.hot_bytes + entry.quarantine.hot_bytes >= flush_bytes {
+                    if entry.main.hot.bytes() + entry.quarantine.hot.bytes() >= flush_bytes {
                         full.push(table);
                     }
                 }
@@ -341,19 +321,22 @@ impl Visible {
         state.read_point = state.read_point.max(durable);
     }
 
-    /// The rows that a commit of this table would take now; none if there is nothing hot.
+    /// The rows that a commit of this table takes now; none if there is nothing hot. Rows that come later stay apart from them.
     pub fn span(&self, table: &Table) -> Option<Span> {
-        let state = self.0.read();
-        let entry = state.tables.get(&table.name().folded())?;
+        let mut state = self.0.write();
+        let cut = state.read_point;
+        let entry = state.tables.get_mut(&table.name().folded())?;
         if entry.table.incarnation != table.incarnation
-            || (entry.main.hot.is_empty() && entry.quarantine.hot.is_empty())
+            || (entry.main.hot.chunks().is_empty() && entry.quarantine.hot.chunks().is_empty())
         {
             return None;
         }
+        entry.main.hot.seal(cut);
+        entry.quarantine.hot.seal(cut);
         Some(Span {
-            cut: state.read_point,
-            main: entry.main.hot.clone(),
-            quarantine: entry.quarantine.hot.clone(),
+            cut,
+            main: entry.main.hot.chunks().clone(),
+            quarantine: entry.quarantine.hot.chunks().clone(),
             moved: entry.moved.iter().map(|(p, s)| (p.clone(), *s)).collect(),
         })
     }
@@ -376,7 +359,7 @@ impl Visible {
         }
         let side = entry.side(part);
         side.cold = cold;
-        side.drop_up_to(cut);
+        side.hot.drop_up_to(cut);
         for (producer, seq) in recorded {
             if entry.moved.get(producer).is_some_and(|now| now <= seq) {
                 entry.moved.remove(producer);
@@ -391,7 +374,7 @@ impl Visible {
             .tables
             .values()
             .flat_map(|e| [&e.main, &e.quarantine])
-            .filter_map(|s| s.hot.first().map(|c| c.first))
+            .filter_map(|s| s.hot.chunks().first().map(|c| c.first))
             .min();
         oldest_hot.map_or(state.read_point, |lsn| {
             Lsn::new(lsn.get().saturating_sub(1))
@@ -403,11 +386,10 @@ impl Visible {
         let Some(entry) = state.tables.get(&table.name().folded()) else {
             return HotStatus::default();
         };
-        let rows = |side: &Side| side.hot.iter().map(|c| c.batch.num_rows()).sum();
         HotStatus {
-            rows: rows(&entry.main),
-            bytes: entry.main.hot_bytes + entry.quarantine.hot_bytes,
-            quarantine_rows: rows(&entry.quarantine),
+            rows: entry.main.hot.rows(),
+            bytes: entry.main.hot.bytes() + entry.quarantine.hot.bytes(),
+            quarantine_rows: entry.quarantine.hot.rows(),
         }
     }
 
@@ -417,7 +399,7 @@ impl Visible {
         state
             .tables
             .values()
-            .map(|e| e.main.hot_bytes + e.quarantine.hot_bytes)
+            .map(|e| e.main.hot.bytes() + e.quarantine.hot.bytes())
             .sum()
     }
 
@@ -469,7 +451,7 @@ impl Entry {
         if let Some(batch) = applied.accepted
             && offset > committed.offset
         {
-            self.main.push(
+            self.main.hot.push(
                 if unnamed {
                     with_seq(batch, offset)
                 } else {
@@ -481,7 +463,7 @@ impl Entry {
         if let Some(batch) = applied.rejected
             && offset > quarantine_committed
         {
-            self.quarantine.push(
+            self.quarantine.hot.push(
                 if unnamed {
                     with_seq(batch, offset)
                 } else {

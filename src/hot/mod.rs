@@ -1,8 +1,17 @@
 //! Hot rows: durable, visible, not yet in Delta. It is given positions and knows no log.
+//!
+//! Small batches are coalesced as they come, each row copied a few times at most, so that a query over ten thousand
+//! one-row batches meets a dozen chunks.
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 
 use crate::types::Lsn;
+
+/// Chunks grow to about this many rows; batches that are as large as this are kept as they came.
+const CHUNK_ROWS: usize = 8192;
 
 /// Rows of one or more whole frames, as columns of the table's schema. Immutable; queries share it.
 #[derive(Clone, Debug)]
@@ -11,4 +20,142 @@ pub struct Chunk {
     pub first: Lsn,
     pub last: Lsn,
     pub batch: RecordBatch,
+}
+
+/// The hot rows of one Delta table, in the order of their frames.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    chunks: Arc<Vec<Chunk>>,
+    bytes: usize,
+    /// A commit has taken everything up to here: a later row in one of its chunks would be lost or doubled with it.
+    sealed: Lsn,
+}
+
+impl Buffer {
+    pub fn chunks(&self) -> &Arc<Vec<Chunk>> {
+        &self.chunks
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn rows(&self) -> usize {
+        self.chunks.iter().map(|c| c.batch.num_rows()).sum()
+    }
+
+    pub fn push(&mut self, batch: RecordBatch, offset: Lsn) {
+        self.bytes += batch.get_array_memory_size();
+        let chunks = Arc::make_mut(&mut self.chunks);
+        chunks.push(Chunk {
+            first: offset,
+            last: offset,
+            batch,
+        });
+        // Sizes at least halve from front to back, so a row is copied once per doubling of its chunk.
+        while let [.., older, newer] = chunks.as_slice() {
+            let (a, b) = (older.batch.num_rows(), newer.batch.num_rows());
+            if older.first <= self.sealed || a > 2 * b || a + b > CHUNK_ROWS {
+                return;
+            }
+            let Ok(batch) = concat_batches(&older.batch.schema(), [&older.batch, &newer.batch])
+            else {
+                return;
+            };
+            let merged = Chunk {
+                first: older.first,
+                last: newer.last,
+                batch,
+            };
+            let before = older.batch.get_array_memory_size() + newer.batch.get_array_memory_size();
+            self.bytes = (self.bytes + merged.batch.get_array_memory_size()).saturating_sub(before);
+            chunks.truncate(chunks.len() - 2);
+            chunks.push(merged);
+        }
+    }
+
+    /// From now on no chunk that holds a row up to `offset` takes a row above it.
+    pub fn seal(&mut self, offset: Lsn) {
+        self.sealed = self.sealed.max(offset);
+    }
+
+    /// Lets go of what a commit holds. `offset` has been sealed before.
+    pub fn drop_up_to(&mut self, offset: Lsn) {
+        Arc::make_mut(&mut self.chunks).retain(|chunk| chunk.last > offset);
+        self.bytes = self
+            .chunks
+            .iter()
+            .map(|c| c.batch.get_array_memory_size())
+            .sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(value: u64, rows: usize) -> RecordBatch {
+        let value = i64::try_from(value).unwrap();
+        RecordBatch::try_from_iter([(
+            "n",
+            Arc::new(Int64Array::from_value(value, rows)) as arrow::array::ArrayRef,
+        )])
+        .unwrap()
+    }
+
+    fn values(chunks: &[Chunk]) -> Vec<i64> {
+        let columns = chunks.iter().map(|c| {
+            c.batch
+                .column(0)
+                .as_primitive::<Int64Type>()
+                .values()
+                .to_vec()
+        });
+        columns.flatten().collect()
+    }
+
+    #[test]
+    fn one_row_batches_end_up_in_a_dozen_chunks() {
+        let mut buffer = Buffer::default();
+        for n in 1..=10_000 {
+            buffer.push(batch(n, 1), Lsn::new(n));
+        }
+        assert!(buffer.chunks().len() <= 16, "{}", buffer.chunks().len());
+        assert_eq!(values(buffer.chunks()), (1..=10_000).collect::<Vec<_>>());
+        assert_eq!(buffer.rows(), 10_000);
+    }
+
+    proptest! {
+        /// Commits at any moments, whatever comes between seal and drop: each row is taken by exactly one of them.
+        #[test]
+        fn each_row_is_committed_once(rows in proptest::collection::vec((1usize..40, any::<bool>(), any::<bool>()), 1..200)) {
+            let mut buffer = Buffer::default();
+            let mut taken = Vec::new();
+            let mut open: Option<(Lsn, Arc<Vec<Chunk>>)> = None;
+            let mut sent = Vec::new();
+            for (n, (count, begin, end)) in rows.into_iter().enumerate() {
+                let n = n as u64 + 1;
+                buffer.push(batch(n, count), Lsn::new(n));
+                sent.extend(std::iter::repeat_n(n as i64, count));
+                if begin && open.is_none() {
+                    buffer.seal(Lsn::new(n));
+                    open = Some((Lsn::new(n), buffer.chunks().clone()));
+                }
+                if end && let Some((cut, chunks)) = open.take() {
+                    taken.extend(values(&chunks));
+                    buffer.drop_up_to(cut);
+                }
+            }
+            if let Some((cut, chunks)) = open.take() {
+                taken.extend(values(&chunks));
+                buffer.drop_up_to(cut);
+            }
+            taken.extend(values(buffer.chunks()));
+            prop_assert_eq!(taken, sent);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 use crate::validate::{self, Origin, Verdict};
 use crate::wal::{AppendTicket, FrameKind, NewFrame};
-use payload::Encoded;
+use payload::{Balance, Encoded};
 
 /// The `_source` of rows that came without a producer's name.
 pub const UNNAMED_SOURCE: &str = "unnamed";
@@ -71,6 +71,7 @@ pub struct IngestStream {
     table: Arc<Table>,
     named: Option<(Arc<str>, Claim)>,
     unnamed_seq: u64,
+    balance: Balance,
 }
 
 impl IngestStream {
@@ -80,6 +81,7 @@ impl IngestStream {
             table,
             named: None,
             unnamed_seq: 0,
+            balance: Balance::default(),
         }
     }
 
@@ -160,6 +162,7 @@ impl IngestStream {
             table,
             named: Some((name, claim)),
             unnamed_seq: durable.seq,
+            balance: Balance::default(),
         };
         Ok((stream, durable, claim.epoch))
     }
@@ -279,7 +282,8 @@ impl IngestStream {
         };
         let rejects = shown_rejects(seq, &verdict);
         let counts = counts(&verdict);
-        let payload = encoded.payload(&verdict, arrived);
+        let disk = self.shared.log.ns_per_byte();
+        let payload = encoded.payload(&verdict, arrived, &mut self.balance, disk);
         let crc = encoded.crc;
         drop(encoded);
         self.wait_for_memory().await?;

@@ -14,6 +14,8 @@
 //! The frame's own checksum covers all of it. The CRC by which a resend is known is that of the uncompressed IPC
 //! stream, which the server writes itself from the decoded batch: a client may compress differently the second time.
 
+use std::time::{Duration, Instant};
+
 use arrow::array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
@@ -24,9 +26,6 @@ use crate::validate::Verdict;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 20;
-/// Below this share of the sample LZ4 has to bring a batch to be worth its time.
-const WORTHWHILE: f64 = 0.92;
-const SAMPLE: usize = 32 * 1024;
 
 /// A batch in the form in which it is compared and stored.
 pub struct Encoded {
@@ -59,13 +58,17 @@ impl Encoded {
         self.ipc.is_empty()
     }
 
-    /// The frame's payload.
-    pub fn payload(&self, verdict: &Verdict, arrived: Micros) -> Vec<u8> {
+    /// The frame's payload. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
+    pub fn payload(
+        &self,
+        verdict: &Verdict,
+        arrived: Micros,
+        balance: &mut Balance,
+        disk_ns_per_byte: f64,
+    ) -> Vec<u8> {
         let verdict = verdict.encode();
-        let compressed = self.compress();
-        let body = compressed.as_deref().unwrap_or(&self.ipc);
-        let mut out = Vec::with_capacity(HEADER + verdict.len() + body.len());
-        out.extend_from_slice(&[VERSION, u8::from(compressed.is_some()), 0, 0]);
+        let mut out = Vec::with_capacity(HEADER + verdict.len() + self.ipc.len());
+        out.extend_from_slice(&[VERSION, 0, 0, 0]);
         out.extend_from_slice(&arrived.to_le_bytes());
         // Both lengths are bounded by `limits.batch_bytes_max`, far below 4 GiB.
         out.extend_from_slice(
@@ -79,27 +82,68 @@ impl Encoded {
                 .to_le_bytes(),
         );
         out.extend_from_slice(&verdict);
-        out.extend_from_slice(body);
+        if balance.wants(self.ipc.len(), disk_ns_per_byte) && self.compress(&mut out, balance) {
+            out[1] = 1;
+        } else {
+            out.extend_from_slice(&self.ipc);
+        }
         out
     }
 
-    /// LZ4, unless a sample says that it does not pay: noise in floats seldom shrinks.
-    fn compress(&self) -> Option<Vec<u8>> {
-        let middle = self.ipc.len() / 2;
-        let sample = self
-            .ipc
-            .get(middle..(middle + SAMPLE).min(self.ipc.len()))?;
-        if sample.is_empty() {
-            return None;
+    /// Appends the batch as an LZ4 block; false, and nothing appended, if it does not shrink.
+    fn compress(&self, out: &mut Vec<u8>, balance: &mut Balance) -> bool {
+        let start = out.len();
+        let began = Instant::now();
+        out.resize(
+            start + lz4_flex::block::get_maximum_output_size(self.ipc.len()),
+            0,
+        );
+        let written =
+            lz4_flex::block::compress_into(&self.ipc, &mut out[start..]).unwrap_or(usize::MAX);
+        balance.measured(self.ipc.len(), written, began.elapsed());
+        let shrunk = written < self.ipc.len();
+        out.truncate(if shrunk { start + written } else { start });
+        shrunk
+    }
+}
+
+/// Below this a batch is compressed without asking: its time is nothing beside the sync's.
+const SMALL: usize = 64 * 1024;
+/// So many batches go by uncompressed before the next one is tried again.
+const TRY_AGAIN: u32 = 64;
+
+/// Whether LZ4 pays on a stream: the time that it takes against the time in which the disk would write what it saves. On a slow
+/// disk it does, on a fast one the core has better things to do; noise in floats seldom shrinks at all.
+#[derive(Debug, Default)]
+pub struct Balance {
+    /// Nanoseconds a byte of input, and bytes saved a byte of input, at the last try.
+    cost: f64,
+    saved: f64,
+    skipped: u32,
+}
+
+impl Balance {
+    fn wants(&mut self, bytes: usize, disk_ns_per_byte: f64) -> bool {
+        if bytes == 0 {
+            return false;
         }
-        if self.ipc.len() > 4 * SAMPLE {
-            let shrunk = lz4_flex::block::compress(sample).len();
-            if shrunk as f64 > sample.len() as f64 * WORTHWHILE {
-                return None;
-            }
+        let unknown = self.cost == 0.0 || disk_ns_per_byte == 0.0;
+        if bytes < SMALL || unknown || self.cost < self.saved * disk_ns_per_byte {
+            return true;
         }
-        let compressed = lz4_flex::block::compress(&self.ipc);
-        (compressed.len() < self.ipc.len()).then_some(compressed)
+        self.skipped += 1;
+        if self.skipped < TRY_AGAIN {
+            return false;
+        }
+        self.skipped = 0;
+        true
+    }
+
+    fn measured(&mut self, input: usize, output: usize, took: Duration) {
+        if input >= SMALL {
+            self.cost = took.as_nanos() as f64 / input as f64;
+            self.saved = 1.0 - (output as f64 / input as f64).min(1.0);
+        }
     }
 }
 
@@ -163,4 +207,25 @@ fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, String> {
         .next()
         .ok_or_else(|| "no batch in the stream".to_owned())?
         .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lz4_is_used_where_the_disk_is_slower_than_it() {
+        let mut balance = Balance::default();
+        let bytes = 1 << 20;
+        assert!(balance.wants(bytes, 0.0), "nothing is known yet");
+        // Half of it saved at 2 ns a byte: worth it above 4 ns a byte of disk.
+        balance.measured(bytes, bytes / 2, Duration::from_nanos(2 * bytes as u64));
+        assert!(balance.wants(bytes, 5.0));
+        assert!(!balance.wants(bytes, 3.0));
+        assert!(balance.wants(1000, 3.0), "small batches always");
+        assert!(
+            (0..TRY_AGAIN).any(|_| balance.wants(bytes, 3.0)),
+            "tried again after a while"
+        );
+    }
 }

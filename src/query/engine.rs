@@ -7,8 +7,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{
-    CatalogProvider, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider, SchemaProvider,
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+    SchemaProvider,
 };
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::names::{self, Resolved};
-use super::provider::SnapshotTable;
+use super::provider::{SnapshotTable, SystemTable};
 use super::wire::{conform_to_wire, wire_schema};
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::Snapshot;
@@ -47,6 +47,9 @@ pub struct Engine {
     runtime: Option<Runtime>,
     state: SessionState,
     source: Arc<dyn SnapshotSource>,
+    system: Arc<MemorySchemaProvider>,
+    /// Tables beside the snapshot's, with their columns, for the resolution of names.
+    others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
 }
 
@@ -118,9 +121,24 @@ impl Engine {
             .with_runtime_env(environment)
             .with_default_features()
             .build();
+        let system: Arc<MemorySchemaProvider> = Arc::default();
+        let mut others = information_schema();
+        for (name, batch) in source.system_tables() {
+            let columns = batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|f| f.name().clone())
+                .collect();
+            others.push((format!("{SYSTEM}.{name}"), columns));
+            let table = SystemTable::new(name, batch.schema(), source.clone());
+            let _ = system.register_table(name.to_owned(), Arc::new(table));
+        }
         Ok(Engine {
             runtime: Some(runtime),
             state,
+            system,
+            others: Arc::new(others),
             source,
             timeout: config.timeout,
         })
@@ -229,7 +247,6 @@ impl Engine {
 
     fn session(&self) -> Session {
         let snapshot = self.source.snapshot();
-        let system = self.source.system_tables();
         let catalog = MemoryCatalogProvider::new();
         let mut schemas: std::collections::BTreeMap<String, Arc<MemorySchemaProvider>> =
             std::collections::BTreeMap::new();
@@ -240,23 +257,7 @@ impl Engine {
             // Names are unique in a snapshot, so this cannot fail.
             let _ = schema.register_table(view.name.table().to_owned(), table);
         }
-        let own: Arc<MemorySchemaProvider> = Arc::default();
-        let mut others = information_schema();
-        for (name, batch) in system {
-            others.push((
-                format!("{SYSTEM}.{name}"),
-                batch
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().clone())
-                    .collect(),
-            ));
-            if let Ok(table) = MemTable::try_new(batch.schema(), vec![vec![batch]]) {
-                let _ = own.register_table(name.to_owned(), Arc::new(table));
-            }
-        }
-        schemas.insert(SYSTEM.to_owned(), own);
+        schemas.insert(SYSTEM.to_owned(), self.system.clone());
         for (name, schema) in schemas {
             let _ = catalog.register_schema(&name, schema);
         }
@@ -272,7 +273,7 @@ impl Engine {
         Session {
             state,
             snapshot,
-            others,
+            others: self.others.clone(),
         }
     }
 }
@@ -281,7 +282,7 @@ impl Engine {
 struct Session {
     state: SessionState,
     snapshot: Snapshot,
-    others: Vec<(String, Vec<String>)>,
+    others: Arc<Vec<(String, Vec<String>)>>,
 }
 
 impl Session {

@@ -27,4 +27,10 @@ pub trait SnapshotSource: Send + Sync {
     fn snapshot(&self) -> Snapshot;
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+    /// One of them, when a query reads it.
+    fn system_table(&self, name: &str) -> Option<RecordBatch> {
+        self.system_tables()
+            .into_iter()
+            .find_map(|(known, batch)| (known == name).then_some(batch))
+    }
 }

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 
+use super::SnapshotSource;
 use crate::catalog::view::TableView;
 
 #[derive(Debug)]
@@ -68,5 +69,54 @@ impl TableProvider for SnapshotTable {
         }
         let cold = self.view.cold.scan(state, projection, filters, limit)?;
         UnionExec::try_new(vec![cold, hot])
+    }
+}
+
+/// A table of the schema `system`: made when it is read, so that a query that does not read it does not pay for it.
+pub struct SystemTable {
+    name: &'static str,
+    schema: SchemaRef,
+    source: Arc<dyn SnapshotSource>,
+}
+
+impl SystemTable {
+    pub fn new(name: &'static str, schema: SchemaRef, source: Arc<dyn SnapshotSource>) -> Self {
+        SystemTable {
+            name,
+            schema,
+            source,
+        }
+    }
+}
+
+impl std::fmt::Debug for SystemTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SystemTable({})", self.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.source.system_table(self.name).into_iter().collect();
+        Ok(MemorySourceConfig::try_new_exec(
+            &[rows],
+            self.schema.clone(),
+            projection.cloned(),
+        )?)
     }
 }

@@ -99,6 +99,8 @@ pub(super) struct Shared {
     pub durable: AtomicU64,
     /// Bytes of frames synced since the start.
     pub written: AtomicU64,
+    /// What the disk takes for a byte of a large group, write and sync together: nanoseconds, the bits of a double, smoothed.
+    pub ns_per_byte: AtomicU64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -247,6 +249,11 @@ impl Log {
     /// Bytes that the log holds on disk.
     pub fn usage(&self) -> u64 {
         self.shared.state.lock().on_disk
+    }
+
+    /// Nanoseconds that the disk takes for a byte, lately; 0 until a group was large enough to tell.
+    pub fn ns_per_byte(&self) -> f64 {
+        f64::from_bits(self.shared.ns_per_byte.load(Ordering::Relaxed))
     }
 
     /// Bytes of frames that were written and synced since the start.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::frame::{self, FrameKind, NewFrame, Place};
 use super::queue::{Queued, Shared};
@@ -44,6 +45,7 @@ pub(super) struct Writer {
     uuid: [u8; 16],
     sealed: VecDeque<Sealed>,
     active: Active,
+    group_began: Instant,
     /// Offset of the last frame written.
     last: Lsn,
     chain: u32,
@@ -53,6 +55,8 @@ pub(super) struct Writer {
 
 /// How long the writer waits before it asks a full disk again.
 const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+/// Smaller groups tell of the latency of a sync, not of the disk's speed.
+const MEASURED_BYTES: u64 = 256 * 1024;
 /// A group is handed to the disk in pieces of about this size, and synced once.
 const WRITE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -92,6 +96,7 @@ impl Writer {
             uuid,
             sealed: sealed.into(),
             active: none,
+            group_began: Instant::now(),
             last,
             chain,
             spare,
@@ -141,6 +146,7 @@ impl Writer {
 
     /// Writes frames in order; a sync at the end, and before each new segment.
     fn group(&mut self, frames: Vec<Queued>, closing: bool) -> Result<(), Error> {
+        self.group_began = Instant::now();
         let mut written: Vec<Queued> = Vec::with_capacity(frames.len());
         let mut position = self.active.position;
         let mut frames = VecDeque::from(frames);
@@ -201,6 +207,7 @@ impl Writer {
             return Ok(());
         }
         self.active.file.sync().map_err(Error::io("sync"))?;
+        self.note_speed(position.saturating_sub(self.active.position));
         self.active.position = position;
         let group = std::mem::take(written);
         let mut bytes = 0;
@@ -226,6 +233,24 @@ impl Writer {
         }
         self.shared.room.notify_waiters();
         Ok(())
+    }
+
+    fn note_speed(&mut self, bytes: u64) {
+        let took = self.group_began.elapsed();
+        self.group_began = Instant::now();
+        if bytes < MEASURED_BYTES {
+            return;
+        }
+        let now = took.as_nanos() as f64 / bytes as f64;
+        let before = f64::from_bits(self.shared.ns_per_byte.load(Ordering::Relaxed));
+        let smoothed = if before == 0.0 {
+            now
+        } else {
+            before * 0.875 + now * 0.125
+        };
+        self.shared
+            .ns_per_byte
+            .store(smoothed.to_bits(), Ordering::Relaxed);
     }
 
     fn seal_and_begin(&mut self, needed: u64, closing: bool) -> Result<(), Error> {

@@ -92,16 +92,16 @@ class Server:
     def flight(self):
         return fl.connect(self.uri)
 
-    def sql(self, statement):
+    def sql(self, statement, client=None):
         """Rows as a list of dicts; the statement goes as plain text, without Flight SQL."""
-        client = self.flight()
+        client = client or self.flight()
         info = client.get_flight_info(fl.FlightDescriptor.for_command(statement.encode()))
         table = client.do_get(info.endpoints[0].ticket).read_all()
         assert table.schema.equals(info.schema), "FlightInfo and DoGet must agree"
         return table.to_pylist()
 
-    def one(self, statement):
-        (row,) = self.sql(statement)
+    def one(self, statement, client=None):
+        (row,) = self.sql(statement, client)
         return next(iter(row.values())) if len(row) == 1 else tuple(row.values())
 
     def wait_committed(self, table="raw"):

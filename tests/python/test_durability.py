@@ -7,7 +7,7 @@ import threading
 import time
 
 import pyarrow.compute as pc
-import pyarrow.compute as pc
+import pytest
 from conftest import Server, Stream, finish, rows
 
 CYCLES = int(os.environ.get("DELTAPLANE_TEST_CRASH_CYCLES", "3"))
@@ -58,13 +58,15 @@ def test_a_second_server_on_the_same_directory_is_refused_at_once(server, tmp_pa
     assert "another server uses the data directory" in process.stderr
 
 
+@pytest.mark.timeout(120 + ACKS // 10)
 def test_every_acked_batch_is_seen_by_the_next_query_on_another_connection(server):
     s = Stream(server, "p")
+    other = server.flight()
     misses = 0
     for seq in range(1, ACKS + 1):
         s.send(seq, rows(1, seq * 10))
         s.ack(seq)
-        misses += server.one(f"SELECT count(*) FROM reactor.raw WHERE _seq = {seq}") != 1
+        misses += server.one(f"SELECT count(*) FROM reactor.raw WHERE _seq = {seq}", other) != 1
     s.close()
     assert misses == 0
 

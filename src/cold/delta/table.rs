@@ -12,10 +12,10 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, StructType, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use object_store::ObjectStoreExt;
 
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+use super::encode;
 
 /// How often a commit is tried against other writers' versions before it is given back.
 const ATTEMPTS: usize = 10;
@@ -189,24 +189,22 @@ impl ColdTable {
 
     /// Writes the rows as Parquet files, one or more a partition. They are on disk, and in no version.
     pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
-        let delta = self.delta.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let work = move || {
-            let mut writer =
-                RecordBatchWriter::for_table(&delta).map_err(|e| Error::Encode(e.to_string()))?;
-            runtime.block_on(async {
-                for batch in batches {
-                    writer
-                        .write(batch)
-                        .await
-                        .map_err(|e| Error::Encode(first_line(&e)))?;
-                }
-                writer.flush().await.map_err(store_error)
-            })
-        };
-        let adds = tokio::task::spawn_blocking(work)
+        let (schema, partition_by) = (self.schema.clone(), self.partition_by.clone());
+        let work = move || encode::encode(&batches, &schema, &partition_by);
+        let files = tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| Error::Encode(e.to_string()))??;
+        let (store, root) = (self.lake.store(), self.lake.path(&self.folder));
+        let mut adds = Vec::with_capacity(files.len());
+        for file in files {
+            let path = object_store::path::Path::parse(format!("{root}/{}", file.add.path))
+                .map_err(store_error)?;
+            store
+                .put(&path, file.bytes.into())
+                .await
+                .map_err(store_error)?;
+            adds.push(file.add);
+        }
         Ok(Staged { adds })
     }
 
@@ -359,15 +357,6 @@ impl ColdTable {
             .map_err(store_error)?;
         Ok(())
     }
-}
-
-fn first_line(error: &impl std::fmt::Display) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn version_of(delta: &DeltaTable) -> i64 {

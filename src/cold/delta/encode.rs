@@ -1,0 +1,271 @@
+//! Rows to Parquet files, one a partition value, each with the statistics that its Delta `add` action carries. No sort and no
+//! hash a row: batches come nearly ordered by time, so a few ranges of equal partition values make up each of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, lexsort_to_indices, partition, take_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use deltalake::kernel::Add;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value, json};
+
+use super::super::Error;
+
+/// More ranges than this in one batch: it is put in order first.
+const RANGES_MAX: usize = 64;
+/// `delta.dataSkippingNumIndexedCols` where a table does not say otherwise (Delta protocol, "Per-file Statistics").
+const STATISTICS_COLUMNS: usize = 32;
+/// Longer texts have their minimum cut and no maximum.
+const STATISTICS_TEXT: usize = 32;
+const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// One file's bytes and what Delta is told of it. `add.path` is relative to the table.
+pub struct EncodedFile {
+    pub add: Add,
+    pub bytes: Vec<u8>,
+}
+
+type Key = Vec<Option<String>>;
+
+/// Encodes batches of one schema. `partition_by`: columns that go into the path and not into the file.
+///
+/// # Errors
+/// `Encode`: a partition column is missing, or Parquet cannot hold a type. Contracts are checked against both.
+pub fn encode(
+    batches: &[RecordBatch],
+    schema: &SchemaRef,
+    partition_by: &[String],
+) -> Result<Vec<EncodedFile>, Error> {
+    let keys = partition_by
+        .iter()
+        .map(|name| schema.index_of(name))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    let kept: Vec<usize> = (0..schema.fields().len())
+        .filter(|i| !keys.contains(i))
+        .collect();
+    let file_schema = Arc::new(schema.project(&kept).map_err(failed)?);
+    let properties = properties(&file_schema);
+    let mut writers: BTreeMap<Key, ArrowWriter<Vec<u8>>> = BTreeMap::new();
+    for batch in batches {
+        // The same columns under the table's names and nullability.
+        let batch =
+            RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(failed)?;
+        for (key, part) in split(&batch, &keys)? {
+            let part = part.project(&kept).map_err(failed)?;
+            let writer = match writers.entry(key) {
+                std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+                std::collections::btree_map::Entry::Vacant(free) => free.insert(
+                    ArrowWriter::try_new(Vec::new(), file_schema.clone(), Some(properties.clone()))
+                        .map_err(failed)?,
+                ),
+            };
+            writer.write(&part).map_err(failed)?;
+        }
+    }
+    let files = writers.into_iter().map(|(key, mut writer)| {
+        let metadata = writer.finish().map_err(failed)?;
+        let bytes = std::mem::take(writer.inner_mut());
+        let statistics = statistics(&metadata, &file_schema)?;
+        let values: HashMap<String, Option<String>> = partition_by
+            .iter()
+            .cloned()
+            .zip(key.iter().cloned())
+            .collect();
+        let add = Add {
+            path: path(partition_by, &key),
+            size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+            partition_values: values,
+            modification_time: chrono::Utc::now().timestamp_millis(),
+            data_change: true,
+            stats: Some(statistics.to_string()),
+            ..Add::default()
+        };
+        Ok(EncodedFile { add, bytes })
+    });
+    files.collect()
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    let text = error.to_string();
+    Error::Encode(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Snappy at flush; zstd is for compaction. Counters and times rise evenly: as differences they need no dictionary and a
+/// few bits each.
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_write_batch_size(8192)
+        .set_created_by(concat!("deltaplane ", env!("CARGO_PKG_VERSION")).to_owned());
+    for field in schema.fields() {
+        if matches!(
+            field.data_type(),
+            DataType::Int64 | DataType::Timestamp(_, _)
+        ) {
+            let column = ColumnPath::from(field.name().as_str());
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder.build()
+}
+
+/// Parts of equal partition values.
+fn split(batch: &RecordBatch, keys: &[usize]) -> Result<Vec<(Key, RecordBatch)>, Error> {
+    if keys.is_empty() || batch.num_rows() == 0 {
+        return Ok(vec![(Key::new(), batch.clone())]);
+    }
+    let columns = |batch: &RecordBatch| -> Vec<ArrayRef> {
+        keys.iter().map(|i| batch.column(*i).clone()).collect()
+    };
+    let mut batch = batch.clone();
+    let mut ranges = partition(&columns(&batch)).map_err(failed)?.ranges();
+    if ranges.len() > RANGES_MAX {
+        let order = columns(&batch)
+            .into_iter()
+            .map(|values| arrow::compute::SortColumn {
+                values,
+                options: None,
+            });
+        let order = lexsort_to_indices(&order.collect::<Vec<_>>(), None).map_err(failed)?;
+        batch = take_record_batch(&batch, &order).map_err(failed)?;
+        ranges = partition(&columns(&batch)).map_err(failed)?.ranges();
+    }
+    let parts = ranges.into_iter().map(|range| {
+        let part = batch.slice(range.start, range.len());
+        let key = keys
+            .iter()
+            .map(|i| partition_value(part.column(*i)))
+            .collect::<Result<Key, _>>()?;
+        Ok((key, part))
+    });
+    parts.collect()
+}
+
+/// A partition value as Delta writes it (Delta protocol, "Partition Value Serialization"); an empty text is a null there.
+fn partition_value(column: &ArrayRef) -> Result<Option<String>, Error> {
+    if column.is_null(0) {
+        return Ok(None);
+    }
+    let text = cast(&column.slice(0, 1), &DataType::Utf8).map_err(failed)?;
+    let text = text.as_string::<i32>().value(0).to_owned();
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// Values stand in the log; the folder's name is for people, so what a path cannot hold becomes `_`.
+fn path(partition_by: &[String], key: &[Option<String>]) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let mut out = String::new();
+    for (name, value) in partition_by.iter().zip(key) {
+        let value = value.as_ref().map_or(NULL_PARTITION.to_owned(), |v| {
+            v.chars().take(80).map(safe).collect()
+        });
+        out.push_str(&format!("{name}={value}/"));
+    }
+    out.push_str(&format!(
+        "part-00000-{}-c000.snappy.parquet",
+        uuid::Uuid::new_v4()
+    ));
+    out
+}
+
+/// Row count, bounds and null counts from the file's own footer.
+fn statistics(metadata: &ParquetMetaData, schema: &SchemaRef) -> Result<Value, Error> {
+    let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
+    let groups = metadata.row_groups();
+    let descriptor = metadata.file_metadata().schema_descr();
+    for field in schema.fields().iter().take(STATISTICS_COLUMNS) {
+        if field.data_type().is_nested() {
+            continue;
+        }
+        let name = field.name();
+        let converter = StatisticsConverter::try_new(name, schema, descriptor).map_err(failed)?;
+        let counts = converter.row_group_null_counts(groups).map_err(failed)?;
+        if counts.null_count() == 0 {
+            nulls.insert(name.clone(), json!(counts.values().iter().sum::<u64>()));
+        }
+        let lows = converter.row_group_mins(groups).map_err(failed)?;
+        let highs = converter.row_group_maxes(groups).map_err(failed)?;
+        let low = extreme(&lows, std::cmp::Ordering::Less).and_then(|v| bound(&v, false));
+        let high = extreme(&highs, std::cmp::Ordering::Greater).and_then(|v| bound(&v, true));
+        if let (Some(low), high) = (low, high) {
+            min.insert(name.clone(), low);
+            if let Some(high) = high {
+                max.insert(name.clone(), high);
+            }
+        }
+    }
+    let rows = metadata.file_metadata().num_rows();
+    Ok(json!({ "numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls }))
+}
+
+/// The extreme over row groups. A group of nulls alone has none, and so has a group whose writer could not tell.
+fn extreme(values: &ArrayRef, wanted: std::cmp::Ordering) -> Option<ScalarValue> {
+    let mut best: Option<ScalarValue> = None;
+    for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
+        let value = ScalarValue::try_from_array(values, row).ok()?;
+        let better = match &best {
+            Some(best) => value.partial_cmp(best)? == wanted,
+            None => true,
+        };
+        if better {
+            best = Some(value);
+        }
+    }
+    best
+}
+
+/// A bound as Delta writes it. Times have milliseconds there: the upper bound is rounded up.
+fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
+    match value {
+        ScalarValue::Int8(v) => v.map(Value::from),
+        ScalarValue::Int16(v) => v.map(Value::from),
+        ScalarValue::Int32(v) => v.map(Value::from),
+        ScalarValue::Int64(v) => v.map(Value::from),
+        ScalarValue::Float32(v) => v.map(f64::from).filter(|v| v.is_finite()).map(Value::from),
+        ScalarValue::Float64(v) => v.filter(|v| v.is_finite()).map(Value::from),
+        ScalarValue::Utf8(v) => {
+            let text = v.as_ref()?;
+            let short = text.chars().count() < STATISTICS_TEXT;
+            (short || !upper).then(|| {
+                text.chars()
+                    .take(STATISTICS_TEXT)
+                    .collect::<String>()
+                    .into()
+            })
+        }
+        ScalarValue::Date32(days) => {
+            let seconds = i64::from((*days)?) * 86_400;
+            let date = chrono::DateTime::from_timestamp(seconds, 0)?.date_naive();
+            Some(date.to_string().into())
+        }
+        ScalarValue::TimestampMicrosecond(micros, zone) => {
+            let micros = (*micros)?;
+            let millis = micros.div_euclid(1000) + i64::from(upper && micros.rem_euclid(1000) > 0);
+            let time = chrono::DateTime::from_timestamp_millis(millis)?;
+            let format = if zone.is_some() {
+                "%Y-%m-%dT%H:%M:%S%.3fZ"
+            } else {
+                "%Y-%m-%dT%H:%M:%S%.3f"
+            };
+            Some(time.format(format).to_string().into())
+        }
+        _ => None,
+    }
+}
