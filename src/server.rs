@@ -95,10 +95,7 @@ impl Server {
         let flight_task = tokio::spawn(async move {
             let serving = flight_server()
                 .add_service(service.into_service())
-                .serve_with_incoming_shutdown(
-                    tokio_stream::wrappers::TcpListenerStream::new(flight),
-                    closing.cancelled_owned(),
-                );
+                .serve_with_incoming_shutdown(without_delay(flight), closing.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!(%error, "Flight server ended");
             }
@@ -180,10 +177,22 @@ impl Running {
     }
 }
 
+/// Connections that send small answers at once. tonic's own `tcp_nodelay` does not reach a listener that it is given, and an
+/// answer then waits up to 40 ms for the client's delayed acknowledgement of the one before.
+fn without_delay(
+    listener: TcpListener,
+) -> impl futures::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
+    use futures::TryStreamExt;
+    tokio_stream::wrappers::TcpListenerStream::new(listener).inspect_ok(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+    })
+}
+
 /// HTTP/2 as streams of 500 KB batches want it: windows that hold several of them.
 pub fn flight_server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .initial_connection_window_size(8 * 1024 * 1024)
         .initial_stream_window_size(4 * 1024 * 1024)
