@@ -212,7 +212,8 @@ pub fn offset_i64(offset: Lsn) -> i64 {
     i64::try_from(offset.get()).unwrap_or(i64::MAX)
 }
 
-fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFrame {
+/// A frame that is about a table and not from a producer.
+pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFrame {
     NewFrame {
         kind,
         incarnation: table.incarnation.get(),

@@ -11,14 +11,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::catalog::Shared;
-use crate::catalog::lifecycle::offset_i64;
+use crate::catalog::lifecycle::{control_frame, offset_i64};
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{Part, Span};
 use crate::cold::ColdTable;
 use crate::fault::Fault;
 use crate::hot::Chunk;
 use crate::types::Lsn;
-use crate::wal::{FrameKind, NewFrame};
+use crate::wal::FrameKind;
 
 /// Commits for waiters are at least this far apart.
 const WAITER_SPACING: Duration = Duration::from_millis(250);
@@ -180,16 +180,7 @@ fn mark(
 ) {
     note["cut"] = json!(cut.get());
     note["quarantine"] = json!(part == Part::Quarantine);
-    let frame = NewFrame {
-        kind,
-        incarnation: table.incarnation.get(),
-        contract_version: table.contract.version,
-        producer: "".into(),
-        epoch: 0,
-        seq: 0,
-        batch_crc: 0,
-        payload: note.to_string().into_bytes(),
-    };
+    let frame = control_frame(kind, table, note.to_string().into_bytes());
     if let Err(error) = shared.log.append_unsynced(frame) {
         tracing::debug!(%error, "commit note not logged");
     }

@@ -269,3 +269,88 @@ fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Date32Array, Float64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{Field, Float64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    /// `days` alternate in the batch, so that the first test meets few ranges and the second too many.
+    fn batch(days: &[i32]) -> RecordBatch {
+        let rows = i32::try_from(days.len()).unwrap();
+        let schema = Schema::new(vec![
+            Field::new(
+                "ts",
+                DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())),
+                false,
+            ),
+            Field::new("v", DataType::Float64, true),
+            Field::new("day", DataType::Date32, true),
+        ]);
+        let times = (0..rows).map(|n| 1_000_001 + i64::from(n));
+        let values: Float64Array = (0..rows).map(|n| (n > 0).then(|| f64::from(n))).collect();
+        RecordBatch::try_new(
+            Arc::new(schema),
+            vec![
+                Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+                Arc::new(values),
+                Arc::new(Date32Array::from(days.to_vec())),
+            ],
+        )
+        .unwrap()
+    }
+
+    fn read(file: EncodedFile) -> Vec<f64> {
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.bytes)).unwrap();
+        let batches = reader.build().unwrap().map(Result::unwrap);
+        let values = batches.map(|b| b.column(1).as_primitive::<Float64Type>().values().to_vec());
+        values.flatten().collect()
+    }
+
+    #[test]
+    fn each_partition_value_gets_one_file_with_its_rows_however_they_are_mixed() {
+        for rows in [6i32, 1000] {
+            let days: Vec<i32> = (0..rows).map(|n| n % 2).collect();
+            let batch = batch(&days);
+            let files = encode(
+                &[batch.clone(), batch.clone()],
+                &batch.schema(),
+                &["day".to_owned()],
+            )
+            .unwrap();
+            let values: Vec<_> = files
+                .iter()
+                .map(|f| f.add.partition_values["day"].clone().unwrap())
+                .collect();
+            assert_eq!(values, ["1970-01-01", "1970-01-02"], "{rows} rows");
+            assert!(files[0].add.path.starts_with("day=1970-01-01/part-00000-"));
+            for (parity, file) in files.into_iter().enumerate() {
+                let got = read(file);
+                assert_eq!(got.len(), rows as usize);
+                assert!(got.iter().all(|v| *v as usize % 2 == parity));
+            }
+        }
+    }
+
+    #[test]
+    fn statistics_bound_every_value_and_count_nulls() {
+        let batch = batch(&[0, 0, 0]);
+        let files = encode(&[batch.clone()], &batch.schema(), &["day".to_owned()]).unwrap();
+        let statistics: Value =
+            serde_json::from_str(files[0].add.stats.as_deref().unwrap()).unwrap();
+        assert_eq!(
+            statistics,
+            json!({
+                "numRecords": 3,
+                "minValues": { "ts": "1970-01-01T00:00:01.000Z", "v": 1.0 },
+                // One microsecond into the millisecond: the bound is the next one.
+                "maxValues": { "ts": "1970-01-01T00:00:01.001Z", "v": 2.0 },
+                "nullCount": { "ts": 0, "v": 1 },
+            })
+        );
+    }
+}
