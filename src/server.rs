@@ -36,6 +36,8 @@ pub struct Running {
     readiness: Readiness,
     doors: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
+    /// The server's parts hold it weakly, so that they can end.
+    _reader: Arc<dyn crate::catalog::lookup::RowReader>,
     /// Held for as long as the directory is ours.
     _lock: File,
 }
@@ -82,6 +84,9 @@ impl Server {
             source.clone(),
         )?;
         let engine = Arc::new(engine);
+        let reader: Arc<dyn crate::catalog::lookup::RowReader> =
+            Arc::new(crate::server_state::EngineReader::new(engine.clone()));
+        shared.lookups.set_reader(&reader);
         let doors = CancellationToken::new();
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
         let admin = Arc::new(Admin::new(shared.clone()));
@@ -110,6 +115,7 @@ impl Server {
             readiness,
             doors,
             tasks: vec![flight_task, web_task],
+            _reader: reader,
             _lock: lock,
         })
     }
@@ -242,6 +248,7 @@ async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>,
         registry,
         visible,
         effects,
+        lookups: crate::catalog::lookup::Lookups::default(),
         hot_space: tokio::sync::Notify::new(),
         lifecycle: tokio::sync::Mutex::new(()),
         draining: CancellationToken::new(),

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use std::collections::HashSet;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use async_trait::async_trait;
 
+use crate::catalog::lookup::RowReader;
 use crate::catalog::view::Snapshot;
 use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::flight::PutHandler;
-use crate::query::SnapshotSource;
+use crate::query::{Engine, SnapshotSource};
 use crate::statement::TableAdmin;
 use crate::types::TableName;
 
@@ -136,15 +139,88 @@ impl SnapshotSource for Status {
             ("quarantined", long(d.iter().map(|d| d.2.quarantined))),
             ("duplicates", long(d.iter().map(|d| d.2.duplicates))),
         ]);
+        let r: Vec<(String, String, &String, u64)> = d
+            .iter()
+            .flat_map(|(t, n, c)| c.rules.iter().map(|(r, k)| (t.to_string(), day(n), r, *k)))
+            .collect();
+        let rules = RecordBatch::try_from_iter([
+            ("table", text(r.iter().map(|r| &r.0))),
+            ("ingest_date", text(r.iter().map(|r| &r.1))),
+            ("rule", text(r.iter().map(|r| r.2))),
+            ("violations", long(r.iter().map(|r| r.3))),
+        ]);
         // Columns of one table come from one list, so they have one length.
         let made = [
             ("tables", tables),
             ("producers", producers),
             ("quality", quality),
+            ("rules", rules),
         ];
         made.into_iter()
             .filter_map(|(name, batch)| batch.ok().map(|b| (name, b)))
             .collect()
+    }
+}
+
+/// Answers what rules ask of other rows.
+pub struct EngineReader {
+    engine: Arc<Engine>,
+}
+
+impl EngineReader {
+    pub fn new(engine: Arc<Engine>) -> Self {
+        EngineReader { engine }
+    }
+}
+
+#[async_trait]
+impl RowReader for EngineReader {
+    async fn values(&self, table: &TableName, column: &str) -> Result<HashSet<String>, Fault> {
+        let sql = format!(
+            "SELECT DISTINCT CAST(\"{column}\" AS VARCHAR) FROM {}.{} WHERE \"{column}\" IS NOT NULL",
+            table.schema(),
+            table.table()
+        );
+        let mut out = HashSet::new();
+        for batch in self.engine.query(&sql, None).await?.collect().await? {
+            out.extend(
+                batch
+                    .column(0)
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .map(str::to_owned),
+            );
+        }
+        Ok(out)
+    }
+
+    async fn newest(&self, contract: &Contract, limit: usize) -> Result<Vec<RecordBatch>, Fault> {
+        let columns: Vec<String> = contract
+            .columns
+            .iter()
+            .map(|c| format!("\"{}\"", c.name))
+            .collect();
+        let order = contract
+            .event_time
+            .as_ref()
+            .map_or_else(String::new, |t| format!(" ORDER BY \"{t}\" DESC"));
+        let sql = format!(
+            "SELECT {} FROM {}.{}{order} LIMIT {limit}",
+            columns.join(", "),
+            contract.table.schema(),
+            contract.table.table()
+        );
+        let mut batches = self.engine.query(&sql, None).await?.collect().await?;
+        batches.reverse();
+        let oldest_first = batches.iter().map(|batch| {
+            let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            let back: UInt32Array = (0..rows).rev().collect();
+            arrow::compute::take_record_batch(batch, &back)
+        });
+        oldest_first
+            .collect::<Result<_, _>>()
+            .map_err(|e| Fault::internal(format!("newest rows: {e}")))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod lifecycle;
+pub mod lookup;
 pub mod producer;
 pub mod recover;
 pub mod table;
@@ -29,16 +30,22 @@ use table::Table;
 use visible::{Effects, Visible};
 
 /// Rows that arrived on one UTC day: `received` is the sum of the three, resends excluded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
     pub received: u64,
     pub accepted: u64,
     pub quarantined: u64,
     pub duplicates: u64,
+    /// How often each rule was broken, whatever its action.
+    #[serde(default)]
+    pub rules: BTreeMap<String, u64>,
 }
 
 impl Day {
-    pub fn add(&mut self, counts: Totals) {
+    pub fn add(&mut self, counts: Totals, violations: &BTreeMap<String, u64>) {
+        for (rule, count) in violations {
+            *self.rules.entry(rule.clone()).or_default() += count;
+        }
         self.received += counts.accepted + counts.quarantined + counts.duplicates;
         self.accepted += counts.accepted;
         self.quarantined += counts.quarantined;
@@ -64,6 +71,8 @@ pub struct Shared {
     pub registry: Arc<RwLock<Registry>>,
     pub visible: Arc<Visible>,
     pub effects: Arc<Effects>,
+    /// What rules ask of other rows.
+    pub lookups: lookup::Lookups,
     /// Rings when a commit has freed hot memory.
     pub hot_space: tokio::sync::Notify,
     /// Creates and drops go one at a time.

@@ -195,7 +195,14 @@ impl<'a> Recovery<'a> {
                     source,
                     seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
                 };
-                validate::apply(&table.contract, batch, &decoded.verdict, &origin)?
+                let conformed = validate::conform(&table.contract, batch, decoded.arrived)?;
+                validate::apply(
+                    &table.contract,
+                    batch,
+                    &conformed,
+                    &decoded.verdict,
+                    &origin,
+                )?
             }
             _ => validate::Applied::default(),
         };
@@ -208,7 +215,7 @@ impl<'a> Recovery<'a> {
             table,
             applied,
             day,
-            counts,
+            (counts, &decoded.verdict.violations()),
             moved,
             frame.offset,
             *quarantined,

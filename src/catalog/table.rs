@@ -11,6 +11,10 @@ use crate::catalog::producer;
 use crate::cold::ColdTable;
 use crate::dataset::Contract;
 use crate::types::{Incarnation, Lsn, TableName};
+use crate::validate::Keys;
+
+/// Keys that a table's uniqueness is held against: about 100 bytes each.
+pub const DEDUP_KEYS_MAX: usize = 1_000_000;
 
 /// A producer's admission state, and a bell that rings when its claim changes hands.
 pub struct ProducerEntry {
@@ -61,6 +65,8 @@ pub struct Table {
     pub committed: watch::Sender<Committed>,
     /// Wakes the flush early: enough bytes, or someone waits for a commit.
     pub flush_now: Notify,
+    /// What rules about earlier rows know. Held across the admission of a batch, for tables that have such rules.
+    pub keys: tokio::sync::Mutex<Keys>,
     dropped: AtomicBool,
     pub unnamed_accepted: AtomicU64,
 }
@@ -81,6 +87,7 @@ impl Table {
             cold: tokio::sync::Mutex::new(cold),
             committed: watch::channel(committed).0,
             flush_now: Notify::new(),
+            keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),
             dropped: AtomicBool::new(false),
             unnamed_accepted: AtomicU64::new(0),
         }

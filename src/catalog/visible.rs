@@ -34,6 +34,7 @@ pub enum FrameEffect {
         applied: Applied,
         day: i32,
         counts: Totals,
+        violations: BTreeMap<String, u64>,
         moved: Option<ProducerMove>,
         offset: Lsn,
     },
@@ -225,6 +226,7 @@ impl Visible {
                     applied,
                     day,
                     counts,
+                    violations,
                     moved,
                     offset,
                 } => {
@@ -242,7 +244,7 @@ impl Visible {
                     entry.push_rows(
                         applied,
                         day,
-                        counts,
+                        (counts, &violations),
                         moved,
                         offset,
                         Committed::default(),
@@ -287,7 +289,7 @@ impl Visible {
         table: &Arc<Table>,
         applied: Applied,
         day: i32,
-        counts: Totals,
+        counts: (Totals, &BTreeMap<String, u64>),
         moved: Option<ProducerMove>,
         offset: Lsn,
         quarantine_committed: Lsn,
@@ -393,6 +395,17 @@ impl Visible {
         }
     }
 
+    /// Changes whenever a table's rows may have: incarnation, version, hot rows. None if there is no such table.
+    pub fn stamp(&self, table: &TableName) -> Option<(u64, i64, usize)> {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.folded())?;
+        Some((
+            entry.table.incarnation.get(),
+            entry.main.cold.version(),
+            entry.main.hot.rows(),
+        ))
+    }
+
     /// Bytes of hot rows over all tables, against which `memory.hot_bytes_max` pushes back.
     pub fn hot_bytes(&self) -> usize {
         let state = self.0.read();
@@ -406,10 +419,11 @@ impl Visible {
     /// Counts per day of arrival, per table.
     pub fn days(&self) -> Vec<(TableName, i32, Day)> {
         let state = self.0.read();
-        let rows = state
-            .tables
-            .values()
-            .flat_map(|e| e.days.iter().map(|(d, c)| (e.table.name().clone(), *d, *c)));
+        let rows = state.tables.values().flat_map(|e| {
+            e.days
+                .iter()
+                .map(|(d, c)| (e.table.name().clone(), *d, c.clone()))
+        });
         rows.collect()
     }
 
@@ -434,14 +448,14 @@ impl Entry {
         &mut self,
         applied: Applied,
         day: i32,
-        counts: Totals,
+        (counts, violations): (Totals, &BTreeMap<String, u64>),
         moved: Option<ProducerMove>,
         offset: Lsn,
         committed: Committed,
         quarantine_committed: Lsn,
     ) {
         let unnamed = moved.is_none();
-        self.days.entry(day).or_default().add(counts);
+        self.days.entry(day).or_default().add(counts, violations);
         if let Some(m) = moved
             && offset > committed.offset
         {

@@ -9,12 +9,12 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor};
 use deltaplane_client::{Producer, ProducerOptions, SqlClient};
-use deltaplane_simulator::faults::Faults;
 use deltaplane_simulator::reactor::{Generator, Source};
+use deltaplane_simulator::telemetry::{Clock, Telemetry};
 use futures::{StreamExt, TryStreamExt};
 
 use super::Outcome;
-use super::apply::load;
+use super::bundled::load;
 use crate::config::Resolved;
 use crate::flight::blackhole;
 use crate::server::Server;
@@ -37,7 +37,7 @@ pub async fn run(
     let batches = rows.div_ceil(BATCH_ROWS).max(POOL);
     let rows = batches * BATCH_ROWS;
     let start = 1_760_000_000_000_000;
-    let mut generator = Generator::new(Source::StandIn, Faults::default(), 1, start)?;
+    let mut generator = Generator::new(Source::StandIn, 1, Clock::live(start))?;
     let pool = (0..POOL)
         .map(|_| generator.batch(BATCH_ROWS, start))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -52,7 +52,7 @@ pub async fn run(
     let running = Server::start(resolved).await?;
     let uri = format!("http://{}", running.flight_addr());
     let mut client = SqlClient::connect(&uri).await?;
-    for contract in load("reactor")?.tables {
+    for contract in load("reactor")?.dataset.tables {
         client.update(&contract.to_ddl()).await?;
     }
     let producer =

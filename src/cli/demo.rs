@@ -1,36 +1,24 @@
-//! `deltaplane demo`: a server, the reactor's simulator and three queries that tell what goes on, in one process.
+//! `deltaplane demo`: a server, the five datasets' simulators and the query that each one's users ask first, in one process.
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use deltaplane_client::SqlClient;
 use deltaplane_client::protocol::AckLevel;
 use deltaplane_simulator::reactor::Source;
-use deltaplane_simulator::{Options, run as simulate};
+use deltaplane_simulator::{Dataset, Options, Progress, Summary, run as simulate};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::Outcome;
-use super::apply::{BUNDLED, load};
+use super::apply::fill;
+use super::bundled;
 use super::sql::render;
 use crate::config::Resolved;
+use crate::dataset::Question;
 use crate::server::Server;
-
-const QUERIES: [(&str, &str); 3] = [
-    (
-        "Rows that can be queried, and how old the newest is",
-        "SELECT count(*) AS rows, max(ts) AS newest, round(max(\"PE\"), 2) AS max_mw FROM reactor.raw",
-    ),
-    (
-        "Power against ambient temperature, in 10-second steps",
-        "SELECT date_bin(INTERVAL '10 seconds', ts) AS t, count(*) AS n, round(avg(PE), 2) AS avg_mw, round(avg(AT), 2) AS avg_degc, \
-         round(regr_slope(PE, AT), 3) AS mw_per_degc FROM reactor.raw GROUP BY 1 ORDER BY 1 DESC LIMIT 4",
-    ),
-    (
-        "What was rejected, and by which rule",
-        "SELECT array_to_string(rules, ', ') AS rules, count(*) AS rows, max(reason) AS for_example FROM reactor.raw_quarantine GROUP BY 1 ORDER BY 2 DESC LIMIT 4",
-    ),
-];
 
 /// The wanted address, or a free port if it is taken.
 fn free(address: SocketAddr) -> SocketAddr {
@@ -74,19 +62,22 @@ pub async fn run(
     let running = Server::start(resolved).await?;
     let uri = format!("http://{}", running.flight_addr());
     let mut client = SqlClient::connect(&uri).await?;
-    for (name, _) in BUNDLED {
-        for contract in load(name)?.tables {
-            client
-                .update(&contract.to_ddl().replacen(
-                    "CREATE TABLE",
-                    "CREATE TABLE IF NOT EXISTS",
-                    1,
-                ))
-                .await?;
+    let mut questions = Vec::new();
+    for name in bundled::names() {
+        let loaded = bundled::load(name)?;
+        for contract in &loaded.dataset.tables {
+            let ddl = contract
+                .to_ddl()
+                .replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
+            client.update(&ddl).await?;
         }
+        for (table, text) in &loaded.files {
+            fill(&uri, &mut client, table, text).await?;
+        }
+        questions.extend(loaded.dataset.queries);
     }
     println!(
-        "deltaplane demo: a reactor streams {rate} rows/s into {}",
+        "deltaplane demo: five datasets stream into {}",
         dir.display()
     );
     println!(
@@ -107,21 +98,7 @@ pub async fn run(
     );
 
     let (stop_tx, stop) = watch::channel(false);
-    let options = Options {
-        uri: uri.clone(),
-        table: ["reactor".to_owned(), "raw".to_owned()],
-        producer: "demo-reactor".to_owned(),
-        rate,
-        rows: None,
-        duration: None,
-        batch_rows: None,
-        source: Source::StandIn,
-        faults: "nulls=.005,range=.01,late=.02".parse()?,
-        seed: 42,
-        ack: AckLevel::Durable,
-        give_up_after: Duration::from_secs(10),
-    };
-    let mut simulator = tokio::spawn(simulate(options, stop, |_| {}));
+    let mut streams = start_streams(&uri, rate, &stop)?;
     let started = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_secs(3));
     tick.tick().await;
@@ -136,12 +113,11 @@ pub async fn run(
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
             () = tokio::time::sleep(end) => break,
-            ended = &mut simulator => {
-                ended??;
-                anyhow::bail!("the simulator ended by itself");
-            }
         }
-        let shown = results(&mut client).await?;
+        for stream in &mut streams {
+            stream.check().await?;
+        }
+        let shown = results(&mut client, &streams, &questions).await?;
         if std::io::stdout().is_terminal() && lines > 0 {
             // Back over the last results, and clear what is below.
             print!("\x1b[{lines}A\x1b[J");
@@ -150,27 +126,141 @@ pub async fn run(
         lines = shown.lines().count();
     }
     stop_tx.send_replace(true);
-    let summary = simulator.await??;
     if lines == 0 {
-        println!("{}", results(&mut client).await?);
+        println!("{}", results(&mut client, &streams, &questions).await?);
+    }
+    let (mut acked, mut accepted, mut quarantined) = (0, 0, 0);
+    for stream in streams {
+        let summary = stream.end().await?;
+        acked += summary.acked;
+        accepted += summary.accepted;
+        quarantined += summary.quarantined;
     }
     running.shutdown().await?;
     println!(
-        "\n{} rows sent and acked, {} accepted, {} quarantined; all of it is in Delta tables under {}",
-        summary.acked,
-        summary.accepted,
-        summary.quarantined,
+        "\n{acked} rows sent and acked, {accepted} accepted, {quarantined} quarantined; all of it is in Delta tables under {}",
         dir.join("tables").display()
     );
     Ok(Outcome::Done)
 }
 
-async fn results(client: &mut SqlClient) -> anyhow::Result<String> {
-    let mut out = String::new();
-    for (title, sql) in QUERIES {
-        let (schema, batches) = client.query(sql).await?;
+/// One dataset's devices, on their way.
+struct Stream {
+    name: &'static str,
+    progress: watch::Receiver<Progress>,
+    task: Option<JoinHandle<anyhow::Result<Summary>>>,
+    ended: Option<Summary>,
+}
+
+impl Stream {
+    /// Takes the summary of a stream that has come to its end.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(task) = self.task.take_if(|t| t.is_finished()) {
+            self.ended = Some(task.await?.with_context(|| self.name.to_owned())?);
+        }
+        Ok(())
+    }
+
+    async fn end(self) -> anyhow::Result<Summary> {
+        match (self.ended, self.task) {
+            (Some(summary), _) => Ok(summary),
+            (None, Some(task)) => task.await?.with_context(|| self.name.to_owned()),
+            (None, None) => Ok(Summary::default()),
+        }
+    }
+
+    fn line(&self) -> String {
+        if let Some(s) = &self.ended {
+            return format!(
+                "  {:<10}{:>9} rows, {} quarantined, done",
+                self.name, s.sent, s.quarantined
+            );
+        }
+        let p = self.progress.borrow();
+        format!(
+            "  {:<10}{:>9} rows, {} quarantined, ack {:.1} ms",
+            self.name, p.sent, p.quarantined, p.ack_ms
+        )
+    }
+}
+
+fn start_streams(
+    uri: &str,
+    rate: f64,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<Stream>> {
+    let yesterday = chrono::Utc::now()
+        .date_naive()
+        .pred_opt()
+        .unwrap_or_default();
+    let datasets = [
+        Dataset::Reactor {
+            source: Source::StandIn,
+        },
+        Dataset::Satellite {
+            first: 0,
+            satellites: 100,
+            rows_per_profile: 1000,
+        },
+        Dataset::Building,
+        Dataset::Energy {
+            date: yesterday,
+            rows_per_device: 1440,
+        },
+        Dataset::Vehicle { entities: 200 },
+    ];
+    let start = |dataset: Dataset| {
+        let name = dataset.name();
+        let options = Options {
+            uri: uri.to_owned(),
+            table: [name.to_owned(), "raw".to_owned()],
+            producer: format!("demo-{name}"),
+            // A day of the batteries in seconds, so that there is a day to look at.
+            rate: Some(if name == "energy" { rate * 20.0 } else { rate }),
+            rows: None,
+            duration: None,
+            batch_rows: None,
+            dataset,
+            start: None,
+            // Bronze refuses nothing, and a value out of all bounds would stand in its totals.
+            faults: if name == "energy" {
+                "nulls=.005,duplicates=.005".parse()?
+            } else {
+                "nulls=.005,range=.01".parse()?
+            },
+            seed: 42,
+            ack: AckLevel::Durable,
+            give_up_after: Duration::from_secs(10),
+        };
+        let (tell, progress) = watch::channel(Progress::default());
+        let stop = stop.clone();
+        let task = tokio::spawn(async move {
+            simulate(options, stop, |p| {
+                tell.send_replace(p.clone());
+            })
+            .await
+        });
+        Ok(Stream {
+            name,
+            progress,
+            task: Some(task),
+            ended: None,
+        })
+    };
+    datasets.into_iter().map(start).collect()
+}
+
+async fn results(
+    client: &mut SqlClient,
+    streams: &[Stream],
+    questions: &[Question],
+) -> anyhow::Result<String> {
+    let mut out: String = streams.iter().map(|s| s.line() + "\n").collect();
+    for question in questions {
+        let (schema, batches) = client.query(&question.sql).await?;
         out.push_str(&format!(
-            "{title}\n{}\n",
+            "{}\n{}\n",
+            question.title,
             render(&batches, &schema, "table")?
         ));
     }

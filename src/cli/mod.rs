@@ -3,6 +3,7 @@
 
 mod apply;
 mod bench;
+mod bundled;
 mod demo;
 mod serve;
 mod sql;
@@ -38,9 +39,9 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(
             with_settings(Command::new("demo"))
-                .about("Server, simulator and first query results in one command")
+                .about("Server, the five simulated datasets and first query results in one command")
                 .arg(text("for", "End by itself after this long, as in 30s"))
-                .arg(text("rate", "Rows a second of the simulator").default_value("200")),
+                .arg(text("rate", "Rows a second of each stream").default_value("200")),
         )
         .subcommand(with_settings(Command::new("serve")).about("The server"))
         .subcommand(

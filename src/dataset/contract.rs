@@ -146,6 +146,53 @@ pub struct Column {
     pub description: Option<String>,
     /// Stands in when a batch lacks the column.
     pub default: Option<serde_json::Value>,
+    /// The zone of times that come without one, as an IANA name (`Europe/Berlin`); UTC if none is given.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// What a whole number counts in a column of times; without it a number is refused there.
+    #[serde(default)]
+    pub time_unit: Option<EpochUnit>,
+    /// Where the value comes from when a batch lacks the column: another column, a sent name, or `_ingest_ts`.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+impl Column {
+    /// A nullable column of which nothing else is said.
+    pub fn new(name: impl Into<String>, data_type: ColumnType) -> Self {
+        Column {
+            name: name.into(),
+            data_type,
+            required: false,
+            unit: None,
+            description: None,
+            default: None,
+            timezone: None,
+            time_unit: None,
+            from: None,
+        }
+    }
+}
+
+/// Since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpochUnit {
+    S,
+    Ms,
+    Us,
+    Ns,
+}
+
+/// What becomes of a batch with a column that the contract does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownColumns {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// The column is left out.
+    Ignore,
 }
 
 /// What becomes of a row that breaks a rule.
@@ -174,6 +221,16 @@ pub enum RuleKind {
     Enum { values: Vec<String> },
     /// The whole text matches.
     Regex { pattern: String },
+    /// A time at most so far ahead of its arrival.
+    MaxFuture { micros: i64 },
+    /// A time at most so far behind its arrival.
+    MaxLate { micros: i64 },
+    /// A value of another table's column, as text.
+    Referential { table: TableName, column: String },
+    /// No other row of the table has these values. An identical row is a duplicate, a different one breaks the rule.
+    Unique { columns: Vec<String> },
+    /// Never below the value of the row before with the same key.
+    Monotonic { by: Vec<String> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,14 +249,28 @@ impl RuleKind {
             RuleKind::Range { .. } => "range",
             RuleKind::Enum { .. } => "enum",
             RuleKind::Regex { .. } => "regex",
+            RuleKind::MaxFuture { .. } => "max_future",
+            RuleKind::MaxLate { .. } => "max_late",
+            RuleKind::Referential { .. } => "referential",
+            RuleKind::Unique { .. } => "unique",
+            RuleKind::Monotonic { .. } => "monotonic",
         }
+    }
+
+    /// Judged against rows that came before, not against the batch alone.
+    pub fn needs_history(&self) -> bool {
+        matches!(self, RuleKind::Unique { .. } | RuleKind::Monotonic { .. })
     }
 }
 
 impl Rule {
     pub fn new(column: &str, kind: RuleKind, action: Action) -> Self {
+        let of = match &kind {
+            RuleKind::Unique { columns } => columns.join(","),
+            _ => column.to_owned(),
+        };
         Rule {
-            name: format!("{}:{column}", kind.word()),
+            name: format!("{}:{of}", kind.word()),
             column: column.to_owned(),
             kind,
             action,
@@ -219,6 +290,8 @@ pub struct Contract {
     pub on_violation: Action,
     pub retention: Option<String>,
     pub system_columns: bool,
+    #[serde(default)]
+    pub unknown_columns: UnknownColumns,
     pub version: u32,
 }
 
@@ -235,8 +308,14 @@ impl Contract {
             on_violation: Action::Reject,
             retention: None,
             system_columns: false,
+            unknown_columns: UnknownColumns::default(),
             version: 1,
         }
+    }
+
+    /// Has it rules that look at earlier rows?
+    pub fn needs_history(&self) -> bool {
+        self.rules.iter().any(|r| r.kind.needs_history())
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {
@@ -335,6 +414,32 @@ impl Contract {
         for name in &self.key {
             must_exist(name, "key")?;
         }
+        for column in &self.columns {
+            let time = column.data_type == ColumnType::Timestamp;
+            if !time && (column.timezone.is_some() || column.time_unit.is_some()) {
+                return Err(Error::Rule {
+                    rule: "timezone, time_unit".to_owned(),
+                    column: column.name.clone(),
+                    problem: format!("they are for a TIMESTAMP, this is {}", column.data_type),
+                });
+            }
+            if let Some(zone) = &column.timezone
+                && zone.parse::<chrono_tz::Tz>().is_err()
+            {
+                return Err(Error::Rule {
+                    rule: "timezone".to_owned(),
+                    column: column.name.clone(),
+                    problem: format!("{zone} is not an IANA zone such as Europe/Berlin"),
+                });
+            }
+            if column.from.as_ref() == Some(&column.name) {
+                return Err(Error::Rule {
+                    rule: "from".to_owned(),
+                    column: column.name.clone(),
+                    problem: "a column cannot come from itself".to_owned(),
+                });
+            }
+        }
         for name in self
             .partition_by
             .iter()
@@ -364,9 +469,33 @@ impl Contract {
                 RuleKind::Regex { pattern } => {
                     regex::Regex::new(pattern).err().map(|e| e.to_string())
                 }
-                RuleKind::Range { .. } | RuleKind::Enum { .. } => None,
+                RuleKind::MaxFuture { .. } | RuleKind::MaxLate { .. }
+                    if column.data_type != ColumnType::Timestamp =>
+                {
+                    Some(format!(
+                        "it needs a TIMESTAMP, this is {}",
+                        column.data_type
+                    ))
+                }
+                RuleKind::Unique { columns } | RuleKind::Monotonic { by: columns } => {
+                    for name in columns {
+                        must_exist(name, "rules")?;
+                    }
+                    columns.is_empty().then(|| "it names no key".to_owned())
+                }
+                RuleKind::Referential { table, .. } if *table == self.table => {
+                    Some("a table cannot refer to itself".to_owned())
+                }
+                RuleKind::Range { .. }
+                | RuleKind::Enum { .. }
+                | RuleKind::MaxFuture { .. }
+                | RuleKind::MaxLate { .. }
+                | RuleKind::Referential { .. } => None,
             };
             let problem = problem.or_else(|| match rule.action {
+                Action::Null if rule.kind.needs_history() => {
+                    Some("its actions are reject, warn and fail".to_owned())
+                }
                 Action::Null if column.required => {
                     Some("action null on a required column".to_owned())
                 }

@@ -26,12 +26,20 @@ impl Contract {
             if let Some(unit) = &column.unit {
                 properties.insert(format!("deltaplane.unit.{}", column.name), unit.clone());
             }
-            if let Some(default) = &column.default {
-                properties.insert(
-                    format!("deltaplane.default.{}", column.name),
-                    default.to_string(),
-                );
-            }
+            let mut put = |key: &str, value: Option<String>| {
+                if let Some(value) = value {
+                    properties.insert(format!("deltaplane.{key}.{}", column.name), value);
+                }
+            };
+            put("default", column.default.as_ref().map(ToString::to_string));
+            put("timezone", column.timezone.clone());
+            put(
+                "timeUnit",
+                column
+                    .time_unit
+                    .map(|u| json(&u).trim_matches('"').to_owned()),
+            );
+            put("from", column.from.clone());
         }
         for rule in &self.rules {
             match sql_check(rule) {
@@ -89,7 +97,12 @@ fn sql_check(rule: &Rule) -> Option<String> {
             min: None,
             max: None,
         }
-        | RuleKind::Regex { .. } => None,
+        | RuleKind::Regex { .. }
+        | RuleKind::MaxFuture { .. }
+        | RuleKind::MaxLate { .. }
+        | RuleKind::Referential { .. }
+        | RuleKind::Unique { .. }
+        | RuleKind::Monotonic { .. } => None,
     }
 }
 

@@ -9,10 +9,13 @@ mod quarantine;
 mod tests;
 mod toml;
 
-pub use contract::{Action, Column, ColumnType, Contract, RESERVED_COLUMNS, Rule, RuleKind};
+pub use contract::{
+    Action, Column, ColumnType, Contract, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
+    UnknownColumns,
+};
 pub use ddl::unquote;
 pub use quarantine::quarantine_schema;
-pub use toml::{Dataset, from_toml};
+pub use toml::{Dataset, Question, Step, from_toml};
 
 /// Why a contract cannot stand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Action, Contract, Rule, RuleKind};
+use super::contract::{Action, Contract, Rule, RuleKind, UnknownColumns};
 use super::ddl::quote_text;
 use super::{Column, Error};
 use crate::types::TableName;
@@ -37,6 +37,12 @@ impl Contract {
             "onViolation",
             json(&self.on_violation).trim_matches('"').to_owned(),
         );
+        if self.unknown_columns != UnknownColumns::default() {
+            put(
+                "unknownColumns",
+                json(&self.unknown_columns).trim_matches('"').to_owned(),
+            );
+        }
         if let Some(name) = &self.event_time {
             put("eventTime", name.clone());
         }
@@ -85,6 +91,10 @@ impl Contract {
                     self.on_violation = serde_json::from_str(&format!("\"{value}\""))
                         .map_err(|_| bad("not an action"))?;
                 }
+                "unknownColumns" => {
+                    self.unknown_columns = serde_json::from_str(&format!("\"{value}\""))
+                        .map_err(|_| bad("neither reject nor ignore"))?;
+                }
                 "eventTime" => self.event_time = Some(value.clone()),
                 "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
                 "retention" => self.retention = Some(value.clone()),
@@ -96,14 +106,21 @@ impl Contract {
                         let default =
                             serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
                         self.column_mut(name, property)?.default = Some(default);
-                    } else if let Some(name) = key.strip_prefix("rule.") {
+                    } else if let Some(name) = key.strip_prefix("timezone.") {
+                        self.column_mut(name, property)?.timezone = Some(value.clone());
+                    } else if let Some(name) = key.strip_prefix("timeUnit.") {
+                        let unit = serde_json::from_str(&format!("\"{value}\""))
+                            .map_err(|_| bad("none of s, ms, us, ns"))?;
+                        self.column_mut(name, property)?.time_unit = Some(unit);
+                    } else if let Some(name) = key.strip_prefix("from.") {
+                        self.column_mut(name, property)?.from = Some(value.clone());
+                    } else if key.starts_with("rule.") {
                         let rule: Rule =
                             serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
-                        let _ = name;
                         self.rules.push(rule);
                     } else {
                         return Err(bad(
-                            "unknown property; known: eventTime, key, retention, systemColumns, onViolation, unit.<column>, default.<column>, rule.<name>",
+                            "unknown property; known: eventTime, key, retention, systemColumns, onViolation, unknownColumns, unit.<column>, default.<column>, timezone.<column>, timeUnit.<column>, from.<column>, rule.<name>",
                         ));
                     }
                 }
@@ -147,7 +164,12 @@ fn delta_check(rule: &Rule) -> Option<String> {
             min: None,
             max: None,
         }
-        | RuleKind::Regex { .. } => None,
+        | RuleKind::Regex { .. }
+        | RuleKind::MaxFuture { .. }
+        | RuleKind::MaxLate { .. }
+        | RuleKind::Referential { .. }
+        | RuleKind::Unique { .. }
+        | RuleKind::Monotonic { .. } => None,
     }
 }
 

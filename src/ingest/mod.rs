@@ -17,7 +17,7 @@ use crate::catalog::table::Table;
 use crate::catalog::visible::{FrameEffect, ProducerMove};
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
-use crate::validate::{self, Origin, Verdict};
+use crate::validate::{self, Additions, Context, Origin, Verdict};
 use crate::wal::{AppendTicket, FrameKind, NewFrame};
 use payload::{Balance, Encoded};
 
@@ -261,27 +261,53 @@ impl IngestStream {
 
         let arrived = self.shared.clock.now();
         let contract = &self.table.contract;
-        let verdict = match &batch {
-            Some(batch) => validate::judge(contract, batch, arrived)?,
-            None => Verdict::empty(),
-        };
         let source: Arc<str> = self
             .named
             .as_ref()
             .map_or_else(|| UNNAMED_SOURCE.into(), |(name, _)| name.clone());
-        let applied = match &batch {
+        // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
+        let mut keys = match &batch {
+            Some(_) if contract.needs_history() => Some(self.table.keys.lock().await),
+            _ => None,
+        };
+        let mut additions = Additions::default();
+        let (verdict, applied) = match &batch {
             Some(batch) => {
                 let origin = Origin {
                     ingest_ts: arrived,
                     source: &source,
                     seq: i64::try_from(seq).unwrap_or(i64::MAX),
                 };
-                validate::apply(contract, batch, &verdict, &origin)?
+                let context = Context {
+                    now: arrived,
+                    references: self
+                        .shared
+                        .lookups
+                        .references(&self.shared, contract)
+                        .await?,
+                };
+                let conformed = validate::conform(contract, batch, arrived)?;
+                let mut verdict = validate::judge(contract, &conformed, &context)?;
+                if let Some(keys) = &mut keys {
+                    if !keys.is_loaded() {
+                        let rows = self.shared.lookups.rows(&self.shared, contract).await?;
+                        keys.load(contract, &rows)?;
+                    }
+                    let so_far = validate::apply(contract, batch, &conformed, &verdict, &origin)?;
+                    if let Some(rows) = &so_far.accepted {
+                        let positions = verdict.accepted_rows();
+                        additions = keys.check(contract, rows, &positions, &mut verdict)?;
+                    }
+                }
+                validate::lateness(contract, &conformed, &context, &mut verdict)?;
+                let applied = validate::apply(contract, batch, &conformed, &verdict, &origin)?;
+                (verdict, applied)
             }
-            None => validate::Applied::default(),
+            None => (Verdict::empty(), validate::Applied::default()),
         };
         let rejects = shown_rejects(seq, &verdict);
         let counts = counts(&verdict);
+        let violations = verdict.violations();
         let disk = self.shared.log.ns_per_byte();
         let payload = encoded.payload(&verdict, arrived, &mut self.balance, disk);
         let crc = encoded.crc;
@@ -318,6 +344,7 @@ impl IngestStream {
                 applied,
                 day: day_of(arrived),
                 counts,
+                violations,
                 moved,
                 offset: lsn,
             });
@@ -354,6 +381,9 @@ impl IngestStream {
                     .append(reservation, frame(0, 0, payload), on_durable)?
             }
         };
+        if let Some(keys) = &mut keys {
+            keys.add(additions, &verdict);
+        }
         Ok(Pending {
             seq,
             counts,

@@ -196,14 +196,7 @@ fn contract(
                 given,
             })
         })?;
-        let mut out = Column {
-            name: column.name.value,
-            data_type,
-            required: false,
-            unit: None,
-            description: None,
-            default: None,
-        };
+        let mut out = Column::new(column.name.value, data_type);
         for option in column.options {
             match option.option {
                 ColumnOption::NotNull => out.required = true,

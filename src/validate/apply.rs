@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema, TimestampMicrosecon
 use arrow::error::ArrowError;
 use serde_json::{Map, Value};
 
-use super::conform::{conform, show};
+use super::conform::{Conformed, show};
 use super::verdict::{Cell, Verdict};
 use crate::clock::Micros;
 use crate::dataset::{self, Contract};
@@ -39,12 +39,13 @@ pub struct Applied {
 pub fn apply(
     contract: &Contract,
     sent: &RecordBatch,
+    conformed: &Conformed,
     verdict: &Verdict,
     origin: &Origin<'_>,
 ) -> Result<Applied, Fault> {
     let internal =
         |e: ArrowError| Fault::internal(format!("cannot apply a verdict to its batch: {e}"));
-    let mut columns = conform(contract, sent)?.columns;
+    let mut columns = conformed.columns.clone();
     for cell in verdict.nulled.iter().chain(&verdict.clamped) {
         replace(&mut columns, cell).map_err(internal)?;
     }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS};
+use super::times;
+use crate::clock::Micros;
+use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS, UnknownColumns};
 use crate::fault::Fault;
 
 /// A value that its column's type cannot hold.
@@ -24,19 +24,40 @@ pub struct Failure {
 
 /// The contract's columns in its order and types.
 pub struct Conformed {
-    pub columns: Vec<ArrayRef>,
-    pub failures: Vec<Failure>,
+    pub(super) columns: Vec<ArrayRef>,
+    pub(super) failures: Vec<Failure>,
 }
+
+/// The column that bears the time of arrival.
+const ARRIVAL: &str = "_ingest_ts";
 
 /// # Errors
 /// `empty_schema`, `reserved_column`, `unknown_column`, `missing_column`, `incompatible_type`, `duplicate_column`.
-pub fn conform(contract: &Contract, sent: &RecordBatch) -> Result<Conformed, Fault> {
+pub fn conform(
+    contract: &Contract,
+    sent: &RecordBatch,
+    arrived: Micros,
+) -> Result<Conformed, Fault> {
     let positions = match_columns(contract, sent)?;
     let mut failures = Vec::new();
     let mut columns = Vec::with_capacity(contract.columns.len());
-    for (column, position) in contract.columns.iter().zip(positions) {
-        columns.push(match position {
-            Some(index) => convert(column, sent.column(index), &mut failures)?,
+    for (column, position) in contract.columns.iter().zip(&positions) {
+        let source = match (position, &column.from) {
+            (Some(index), _) => Some(*index),
+            // Another column of the contract, as it was sent.
+            (None, Some(from)) => contract
+                .columns
+                .iter()
+                .position(|c| c.name == *from)
+                .and_then(|other| positions[other]),
+            (None, None) => None,
+        };
+        columns.push(match source {
+            Some(index) => convert(column, sent.column(index), arrived, &mut failures)?,
+            None if column.from.as_deref() == Some(ARRIVAL) => Arc::new(
+                TimestampMicrosecondArray::from_value(arrived, sent.num_rows())
+                    .with_timezone("UTC"),
+            ),
             None => absent(contract, column, sent.num_rows())?,
         });
     }
@@ -65,6 +86,15 @@ fn match_columns(contract: &Contract, sent: &RecordBatch) -> Result<Vec<Option<u
                 .iter()
                 .position(|c| c.name.eq_ignore_ascii_case(name))
         });
+        // A name that a column says it comes under.
+        let found = found.or_else(|| {
+            let alias = |c: &Column| {
+                c.from
+                    .as_deref()
+                    .is_some_and(|f| f.eq_ignore_ascii_case(name))
+            };
+            contract.columns.iter().position(alias)
+        });
         match found {
             Some(at) if positions[at].is_some() => {
                 return Err(Fault::invalid(
@@ -76,6 +106,8 @@ fn match_columns(contract: &Contract, sent: &RecordBatch) -> Result<Vec<Option<u
                 ));
             }
             Some(at) => positions[at] = Some(index),
+            None if contract.unknown_columns == UnknownColumns::Ignore
+                && !RESERVED_COLUMNS.contains(&name.to_ascii_lowercase().as_str()) => {}
             None => return Err(unknown(contract, name)),
         }
     }
@@ -169,6 +201,7 @@ fn absent(contract: &Contract, column: &Column, rows: usize) -> Result<ArrayRef,
 fn convert(
     column: &Column,
     sent: &ArrayRef,
+    arrived: Micros,
     failures: &mut Vec<Failure>,
 ) -> Result<ArrayRef, Fault> {
     let target = column.data_type.to_arrow();
@@ -185,7 +218,7 @@ fn convert(
     if plain.data_type().is_null() {
         return Ok(new_null_array(&target, plain.len()));
     }
-    if !fits(plain.data_type(), column.data_type) {
+    if !fits(plain.data_type(), column) {
         return Err(Fault::invalid(
             "incompatible_type",
             format!(
@@ -201,31 +234,12 @@ fn convert(
         safe: true,
         ..CastOptions::default()
     };
-    let is_float = matches!(
-        plain.data_type(),
-        DataType::Float64 | DataType::Float32 | DataType::Float16
-    );
-    let cast = if is_float && column.data_type == ColumnType::Timestamp {
-        epoch_seconds(&cast(&plain, &DataType::Float64).map_err(internal)?)
-    } else {
-        cast_with_options(&plain, &target, &safe).map_err(internal)?
+    let cast = match times::convert(column, &plain, arrived) {
+        Some(times) => times.map_err(internal)?,
+        None => cast_with_options(&plain, &target, &safe).map_err(internal)?,
     };
     note_failures(column, &plain, &cast, failures);
     Ok(cast)
-}
-
-/// Form 1 of DATASETS' time forms: seconds since 1970 with a fraction.
-fn epoch_seconds(seconds: &ArrayRef) -> ArrayRef {
-    let micros = seconds.as_primitive::<Float64Type>().iter().map(|s| {
-        let micros = (s? * 1e6).round();
-        // 2^63 as a double; beyond it, and for NaN, there is no such instant.
-        (micros.abs() < 9.223_372_036_854_775e18).then_some(micros as i64)
-    });
-    Arc::new(
-        micros
-            .collect::<TimestampMicrosecondArray>()
-            .with_timezone("UTC"),
-    )
 }
 
 /// A value that was there and is gone could not be cast.
@@ -269,7 +283,7 @@ pub fn show(array: &dyn Array, row: usize) -> String {
 }
 
 /// Which sent types a column takes: its own, narrower numbers, text that is parsed row by row, times in any unit and zone.
-fn fits(sent: &DataType, column: ColumnType) -> bool {
+fn fits(sent: &DataType, column: &Column) -> bool {
     let text = matches!(
         sent,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
@@ -279,7 +293,7 @@ fn fits(sent: &DataType, column: ColumnType) -> bool {
         sent,
         DataType::Float16 | DataType::Float32 | DataType::Float64
     );
-    match column {
+    match column.data_type {
         ColumnType::String => text,
         ColumnType::Binary => matches!(
             sent,
@@ -299,7 +313,9 @@ fn fits(sent: &DataType, column: ColumnType) -> bool {
         ColumnType::Boolean => text,
         ColumnType::Date => text,
         ColumnType::Timestamp => {
-            text || float || matches!(sent, DataType::Timestamp(..) | DataType::Date32)
+            text || float
+                || (integer && column.time_unit.is_some())
+                || matches!(sent, DataType::Timestamp(..) | DataType::Date32)
         }
         ColumnType::TimestampNtz => {
             text || matches!(sent, DataType::Timestamp(_, None) | DataType::Date32)

@@ -4,8 +4,8 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 
-use super::Findings;
 use super::conform::{Conformed, show};
+use super::{Context, Findings};
 use crate::clock::Micros;
 use crate::dataset::{Contract, Rule, RuleKind};
 use crate::fault::Fault;
@@ -24,7 +24,7 @@ fn row_number(row: usize) -> u32 {
 }
 
 /// Values that break the rule. Nulls pass; NaN and infinities fail a range.
-pub fn broken(rule: &Rule, column: &ArrayRef) -> Result<Vec<Broken>, Fault> {
+pub fn broken(rule: &Rule, column: &ArrayRef, context: &Context) -> Result<Vec<Broken>, Fault> {
     Ok(match &rule.kind {
         RuleKind::Range { min, max } => {
             let (lo, hi) = (
@@ -70,7 +70,70 @@ pub fn broken(rule: &Rule, column: &ArrayRef) -> Result<Vec<Broken>, Fault> {
                 .map_err(|e| Fault::internal(format!("rule {}: {e}", rule.name)))?;
             texts(column, |text| regex.is_match(text))
         }
+        RuleKind::MaxFuture { micros } => {
+            let latest = context.now.saturating_add(*micros);
+            instants(column, |time| time <= latest)
+        }
+        RuleKind::MaxLate { micros } => {
+            let earliest = context.now.saturating_sub(*micros);
+            instants(column, |time| time >= earliest)
+        }
+        RuleKind::Referential { .. } => {
+            let Some(known) = context.references.get(&rule.name) else {
+                return Err(Fault::internal(format!("no values for rule {}", rule.name)));
+            };
+            let column = cast(column, &DataType::Utf8)
+                .map_err(|e| Fault::internal(format!("rule {}: {e}", rule.name)))?;
+            texts(&column, |text| known.contains(text))
+        }
+        // These look at earlier rows: see `keys`.
+        RuleKind::Unique { .. } | RuleKind::Monotonic { .. } => Vec::new(),
     })
+}
+
+fn instants(column: &ArrayRef, passes: impl Fn(Micros) -> bool) -> Vec<Broken> {
+    let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else {
+        return Vec::new();
+    };
+    if times.values().iter().fold(true, |all, t| all & passes(*t)) {
+        return Vec::new();
+    }
+    let bad = times
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| t.is_some_and(|t| !passes(t)));
+    bad.map(|(row, _)| Broken {
+        row: row_number(row),
+        value: show(column, row),
+        bound: None,
+    })
+    .collect()
+}
+
+/// Why a value breaks a rule, in words.
+pub fn reason(rule: &Rule, value: &str) -> String {
+    let column = &rule.column;
+    let long = |micros: &i64| {
+        crate::config::size::show_duration(std::time::Duration::from_micros(micros.unsigned_abs()))
+    };
+    match &rule.kind {
+        RuleKind::MaxFuture { micros } => {
+            format!(
+                "{column} {value} is more than {} ahead of its arrival",
+                long(micros)
+            )
+        }
+        RuleKind::MaxLate { micros } => {
+            format!(
+                "{column} {value} is more than {} behind its arrival",
+                long(micros)
+            )
+        }
+        RuleKind::Referential { table, column: key } => {
+            format!("{column} {value} is not in {table}.{key}")
+        }
+        other => format!("{column} {value} is outside {}", describe(other)),
+    }
 }
 
 fn texts(column: &ArrayRef, passes: impl Fn(&str) -> bool) -> Vec<Broken> {
@@ -89,8 +152,8 @@ fn texts(column: &ArrayRef, passes: impl Fn(&str) -> bool) -> Vec<Broken> {
     .collect()
 }
 
-/// The rule in words, for reasons.
-pub fn describe(kind: &RuleKind) -> String {
+/// What a rule allows, in words.
+fn describe(kind: &RuleKind) -> String {
     match kind {
         RuleKind::Range { min, max } => match (min, max) {
             (Some(min), Some(max)) => format!("[{min}, {max}]"),
@@ -100,6 +163,7 @@ pub fn describe(kind: &RuleKind) -> String {
         },
         RuleKind::Enum { values } => format!("{{{}}}", values.join(", ")),
         RuleKind::Regex { pattern } => format!("/{pattern}/"),
+        other => other.word().to_owned(),
     }
 }
 
@@ -146,7 +210,16 @@ pub fn event_time(
     else {
         return;
     };
-    let latest = now.saturating_add(DAY);
+    // A rule of the contract's own takes the place of the day.
+    let own = contract
+        .rules
+        .iter()
+        .any(|r| r.column == *name && matches!(r.kind, RuleKind::MaxFuture { .. }));
+    let latest = if own {
+        Micros::MAX
+    } else {
+        now.saturating_add(DAY)
+    };
     if times
         .values()
         .iter()

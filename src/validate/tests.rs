@@ -47,14 +47,19 @@ fn with(rows: usize, name: &'static str, values: ArrayRef) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
+fn verdict_of(contract: &Contract, batch: &RecordBatch) -> Result<Verdict, Fault> {
+    judge(contract, &conform(contract, batch, NOW)?, &Context::at(NOW))
+}
+
 fn rules_of(batch: &RecordBatch) -> Vec<Vec<String>> {
-    let verdict = judge(&contract(), batch, NOW).unwrap();
+    let verdict = verdict_of(&contract(), batch).unwrap();
     let origin = Origin {
         ingest_ts: NOW,
         source: "p",
         seq: 1,
     };
-    let applied = apply(&contract(), batch, &verdict, &origin).unwrap();
+    let conformed = conform(&contract(), batch, NOW).unwrap();
+    let applied = apply(&contract(), batch, &conformed, &verdict, &origin).unwrap();
     assert_eq!(
         applied.accepted.map_or(0, |b| b.num_rows()) as u64,
         verdict.accepted()
@@ -123,12 +128,12 @@ fn a_batch_that_breaks_the_contract_as_a_whole_is_refused_by_name() {
         (reserved, "reserved_column", "_seq"),
         (wrong, "incompatible_type", "DOUBLE"),
     ] {
-        let fault = judge(&contract(), &batch, NOW).unwrap_err();
+        let fault = verdict_of(&contract(), &batch).unwrap_err();
         assert_eq!(fault.reason, reason);
         assert!(fault.message.contains(word), "{fault}");
     }
     assert!(
-        judge(&contract(), &without("reactor_id"), NOW).is_ok(),
+        verdict_of(&contract(), &without("reactor_id")).is_ok(),
         "it has a default"
     );
 }
@@ -140,7 +145,7 @@ proptest! {
     ) {
         let rows = values.len();
         let batch = with(rows, "AT", Arc::new(Float64Array::from(values.clone())));
-        let verdict = judge(&contract(), &batch, NOW).unwrap();
+        let verdict = verdict_of(&contract(), &batch).unwrap();
         let bad = values.iter().filter(|v| !v.is_some_and(|v| (1.81..=37.11).contains(&v))).count();
         prop_assert_eq!(verdict.quarantined(), bad as u64);
         prop_assert_eq!(verdict.accepted() + verdict.quarantined() + verdict.duplicate_count(), rows as u64);

@@ -84,8 +84,8 @@ class Server:
         return subprocess.run([BIN / "deltaplane", *arguments], env=os.environ | {"DELTAPLANE_URI": f"http://127.0.0.1:{self.port}"},
                               capture_output=True, text=True, check=check, timeout=120)
 
-    def simulate(self, *arguments, wait=True):
-        process = subprocess.Popen([BIN / "deltaplane-sim", "reactor", "--uri", f"http://127.0.0.1:{self.port}", "--json", *map(str, arguments)],
+    def simulate(self, *arguments, wait=True, dataset="reactor"):
+        process = subprocess.Popen([BIN / "deltaplane-sim", dataset, "--uri", f"http://127.0.0.1:{self.port}", "--json", *map(str, arguments)],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return finish(process) if wait else process
 
@@ -113,9 +113,20 @@ class Server:
             time.sleep(0.05)
         raise AssertionError("not committed in time")
 
-    def delta(self, table="raw"):
+    def delta(self, table="raw", dataset="reactor"):
         import deltalake
-        return deltalake.DeltaTable(str(self.directory / "tables" / "reactor" / table))
+        return deltalake.DeltaTable(str(self.directory / "tables" / dataset / table))
+
+    def put(self, table, batch):
+        """A plain stream of one batch; returns its ack."""
+        writer, reader = self.flight().do_put(fl.FlightDescriptor.for_path(*table.split(".")), batch.schema)
+        writer.write_batch(batch)
+        writer.done_writing()
+        acks = []
+        while (buffer := reader.read()) is not None:
+            acks.append(json.loads(buffer.to_pybytes())["ack"])
+        writer.close()
+        return acks[-1]
 
 
 def finish(process):

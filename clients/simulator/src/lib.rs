@@ -1,7 +1,14 @@
 //! Simulated devices. Profiles are this crate's code; the way to the server is `deltaplane-client`'s producer.
 
+pub mod building;
+pub mod energy;
 pub mod faults;
 pub mod reactor;
 pub mod run;
+pub mod satellite;
+pub mod source;
+pub mod telemetry;
+pub mod vehicle;
 
 pub use run::{Options, Progress, Summary, run};
+pub use source::Dataset;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Parser, Subcommand};
 use deltaplane_client::protocol::AckLevel;
 use deltaplane_simulator::reactor::Source;
-use deltaplane_simulator::{Options, run};
+use deltaplane_simulator::{Dataset, Options, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
@@ -18,13 +19,89 @@ use tokio::sync::watch;
 )]
 struct Cli {
     #[command(subcommand)]
-    dataset: Dataset,
+    dataset: Command,
 }
 
 #[derive(Subcommand)]
-enum Dataset {
+enum Command {
     /// A reactor's power block: AT, V, AP, RH, PE
-    Reactor(Arguments),
+    Reactor {
+        /// sampler, standin or csv:FILE
+        #[arg(long, default_value = "standin")]
+        source: Source,
+        #[command(flatten)]
+        common: Arguments,
+    },
+    /// A fleet of satellites: temperature, battery, altitude and three sensors
+    Satellite {
+        #[arg(long, default_value_t = 1000)]
+        satellites: usize,
+        /// Number of the first satellite
+        #[arg(long, default_value_t = 0)]
+        first: usize,
+        /// Events of a satellite before its profile begins anew
+        #[arg(long, default_value_t = 1000)]
+        rows_per_profile: usize,
+        #[command(flatten)]
+        common: Arguments,
+    },
+    /// Eight rooms of a building
+    Building {
+        #[command(flatten)]
+        common: Arguments,
+    },
+    /// A day of ten batteries at five sites
+    Energy {
+        /// The day; yesterday if none is given
+        #[arg(long)]
+        date: Option<NaiveDate>,
+        #[arg(long, default_value_t = 1440)]
+        rows_per_device: usize,
+        #[command(flatten)]
+        common: Arguments,
+    },
+    /// Connected vehicles, in Berlin's local time
+    Vehicle {
+        #[arg(long, default_value_t = 200)]
+        entities: usize,
+        #[command(flatten)]
+        common: Arguments,
+    },
+}
+
+impl Command {
+    fn split(self) -> (Dataset, Arguments) {
+        match self {
+            Command::Reactor { source, common } => (Dataset::Reactor { source }, common),
+            Command::Satellite {
+                satellites,
+                first,
+                rows_per_profile,
+                common,
+            } => {
+                let dataset = Dataset::Satellite {
+                    first,
+                    satellites,
+                    rows_per_profile,
+                };
+                (dataset, common)
+            }
+            Command::Building { common } => (Dataset::Building, common),
+            Command::Energy {
+                date,
+                rows_per_device,
+                common,
+            } => {
+                let yesterday = || Utc::now().date_naive().pred_opt().unwrap_or_default();
+                let dataset = Dataset::Energy {
+                    date: date.unwrap_or_else(yesterday),
+                    rows_per_device,
+                };
+                (dataset, common)
+            }
+            Command::Vehicle { entities, common } => (Dataset::Vehicle { entities }, common),
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -32,9 +109,9 @@ struct Arguments {
     /// The server's Flight address
     #[arg(long, env = "DELTAPLANE_URI", default_value = "http://127.0.0.1:32010")]
     uri: String,
-    /// Rows a second; 0: as fast as possible
-    #[arg(long, default_value_t = 10.0)]
-    rate: f64,
+    /// Rows a second; 0: as fast as possible; the devices' own pace if none is given
+    #[arg(long)]
+    rate: Option<f64>,
     /// End after this many rows
     #[arg(long)]
     rows: Option<u64>,
@@ -43,18 +120,18 @@ struct Arguments {
     seconds: Option<f64>,
     #[arg(long)]
     batch_rows: Option<usize>,
-    /// sampler, standin or csv:FILE
-    #[arg(long, default_value = "standin")]
-    source: Source,
+    /// Event times from here on (RFC 3339) at the devices' own pace, however fast they are sent
+    #[arg(long)]
+    start: Option<DateTime<Utc>>,
     /// Shares of rows with a fault: nulls, range, type, duplicates, late; and seed
     #[arg(long, default_value = "")]
     faults: String,
     /// Name under which rows are exactly once
     #[arg(long)]
     producer: Option<String>,
-    /// Schema and table
-    #[arg(long, default_value = "reactor.raw")]
-    table: String,
+    /// Schema and table; the dataset's `raw` if none is given
+    #[arg(long)]
+    table: Option<String>,
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// durable or committed
@@ -74,26 +151,28 @@ async fn main() {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("DELTAPLANE_LOG"))
         .with_writer(std::io::stderr)
         .init();
-    let Dataset::Reactor(arguments) = Cli::parse().dataset;
-    if let Err(error) = stream(arguments).await {
+    let (dataset, arguments) = Cli::parse().dataset.split();
+    if let Err(error) = stream(dataset, arguments).await {
         eprintln!("deltaplane-sim: {error:#}");
         std::process::exit(1);
     }
 }
 
-async fn stream(a: Arguments) -> anyhow::Result<()> {
-    let (schema, table) = a.table.split_once('.').context("--table is schema.table")?;
+async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
+    let table = a.table.unwrap_or_else(|| format!("{}.raw", dataset.name()));
+    let (schema, table) = table.split_once('.').context("--table is schema.table")?;
     let options = Options {
         uri: a.uri,
         table: [schema.to_owned(), table.to_owned()],
         producer: a
             .producer
-            .unwrap_or_else(|| format!("sim-reactor-{}", std::process::id())),
+            .unwrap_or_else(|| format!("sim-{}-{}", dataset.name(), std::process::id())),
         rate: a.rate,
         rows: a.rows,
         duration: a.seconds.map(Duration::from_secs_f64),
         batch_rows: a.batch_rows,
-        source: a.source,
+        dataset,
+        start: a.start.map(|t| t.timestamp_micros()),
         faults: a.faults.parse()?,
         seed: a.seed,
         ack: match a.ack.as_str() {

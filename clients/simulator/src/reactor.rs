@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 
-use crate::faults::Faults;
+use crate::telemetry::{Clock, Telemetry, times_array, ts_field};
 
 pub const COLUMNS: [&str; 5] = ["AT", "V", "AP", "RH", "PE"];
 const MEAN: [f64; 5] = [19.651231, 54.305804, 1013.259078, 73.308978, 454.365009];
@@ -33,7 +33,6 @@ const AT_QUANTILES: [f64; 15] = [
 const PROBABILITIES: [f64; 15] = [
     0.0, 0.01, 0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95, 0.99, 1.0,
 ];
-const MICROS: i64 = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -59,122 +58,63 @@ impl std::str::FromStr for Source {
 
 pub struct Generator {
     source: Source,
-    faults: Faults,
     rng: SmallRng,
     schema: SchemaRef,
     replay: Vec<[f64; 5]>,
     at: usize,
-    /// Event time of the next row; rises by at least a microsecond, so that (reactor_id, ts) is a key.
-    clock: i64,
+    clock: Clock,
 }
 
 impl Generator {
-    /// `start`: event time of the first row, microseconds since 1970.
-    pub fn new(source: Source, faults: Faults, seed: u64, start: i64) -> anyhow::Result<Self> {
+    pub fn new(source: Source, seed: u64, clock: Clock) -> anyhow::Result<Self> {
         let replay = match &source {
             Source::Csv(path) => read(path)?,
             _ => Vec::new(),
         };
-        let measure = |name: &&str| {
-            // Text in a column of numbers is how a wrong type reaches the server row by row.
-            let data_type = if *name == "AT" && faults.wrong_type > 0.0 {
-                DataType::Utf8
-            } else {
-                DataType::Float64
-            };
-            Field::new(*name, data_type, true)
-        };
-        let mut fields = vec![
-            Field::new("reactor_id", DataType::Utf8, false),
-            Field::new(
-                "ts",
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                false,
-            ),
-        ];
-        fields.extend(COLUMNS.iter().map(measure));
+        let mut fields = vec![Field::new("reactor_id", DataType::Utf8, false), ts_field()];
+        fields.extend(COLUMNS.map(|name| Field::new(name, DataType::Float64, true)));
         Ok(Generator {
-            rng: SmallRng::seed_from_u64(faults.seed.unwrap_or(seed)),
+            rng: SmallRng::seed_from_u64(seed),
             source,
-            faults,
             schema: Arc::new(Schema::new(fields)),
             replay,
             at: 0,
-            clock: start,
+            clock,
         })
     }
+}
 
-    /// Rows that a replay has; none for a source without an end.
-    pub fn len(&self) -> Option<usize> {
-        matches!(self.source, Source::Csv(_)).then_some(self.replay.len())
+impl Telemetry for Generator {
+    fn len(&self) -> Option<u64> {
+        matches!(self.source, Source::Csv(_)).then_some(self.replay.len() as u64)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == Some(0)
+    fn natural_rate(&self) -> f64 {
+        10.0
     }
 
-    /// The next `rows` rows; event times go on from `now` if that is later than the last one.
-    pub fn batch(&mut self, rows: usize, now: i64) -> anyhow::Result<RecordBatch> {
-        self.clock = self.clock.max(now - i64::try_from(rows).unwrap_or(0));
-        let mut columns: [Vec<Option<f64>>; 5] = std::array::from_fn(|_| Vec::with_capacity(rows));
+    fn batch(&mut self, rows: usize, now: i64) -> anyhow::Result<RecordBatch> {
+        let mut columns: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(rows));
         let mut times = Vec::with_capacity(rows);
-        for index in 0..rows {
-            if index > 0 && self.hit(self.faults.duplicates) {
-                times.push(times[index - 1]);
-                columns.iter_mut().for_each(|c| c.push(c[index - 1]));
-                continue;
-            }
-            self.clock += 1;
-            let late = if self.hit(self.faults.late) {
-                self.rng.random_range(0..10 * MICROS)
-            } else {
-                0
-            };
-            times.push(self.clock - late);
+        for _ in 0..rows {
+            times.push(self.clock.tick(now));
             let row = self.row();
-            let nulled = self
-                .hit(self.faults.nulls)
-                .then(|| self.rng.random_range(0..5));
-            let beyond = self
-                .hit(self.faults.range)
-                .then(|| self.rng.random_range(0..5));
-            for (i, column) in columns.iter_mut().enumerate() {
-                let value = if beyond == Some(i) {
-                    RANGE[i].1 * 2.0
-                } else {
-                    row[i]
-                };
-                column.push((nulled != Some(i)).then_some(value));
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
             }
         }
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
                 "R1", rows,
             ))),
-            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+            times_array(times),
         ];
-        for (name, column) in COLUMNS.iter().zip(columns) {
-            if *name == "AT" && self.faults.wrong_type > 0.0 {
-                let share = self.faults.wrong_type;
-                let texts = column.into_iter().map(|v| {
-                    if self.hit(share) {
-                        Some("n/a".to_owned())
-                    } else {
-                        v.map(|v| v.to_string())
-                    }
-                });
-                arrays.push(Arc::new(texts.collect::<StringArray>()));
-            } else {
-                arrays.push(Arc::new(Float64Array::from(column)));
-            }
-        }
+        arrays.extend(columns.map(|c| Arc::new(Float64Array::from(c)) as ArrayRef));
         Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
     }
+}
 
-    fn hit(&mut self, share: f64) -> bool {
-        share > 0.0 && self.rng.random_bool(share)
-    }
-
+impl Generator {
     fn normal(&mut self) -> f64 {
         self.rng.sample(StandardNormal)
     }
@@ -247,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_stand_in_has_the_means_and_the_slope_of_the_data_set() {
-        let mut g = Generator::new(Source::StandIn, Faults::default(), 1, 0).unwrap();
+        let mut g = Generator::new(Source::StandIn, 1, Clock::live(0)).unwrap();
         let batch = g.batch(50_000, 0).unwrap();
         let column = |name| {
             batch
@@ -270,19 +210,5 @@ mod tests {
             .sum::<f64>()
             / x.iter().map(|a| (a - mx).powi(2)).sum::<f64>();
         assert!((slope + 2.17).abs() < 0.06, "{slope}");
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_rows() {
-        let faults: Faults = "nulls=.1,range=.1,duplicates=.1,late=.1,seed=7"
-            .parse()
-            .unwrap();
-        let make = || {
-            Generator::new(Source::Sampler, faults, 1, 0)
-                .unwrap()
-                .batch(500, 0)
-                .unwrap()
-        };
-        assert_eq!(make(), make());
     }
 }

@@ -7,20 +7,22 @@ use deltaplane_client::{Producer, ProducerOptions};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::faults::Faults;
-use crate::reactor::{Generator, Source};
+use crate::faults::{Faults, Injector};
+use crate::source::Dataset;
 
 #[derive(Clone, Debug)]
 pub struct Options {
     pub uri: String,
     pub table: [String; 2],
     pub producer: String,
-    /// Rows a second; 0: as fast as possible.
-    pub rate: f64,
+    /// Rows a second; 0: as fast as possible; none: the devices' own pace.
+    pub rate: Option<f64>,
     pub rows: Option<u64>,
     pub duration: Option<Duration>,
     pub batch_rows: Option<usize>,
-    pub source: Source,
+    pub dataset: Dataset,
+    /// Event times from here on, microseconds since 1970, at the devices' own pace; none: the wall clock.
+    pub start: Option<i64>,
     pub faults: Faults,
     pub seed: u64,
     pub ack: AckLevel,
@@ -74,13 +76,12 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     mut progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Summary> {
-    let mut generator = Generator::new(
-        options.source.clone(),
-        options.faults,
-        options.seed,
-        now_micros(),
-    )?;
-    let rows_max = options.rows.or(generator.len().map(|n| n as u64));
+    let mut devices = options
+        .dataset
+        .open(options.seed, now_micros(), options.start)?;
+    let mut injector = Injector::new(options.faults, options.seed);
+    let rows_max = options.rows.or(devices.len());
+    let rate = options.rate.unwrap_or_else(|| devices.natural_rate());
     let producer_options = ProducerOptions {
         ack: options.ack,
         give_up_after: options.give_up_after,
@@ -89,12 +90,12 @@ pub async fn run(
     let table = [options.table[0].as_str(), options.table[1].as_str()];
     let producer = Producer::connect(&options.uri, table, producer_options).await?;
     let started = Instant::now();
-    let free = options.rate <= 0.0;
+    let free = rate <= 0.0;
     // A tenth of a second's rows a batch keeps the stream smooth at any rate.
     let batch_rows = options.batch_rows.unwrap_or(if free {
         8192
     } else {
-        ((options.rate / 10.0) as usize).clamp(1, 8192)
+        ((rate / 10.0) as usize).clamp(1, 8192)
     });
     let mut sent = 0u64;
     let mut latencies: Vec<f64> = Vec::new();
@@ -107,14 +108,18 @@ pub async fn run(
         }
         let rows = batch_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
         if !free {
-            let due = Duration::from_secs_f64((sent as f64 + rows as f64) / options.rate);
+            let due = Duration::from_secs_f64((sent as f64 + rows as f64) / rate);
             let wait = due.saturating_sub(started.elapsed());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stop.changed() => break,
             }
         }
-        let batch = generator.batch(rows, now_micros())?;
+        let mut batch = devices.batch(rows, now_micros())?;
+        if !injector.is_idle() {
+            batch = injector.inject(batch)?;
+        }
+        let batch = devices.wire(batch)?;
         producer.send(batch).await?;
         sent += rows as u64;
         let totals = producer.totals();

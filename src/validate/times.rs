@@ -1,0 +1,185 @@
+//! The forms in which times are sent, to microseconds UTC: epoch seconds with a fraction, whole numbers of a declared unit,
+//! ISO-8601 text with a zone, and local text whose zone the contract names, daylight saving included.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, TimeZone};
+use chrono_tz::Tz;
+
+use crate::clock::Micros;
+use crate::dataset::{Column, ColumnType, EpochUnit};
+
+/// A local time that comes twice, in the hour when clocks go back, is the second one if that is about when it arrived.
+const LIVE: Micros = 30 * 60 * 1_000_000;
+
+/// None: no form of its own, the plain cast does it. A value that is no time becomes null.
+pub fn convert(
+    column: &Column,
+    sent: &ArrayRef,
+    arrived: Micros,
+) -> Option<Result<ArrayRef, ArrowError>> {
+    if column.data_type != ColumnType::Timestamp {
+        return None;
+    }
+    let zone: Option<Tz> = column.timezone.as_deref().and_then(|z| z.parse().ok());
+    let converted = match (sent.data_type(), column.time_unit, zone) {
+        (DataType::Float64 | DataType::Float32 | DataType::Float16, ..) => {
+            cast(sent, &DataType::Float64).map(|s| epoch_seconds(&s))
+        }
+        (number, Some(unit), _) if number.is_integer() => epoch(sent, unit),
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, _, Some(zone)) => {
+            cast(sent, &DataType::Utf8).map(|texts| {
+                let texts = texts.as_string::<i32>();
+                texts
+                    .iter()
+                    .map(|text| parse(text?, zone, arrived))
+                    .collect()
+            })
+        }
+        (DataType::Timestamp(_, None), _, Some(zone)) => {
+            cast(sent, &DataType::Timestamp(TimeUnit::Microsecond, None)).map(|times| {
+                let times = times.as_primitive::<TimestampMicrosecondType>();
+                let local = |t: i64| DateTime::from_timestamp_micros(t).map(|t| t.naive_utc());
+                times
+                    .iter()
+                    .map(|t| instant(local(t?)?, zone, arrived))
+                    .collect()
+            })
+        }
+        _ => return None,
+    };
+    let utc = |times: TimestampMicrosecondArray| Arc::new(times.with_timezone("UTC")) as ArrayRef;
+    Some(converted.map(utc))
+}
+
+/// Seconds since 1970 with a fraction.
+fn epoch_seconds(seconds: &ArrayRef) -> TimestampMicrosecondArray {
+    let micros = seconds.as_primitive::<Float64Type>().iter().map(|s| {
+        let micros = (s? * 1e6).round();
+        // 2^63 as a double; beyond it, and for NaN, there is no such instant.
+        (micros.abs() < 9.223_372_036_854_775e18).then_some(micros as i64)
+    });
+    micros.collect()
+}
+
+fn epoch(sent: &ArrayRef, unit: EpochUnit) -> Result<TimestampMicrosecondArray, ArrowError> {
+    let numbers = cast(sent, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let micros = |n: i64| match unit {
+        EpochUnit::S => n.checked_mul(1_000_000),
+        EpochUnit::Ms => n.checked_mul(1_000),
+        EpochUnit::Us => Some(n),
+        EpochUnit::Ns => Some(n.div_euclid(1_000)),
+    };
+    Ok(numbers.iter().map(|n| micros(n?)).collect())
+}
+
+fn parse(text: &str, zone: Tz, arrived: Micros) -> Option<Micros> {
+    let text = text.trim();
+    if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
+        return Some(zoned.timestamp_micros());
+    }
+    const FORMS: [&str; 2] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    let local = FORMS
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .or_else(|| {
+            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+            day.and_hms_opt(0, 0, 0)
+        })?;
+    instant(local, zone, arrived)
+}
+
+/// None for a local time that the zone never had: clocks went forward over it.
+fn instant(local: NaiveDateTime, zone: Tz, arrived: Micros) -> Option<Micros> {
+    match zone.from_local_datetime(&local) {
+        LocalResult::Single(time) => Some(time.timestamp_micros()),
+        LocalResult::Ambiguous(first, second) => {
+            let (first, second) = (first.timestamp_micros(), second.timestamp_micros());
+            Some(if (arrived - second).abs() <= LIVE {
+                second
+            } else {
+                first
+            })
+        }
+        LocalResult::None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn berlin(text: &str, arrived: &str) -> Option<String> {
+        let arrived = DateTime::parse_from_rfc3339(arrived).unwrap();
+        let micros = parse(text, Tz::Europe__Berlin, arrived.timestamp_micros())?;
+        Some(
+            DateTime::from_timestamp_micros(micros)
+                .unwrap()
+                .to_rfc3339(),
+        )
+    }
+
+    #[test]
+    fn berlin_time_is_right_over_both_changes() {
+        let cases = [
+            (
+                "2026-07-01 12:00:00.250",
+                "2026-07-01T10:00:00Z",
+                Some("2026-07-01T10:00:00.250+00:00"),
+            ),
+            (
+                "2026-01-15 12:00:00.000",
+                "2026-01-15T11:00:00Z",
+                Some("2026-01-15T11:00:00+00:00"),
+            ),
+            // Forward, 29 March 2026: 02:00 becomes 03:00.
+            (
+                "2026-03-29 01:59:59.999",
+                "2026-03-29T01:00:00Z",
+                Some("2026-03-29T00:59:59.999+00:00"),
+            ),
+            ("2026-03-29 02:30:00.000", "2026-03-29T01:00:00Z", None),
+            (
+                "2026-03-29 03:00:00.000",
+                "2026-03-29T01:00:00Z",
+                Some("2026-03-29T01:00:00+00:00"),
+            ),
+            // Back, 25 October 2026: 03:00 becomes 02:00, so 02:30 comes twice.
+            (
+                "2026-10-25 02:30:00.000",
+                "2026-10-25T00:30:01Z",
+                Some("2026-10-25T00:30:00+00:00"),
+            ),
+            (
+                "2026-10-25 02:30:00.000",
+                "2026-10-25T01:30:01Z",
+                Some("2026-10-25T01:30:00+00:00"),
+            ),
+            // A replay of old rows takes the first.
+            (
+                "2026-10-25 02:30:00.000",
+                "2026-11-25T01:30:01Z",
+                Some("2026-10-25T00:30:00+00:00"),
+            ),
+            (
+                "2026-10-25T02:30:00+01:00",
+                "2026-11-25T01:30:01Z",
+                Some("2026-10-25T01:30:00+00:00"),
+            ),
+            ("25.10.2026 02:30", "2026-11-25T01:30:01Z", None),
+        ];
+        for (text, arrived, expected) in cases {
+            assert_eq!(
+                berlin(text, arrived).as_deref(),
+                expected,
+                "{text} at {arrived}"
+            );
+        }
+    }
+}

@@ -1,0 +1,139 @@
+"""The five datasets: contracts on real streams, what each refuses, and the counts that must add up."""
+
+import concurrent.futures
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+
+from conftest import Server
+
+DATASETS = ["reactor", "satellite", "building", "energy", "vehicle"]
+UTC = dt.timezone.utc
+
+
+@pytest.fixture
+def five(tmp_path):
+    server = Server(tmp_path / "data").start()
+    server.run("apply", *DATASETS, "--yes")
+    yield server
+    server.stop()
+
+
+def text_batch(**columns):
+    return pa.RecordBatch.from_pydict({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def test_received_is_accepted_quarantined_and_duplicates_under_all_faults_of_all_simulators_at_once(five):
+    faults = "nulls=.01,range=.02,type=.01,duplicates=.02,late=.02,seed=7"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        runs = {d: pool.submit(five.simulate, "--rows", 10_000, "--rate", 0, "--faults", faults, dataset=d) for d in DATASETS}
+        summaries = {d: run.result() for d, run in runs.items()}
+    quality = {r["table"]: r for r in five.sql('SELECT * FROM system.quality') if r["table"].endswith(".raw")}
+    for d, summary in summaries.items():
+        q = quality[f"{d}.raw"]
+        assert q["received"] == 10_000 == q["accepted"] + q["quarantined"] + q["duplicates"], d
+        assert (q["accepted"], q["quarantined"], q["duplicates"]) == (summary["accepted"], summary["quarantined"], summary["duplicates"])
+        assert five.one(f"SELECT count(*) FROM {d}.raw") == q["accepted"], d
+        assert five.one(f"SELECT count(*) FROM {d}.raw_quarantine") == q["quarantined"], d
+        assert q["quarantined"] > 0, d
+    for d in ["building", "vehicle"]:
+        assert 100 < quality[f"{d}.raw"]["duplicates"] < 300, d
+        keys = "room_id, ts" if d == "building" else "entity, ts"
+        assert five.one(f"SELECT count(*) FROM (SELECT {keys} FROM {d}.raw GROUP BY {keys} HAVING count(*) > 1)") == 0
+    # Each rejected row says why; what rules count is what quarantine holds.
+    broken = five.sql("SELECT unnest(rules) AS rule, count(*) AS n FROM building.raw_quarantine GROUP BY 1")
+    counted = {r["rule"]: r["violations"] for r in five.sql("SELECT rule, violations FROM system.rules WHERE \"table\" = 'building.raw'")}
+    assert {r["rule"]: r["n"] for r in broken} == {rule: n for rule, n in counted.items() if not rule.startswith(("unchecked", "referential"))}
+
+
+def test_satellite_unparsable_token_goes_to_quarantine_and_shifts_nothing(five):
+    now = str(int(dt.datetime.now(UTC).timestamp() * 1e9))
+    row = lambda **change: {"satellite_name": "sat1", "timestamp_ns": now, "temp_c": "1.5", "battery_charge_pct": "50", "altitude": "500",
+                            "sensor1": "0.1", "sensor2": "0.2", "sensor3": "0.3"} | change
+    rows = [row(), row(battery_charge_pct="5o.0"), row(satellite_name="sat2")]
+    ack = five.put("satellite.raw", text_batch(**{k: [r[k] for r in rows] for k in rows[0]}))
+    assert (ack["accepted"], ack["quarantined"]) == (2, 1)
+    assert five.sql("SELECT satellite_name, temp_c, battery_charge_pct, altitude_km, sensor3, timestamp_ns FROM satellite.raw ORDER BY 1") == [
+        {"satellite_name": name, "temp_c": 1.5, "battery_charge_pct": 50.0, "altitude_km": 500.0, "sensor3": 0.3, "timestamp_ns": int(now)} for name in ["sat1", "sat2"]]
+    (bad,) = five.sql("SELECT rules, reason, raw FROM satellite.raw_quarantine")
+    assert bad["rules"] == ["type:battery_charge_pct"] and "5o.0" in bad["reason"] and '"altitude":"500"' in bad["raw"]
+
+
+def test_satellite_restart_appends_and_never_recreates(five):
+    five.simulate("--rows", 2000, "--rate", 0, "--producer", "fleet", dataset="satellite")
+    five.wait_committed()
+    before = five.delta(dataset="satellite").version()
+    five.kill()
+    five.start()
+    five.simulate("--rows", 2000, "--rate", 0, "--producer", "fleet", "--seed", 9, dataset="satellite")
+    five.wait_committed()
+    assert five.one("SELECT count(*) FROM satellite.raw") == 4000
+    delta = five.delta(dataset="satellite")
+    assert delta.version() > before and delta.to_pyarrow_table().num_rows == 4000
+
+
+def test_satellite_both_ends_of_the_range_occur_once_a_profile(five):
+    five.simulate("--satellites", 5, "--rows", 5000, "--rate", 0, dataset="satellite")
+    for row in five.sql("SELECT satellite_name, count(*) AS n, count(*) FILTER (WHERE temp_c = -100) AS cold, count(*) FILTER (WHERE temp_c = 120) AS hot, "
+                        "corr(temp_c, battery_charge_pct) AS r FROM satellite.raw GROUP BY 1"):
+        assert (row["n"], row["cold"], row["hot"]) == (1000, 1, 1)
+        assert 0.2 < row["r"] <= 1
+
+
+def readings(n, room="room_1", first=0, **columns):
+    base = dt.datetime(2026, 11, 1, tzinfo=UTC)
+    data = {"room_id": [room] * n, "ts": [base + dt.timedelta(milliseconds=500 * (first + i)) for i in range(n)], "temperature": [20.0] * n}
+    return pa.RecordBatch.from_pydict(data | columns)
+
+
+def test_building_unknown_room_is_kept_and_counted(five):
+    five.put("building.raw", readings(3))
+    five.put("building.raw", readings(4, room="room_99"))
+    assert five.one("SELECT count(*) FROM building.raw") == 7
+    assert five.one("SELECT violations FROM system.rules WHERE rule = 'referential:room_id'") == 4
+    joined = five.sql("SELECT m.room_name, count(*) AS n FROM building.raw r LEFT JOIN building.rooms m USING (room_id) GROUP BY 1 ORDER BY 2")
+    assert joined == [{"room_name": "Server Room", "n": 3}, {"room_name": None, "n": 4}]
+    # A room that is entered later is known at once.
+    five.put("building.rooms", text_batch(room_id=["room_99"], room_name=["Annex"]))
+    five.put("building.raw", readings(2, room="room_99", first=10))
+    assert five.one("SELECT violations FROM system.rules WHERE rule = 'referential:room_id'") == 4
+
+
+def test_uniqueness_survives_restart_and_tells_duplicates_from_contradictions(five):
+    five.put("building.raw", readings(100))
+    assert five.put("building.raw", readings(100))["duplicates"] == 100
+    five.wait_committed()
+    for _ in range(2):
+        assert five.put("building.raw", readings(50))["duplicates"] == 50
+        ack = five.put("building.raw", readings(10, temperature=[21.0] * 10))
+        assert (ack["accepted"], ack["quarantined"]) == (0, 10)
+        five.kill()
+        five.start()
+    assert five.one("SELECT count(*) FROM building.raw") == 100
+    assert five.one("SELECT count(*) FROM building.raw_quarantine WHERE rules[1] = 'unique:room_id,ts'") == 20
+
+
+def test_vehicle_berlin_time_is_right_over_both_changes(five):
+    cases = {"2026-03-29 01:59:59.999": "2026-03-29T00:59:59.999", "2026-03-29 03:00:00.000": "2026-03-29T01:00:00", "2026-10-25 03:00:00.000": "2026-10-25T02:00:00",
+             "2026-07-01 12:00:00.250": "2026-07-01T10:00:00.250", "2026-03-29 02:30:00.000": None}
+    ack = five.put("vehicle.raw", text_batch(entity=[str(i + 1) for i in range(len(cases))], ts=list(cases), temp=["20"] * len(cases), humidity=["35"] * len(cases)))
+    assert (ack["accepted"], ack["quarantined"]) == (4, 1)
+    got = [r["ts"] for r in five.sql("SELECT ts FROM vehicle.raw ORDER BY entity")]
+    assert got == [dt.datetime.fromisoformat(t + "+00:00") for t in cases.values() if t]
+    assert five.one("SELECT reason FROM vehicle.raw_quarantine").startswith("ts 2026-03-29 02:30:00.000 is not a TIMESTAMP")
+    # A run's rows, read back in UTC, are as old as they are.
+    five.simulate("--rows", 400, "--rate", 0, dataset="vehicle")
+    age = dt.datetime.now(UTC) - five.one("SELECT max(ts) FROM vehicle.raw")
+    assert abs(age) < dt.timedelta(minutes=1)
+
+
+def test_contract_stands_in_delta_and_is_read_back_from_there(five):
+    properties = five.delta(dataset="building").metadata().configuration
+    assert "unique" in properties["deltaplane.rules"] and properties["deltaplane.retention"] == "3d"
+    ddl = five.one("SHOW CREATE TABLE building.raw")
+    five.sql("DROP TABLE building.raw")
+    five.sql(ddl)
+    assert five.one("SHOW CREATE TABLE building.raw") == ddl
+    five.put("building.raw", readings(5))
+    assert five.put("building.raw", readings(5))["duplicates"] == 5
