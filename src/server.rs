@@ -89,7 +89,7 @@ impl Server {
         shared.lookups.set_reader(&reader);
         let doors = CancellationToken::new();
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
-        let admin = Arc::new(Admin::new(shared.clone()));
+        let admin = Arc::new(Admin::new(shared.clone(), engine.clone()));
         let service = flight::FlightSqlServer::new(
             engine,
             admin.clone(),

@@ -11,10 +11,11 @@ use crate::catalog::lookup::RowReader;
 use crate::catalog::view::Snapshot;
 use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::flight::PutHandler;
+use crate::ingest;
 use crate::query::{Engine, SnapshotSource};
-use crate::statement::TableAdmin;
+use crate::statement::{Insert, TableAdmin};
 use crate::types::TableName;
 
 /// One table on the console and in `system.tables`.
@@ -227,11 +228,12 @@ impl RowReader for EngineReader {
 /// Changes tables, and lets producers in.
 pub struct Admin {
     shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl Admin {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Admin { shared }
+    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>) -> Self {
+        Admin { shared, engine }
     }
 }
 
@@ -243,6 +245,33 @@ impl TableAdmin for Admin {
 
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
         lifecycle::drop(&self.shared, name, if_exists).await
+    }
+
+    async fn insert(&self, insert: Insert) -> Result<u64, Fault> {
+        let table = self.shared.table(&insert.table)?;
+        let mut result = self.engine.query(&insert.query, None).await?;
+        let limit = self.shared.config.memory.query_bytes_max.as_usize();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = result.batches.recv().await {
+            let batch = batch?;
+            bytes += batch.get_array_memory_size();
+            if bytes > limit {
+                return Err(Fault::new(
+                    Kind::Exhausted,
+                    "insert_too_large",
+                    format!(
+                        "the rows to insert take more than {limit} bytes; insert less at a time, or raise memory.query_bytes_max"
+                    ),
+                ));
+            }
+            rows.push(batch);
+        }
+        match &insert.replace {
+            None => ingest::insert::append(&self.shared, &table, &insert.columns, rows).await,
+            Some(matching) => {
+                ingest::insert::replace(&self.shared, &table, &insert.columns, rows, matching).await
+            }
+        }
     }
 }
 

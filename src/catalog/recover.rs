@@ -11,11 +11,34 @@ use super::table::{Cold, Committed, Table};
 use super::visible::{ProducerMove, Visible};
 use super::{Day, Registry};
 use crate::cold::{ColdTable, Lake};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::{self, payload};
 use crate::types::{Incarnation, Lsn};
 use crate::validate::{self, Origin};
 use crate::wal::{Frame, FrameKind};
+
+/// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
+/// that tells none.
+fn described(table: &ColdTable, logged: Contract) -> Contract {
+    let told = Contract::from_properties(
+        logged.table.clone(),
+        table.partition_by().to_vec(),
+        &table.properties(),
+    );
+    match told.and_then(|c| c.validate_self().map(|()| c)) {
+        Ok(contract) => {
+            if contract != logged {
+                tracing::info!(table = %logged.table, "the contract was changed in the Delta table, that one is in force");
+            }
+            contract
+        }
+        Err(error) => {
+            tracing::warn!(table = %logged.table, %error, "the Delta table tells no contract, the log's is in force");
+            logged
+        }
+    }
+}
 
 /// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
 pub struct Recovery<'a> {
@@ -64,13 +87,15 @@ impl<'a> Recovery<'a> {
         let name = saved.contract.table.clone();
         let main = ColdTable::open(self.lake, &saved.folder).await?;
         let quarantine = ColdTable::open(self.lake, &quarantine_folder(&saved.folder)).await?;
-        let (Some(main), Some(quarantine)) = (main, quarantine) else {
+        let (Some(mut main), Some(quarantine)) = (main, quarantine) else {
             self.missing.insert(
                 saved.incarnation.get(),
                 format!("{name} (folder {})", saved.folder),
             );
             return Ok(());
         };
+        let contract = described(&main, saved.contract);
+        main.conform_to(contract.table_schema())?;
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
         let position =
             |v: Option<i64>| Lsn::new(v.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
@@ -91,7 +116,7 @@ impl<'a> Recovery<'a> {
         let version = main.version();
         let table = Arc::new(Table::new(
             saved.incarnation,
-            Arc::new(saved.contract),
+            Arc::new(contract),
             saved.folder,
             Cold { main, quarantine },
             Committed {

@@ -5,6 +5,7 @@ mod apply;
 mod bench;
 mod bundled;
 mod demo;
+mod process;
 mod serve;
 mod sql;
 
@@ -68,6 +69,23 @@ fn command() -> Command {
                 .arg(
                     Arg::new("statement")
                         .help("The statement; without it a prompt, or standard input"),
+                ),
+        )
+        .subcommand(
+            Command::new("process")
+                .about("Runs a day's batch; prints its quality as JSON; exit code 99 and nothing changed if the day has no rows")
+                .arg(uri())
+                .arg(
+                    Arg::new("dataset")
+                        .required(true)
+                        .help("A dataset.toml file, or the name of a bundled dataset"),
+                )
+                .arg(text("date", "The day, as 2025-08-01 (UTC)").required(true))
+                .arg(
+                    Arg::new("allow-empty")
+                        .long("allow-empty")
+                        .action(ArgAction::SetTrue)
+                        .help("A day without rows empties the day's results"),
                 ),
         )
         .subcommand(
@@ -199,6 +217,18 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             m.get_one::<String>("statement"),
             &text(m, "format"),
         )),
+        Some(("process", m)) => {
+            let date = text(m, "date");
+            let date = date
+                .parse()
+                .map_err(|_| anyhow::anyhow!("--date is YYYY-MM-DD, got {date}"))?;
+            runtime()?.block_on(process::run(
+                &text(m, "uri"),
+                &text(m, "dataset"),
+                date,
+                m.get_flag("allow-empty"),
+            ))
+        }
         Some(("apply", m)) => {
             let files: Vec<String> = m
                 .get_many::<String>("files")

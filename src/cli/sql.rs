@@ -75,6 +75,15 @@ fn history_file() -> Option<std::path::PathBuf> {
 }
 
 async fn execute(client: &mut SqlClient, statement: &str, format: &str) -> anyhow::Result<()> {
+    let writes = statement
+        .split_whitespace()
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("INSERT"));
+    if writes {
+        let rows = client.update(statement).await.map_err(readable)?;
+        println!("{rows} rows");
+        return Ok(());
+    }
     let (schema, batches) = client.query(statement).await.map_err(readable)?;
     if schema.fields().is_empty() {
         println!("done");

@@ -1,5 +1,7 @@
 //! `dataset.toml`: unknown keys are errors, with the line that toml gives.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Error;
@@ -31,6 +33,9 @@ pub struct Step {
     pub day: String,
     /// `:date` stands for the day.
     pub sql: String,
+    /// Names under which the quality report shows a column's nulls, beside `null_counts`.
+    #[serde(default)]
+    pub nulls_as: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

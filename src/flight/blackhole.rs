@@ -43,6 +43,10 @@ impl TableAdmin for Nothing {
     async fn drop(&self, _: &TableName, _: bool) -> Result<bool, Fault> {
         Ok(false)
     }
+
+    async fn insert(&self, _: crate::statement::Insert) -> Result<u64, Fault> {
+        Err(Fault::internal("not a real server"))
+    }
 }
 
 impl SnapshotSource for Nothing {

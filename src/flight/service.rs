@@ -215,7 +215,7 @@ impl FlightSqlServer {
         &self,
         sql: &str,
     ) -> Result<BoxStream<'static, Result<PutResult, Status>>, Fault> {
-        match Change::parse(sql)? {
+        let written = match Change::parse(sql)? {
             Some(change) => change.run(&*self.admin).await?,
             None => {
                 // A query sent as an update: say what is wrong with it, or that it is none.
@@ -225,9 +225,11 @@ impl FlightSqlServer {
                     "this is a query; execute it as one",
                 ));
             }
-        }
+        };
         // DDL changes no rows; at -1 the JDBC driver would run it again.
-        let result = DoPutUpdateResult { record_count: 0 };
+        let result = DoPutUpdateResult {
+            record_count: i64::try_from(written).unwrap_or(i64::MAX),
+        };
         let result = PutResult {
             app_metadata: result.encode_to_vec().into(),
         };

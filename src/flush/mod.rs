@@ -61,6 +61,15 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
 /// The store's: the rows stay hot and durable, a later call takes them. Fenced: another server owns the table.
 pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
     let mut cold = table.cold.lock().await;
+    commit_locked(shared, table, &mut cold).await
+}
+
+/// [`commit`] for whoever holds the commit lock already.
+pub async fn commit_locked(
+    shared: &Shared,
+    table: &Table,
+    cold: &mut Cold,
+) -> Result<Committed, Fault> {
     if table.is_dropped() {
         return Ok(*table.committed.borrow());
     }
@@ -109,7 +118,7 @@ pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> 
     let every = i64::try_from(shared.config.commit.checkpoint_every)
         .unwrap_or(i64::MAX)
         .max(1);
-    let Cold { main, quarantine } = &mut *cold;
+    let Cold { main, quarantine } = cold;
     for t in [main, quarantine] {
         if t.version() - t.checkpointed() >= every
             && let Err(error) = t.checkpoint().await

@@ -5,6 +5,7 @@
 //! visible to every later query and the ack may go out; *committed*, its rows are in a Delta version. A crash before
 //! durable loses only what no ack spoke of; after it, replay brings the rows back.
 
+pub mod insert;
 pub mod payload;
 
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct IngestStream {
     table: Arc<Table>,
     named: Option<(Arc<str>, Claim)>,
     unnamed_seq: u64,
+    /// A row that breaks a rule refuses the batch.
+    strict: bool,
     balance: Balance,
 }
 
@@ -81,7 +84,16 @@ impl IngestStream {
             table,
             named: None,
             unnamed_seq: 0,
+            strict: false,
             balance: Balance::default(),
+        }
+    }
+
+    /// As `INSERT` wants it: all rows of a batch, or none.
+    pub fn strict(shared: Arc<Shared>, table: Arc<Table>) -> Self {
+        IngestStream {
+            strict: true,
+            ..IngestStream::unnamed(shared, table)
         }
     }
 
@@ -162,6 +174,7 @@ impl IngestStream {
             table,
             named: Some((name, claim)),
             unnamed_seq: durable.seq,
+            strict: false,
             balance: Balance::default(),
         };
         Ok((stream, durable, claim.epoch))
@@ -305,6 +318,9 @@ impl IngestStream {
             }
             None => (Verdict::empty(), validate::Applied::default()),
         };
+        if self.strict {
+            insert::refuse_rejects(contract, &verdict)?;
+        }
         let rejects = shown_rejects(seq, &verdict);
         let counts = counts(&verdict);
         let violations = verdict.violations();

@@ -287,12 +287,12 @@ struct Session {
 
 impl Session {
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef), Fault> {
-        let statement = names::parse_one(sql)?;
+        let statement = super::describe::as_query(names::parse_one(sql)?, &self.snapshot)?;
         if !matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, CREATE TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, INSERT, CREATE TABLE, DROP TABLE",
             ));
         }
         let Resolved {

@@ -1,5 +1,6 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
+mod describe;
 mod engine;
 mod names;
 mod provider;

@@ -2,6 +2,7 @@
 //! them to whoever runs the tables' lives.
 
 mod ddl;
+mod insert;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,20 @@ pub trait TableAdmin: Send + Sync {
     /// True if it was created, false if it was there and may be.
     async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault>;
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault>;
+    /// Returns how many rows were written.
+    async fn insert(&self, insert: Insert) -> Result<u64, Fault>;
+}
+
+/// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    pub table: TableName,
+    /// Empty: all, in the table's order.
+    pub columns: Vec<String>,
+    /// Partition columns and the values whose rows are replaced, as Delta writes them.
+    pub replace: Option<Vec<(String, String)>>,
+    /// The query that gives the rows.
+    pub query: String,
 }
 
 /// A statement that changes something.
@@ -30,6 +45,7 @@ pub enum Change {
         name: TableName,
         if_exists: bool,
     },
+    Insert(Box<Insert>),
 }
 
 impl Change {
@@ -38,16 +54,21 @@ impl Change {
     /// # Errors
     /// INVALID_ARGUMENT for DDL that does not parse or a contract that contradicts itself.
     pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
-        ddl::parse(sql)
+        match insert::parse(sql)? {
+            Some(insert) => Ok(Some(Change::Insert(Box::new(insert)))),
+            None => ddl::parse(sql),
+        }
     }
 
-    pub async fn run(self, admin: &dyn TableAdmin) -> Result<(), Fault> {
+    /// Returns how many rows were written; DDL writes none.
+    pub async fn run(self, admin: &dyn TableAdmin) -> Result<u64, Fault> {
         match self {
             Change::Create {
                 contract,
                 if_not_exists,
-            } => admin.create(*contract, if_not_exists).await.map(drop),
-            Change::Drop { name, if_exists } => admin.drop(&name, if_exists).await.map(drop),
+            } => admin.create(*contract, if_not_exists).await.map(|_| 0),
+            Change::Drop { name, if_exists } => admin.drop(&name, if_exists).await.map(|_| 0),
+            Change::Insert(insert) => admin.insert(*insert).await,
         }
     }
 }

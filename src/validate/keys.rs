@@ -89,6 +89,11 @@ impl Keys {
         }
     }
 
+    /// The table was changed from elsewhere: what is known is read again at the next batch.
+    pub fn forget(&mut self) {
+        *self = Keys::new(self.keys_max);
+    }
+
     pub fn is_loaded(&self) -> bool {
         self.loaded
     }

@@ -31,6 +31,17 @@ pub fn convert(
             cast(sent, &DataType::Float64).map(|s| epoch_seconds(&s))
         }
         (number, Some(unit), _) if number.is_integer() => epoch(sent, unit),
+        // Numbers as text, as a CSV brings them.
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, Some(unit), zone) => {
+            cast(sent, &DataType::Utf8).map(|texts| {
+                let zone = zone.unwrap_or(Tz::UTC);
+                let one = |text: &str| match text.trim().parse::<i64>() {
+                    Ok(number) => micros(number, unit),
+                    Err(_) => parse(text, zone, arrived),
+                };
+                texts.as_string::<i32>().iter().map(|t| one(t?)).collect()
+            })
+        }
         (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, _, Some(zone)) => {
             cast(sent, &DataType::Utf8).map(|texts| {
                 let texts = texts.as_string::<i32>();
@@ -69,13 +80,16 @@ fn epoch_seconds(seconds: &ArrayRef) -> TimestampMicrosecondArray {
 fn epoch(sent: &ArrayRef, unit: EpochUnit) -> Result<TimestampMicrosecondArray, ArrowError> {
     let numbers = cast(sent, &DataType::Int64)?;
     let numbers = numbers.as_primitive::<Int64Type>();
-    let micros = |n: i64| match unit {
+    Ok(numbers.iter().map(|n| micros(n?, unit)).collect())
+}
+
+fn micros(n: i64, unit: EpochUnit) -> Option<Micros> {
+    match unit {
         EpochUnit::S => n.checked_mul(1_000_000),
         EpochUnit::Ms => n.checked_mul(1_000),
         EpochUnit::Us => Some(n),
         EpochUnit::Ns => Some(n.div_euclid(1_000)),
-    };
-    Ok(numbers.iter().map(|n| micros(n?)).collect())
+    }
 }
 
 fn parse(text: &str, zone: Tz, arrived: Micros) -> Option<Micros> {

@@ -2,6 +2,10 @@
 
 import concurrent.futures
 import datetime as dt
+import json
+import os
+import pathlib
+import time
 
 import pyarrow as pa
 import pytest
@@ -18,6 +22,13 @@ def five(tmp_path):
     server.run("apply", *DATASETS, "--yes")
     yield server
     server.stop()
+
+
+def wait_committed(server, dataset):
+    deadline = time.monotonic() + 30
+    while server.one(f"SELECT hot_bytes FROM system.tables WHERE table_schema = '{dataset}' AND table_name = 'raw'"):
+        assert time.monotonic() < deadline, "not committed in time"
+        time.sleep(0.05)
 
 
 def text_batch(**columns):
@@ -62,12 +73,12 @@ def test_satellite_unparsable_token_goes_to_quarantine_and_shifts_nothing(five):
 
 def test_satellite_restart_appends_and_never_recreates(five):
     five.simulate("--rows", 2000, "--rate", 0, "--producer", "fleet", dataset="satellite")
-    five.wait_committed()
+    wait_committed(five, "satellite")
     before = five.delta(dataset="satellite").version()
     five.kill()
     five.start()
     five.simulate("--rows", 2000, "--rate", 0, "--producer", "fleet", "--seed", 9, dataset="satellite")
-    five.wait_committed()
+    wait_committed(five, "satellite")
     assert five.one("SELECT count(*) FROM satellite.raw") == 4000
     delta = five.delta(dataset="satellite")
     assert delta.version() > before and delta.to_pyarrow_table().num_rows == 4000
@@ -103,7 +114,7 @@ def test_building_unknown_room_is_kept_and_counted(five):
 def test_uniqueness_survives_restart_and_tells_duplicates_from_contradictions(five):
     five.put("building.raw", readings(100))
     assert five.put("building.raw", readings(100))["duplicates"] == 100
-    five.wait_committed()
+    wait_committed(five, "building")
     for _ in range(2):
         assert five.put("building.raw", readings(50))["duplicates"] == 50
         ack = five.put("building.raw", readings(10, temperature=[21.0] * 10))
@@ -137,3 +148,100 @@ def test_contract_stands_in_delta_and_is_read_back_from_there(five):
     assert five.one("SHOW CREATE TABLE building.raw") == ddl
     five.put("building.raw", readings(5))
     assert five.put("building.raw", readings(5))["duplicates"] == 5
+    # What others change in the Delta log is in force after the next start.
+    assert five.terminate() == 0
+    rules = json.loads(properties["deltaplane.rules"])
+    for rule in rules:
+        if rule["name"] == "range:temperature":
+            rule["kind"]["range"]["max"] = 19.0
+    five.delta(dataset="building/", table="raw~2").alter.set_table_properties({"deltaplane.rules": json.dumps(rules)}, raise_if_not_exists=False)
+    five.start()
+    assert five.put("building.raw", readings(3, first=50))["quarantined"] == 3
+    assert "19" in five.one("SHOW CREATE TABLE building.raw")
+
+
+DAY = "2025-08-01"
+
+
+def energy_rows(n, day=DAY, device="D01001", site="S01", first=0, **columns):
+    times = [f"{day}T{(first + i) // 60:02d}:{(first + i) % 60:02d}:00Z" for i in range(n)]
+    data = {"ts_utc": times, "device_id": [device] * n, "site_id": [site] * n, "power_w": [100.0] * n, "energy_wh": [1.5] * n, "voltage_v": [400.0] * n,
+            "current_a": [0.25] * n, "temperature_c": [30.0] * n, "soc_percent": [50.0] * n, "status": ["OK"] * n}
+    return pa.RecordBatch.from_pydict(data | columns)
+
+
+def process(server, *arguments):
+    done = server.run("process", "energy", "--date", DAY, *arguments, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else done.stderr
+
+
+def gold(server):
+    return {r["site_id"]: r for r in server.sql("SELECT * FROM energy.gold ORDER BY site_id")}
+
+
+def test_energy_day_batch_replaces_the_days_set_and_is_idempotent(five):
+    code, answer = process(five)
+    assert (code, answer["outcome"]) == (99, "no_input")
+    assert five.one("SELECT count(*) FROM energy.gold") == 0
+    five.put("energy.raw", energy_rows(60))
+    five.put("energy.raw", energy_rows(60))  # the same readings again
+    five.put("energy.raw", energy_rows(4, first=100, power_w=[-5.0, 9e3, None, 1.0], soc_percent=[101.0, 50.0, -1.0, None], temperature_c=[99.0, None, 31.0, -21.0], status=["FAULT", None, "OK", "OK"]))
+    five.put("energy.raw", energy_rows(10, device="D09999", site="S09"))
+    five.put("energy.raw", energy_rows(5, day="2025-08-02"))
+    code, quality = process(five)
+    assert code == 0, quality
+    assert (quality["rows_total"], quality["duplicate_keys"], quality["unmatched_dimension"]) == (134, 60, 10)
+    assert (quality["null_power"], quality["null_soc"]) == (1, 3)
+    assert {r["rule"]: r["violations"] for r in quality["rules"]}["range:soc_percent"] == 2
+    first = gold(five)
+    s01 = first["S01"]
+    assert (s01["energy_wh_total"], s01["peak_power_w"], s01["anomaly_count"]) == (96.0, 9000.0, 1)
+    assert s01["uptime_percent"] == pytest.approx(100 * 62 / 64) and s01["avg_temp_c"] == pytest.approx((60 * 30 + 31) / 61)
+    assert five.one("SELECT min(power_w) FROM energy.silver") == 0 and five.one("SELECT capacity_kwh FROM energy.silver WHERE site_id = 'S09' LIMIT 1") is None
+    files = len(five.delta("silver", "energy").file_uris())
+    for _ in range(2):
+        assert process(five)[0] == 0
+    assert gold(five) == first and len(five.delta("silver", "energy").file_uris()) == files
+    assert set(five.delta("gold", "energy").to_pyarrow_table().column("site_id").to_pylist()) == {"S01", "S09"}
+    # Late rows appear after a run again.
+    five.put("energy.raw", energy_rows(1, first=200))
+    assert process(five)[0] == 0
+    assert gold(five)["S01"]["energy_wh_total"] == 97.5
+    # A site that vanishes from the input vanishes from the result; the other day stays.
+    five.sql("INSERT INTO energy.raw REPLACE WHERE event_date = '2025-08-01' SELECT ts, device_id, site_id, power_w, energy_wh, voltage_v, current_a, temperature_c, soc_percent, status "
+             "FROM energy.raw WHERE event_date = '2025-08-01' AND site_id <> 'S09'")
+    assert process(five)[0] == 0
+    assert set(gold(five)) == {"S01"}
+    assert five.one("SELECT count(*) FROM energy.raw WHERE event_date = '2025-08-02'") == 5
+
+
+@pytest.mark.skipif("DELTAPLANE_ENERGY_DAY" not in os.environ, reason="DELTAPLANE_ENERGY_DAY names the folder of a day's JSONL files and their reference")
+def test_energy_reference_day_to_the_last_digit(five):
+    from pyarrow import json as arrow_json
+    root = pathlib.Path(os.environ["DELTAPLANE_ENERGY_DAY"])
+    schema = energy_rows(1).schema
+    for path in sorted((root / "raw/2025/08/01").rglob("*.jsonl")):
+        table = arrow_json.read_json(path, parse_options=arrow_json.ParseOptions(explicit_schema=schema))
+        for batch in table.combine_chunks().to_batches():
+            five.put("energy.raw", batch)
+    code, quality = process(five)
+    assert (code, quality["rows_total"], quality["duplicate_keys"], quality["null_power"]) == (0, 14_400, 0, 0)
+    expected = {"S01": (1773485.9140, 140220.978, 29.986656, 99.06250, 27), "S02": (1771250.0088, 168500.304, 30.003955, 98.85417, 33),
+                "S03": (1569802.5057, 123462.784, 30.004152, 99.09722, 26), "S04": (1816328.1897, 144616.652, 29.975599, 98.92361, 31),
+                "S05": (1771144.7443, 129014.143, 30.006190, 98.95833, 30)}
+    got = {s: (round(r["energy_wh_total"], 4), r["peak_power_w"], round(r["avg_temp_c"], 6), round(r["uptime_percent"], 5), r["anomaly_count"]) for s, r in gold(five).items()}
+    assert got == expected
+
+
+def test_insert_takes_all_rows_or_none(five):
+    assert five.run("sql", "INSERT INTO building.rooms (room_id, room_name) VALUES ('room_50', 'Attic'), ('room_51', 'Cellar')").stdout.strip() == "2 rows"
+    assert five.one("SELECT room_name FROM building.rooms WHERE room_id = 'room_51'") == "Cellar"
+    for sql, expected in {"INSERT INTO building.raw (room_id, ts, temperature) VALUES ('room_1', TIMESTAMP '2026-01-01T00:00:00Z', 20), ('room_1', TIMESTAMP '2026-01-01T00:00:01Z', 99)":
+                          "1 of 2 rows break a rule", "INSERT INTO building.rooms VALUES ('a')": "4 columns are due", "INSERT INTO nowhere.t VALUES (1)": "no such table",
+                          "INSERT INTO building.raw REPLACE WHERE room_id = 'room_1' SELECT * FROM building.raw": "REPLACE WHERE takes partition columns"}.items():
+        failed = five.run("sql", sql, check=False)
+        assert failed.returncode == 1 and expected in failed.stderr, failed.stderr
+    assert five.one("SELECT count(*) FROM building.raw") == 0
+    five.kill()
+    five.start()
+    assert five.one("SELECT count(*) FROM building.rooms WHERE room_id LIKE 'room_5_'") == 2

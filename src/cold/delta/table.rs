@@ -20,6 +20,8 @@ use super::encode;
 /// How often a commit is tried against other writers' versions before it is given back.
 const ATTEMPTS: usize = 10;
 const OWNER: &str = "deltaplane/owner";
+/// Counts statements that write past the log, so that the outcome of an unclear commit can be told.
+const STATEMENT: &str = "deltaplane/statement";
 
 /// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
 #[derive(Debug)]
@@ -28,6 +30,11 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// Partition values of each file.
+    pub fn partitions(&self) -> impl Iterator<Item = &HashMap<String, Option<String>>> {
+        self.adds.iter().map(|a| &a.partition_values)
+    }
+
     pub fn paths(&self) -> Vec<String> {
         self.adds.iter().map(|a| a.path.clone()).collect()
     }
@@ -306,6 +313,130 @@ impl ColdTable {
         Ok(())
     }
 
+    /// Writes the staged files, and takes out those whose partition has all of `matching` (column, value as Delta writes it)
+    /// in the same version. None: nothing is taken out.
+    ///
+    /// # Errors
+    /// As [`ColdTable::commit`].
+    pub async fn replace(
+        &mut self,
+        staged: Staged,
+        matching: Option<&[(String, String)]>,
+    ) -> Result<i64, Error> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
+            if theirs != self.owner {
+                return Err(Error::Fenced {
+                    ours: self.owner,
+                    theirs,
+                });
+            }
+            let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
+            match self
+                .try_replace(staged.adds.clone(), matching, number)
+                .await
+            {
+                Ok(()) => return Ok(self.version()),
+                Err(error) => {
+                    tracing::debug!(folder = %self.folder, %error, "replace outcome not ok, reading the log again");
+                    last = Some(error);
+                    self.refresh().await?;
+                    // Nobody else counts statements while the table is ours.
+                    if self.read_txn(STATEMENT).await? == Some(number) {
+                        return Ok(self.version());
+                    }
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
+    }
+
+    async fn try_replace(
+        &mut self,
+        adds: Vec<Add>,
+        matching: Option<&[(String, String)]>,
+        number: i64,
+    ) -> Result<(), Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let mut actions: Vec<Action> = Vec::new();
+        if let Some(matching) = matching {
+            for file in snapshot.log_data().iter() {
+                let values = file.partition_values_map();
+                let is_in = |(column, value): &(String, String)| {
+                    values.get(column).and_then(|v| v.as_ref()) == Some(value)
+                };
+                if matching.iter().all(is_in) {
+                    actions.push(Action::Remove(file.remove_action(true)));
+                }
+            }
+        }
+        actions.extend(adds.into_iter().map(Action::Add));
+        let predicate = matching.map(|m| {
+            let parts: Vec<String> = m.iter().map(|(c, v)| format!("{c} = '{v}'")).collect();
+            parts.join(" AND ")
+        });
+        let operation = DeltaOperation::Write {
+            mode: if predicate.is_some() {
+                SaveMode::Overwrite
+            } else {
+                SaveMode::Append
+            },
+            partition_by: (!self.partition_by.is_empty()).then(|| self.partition_by.clone()),
+            predicate,
+        };
+        let finalized = CommitBuilder::from(
+            properties_of(vec![(STATEMENT.to_owned(), number)])
+                .with_metadata(HashMap::new())
+                .with_max_retries(0),
+        )
+        .with_actions(actions)
+        .build(Some(snapshot), self.delta.log_store(), operation)
+        .await
+        .map_err(store_error)?;
+        self.delta = table_with(&self.delta, finalized.snapshot());
+        self.reload()
+    }
+
+    /// Takes the columns of `schema`, in its order, as the table's. The Delta table has each of them, whatever others it has.
+    ///
+    /// # Errors
+    /// `Store`: one is missing there, or has another type.
+    pub fn conform_to(&mut self, schema: SchemaRef) -> Result<(), Error> {
+        for field in schema.fields() {
+            match self.schema.field_with_name(field.name()) {
+                Ok(theirs) if same_type(theirs.data_type(), field.data_type()) => {}
+                Ok(theirs) => {
+                    return Err(Error::Store(format!(
+                        "column {} is {} in the Delta table {} and {} in its contract",
+                        field.name(),
+                        theirs.data_type(),
+                        self.folder,
+                        field.data_type()
+                    )));
+                }
+                Err(_) => {
+                    return Err(Error::Store(format!(
+                        "column {} of the contract is not in the Delta table {}",
+                        field.name(),
+                        self.folder
+                    )));
+                }
+            }
+        }
+        self.schema = schema.clone();
+        self.view = Arc::new(ColdView::empty(
+            &self.lake,
+            schema,
+            self.partition_by.clone(),
+        ));
+        self.reload()
+    }
+
+    pub fn partition_by(&self) -> &[String] {
+        &self.partition_by
+    }
+
     /// Takes the table over: a commit that carries the next owner epoch, after which the former owner's commits fail.
     pub async fn claim(&mut self, app: &str, epoch: i64) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
@@ -356,6 +487,15 @@ impl ColdTable {
             .await
             .map_err(store_error)?;
         Ok(())
+    }
+}
+
+/// Nested names differ between writers (`item`, `element`) and mean the same.
+fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> bool {
+    use arrow::datatypes::DataType;
+    match (a, b) {
+        (DataType::List(a), DataType::List(b)) => same_type(a.data_type(), b.data_type()),
+        _ => a == b,
     }
 }
 

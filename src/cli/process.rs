@@ -1,0 +1,247 @@
+//! `deltaplane process`: a day's batch. Each step of the dataset makes one table's rows of the day anew, in one commit, so that
+//! a run again gives the same, late rows appear and what has vanished from the input vanishes from the result.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use chrono::NaiveDate;
+use deltaplane_client::SqlClient;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::bundled::load;
+use crate::dataset::{Contract, Dataset, RuleKind, Step};
+
+/// # Errors
+/// The dataset declares no batch; the server refuses a statement. Steps before that one have been committed; a run again puts
+/// everything right.
+pub async fn run(
+    uri: &str,
+    dataset: &str,
+    date: NaiveDate,
+    allow_empty: bool,
+) -> anyhow::Result<Outcome> {
+    let dataset = load(dataset)?.dataset;
+    let first = dataset
+        .process
+        .first()
+        .with_context(|| format!("{} declares no [[process]]", dataset.name))?;
+    let source = dataset
+        .tables
+        .iter()
+        .find(|t| t.table.table() == "raw")
+        .with_context(|| format!("{} has no table raw", dataset.name))?;
+    let run = Run {
+        client: SqlClient::connect(uri).await?,
+        day: format!("DATE '{date}'"),
+        date,
+    };
+    run.go(&dataset, source, first, allow_empty).await
+}
+
+struct Run {
+    client: SqlClient,
+    day: String,
+    date: NaiveDate,
+}
+
+impl Run {
+    async fn go(
+        mut self,
+        dataset: &Dataset,
+        source: &Contract,
+        first: &Step,
+        allow_empty: bool,
+    ) -> anyhow::Result<Outcome> {
+        let raw = &source.table;
+        let run_id = uuid::Uuid::new_v4().to_string();
+        let day = self.day.clone();
+        let total = self
+            .number(&format!(
+                "SELECT count(*) FROM {raw} WHERE event_date = {day}"
+            ))
+            .await?;
+        let mut report = json!({
+            "dataset": dataset.name,
+            "process_date": self.date.to_string(),
+            "run_id": run_id,
+            "rows_total": total,
+        });
+        if total == 0 && !allow_empty {
+            report["outcome"] = json!("no_input");
+            println!("{report}");
+            return Ok(Outcome::NothingToDo);
+        }
+        let mut versions = BTreeMap::new();
+        for step in &dataset.process {
+            let table = format!("{}.{}", dataset.name, step.table);
+            let sql = format!(
+                "INSERT INTO {table} REPLACE WHERE {} = {day} {}",
+                step.day,
+                step.sql.replace(":date", &day)
+            );
+            self.client
+                .update(&sql)
+                .await
+                .with_context(|| table.clone())?;
+            let version = self
+                .number(&format!(
+                    "SELECT version FROM system.tables WHERE table_schema = '{}' AND table_name = '{}'",
+                    dataset.name, step.table
+                ))
+                .await?;
+            versions.insert(step.table.clone(), version);
+        }
+        self.quality(&mut report, dataset, source, first).await?;
+        report["versions"] = json!(versions);
+        report["outcome"] = json!("done");
+        println!("{report}");
+        Ok(Outcome::Done)
+    }
+
+    /// What can be said of the day's rows: counts, nulls after cleaning, rules, dimension, event times.
+    async fn quality(
+        &mut self,
+        report: &mut Value,
+        dataset: &Dataset,
+        source: &Contract,
+        first: &Step,
+    ) -> anyhow::Result<()> {
+        let (raw, day) = (source.table.clone(), self.day.clone());
+        let key = source.key.join(", ");
+        let of_day = format!("FROM {raw} WHERE event_date = {day}");
+        let distinct = self
+            .number(&format!(
+                "SELECT count(*) FROM (SELECT DISTINCT {key} {of_day})"
+            ))
+            .await?;
+        let total = report["rows_total"].as_i64().unwrap_or(0);
+        report["rows_accepted"] = json!(total);
+        report["duplicate_keys"] = json!(total - distinct);
+        let quarantine = raw.quarantine();
+        let in_day = format!("CAST(event_ts AS DATE) = {day}");
+        report["rows_quarantined"] = json!(
+            self.number(&format!("SELECT count(*) FROM {quarantine} WHERE {in_day}"))
+                .await?
+        );
+        report["late_rows"] = json!(
+            self.number(&format!(
+                "SELECT count(*) {of_day} AND CAST(_ingest_ts AS DATE) > event_date"
+            ))
+            .await?
+        );
+        let time = source.event_time.clone().unwrap_or_default();
+        let (_, rows) = self
+            .client
+            .query(&format!(
+                "SELECT CAST(min({time}) AS VARCHAR), CAST(max({time}) AS VARCHAR) {of_day}"
+            ))
+            .await?;
+        report["min_event_ts"] = json!(text(&rows, 0));
+        report["max_event_ts"] = json!(text(&rows, 1));
+
+        let cleaned = dataset
+            .tables
+            .iter()
+            .find(|t| t.table.table() == first.table)
+            .context("the first step's table is not declared")?;
+        let counts: Vec<String> = cleaned
+            .columns
+            .iter()
+            .map(|c| format!("count(*) - count(\"{}\")", c.name))
+            .collect();
+        let (_, rows) = self
+            .client
+            .query(&format!(
+                "SELECT {} FROM {} WHERE {} = {day}",
+                counts.join(", "),
+                cleaned.table,
+                first.day
+            ))
+            .await?;
+        let mut nulls = BTreeMap::new();
+        for (index, column) in cleaned.columns.iter().enumerate() {
+            nulls.insert(column.name.clone(), whole(&rows, index)?);
+        }
+        for (name, column) in &first.nulls_as {
+            report[name] = json!(nulls.get(column));
+        }
+        report["null_counts"] = json!(nulls);
+
+        let mut rules = Vec::new();
+        let mut unmatched = 0;
+        for rule in &source.rules {
+            let violated = match &rule.kind {
+                RuleKind::Range { min, max } => {
+                    let bound = |op: &str, b: &Option<f64>| {
+                        b.map(|b| format!("\"{}\" {op} {b:?}", rule.column))
+                    };
+                    let parts: Vec<String> = [bound("<", min), bound(">", max)]
+                        .into_iter()
+                        .flatten()
+                        .collect();
+                    parts.join(" OR ")
+                }
+                RuleKind::Enum { values } => {
+                    let values: Vec<String> = values
+                        .iter()
+                        .map(|v| format!("'{}'", v.replace('\'', "''")))
+                        .collect();
+                    format!("\"{}\" NOT IN ({})", rule.column, values.join(", "))
+                }
+                RuleKind::Referential { table, column } => {
+                    let missing = self
+                        .number(&format!(
+                            "SELECT count(*) FROM {raw} r LEFT JOIN {table} d ON r.\"{}\" = d.\"{column}\" WHERE r.event_date = {day} AND d.\"{column}\" IS NULL",
+                            rule.column
+                        ))
+                        .await?;
+                    unmatched += missing;
+                    rules.push(json!({ "rule": rule.name, "column": rule.column, "action": rule.action, "violations": missing }));
+                    continue;
+                }
+                _ => "false".to_owned(),
+            };
+            let kept = self
+                .number(&format!("SELECT count(*) {of_day} AND ({violated})"))
+                .await?;
+            let refused = self
+                .number(&format!(
+                    "SELECT count(*) FROM {quarantine} WHERE {in_day} AND array_has(rules, '{}')",
+                    rule.name.replace('\'', "''")
+                ))
+                .await?;
+            rules.push(json!({ "rule": rule.name, "column": rule.column, "action": rule.action, "violations": kept + refused }));
+        }
+        report["rules"] = json!(rules);
+        report["unmatched_dimension"] = json!(unmatched);
+        Ok(())
+    }
+
+    async fn number(&mut self, sql: &str) -> anyhow::Result<i64> {
+        let (_, rows) = self
+            .client
+            .query(sql)
+            .await
+            .with_context(|| sql.to_owned())?;
+        whole(&rows, 0)
+    }
+}
+
+fn whole(rows: &[RecordBatch], column: usize) -> anyhow::Result<i64> {
+    let batch = rows
+        .iter()
+        .find(|b| b.num_rows() > 0)
+        .context("no row came back")?;
+    let numbers = cast(batch.column(column), &DataType::Int64)?;
+    Ok(numbers.as_primitive::<Int64Type>().value(0))
+}
+
+fn text(rows: &[RecordBatch], column: usize) -> Option<String> {
+    let batch = rows.iter().find(|b| b.num_rows() > 0)?;
+    let texts = batch.column(column).as_string_opt::<i32>()?;
+    texts.is_valid(0).then(|| texts.value(0).to_owned())
+}

@@ -1,0 +1,96 @@
+//! Statements that ask about tables, as queries: `SHOW CREATE TABLE`, `SHOW TABLES`, `DESCRIBE`.
+
+use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, ShowCreateObject, Statement};
+
+use super::PUBLIC;
+use super::names::parse_one;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::fault::{Fault, Kind};
+use crate::types::TableName;
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The query that answers the statement; the statement itself if it asks about nothing.
+///
+/// # Errors
+/// NOT_FOUND for a table that is not there.
+pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, Fault> {
+    match &statement {
+        Statement::ShowCreate {
+            obj_type: ShowCreateObject::Table,
+            obj_name,
+        } => {
+            let view = find(obj_name, snapshot)?;
+            let Some(contract) = &view.contract else {
+                return Err(Fault::invalid(
+                    "no_contract",
+                    format!(
+                        "{} is kept by the server and has no statement of its own",
+                        view.name
+                    ),
+                ));
+            };
+            let ddl = quoted(&contract.to_ddl());
+            parse_one(&format!("SELECT {ddl} AS create_statement"))
+        }
+        Statement::ShowTables { .. } => parse_one(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2",
+        ),
+        Statement::ExplainTable { table_name, .. } => {
+            let view = find(table_name, snapshot)?;
+            let rows = view.schema.fields().iter().map(|field| {
+                let column = view.contract.as_ref().and_then(|c| c.column(field.name()));
+                let sql_type = column.map_or_else(
+                    || field.data_type().to_string(),
+                    |c| c.data_type.to_string(),
+                );
+                let text = |t: Option<&String>| {
+                    t.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |t| quoted(t))
+                };
+                format!(
+                    "({}, {}, {}, {}, {})",
+                    quoted(field.name()),
+                    quoted(&sql_type),
+                    field.is_nullable(),
+                    text(column.and_then(|c| c.unit.as_ref())),
+                    text(column.and_then(|c| c.description.as_ref()))
+                )
+            });
+            let rows: Vec<String> = rows.collect();
+            parse_one(&format!(
+                "SELECT * FROM (VALUES {}) AS d (column_name, data_type, nullable, unit, comment)",
+                rows.join(", ")
+            ))
+        }
+        _ => Ok(statement),
+    }
+}
+
+fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, Fault> {
+    let parts: Vec<&str> = name
+        .0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(|i| i.value.as_str())
+        .collect();
+    let made = match parts.as_slice() {
+        [table] => TableName::new(PUBLIC, table),
+        [schema, table] | [_, schema, table] => TableName::new(schema, table),
+        _ => {
+            return Err(Fault::invalid(
+                "syntax_error",
+                "a table's name is schema.table",
+            ));
+        }
+    };
+    let wanted = made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+    snapshot.tables.get(&wanted.folded()).ok_or_else(|| {
+        Fault::new(
+            Kind::NotFound,
+            "table_not_found",
+            format!("no such table, table={wanted}"),
+        )
+    })
+}
