@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use async_trait::async_trait;
 
+use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
 use crate::catalog::view::Snapshot;
 use crate::catalog::{Shared, lifecycle};
@@ -245,6 +246,10 @@ impl TableAdmin for Admin {
 
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
         lifecycle::drop(&self.shared, name, if_exists).await
+    }
+
+    async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
+        crate::catalog::alter::alter(&self.shared, name, plan).await
     }
 
     async fn insert(&self, insert: Insert) -> Result<u64, Fault> {

@@ -47,7 +47,7 @@ impl Checkpoint {
         let tables = registry.tables.values().map(|table| SavedTable {
             incarnation: table.incarnation,
             folder: table.folder.clone(),
-            contract: (*table.contract).clone(),
+            contract: (*table.contract()).clone(),
             producers: table
                 .producers
                 .lock()

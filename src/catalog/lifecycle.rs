@@ -217,7 +217,7 @@ pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFra
     NewFrame {
         kind,
         incarnation: table.incarnation.get(),
-        contract_version: table.contract.version,
+        contract_version: table.contract().version,
         producer: "".into(),
         epoch: 0,
         seq: 0,
@@ -226,7 +226,7 @@ pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFra
     }
 }
 
-async fn append_control(
+pub(super) async fn append_control(
     shared: &Arc<Shared>,
     frame: NewFrame,
     effect: FrameEffect,

@@ -3,6 +3,7 @@
 //! [`Shared`] is what the doors (ingest, flush, statements, console) hold in common. The catalogue knows no Flight and
 //! no SQL.
 
+pub mod alter;
 pub mod checkpoint;
 pub mod lifecycle;
 pub mod lookup;

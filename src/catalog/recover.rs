@@ -220,14 +220,9 @@ impl<'a> Recovery<'a> {
                     source,
                     seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
                 };
-                let conformed = validate::conform(&table.contract, batch, decoded.arrived)?;
-                validate::apply(
-                    &table.contract,
-                    batch,
-                    &conformed,
-                    &decoded.verdict,
-                    &origin,
-                )?
+                let contract = table.contract();
+                let conformed = validate::conform(&contract, batch, decoded.arrived)?;
+                validate::apply(&contract, batch, &conformed, &decoded.verdict, &origin)?
             }
             _ => validate::Applied::default(),
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::catalog::producer;
@@ -55,7 +55,11 @@ pub struct Cold {
 
 pub struct Table {
     pub incarnation: Incarnation,
-    pub contract: Arc<Contract>,
+    name: TableName,
+    /// Changed by [`Table::set_contract`] alone, with the gate closed.
+    contract: RwLock<Arc<Contract>>,
+    /// Held open from a batch's judgement to its place in the log; closed while the contract changes.
+    pub gate: tokio::sync::RwLock<()>,
     pub folder: String,
     /// Locked for each admission, so that the order under this lock is the order in the log. Never held across an await.
     pub producers: Mutex<HashMap<Arc<str>, ProducerEntry>>,
@@ -81,7 +85,9 @@ impl Table {
     ) -> Self {
         Table {
             incarnation,
-            contract,
+            name: contract.table.clone(),
+            contract: RwLock::new(contract),
+            gate: tokio::sync::RwLock::new(()),
             folder,
             producers: Mutex::default(),
             cold: tokio::sync::Mutex::new(cold),
@@ -94,7 +100,16 @@ impl Table {
     }
 
     pub fn name(&self) -> &TableName {
-        &self.contract.table
+        &self.name
+    }
+
+    /// The contract in force.
+    pub fn contract(&self) -> Arc<Contract> {
+        self.contract.read().clone()
+    }
+
+    pub fn set_contract(&self, contract: Arc<Contract>) {
+        *self.contract.write() = contract;
     }
 
     pub fn is_dropped(&self) -> bool {
@@ -109,10 +124,6 @@ impl Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Table({}, incarnation={})",
-            self.contract.table, self.incarnation
-        )
+        write!(f, "Table({}, incarnation={})", self.name, self.incarnation)
     }
 }

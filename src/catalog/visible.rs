@@ -15,7 +15,7 @@ use super::table::{Committed, Table};
 use super::view::{Snapshot, TableView};
 use super::{Day, Registry};
 use crate::cold::ColdView;
-use crate::dataset;
+use crate::dataset::{self, Contract};
 use crate::hot::{Buffer, Chunk};
 use crate::types::{Lsn, TableName};
 use crate::validate::Applied;
@@ -50,6 +50,12 @@ pub enum FrameEffect {
     },
     Drop {
         table: Arc<Table>,
+    },
+    /// Another contract from here on, and the Delta version that tells it.
+    Alter {
+        table: Arc<Table>,
+        contract: Arc<Contract>,
+        main: Arc<ColdView>,
     },
 }
 
@@ -160,7 +166,7 @@ impl Visible {
         let state = self.0.read();
         let mut tables = BTreeMap::new();
         for entry in state.tables.values() {
-            let contract = &entry.table.contract;
+            let contract = entry.table.contract();
             let name = contract.table.clone();
             let quarantine = name.quarantine();
             tables.insert(
@@ -272,6 +278,17 @@ impl Visible {
                     state
                         .tables
                         .insert(table.name().folded(), Entry::new(table, main, quarantine));
+                }
+                FrameEffect::Alter {
+                    table,
+                    contract,
+                    main,
+                } => {
+                    table.set_contract(contract.clone());
+                    if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
+                        entry.main.hot.conform_to(&contract.table_schema());
+                        entry.main.cold = main;
+                    }
                 }
                 FrameEffect::Drop { table } => {
                     registry.write().remove(&table);

@@ -5,12 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use deltaplane_client::{Producer, ProducerOptions, SqlClient};
 
 use super::Outcome;
 use super::bundled::load;
+use crate::dataset::Contract;
+use crate::statement::Change;
 use crate::types::TableName;
 
 pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyhow::Result<Outcome> {
@@ -21,26 +23,19 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
     let mut client = SqlClient::connect(uri).await?;
     let mut plan = Vec::new();
     for contract in loaded.iter().flat_map(|l| &l.dataset.tables) {
-        let exists = format!(
-            "SELECT count(*) FROM system.tables WHERE lower(table_schema) = '{}' AND lower(table_name) = '{}'",
-            contract.table.schema().to_ascii_lowercase(),
-            contract.table.table().to_ascii_lowercase()
-        );
-        let (_, rows) = client.query(&exists).await?;
-        let there = rows.first().and_then(|b| {
-            b.column(0)
-                .as_any()
-                .downcast_ref::<arrow::array::Int64Array>()
-                .map(|a| a.value(0) > 0)
-        });
-        if there == Some(true) {
-            println!("-- {} is there already, left as it is", contract.table);
-        } else {
-            plan.push(contract);
+        let statement = match present(&mut client, contract).await? {
+            None => Some(contract.to_ddl()),
+            Some(there) => there
+                .alter_statement(contract)
+                .with_context(|| format!("{} cannot become what the file says", contract.table))?,
+        };
+        match statement {
+            Some(statement) => plan.push((contract.table.clone(), statement)),
+            None => println!("-- {} is as the file says", contract.table),
         }
     }
-    for contract in &plan {
-        println!("{};\n", contract.to_ddl());
+    for (_, statement) in &plan {
+        println!("{statement};\n");
     }
     if dry_run {
         return Ok(if plan.is_empty() {
@@ -80,9 +75,14 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
             bail!("not applied");
         }
     }
-    for contract in plan {
-        client.update(&contract.to_ddl()).await?;
-        println!("created {}", contract.table);
+    for (table, statement) in plan {
+        client.update(&statement).await?;
+        let verb = if statement.starts_with("CREATE") {
+            "created"
+        } else {
+            "altered"
+        };
+        println!("{verb} {table}");
     }
     for (table, text) in loaded.iter().flat_map(|l| &l.files) {
         if let Some(rows) = fill(uri, &mut client, table, text).await? {
@@ -90,6 +90,34 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
         }
     }
     Ok(Outcome::Done)
+}
+
+/// The table's contract as the server has it; none if there is no such table.
+async fn present(client: &mut SqlClient, wanted: &Contract) -> anyhow::Result<Option<Contract>> {
+    let name = &wanted.table;
+    let exists = format!(
+        "SELECT 1 FROM system.tables WHERE lower(table_schema) = '{}' AND lower(table_name) = '{}'",
+        name.schema().to_ascii_lowercase(),
+        name.table().to_ascii_lowercase()
+    );
+    let (_, rows) = client.query(&exists).await?;
+    if rows.iter().all(|b| b.num_rows() == 0) {
+        return Ok(None);
+    }
+    let (_, rows) = client.query(&format!("SHOW CREATE TABLE {name}")).await?;
+    let ddl = rows
+        .iter()
+        .find(|b| b.num_rows() > 0)
+        .and_then(|b| {
+            b.column(0)
+                .as_string_opt::<i32>()
+                .map(|c| c.value(0).to_owned())
+        })
+        .context("SHOW CREATE TABLE gave nothing")?;
+    match Change::parse(&ddl)? {
+        Some(Change::Create { contract, .. }) => Ok(Some(*contract)),
+        _ => bail!("not a CREATE TABLE: {ddl}"),
+    }
 }
 
 /// Fills an empty table from CSV text; none if it has rows already. Its producer's name is the text's checksum, so that a cut

@@ -1,8 +1,9 @@
 //! The contract as `CREATE TABLE`, whole: what `apply` shows and sends.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::contract::{Action, Contract, Rule, RuleKind};
+use super::contract::{Action, Column, Contract, Rule, RuleKind};
 use super::properties::json;
 
 impl Contract {
@@ -22,25 +23,7 @@ impl Contract {
             })
             .collect();
         let mut properties = self.own_properties();
-        for column in &self.columns {
-            if let Some(unit) = &column.unit {
-                properties.insert(format!("deltaplane.unit.{}", column.name), unit.clone());
-            }
-            let mut put = |key: &str, value: Option<String>| {
-                if let Some(value) = value {
-                    properties.insert(format!("deltaplane.{key}.{}", column.name), value);
-                }
-            };
-            put("default", column.default.as_ref().map(ToString::to_string));
-            put("timezone", column.timezone.clone());
-            put(
-                "timeUnit",
-                column
-                    .time_unit
-                    .map(|u| json(&u).trim_matches('"').to_owned()),
-            );
-            put("from", column.from.clone());
-        }
+        properties.extend(self.columns.iter().flat_map(Column::properties));
         for rule in &self.rules {
             match sql_check(rule) {
                 Some(check) => lines.push(format!(
@@ -70,8 +53,31 @@ impl Contract {
     }
 }
 
+impl Column {
+    /// What SQL's column list has no word for.
+    pub(super) fn properties(&self) -> BTreeMap<String, String> {
+        let values = [
+            ("unit", self.unit.clone()),
+            ("default", self.default.as_ref().map(ToString::to_string)),
+            ("timezone", self.timezone.clone()),
+            (
+                "timeUnit",
+                self.time_unit
+                    .map(|u| json(&u).trim_matches('"').to_owned()),
+            ),
+            ("from", self.from.clone()),
+        ];
+        let given = values
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        given
+            .map(|(key, value)| (format!("deltaplane.{key}.{}", self.name), value))
+            .collect()
+    }
+}
+
 /// A rule that a CHECK can say; `apply`'s other rules travel as properties.
-fn sql_check(rule: &Rule) -> Option<String> {
+pub(super) fn sql_check(rule: &Rule) -> Option<String> {
     if rule.action != Action::Reject {
         return None;
     }
@@ -110,7 +116,7 @@ pub fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn quote_name(name: &str) -> String {
+pub(super) fn quote_name(name: &str) -> String {
     format!("\"{name}\"")
 }
 

@@ -1,6 +1,7 @@
 //! What a dataset is: the contract of each table, and its spellings: TOML (`dataset.toml`), DDL, Delta properties and the
 //! Arrow schema. It knows no engine and does no I/O.
 
+mod alter;
 mod contract;
 mod ddl;
 mod properties;
@@ -9,6 +10,7 @@ mod quarantine;
 mod tests;
 mod toml;
 
+pub use alter::Alteration;
 pub use contract::{
     Action, Column, ColumnType, Contract, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
     UnknownColumns,

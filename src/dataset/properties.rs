@@ -117,6 +117,7 @@ impl Contract {
                     } else if key.starts_with("rule.") {
                         let rule: Rule =
                             serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                        self.rules.retain(|r| r.name != rule.name);
                         self.rules.push(rule);
                     } else {
                         return Err(bad(

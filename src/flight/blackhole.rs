@@ -44,6 +44,10 @@ impl TableAdmin for Nothing {
         Ok(false)
     }
 
+    async fn alter(&self, _: &TableName, _: &crate::catalog::alter::Plan<'_>) -> Result<(), Fault> {
+        Err(Fault::internal("not a real server"))
+    }
+
     async fn insert(&self, _: crate::statement::Insert) -> Result<u64, Fault> {
         Err(Fault::internal("not a real server"))
     }

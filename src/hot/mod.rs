@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 
 use crate::types::Lsn;
 
@@ -77,6 +78,21 @@ impl Buffer {
     /// From now on no chunk that holds a row up to `offset` takes a row above it.
     pub fn seal(&mut self, offset: Lsn) {
         self.sealed = self.sealed.max(offset);
+    }
+
+    /// Gives every chunk the columns of `schema`, by name; a column that it lacks is null there.
+    pub fn conform_to(&mut self, schema: &SchemaRef) {
+        for chunk in Arc::make_mut(&mut self.chunks) {
+            let rows = chunk.batch.num_rows();
+            let columns = schema.fields().iter().map(|field| {
+                let known = chunk.batch.column_by_name(field.name()).cloned();
+                known.unwrap_or_else(|| new_null_array(field.data_type(), rows))
+            });
+            // Only nullable columns are ever added, and none changes its type.
+            if let Ok(batch) = RecordBatch::try_new(schema.clone(), columns.collect()) {
+                chunk.batch = batch;
+            }
+        }
     }
 
     /// Lets go of what a commit holds. `offset` has been sealed before.

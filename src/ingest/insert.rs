@@ -83,7 +83,7 @@ pub async fn append(
     columns: &[String],
     rows: Vec<RecordBatch>,
 ) -> Result<u64, Fault> {
-    let Some(batch) = named(&table.contract, columns, rows)? else {
+    let Some(batch) = named(&table.contract(), columns, rows)? else {
         return Ok(0);
     };
     if batch.get_array_memory_size() > shared.config.limits.batch_bytes_max.as_usize() {
@@ -106,8 +106,9 @@ pub async fn replace(
     rows: Vec<RecordBatch>,
     matching: &[(String, String)],
 ) -> Result<u64, Fault> {
+    let contract = table.contract();
     let own = matching.iter().map(|(column, value)| {
-        let partitions = &table.contract.partition_by;
+        let partitions = &contract.partition_by;
         let found = partitions.iter().find(|p| p.eq_ignore_ascii_case(column));
         found.map(|p| (p.clone(), value.clone())).ok_or_else(|| {
             Fault::invalid(
@@ -120,7 +121,7 @@ pub async fn replace(
         })
     });
     let matching = own.collect::<Result<Vec<_>, Fault>>()?;
-    let batch = named(&table.contract, columns, rows)?;
+    let batch = named(&contract, columns, rows)?;
     write(shared, table, batch, Some(&matching)).await
 }
 
@@ -130,7 +131,8 @@ async fn write(
     batch: Option<RecordBatch>,
     matching: Option<&[(String, String)]>,
 ) -> Result<u64, Fault> {
-    let contract = &table.contract;
+    let _gate = table.gate.read().await;
+    let contract = &*table.contract();
     // Before the commit lock, as a stream takes them.
     let mut keys = table.keys.lock().await;
     let mut cold = table.cold.lock().await;

@@ -136,7 +136,7 @@ impl IngestStream {
             let frame = NewFrame {
                 kind: FrameKind::Epoch,
                 incarnation: table.incarnation.get(),
-                contract_version: table.contract.version,
+                contract_version: table.contract().version,
                 producer: name.clone(),
                 epoch: opened.claim.epoch,
                 seq: 0,
@@ -273,7 +273,10 @@ impl IngestStream {
         }
 
         let arrived = self.shared.clock.now();
-        let contract = &self.table.contract;
+        // Open until the batch has its place in the log: the contract that judges it is the one in force there.
+        let table = self.table.clone();
+        let _gate = table.gate.read().await;
+        let contract = &*table.contract();
         let source: Arc<str> = self
             .named
             .as_ref()

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart, ObjectType,
-    Statement, TableConstraint, UnaryOperator, Value,
+    BinaryOperator, ColumnDef, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart,
+    ObjectType, Statement, TableConstraint, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -33,6 +33,7 @@ pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
     match (words.next(), words.next()) {
         (Some(Keyword::CREATE), Some(Keyword::TABLE)) => create(tokens).map(Some),
         (Some(Keyword::DROP), Some(Keyword::TABLE)) => drop_table(sql).map(Some),
+        (Some(Keyword::ALTER), Some(Keyword::TABLE)) => super::alter::parse(sql).map(Some),
         _ => Ok(None),
     }
 }
@@ -188,31 +189,13 @@ fn contract(
     let invalid = |e: crate::dataset::Error| Fault::invalid("invalid_contract", e.to_string());
     let mut contract = Contract::plain(table_name(&table.name)?, Vec::new());
     let mut checks: Vec<Expr> = Vec::new();
-    for column in table.columns {
-        let given = column.data_type.to_string();
-        let data_type: ColumnType = given.parse().map_err(|()| {
-            invalid(crate::dataset::Error::Type {
-                column: column.name.value.clone(),
-                given,
-            })
-        })?;
-        let mut out = Column::new(column.name.value, data_type);
-        for option in column.options {
-            match option.option {
-                ColumnOption::NotNull => out.required = true,
-                ColumnOption::Null => {}
-                ColumnOption::Comment(text) => out.description = Some(text),
-                ColumnOption::Check(check) => checks.push(*check.expr),
-                ColumnOption::PrimaryKey(_) => contract.key.push(out.name.clone()),
-                other => {
-                    return Err(syntax(format!(
-                        "not supported in a column, column={}, option={other}",
-                        out.name
-                    )));
-                }
-            }
+    for def in table.columns {
+        let parsed = column(def)?;
+        checks.extend(parsed.checks);
+        if parsed.is_key {
+            contract.key.push(parsed.column.name.clone());
         }
-        contract.columns.push(out);
+        contract.columns.push(parsed.column);
     }
     for constraint in table.constraints {
         match constraint {
@@ -242,6 +225,44 @@ fn contract(
     })
 }
 
+pub(super) struct ParsedColumn {
+    pub column: Column,
+    pub checks: Vec<Expr>,
+    pub is_key: bool,
+}
+
+pub(super) fn column(def: ColumnDef) -> Result<ParsedColumn, Fault> {
+    let given = def.data_type.to_string();
+    let data_type: ColumnType = given.parse().map_err(|()| {
+        let error = crate::dataset::Error::Type {
+            column: def.name.value.clone(),
+            given,
+        };
+        Fault::invalid("invalid_contract", error.to_string())
+    })?;
+    let mut out = ParsedColumn {
+        column: Column::new(def.name.value, data_type),
+        checks: Vec::new(),
+        is_key: false,
+    };
+    for option in def.options {
+        match option.option {
+            ColumnOption::NotNull => out.column.required = true,
+            ColumnOption::Null => {}
+            ColumnOption::Comment(text) => out.column.description = Some(text),
+            ColumnOption::Check(check) => out.checks.push(*check.expr),
+            ColumnOption::PrimaryKey(_) => out.is_key = true,
+            other => {
+                return Err(syntax(format!(
+                    "not supported in a column, column={}, option={other}",
+                    out.column.name
+                )));
+            }
+        }
+    }
+    Ok(out)
+}
+
 /// Key, event time and partitions name columns without regard to case.
 fn own_spelling(contract: &mut Contract) {
     let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
@@ -258,7 +279,7 @@ fn own_spelling(contract: &mut Contract) {
 }
 
 /// The rules that a CHECK says: ranges, lists, and ANDs of them.
-fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> {
+pub(super) fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> {
     let unknown = || {
         Fault::invalid(
             "invalid_contract",

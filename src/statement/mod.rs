@@ -1,6 +1,7 @@
 //! Statements that change tables. It decides what a text is (a query, or one of these), turns DDL into contracts and hands
 //! them to whoever runs the tables' lives.
 
+mod alter;
 mod ddl;
 mod insert;
 #[cfg(test)]
@@ -8,6 +9,9 @@ mod tests;
 
 use async_trait::async_trait;
 
+use datafusion::sql::sqlparser::ast::AlterTableOperation;
+
+use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -18,6 +22,8 @@ pub trait TableAdmin: Send + Sync {
     /// True if it was created, false if it was there and may be.
     async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault>;
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault>;
+    /// `plan` says what the statement means for the contract in force.
+    async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many rows were written.
     async fn insert(&self, insert: Insert) -> Result<u64, Fault>;
 }
@@ -45,6 +51,10 @@ pub enum Change {
         name: TableName,
         if_exists: bool,
     },
+    Alter {
+        name: TableName,
+        operations: Vec<AlterTableOperation>,
+    },
     Insert(Box<Insert>),
 }
 
@@ -68,6 +78,10 @@ impl Change {
                 if_not_exists,
             } => admin.create(*contract, if_not_exists).await.map(|_| 0),
             Change::Drop { name, if_exists } => admin.drop(&name, if_exists).await.map(|_| 0),
+            Change::Alter { name, operations } => {
+                let plan = |contract: &Contract| alter::alterations(contract, &operations);
+                admin.alter(&name, &plan).await.map(|()| 0)
+            }
             Change::Insert(insert) => admin.insert(*insert).await,
         }
     }

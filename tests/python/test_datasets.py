@@ -245,3 +245,43 @@ def test_insert_takes_all_rows_or_none(five):
     five.kill()
     five.start()
     assert five.one("SELECT count(*) FROM building.rooms WHERE room_id LIKE 'room_5_'") == 2
+
+
+def test_alter_while_four_producers_stream_loses_and_doubles_no_row_and_each_is_judged_by_its_contract(five):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        runs = [pool.submit(five.simulate, "--source", "sampler", "--rate", 20_000, "--for", 4, "--producer", f"p{i}", "--seed", i) for i in range(4)]
+        time.sleep(1)
+        before = five.one("SELECT count(*) FROM reactor.raw_quarantine")
+        five.sql("ALTER TABLE reactor.raw DROP CONSTRAINT range_AT, ADD CONSTRAINT range_AT CHECK (AT BETWEEN -1000 AND 1000), ADD COLUMN note STRING COMMENT 'by hand'")
+        changed = five.one("SELECT max(_ingest_ts) FROM reactor.raw WHERE AT BETWEEN 1.81 AND 37.11")
+        time.sleep(1)
+        five.sql("ALTER TABLE reactor.raw SET TBLPROPERTIES ('deltaplane.retention' = '30d', 'deltaplane.unit.note' = 'words')")
+        summaries = [run.result() for run in runs]
+    assert before > 0
+    for i, summary in enumerate(summaries):
+        assert summary["sent"] == summary["acked"] == summary["accepted"] + summary["quarantined"]
+        got = five.one(f"SELECT (SELECT count(*) FROM reactor.raw WHERE _source = 'p{i}') AS good, (SELECT count(*) FROM reactor.raw_quarantine WHERE _source = 'p{i}') AS bad")
+        assert got == (summary["accepted"], summary["quarantined"])
+    assert five.one("SELECT count(*) FROM reactor.raw WHERE AT NOT BETWEEN 1.81 AND 37.11") > 0
+    late = f"_ingest_ts > TIMESTAMP '{changed.isoformat()}'"
+    assert five.one(f"SELECT count(*) FROM reactor.raw_quarantine WHERE array_has(rules, 'range:AT') AND {late}") == 0
+    assert five.one("SELECT count(*) FROM reactor.raw WHERE note IS NOT NULL") == 0
+    five.kill()
+    five.start()
+    total = sum(s["accepted"] for s in summaries)
+    assert five.one("SELECT count(*) FROM reactor.raw") == total
+    wait_committed(five, "reactor")
+    delta = five.delta()
+    assert delta.to_pyarrow_table(columns=["note"]).num_rows == total
+    ddl = five.one("SHOW CREATE TABLE reactor.raw")
+    assert "BETWEEN -1000" in ddl and "'deltaplane.retention'='30d'" in ddl
+    # `apply` leads back to what the file says, and the added column stays.
+    shown = five.run("apply", "reactor", "--yes").stdout
+    assert 'DROP CONSTRAINT "range_AT"' in shown and "altered reactor.raw" in shown
+    assert "BETWEEN 1.81" in five.one("SHOW CREATE TABLE reactor.raw") and "note" in five.one("SHOW CREATE TABLE reactor.raw")
+    assert five.run("apply", "reactor", "--dry-run", check=False).returncode == 99
+    for sql, expected in {"ALTER TABLE reactor.raw ADD COLUMN x DOUBLE NOT NULL": "without NOT NULL", "ALTER TABLE reactor.raw DROP CONSTRAINT range_XX": "there is no such rule; rules: ",
+                          "ALTER TABLE reactor.raw ADD CONSTRAINT c CHECK (AT + V > 1)": "no rule kind", "ALTER TABLE reactor.raw ADD COLUMN at DOUBLE": "declared twice",
+                          "ALTER TABLE reactor.raw DROP COLUMN AT": "not supported", "ALTER TABLE reactor.raw SET TBLPROPERTIES ('deltaplane.colour' = 'x')": "unknown property"}.items():
+        failed = five.run("sql", sql, check=False)
+        assert failed.returncode == 1 and expected in failed.stderr, failed.stderr
