@@ -5,7 +5,9 @@ mod apply;
 mod bench;
 mod bundled;
 mod demo;
+mod ingest;
 mod process;
+mod quarantine;
 mod serve;
 mod sql;
 
@@ -71,6 +73,50 @@ fn command() -> Command {
                         .help("The statement; without it a prompt, or standard input"),
                 ),
         )
+        .subcommand(
+            Command::new("ingest")
+                .about("Loads files into a table, each once: csv, jsonl, parquet, arrow; goes on after a cut")
+                .arg(uri())
+                .arg(
+                    Arg::new("set")
+                        .long("set")
+                        .value_name("COLUMN=VALUE")
+                        .action(ArgAction::Append)
+                        .value_parser(|text: &str| text.parse::<ingest::Set>())
+                        .help("A column that the files lack; {stem} is the file's name, {now_ns} the clock"),
+                )
+                .arg(Arg::new("table").required(true).help("schema.table"))
+                .arg(
+                    Arg::new("paths")
+                        .required(true)
+                        .num_args(1..)
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Files, or folders of them"),
+                ),
+        )
+        .subcommand({
+            let table = || Arg::new("table").required(true).help("schema.table");
+            let format = || {
+                text("format", "How rows are printed")
+                    .default_value("table")
+                    .value_parser(["table", "csv", "json"])
+            };
+            Command::new("quarantine")
+                .about("Rejected rows of a table; exit code 99 if there are none")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("list")
+                        .about("How many rows each rule rejected")
+                        .args([uri(), table(), format()]),
+                )
+                .subcommand(
+                    Command::new("show")
+                        .about("The newest rejected rows, as they came")
+                        .args([uri(), table(), format()])
+                        .arg(text("rule", "Only rows that broke this rule, as range:AT"))
+                        .arg(text("limit", "At most so many").default_value("20")),
+                )
+        })
         .subcommand(
             Command::new("process")
                 .about("Runs a day's batch; prints its quality as JSON; exit code 99 and nothing changed if the day has no rows")
@@ -217,6 +263,35 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             m.get_one::<String>("statement"),
             &text(m, "format"),
         )),
+        Some(("ingest", m)) => {
+            let paths: Vec<PathBuf> = m.get_many("paths").into_iter().flatten().cloned().collect();
+            let set: Vec<ingest::Set> = m.get_many("set").into_iter().flatten().cloned().collect();
+            runtime()?.block_on(ingest::run(
+                &text(m, "uri"),
+                &text(m, "table"),
+                &paths,
+                &set,
+            ))
+        }
+        Some(("quarantine", m)) => {
+            let (ask, m) = match m.subcommand() {
+                Some(("show", m)) => {
+                    let ask = quarantine::Ask::Show {
+                        rule: m.get_one::<String>("rule").cloned(),
+                        limit: text(m, "limit").parse()?,
+                    };
+                    (ask, m)
+                }
+                Some((_, m)) => (quarantine::Ask::List, m),
+                None => anyhow::bail!("list or show"),
+            };
+            runtime()?.block_on(quarantine::run(
+                &text(m, "uri"),
+                &text(m, "table"),
+                ask,
+                &text(m, "format"),
+            ))
+        }
         Some(("process", m)) => {
             let date = text(m, "date");
             let date = date

@@ -5,12 +5,13 @@ import datetime as dt
 import json
 import os
 import pathlib
+import subprocess
 import time
 
 import pyarrow as pa
 import pytest
 
-from conftest import Server
+from conftest import BIN, Server
 
 DATASETS = ["reactor", "satellite", "building", "energy", "vehicle"]
 UTC = dt.timezone.utc
@@ -285,3 +286,54 @@ def test_alter_while_four_producers_stream_loses_and_doubles_no_row_and_each_is_
                           "ALTER TABLE reactor.raw DROP COLUMN AT": "not supported", "ALTER TABLE reactor.raw SET TBLPROPERTIES ('deltaplane.colour' = 'x')": "unknown property"}.items():
         failed = five.run("sql", sql, check=False)
         assert failed.returncode == 1 and expected in failed.stderr, failed.stderr
+
+
+def simulate_files(dataset, directory, *arguments):
+    subprocess.run([BIN / "deltaplane-sim", dataset, "--files", directory, *map(str, arguments)], check=True, capture_output=True, timeout=60)
+
+
+def test_ingest_of_file_trees_is_exact_and_once(five, tmp_path):
+    simulate_files("energy", tmp_path / "energy", "--date", DAY)
+    first = five.run("ingest", "energy.raw", tmp_path / "energy")
+    assert first.stdout.strip() == "10 files, 14400 rows sent, 0 quarantined, 0 duplicates, 0 rows were there from an earlier run"
+    again = five.run("ingest", "energy.raw", tmp_path / "energy", check=False)
+    assert again.returncode == 99 and "14400 rows were there" in again.stdout
+    five.simulate("--date", DAY, "--rate", 0, "--producer", "streamed", dataset="energy")
+    both = "SELECT count(*) FROM (SELECT device_id, ts, power_w, soc_percent FROM energy.raw WHERE _source = 'streamed' INTERSECT " \
+           "SELECT device_id, ts, power_w, soc_percent FROM energy.raw WHERE _source <> 'streamed')"
+    assert five.one(both) == 14_400, "files and stream are the same rows"
+    simulate_files("satellite", tmp_path / "sat", "--satellites", 3)
+    five.run("ingest", "satellite.raw", tmp_path / "sat", "--set", "satellite_name={stem}", "--set", "timestamp_ns={now_ns}")
+    assert five.sql("SELECT satellite_name, count(*) AS n, max(temp_c) AS hot FROM satellite.raw GROUP BY 1 ORDER BY 1") == [
+        {"satellite_name": f"sat{k}", "n": 1000, "hot": 120.0} for k in range(3)]
+
+
+def test_ingest_goes_on_after_a_cut_and_names_what_is_wrong_with_a_file(five, tmp_path):
+    path = tmp_path / "core.csv"
+    n = 300_000
+    with path.open("w") as f:
+        f.write("reactor_id,event_time,power_mw\n")
+        f.writelines(f"R1,2026-11-01T00:{i // 6000:02d}:{i // 100 % 60:02d}.{i % 100:02d}Z,{i / 1000}\n" for i in range(n))
+    cut = subprocess.Popen([BIN / "deltaplane", "ingest", "reactor.core", path], env=os.environ | {"DELTAPLANE_URI": f"http://127.0.0.1:{five.port}"})
+    while five.one("SELECT count(*) FROM reactor.core") == 0:
+        pass
+    cut.kill()
+    cut.wait()
+    five.run("ingest", "reactor.core", path, check=False)
+    assert five.one("SELECT count(*) AS n, count(DISTINCT event_time) AS d FROM reactor.core") == (n, n)
+    bad = {"half.csv": (b"reactor_id,event_time,power_mw\nR1,2026-11-01T00:00:00Z,1\nR1,2026-", "line 3"), "wrong.csv": (b"reactor,when\nR1,2026\n", "unknown column"),
+           "latin.csv": ("reactor_id,event_time,power_mw\nR\u00fc,2026-11-01T00:00:00Z,1\n".encode("latin-1"), "UTF-8"), "packed.csv": (b"\x1f\x8b\x08\x00rest", "gunzip"),
+           "notes.txt": (b"x", "known: .csv"), "broken.jsonl": (b'{"reactor_id": "R1", \n', "broken.jsonl")}
+    for name, (content, expected) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        failed = five.run("ingest", "reactor.core", tmp_path / name, check=False)
+        assert failed.returncode == 1 and expected.lower() in failed.stderr.lower() and name in failed.stderr, failed.stderr
+
+
+def test_quarantine_lists_rules_and_shows_rows(five):
+    assert five.run("quarantine", "list", "building.raw", check=False).returncode == 99
+    five.put("building.raw", readings(4, temperature=[20.0, 99.0, -99.0, 1.0], humidity=[50.0, 50.0, 200.0, 50.0]))
+    listed = [json.loads(line) for line in five.run("quarantine", "list", "building.raw", "--format", "json").stdout.splitlines()]
+    assert {r["rule"]: r["rows"] for r in listed} == {"range:temperature": 2, "range:humidity": 1}
+    (shown,) = five.run("quarantine", "show", "building.raw", "--rule", "range:humidity", "--format", "json").stdout.splitlines()
+    assert json.loads(shown)["rules"] == "range:temperature, range:humidity" and '"humidity":200.0' in json.loads(shown)["raw"]

@@ -3,6 +3,7 @@
 pub mod building;
 pub mod energy;
 pub mod faults;
+pub mod files;
 pub mod reactor;
 pub mod run;
 pub mod satellite;

@@ -1,5 +1,6 @@
 //! `deltaplane-sim`: a dataset's devices, at any rate, with faults on request.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -140,6 +141,9 @@ struct Arguments {
     /// Seconds to go on trying when the server is away
     #[arg(long, default_value_t = 60.0)]
     give_up_after: f64,
+    /// Write the files that the original system writes to this folder, and stream nothing
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
     /// Print the summary as JSON, and no progress
     #[arg(long)]
     json: bool,
@@ -159,6 +163,11 @@ async fn main() {
 }
 
 async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
+    if let Some(dir) = &a.files {
+        let rows = deltaplane_simulator::files::write(&dataset, a.seed, dir)?;
+        println!("{rows} rows written below {}", dir.display());
+        return Ok(());
+    }
     let table = a.table.unwrap_or_else(|| format!("{}.raw", dataset.name()));
     let (schema, table) = table.split_once('.').context("--table is schema.table")?;
     let options = Options {

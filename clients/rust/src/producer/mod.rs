@@ -294,10 +294,7 @@ impl Driver {
             .into_inner();
         match next(&mut answers).await? {
             Some(ServerMessage::Ready(ready)) => {
-                let diverged = self.shared.session.lock().on_ready(&ready).err();
-                if let Some(diverged) = diverged {
-                    return Err(Status::failed_precondition(diverged.to_string()));
-                }
+                // Totals before the session: whoever sees that nothing is unacked sees the totals of that ack.
                 self.shared.totals.send_modify(|t| {
                     t.epoch = ready.epoch;
                     t.seq = ready.seq;
@@ -305,6 +302,10 @@ impl Driver {
                     t.quarantined = ready.quarantined;
                     t.duplicates = ready.duplicates;
                 });
+                let diverged = self.shared.session.lock().on_ready(&ready).err();
+                if let Some(diverged) = diverged {
+                    return Err(Status::failed_precondition(diverged.to_string()));
+                }
                 self.shared.room.notify_waiters();
             }
             _ => {
@@ -359,12 +360,9 @@ impl Driver {
             Some(ServerMessage::Ready(_)) => return Ok(()),
             None => return Err(Status::unavailable("the server ended the stream")),
         };
-        let at = {
-            let mut session = self.shared.session.lock();
-            let at = session.oldest().map(|sent| sent.at);
-            session.on_ack(&ack);
-            at
-        };
+        let at = self.shared.session.lock().oldest().map(|sent| sent.at);
+        // As above: totals first.
+        let sent_ack = ack.clone();
         self.shared.totals.send_modify(|t| {
             t.seq = ack.seq;
             t.accepted = ack.accepted;
@@ -377,6 +375,7 @@ impl Driver {
                 t.rejects = ack.rejects;
             }
         });
+        self.shared.session.lock().on_ack(&sent_ack);
         self.shared.room.notify_waiters();
         Ok(())
     }
