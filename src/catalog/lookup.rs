@@ -27,10 +27,13 @@ pub trait RowReader: Send + Sync {
 /// What a table looked like when its values were read: incarnation, version, hot rows.
 type Stamp = (u64, i64, usize);
 
+/// Values, and what the table looked like when they were read.
+type Remembered = (Stamp, Arc<HashSet<String>>);
+
 #[derive(Default)]
 pub struct Lookups {
     reader: OnceLock<Weak<dyn RowReader>>,
-    dimensions: Mutex<BTreeMap<(TableName, String), (Stamp, Arc<HashSet<String>>)>>,
+    dimensions: Mutex<BTreeMap<(TableName, String), Remembered>>,
 }
 
 impl Lookups {

@@ -8,7 +8,7 @@ use super::checkpoint::{Checkpoint, Created, SavedTable};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::producer::Totals;
 use super::table::{Cold, Committed, Table};
-use super::visible::{ProducerMove, Visible};
+use super::visible::{Arrival, ProducerMove, Visible};
 use super::{Day, Registry};
 use crate::cold::{ColdTable, Lake};
 use crate::dataset::Contract;
@@ -230,16 +230,15 @@ impl<'a> Recovery<'a> {
             producer: frame.producer.clone(),
             seq: frame.seq,
         });
-        let day = ingest::day_of(decoded.arrived);
-        self.visible.replay_rows(
-            table,
-            applied,
-            day,
-            (counts, &decoded.verdict.violations()),
+        let arrival = Arrival {
+            day: ingest::day_of(decoded.arrived),
+            counts,
+            violations: decoded.verdict.violations(),
             moved,
-            frame.offset,
-            *quarantined,
-        );
+            offset: frame.offset,
+        };
+        self.visible
+            .replay_rows(table, applied, arrival, *quarantined);
         Ok(())
     }
 

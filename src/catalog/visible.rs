@@ -27,16 +27,24 @@ pub struct ProducerMove {
     pub seq: u64,
 }
 
+/// What is noted of a frame's rows beside the rows.
+pub struct Arrival {
+    /// The UTC day on which they came, in days since 1970.
+    pub day: i32,
+    pub counts: Totals,
+    /// How often each rule was broken.
+    pub violations: BTreeMap<String, u64>,
+    /// None: an unnamed stream.
+    pub moved: Option<ProducerMove>,
+    pub offset: Lsn,
+}
+
 /// What a frame does once it is durable.
 pub enum FrameEffect {
     Rows {
         table: Arc<Table>,
         applied: Applied,
-        day: i32,
-        counts: Totals,
-        violations: BTreeMap<String, u64>,
-        moved: Option<ProducerMove>,
-        offset: Lsn,
+        arrival: Arrival,
     },
     Epoch {
         table: Arc<Table>,
@@ -230,16 +238,14 @@ impl Visible {
                 FrameEffect::Rows {
                     table,
                     applied,
-                    day,
-                    counts,
-                    violations,
-                    moved,
-                    offset,
+                    arrival,
                 } => {
-                    if let Some(m) = &moved
+                    if let Some(m) = &arrival.moved
                         && let Some(entry) = table.producers.lock().get_mut(&m.producer)
                     {
-                        entry.state.on_durable(m.seq, offset, counts);
+                        entry
+                            .state
+                            .on_durable(m.seq, arrival.offset, arrival.counts);
                     }
                     let Some(entry) = state.tables.get_mut(&table.name().folded()) else {
                         continue;
@@ -247,15 +253,7 @@ impl Visible {
                     if entry.table.incarnation != table.incarnation {
                         continue;
                     }
-                    entry.push_rows(
-                        applied,
-                        day,
-                        (counts, &violations),
-                        moved,
-                        offset,
-                        Committed::default(),
-                        Lsn::ZERO,
-                    );
+                    entry.push_rows(applied, arrival, Committed::default(), Lsn::ZERO);
                     if entry.main.hot.bytes() + entry.quarantine.hot.bytes() >= flush_bytes {
                         full.push(table);
                     }
@@ -305,24 +303,13 @@ impl Visible {
         &self,
         table: &Arc<Table>,
         applied: Applied,
-        day: i32,
-        counts: (Totals, &BTreeMap<String, u64>),
-        moved: Option<ProducerMove>,
-        offset: Lsn,
+        arrival: Arrival,
         quarantine_committed: Lsn,
     ) {
         let committed = *table.committed.borrow();
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
-            entry.push_rows(
-                applied,
-                day,
-                counts,
-                moved,
-                offset,
-                committed,
-                quarantine_committed,
-            );
+            entry.push_rows(applied, arrival, committed, quarantine_committed);
         }
     }
 
@@ -464,15 +451,19 @@ impl Entry {
     fn push_rows(
         &mut self,
         applied: Applied,
-        day: i32,
-        (counts, violations): (Totals, &BTreeMap<String, u64>),
-        moved: Option<ProducerMove>,
-        offset: Lsn,
+        arrival: Arrival,
         committed: Committed,
         quarantine_committed: Lsn,
     ) {
+        let Arrival {
+            day,
+            counts,
+            violations,
+            moved,
+            offset,
+        } = arrival;
         let unnamed = moved.is_none();
-        self.days.entry(day).or_default().add(counts, violations);
+        self.days.entry(day).or_default().add(counts, &violations);
         if let Some(m) = moved
             && offset > committed.offset
         {

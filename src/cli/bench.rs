@@ -109,10 +109,12 @@ async fn raw_put(pool: &[RecordBatch], batches: usize) -> anyhow::Result<f64> {
         .connect()
         .await?;
     let mut client = FlightServiceClient::new(channel);
+    // The encoder wants a stream of its own.
+    let owned = Vec::from(pool);
     let encoded: Vec<FlightData> = FlightDataEncoderBuilder::new()
         .with_max_flight_data_size(usize::MAX)
         .with_flight_descriptor(Some(FlightDescriptor::new_path(vec!["raw".to_owned()])))
-        .build(futures::stream::iter(pool.to_vec().into_iter().map(Ok)))
+        .build(futures::stream::iter(owned.into_iter().map(Ok)))
         .try_collect()
         .await?;
     let (schema, data) = encoded.split_at(1);

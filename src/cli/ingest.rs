@@ -155,7 +155,7 @@ async fn one(uri: &str, table: [&str; 2], path: &Path, set: &[Set]) -> anyhow::R
     let producer = Producer::connect(
         uri,
         table,
-        ProducerOptions::new(&format!("ingest/{identity}")),
+        ProducerOptions::new(format!("ingest/{identity}")),
     )
     .await?;
     let before = producer.totals();

@@ -108,6 +108,7 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use arrow::array::{AsArray, Int64Array};
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use crate::catalog::Shared;
 use crate::catalog::producer::{Claim, Decision, DurablePoint, Totals};
 use crate::catalog::table::Table;
-use crate::catalog::visible::{FrameEffect, ProducerMove};
+use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 use crate::validate::{self, Additions, Context, Origin, Verdict};
@@ -361,11 +361,13 @@ impl IngestStream {
             effects.push(FrameEffect::Rows {
                 table,
                 applied,
-                day: day_of(arrived),
-                counts,
-                violations,
-                moved,
-                offset: lsn,
+                arrival: Arrival {
+                    day: day_of(arrived),
+                    counts,
+                    violations,
+                    moved,
+                    offset: lsn,
+                },
             });
         });
         let ticket = match &self.named {

@@ -13,12 +13,17 @@ use crate::query::parse_one;
 
 const KNOWN: &str = "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES";
 
-pub fn parse(sql: &str) -> Result<Change, Fault> {
+/// None: the text is no ALTER TABLE.
+pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
+    let mut words = sql.split_whitespace().map(str::to_ascii_uppercase);
+    if (words.next().as_deref(), words.next().as_deref()) != (Some("ALTER"), Some("TABLE")) {
+        return Ok(None);
+    }
     match parse_one(sql)? {
-        Statement::AlterTable(alter) => Ok(Change::Alter {
+        Statement::AlterTable(alter) => Ok(Some(Change::Alter {
             name: ddl::table_name(&alter.name)?,
             operations: alter.operations,
-        }),
+        })),
         _ => Err(Fault::invalid(
             "syntax_error",
             format!("expected ALTER TABLE name and one of {KNOWN}"),

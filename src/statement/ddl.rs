@@ -33,7 +33,6 @@ pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
     match (words.next(), words.next()) {
         (Some(Keyword::CREATE), Some(Keyword::TABLE)) => create(tokens).map(Some),
         (Some(Keyword::DROP), Some(Keyword::TABLE)) => drop_table(sql).map(Some),
-        (Some(Keyword::ALTER), Some(Keyword::TABLE)) => super::alter::parse(sql).map(Some),
         _ => Ok(None),
     }
 }

@@ -64,8 +64,11 @@ impl Change {
     /// # Errors
     /// INVALID_ARGUMENT for DDL that does not parse or a contract that contradicts itself.
     pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
-        match insert::parse(sql)? {
-            Some(insert) => Ok(Some(Change::Insert(Box::new(insert)))),
+        if let Some(insert) = insert::parse(sql)? {
+            return Ok(Some(Change::Insert(Box::new(insert))));
+        }
+        match alter::parse(sql)? {
+            Some(change) => Ok(Some(change)),
             None => ddl::parse(sql),
         }
     }

@@ -272,6 +272,7 @@ fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use arrow::array::{Date32Array, Float64Array, TimestampMicrosecondArray};
     use arrow::datatypes::{Field, Float64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -339,7 +340,12 @@ mod tests {
     #[test]
     fn statistics_bound_every_value_and_count_nulls() {
         let batch = batch(&[0, 0, 0]);
-        let files = encode(&[batch.clone()], &batch.schema(), &["day".to_owned()]).unwrap();
+        let files = encode(
+            std::slice::from_ref(&batch),
+            &batch.schema(),
+            &["day".to_owned()],
+        )
+        .unwrap();
         let statistics: Value =
             serde_json::from_str(files[0].add.stats.as_deref().unwrap()).unwrap();
         assert_eq!(
