@@ -15,7 +15,7 @@ pub use contract::{
     Action, Column, ColumnType, Contract, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
     UnknownColumns,
 };
-pub use ddl::unquote;
+pub use ddl::{quote_text, unquote};
 pub use quarantine::quarantine_schema;
 pub use toml::{Dataset, Question, Step, from_toml};
 

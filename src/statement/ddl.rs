@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::Change;
-use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind};
+use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind, quote_text};
 use crate::fault::Fault;
 use crate::query::{PUBLIC, parse_one};
 use crate::types::TableName;
@@ -105,7 +105,11 @@ fn create(tokens: Vec<Token>) -> Result<Change, Fault> {
             }
             _ => {}
         }
-        head.push(token.to_string());
+        head.push(match &token {
+            // A token shows its text without doubling the quotes in it.
+            Token::SingleQuotedString(text) => quote_text(text),
+            other => other.to_string(),
+        });
     }
     match parse_one(&head.join(" "))? {
         Statement::CreateTable(table) => contract(table, partition_by, &properties),

@@ -69,3 +69,19 @@ fn bad_ddl_is_refused_with_its_reason() {
     }
     assert_eq!(Change::parse("SELECT 1").unwrap(), None);
 }
+
+#[test]
+fn quotes_in_texts_survive_the_way_through_ddl() {
+    let sql = "CREATE TABLE public.w (a STRING COMMENT 'it''s') TBLPROPERTIES ('deltaplane.unit.a'='l''eau')";
+    let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+        panic!("not a create");
+    };
+    assert_eq!(contract.columns[0].description.as_deref(), Some("it's"));
+    let Some(Change::Create {
+        contract: again, ..
+    }) = Change::parse(&contract.to_ddl()).unwrap()
+    else {
+        panic!("not a create");
+    };
+    assert_eq!(again, contract);
+}
