@@ -7,6 +7,7 @@ pub mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use delta::rewrite::{Reason, Removal};
 pub use delta::table::{ColdTable, Staged};
 pub use lake::Lake;
 pub use scan::{ColdFile, ColdView};
@@ -25,6 +26,9 @@ pub enum Error {
     /// The table holds this position already.
     #[error("the table already holds position {held}, asked={asked}")]
     Superseded { held: i64, asked: i64 },
+    /// A statement wanted to take a file out that another writer has taken out before.
+    #[error("the table was changed by another writer meanwhile, file={path}")]
+    Changed { path: String },
     #[error("not a location for tables: {0}; give a directory or a URL such as s3://bucket/prefix")]
     Location(String),
     #[error("cannot encode rows as Parquet: {0}")]
@@ -44,6 +48,7 @@ impl From<Error> for Fault {
             Error::Store(_) => (Kind::Unavailable, "store_unavailable"),
             Error::Fenced { .. } => (Kind::Unavailable, "owned_elsewhere"),
             Error::Superseded { .. } => (Kind::Conflict, "superseded"),
+            Error::Changed { .. } => (Kind::Conflict, "changed_meanwhile"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),
             Error::Encode(_) => (Kind::Internal, "encode_failed"),
         };

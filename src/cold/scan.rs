@@ -27,6 +27,8 @@ use super::{Error, Lake, store_error};
 /// One data file of a version. Statistics follow the table schema without partition columns.
 #[derive(Clone, Debug)]
 pub struct ColdFile {
+    /// As the Delta log has it, relative to the table.
+    path: String,
     meta: ObjectMeta,
     partition_values: Vec<ScalarValue>,
     statistics: Arc<Statistics>,
@@ -91,6 +93,7 @@ impl ColdFile {
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(ColdFile {
+            path: path.to_owned(),
             meta: ObjectMeta {
                 location,
                 last_modified: Utc
@@ -109,6 +112,11 @@ impl ColdFile {
 
     pub fn rows(&self) -> Option<usize> {
         self.rows
+    }
+
+    /// Relative to the table, as [`super::Removal::Files`] takes it.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     pub fn size(&self) -> u64 {

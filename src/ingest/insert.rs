@@ -10,6 +10,7 @@ use arrow::datatypes::{Field, Schema};
 use super::{IngestStream, counts};
 use crate::catalog::Shared;
 use crate::catalog::table::{Committed, Table};
+use crate::cold::{Reason, Removal};
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::flush;
@@ -202,7 +203,21 @@ async fn write(
             ));
         }
     }
-    let version = cold.main.replace(staged, matching).await?;
+    let (removal, reason) = match matching {
+        None => (Removal::Nothing, Reason::Append),
+        Some(matching) => {
+            let parts: Vec<String> = matching
+                .iter()
+                .map(|(c, v)| format!("{c} = '{v}'"))
+                .collect();
+            let predicate = parts.join(" AND ");
+            (
+                Removal::Partitions(matching.to_vec()),
+                Reason::Replace { predicate },
+            )
+        }
+    };
+    let version = cold.main.rewrite(&removal, staged, &reason, &[]).await?;
     shared
         .visible
         .replace_cold(table, cold.main.view(), cold.quarantine.view());

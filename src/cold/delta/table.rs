@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use deltalake::DeltaTable;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add, Metadata, StructType, Transaction};
+use deltalake::kernel::{Action, Add, StructType, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
@@ -18,15 +18,13 @@ use super::super::{ColdFile, ColdView, Error, Lake, store_error};
 use super::encode;
 
 /// How often a commit is tried against other writers' versions before it is given back.
-const ATTEMPTS: usize = 10;
-const OWNER: &str = "deltaplane/owner";
-/// Counts statements that write past the log, so that the outcome of an unclear commit can be told.
-const STATEMENT: &str = "deltaplane/statement";
+pub(super) const ATTEMPTS: usize = 10;
+pub(super) const OWNER: &str = "deltaplane/owner";
 
 /// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
 #[derive(Debug)]
 pub struct Staged {
-    adds: Vec<Add>,
+    pub(super) adds: Vec<Add>,
 }
 
 impl Staged {
@@ -41,15 +39,15 @@ impl Staged {
 }
 
 pub struct ColdTable {
-    lake: Lake,
-    folder: String,
-    delta: DeltaTable,
-    schema: SchemaRef,
-    partition_by: Vec<String>,
+    pub(super) lake: Lake,
+    pub(super) folder: String,
+    pub(super) delta: DeltaTable,
+    pub(super) schema: SchemaRef,
+    pub(super) partition_by: Vec<String>,
     /// The owner epoch under which this handle commits; 0 until it has claimed.
-    owner: i64,
+    pub(super) owner: i64,
     checkpointed: i64,
-    view: Arc<ColdView>,
+    pub(super) view: Arc<ColdView>,
 }
 
 impl ColdTable {
@@ -136,7 +134,7 @@ impl ColdTable {
     }
 
     /// Reads the file list anew from the snapshot.
-    fn reload(&mut self) -> Result<(), Error> {
+    pub(super) fn reload(&mut self) -> Result<(), Error> {
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let root = self.lake.path(&self.folder);
         let files = snapshot
@@ -313,233 +311,6 @@ impl ColdTable {
         Ok(())
     }
 
-    /// Writes the staged files, and takes out those whose partition has all of `matching` (column, value as Delta writes it)
-    /// in the same version. None: nothing is taken out.
-    ///
-    /// # Errors
-    /// As [`ColdTable::commit`].
-    pub async fn replace(
-        &mut self,
-        staged: Staged,
-        matching: Option<&[(String, String)]>,
-    ) -> Result<i64, Error> {
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
-            if theirs != self.owner {
-                return Err(Error::Fenced {
-                    ours: self.owner,
-                    theirs,
-                });
-            }
-            let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
-            match self
-                .try_replace(staged.adds.clone(), matching, number)
-                .await
-            {
-                Ok(()) => return Ok(self.version()),
-                Err(error) => {
-                    tracing::debug!(folder = %self.folder, %error, "replace outcome not ok, reading the log again");
-                    last = Some(error);
-                    self.refresh().await?;
-                    // Nobody else counts statements while the table is ours.
-                    if self.read_txn(STATEMENT).await? == Some(number) {
-                        return Ok(self.version());
-                    }
-                }
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
-    }
-
-    async fn try_replace(
-        &mut self,
-        adds: Vec<Add>,
-        matching: Option<&[(String, String)]>,
-        number: i64,
-    ) -> Result<(), Error> {
-        let snapshot = self.delta.snapshot().map_err(store_error)?;
-        let mut actions: Vec<Action> = Vec::new();
-        if let Some(matching) = matching {
-            for file in snapshot.log_data().iter() {
-                let values = file.partition_values_map();
-                let is_in = |(column, value): &(String, String)| {
-                    values.get(column).and_then(|v| v.as_ref()) == Some(value)
-                };
-                if matching.iter().all(is_in) {
-                    actions.push(Action::Remove(file.remove_action(true)));
-                }
-            }
-        }
-        actions.extend(adds.into_iter().map(Action::Add));
-        let predicate = matching.map(|m| {
-            let parts: Vec<String> = m.iter().map(|(c, v)| format!("{c} = '{v}'")).collect();
-            parts.join(" AND ")
-        });
-        let operation = DeltaOperation::Write {
-            mode: if predicate.is_some() {
-                SaveMode::Overwrite
-            } else {
-                SaveMode::Append
-            },
-            partition_by: (!self.partition_by.is_empty()).then(|| self.partition_by.clone()),
-            predicate,
-        };
-        let finalized = CommitBuilder::from(
-            properties_of(vec![(STATEMENT.to_owned(), number)])
-                .with_metadata(HashMap::new())
-                .with_max_retries(0),
-        )
-        .with_actions(actions)
-        .build(Some(snapshot), self.delta.log_store(), operation)
-        .await
-        .map_err(store_error)?;
-        self.delta = table_with(&self.delta, finalized.snapshot());
-        self.reload()
-    }
-
-    /// Makes schema and properties the table's, in one version without rows. Properties that are neither given nor in
-    /// `dropped` stay.
-    ///
-    /// # Errors
-    /// `Fenced`, `Store`: nothing was changed.
-    pub async fn alter(
-        &mut self,
-        schema: SchemaRef,
-        properties: BTreeMap<String, String>,
-        dropped: &[String],
-    ) -> Result<(), Error> {
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
-            if theirs != self.owner {
-                return Err(Error::Fenced {
-                    ours: self.owner,
-                    theirs,
-                });
-            }
-            match self.try_alter(&schema, &properties, dropped).await {
-                Ok(()) => return self.conform_to(schema),
-                Err(error) => {
-                    last = Some(error);
-                    self.refresh().await?;
-                    if properties
-                        .iter()
-                        .all(|(k, v)| self.properties().get(k) == Some(v))
-                    {
-                        return self.conform_to(schema);
-                    }
-                }
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
-    }
-
-    async fn try_alter(
-        &mut self,
-        schema: &SchemaRef,
-        properties: &BTreeMap<String, String>,
-        dropped: &[String],
-    ) -> Result<(), Error> {
-        let snapshot = self.delta.snapshot().map_err(store_error)?;
-        let metadata = snapshot.metadata();
-        let mut configuration = metadata.configuration().clone();
-        configuration.retain(|key, _| !dropped.contains(key));
-        configuration.extend(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
-        // Columns of Delta's own that the contract does not know stay where they are, behind the known ones.
-        let theirs = snapshot.snapshot().arrow_schema();
-        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.extend(
-            theirs
-                .fields()
-                .iter()
-                .filter(|f| schema.field_with_name(f.name()).is_err())
-                .cloned(),
-        );
-        let all = arrow::datatypes::Schema::new(fields);
-        let kernel_schema: StructType = (&all).try_into_kernel().map_err(store_error)?;
-        let schema_string = serde_json::to_string(&kernel_schema).map_err(store_error)?;
-        let next: Metadata = serde_json::from_value(serde_json::json!({
-            "id": metadata.id(),
-            "name": metadata.name(),
-            "description": metadata.description(),
-            "format": { "provider": "parquet", "options": {} },
-            "schemaString": schema_string,
-            "partitionColumns": metadata.partition_columns(),
-            "configuration": configuration,
-            "createdTime": metadata.created_time(),
-        }))
-        .map_err(store_error)?;
-        let mut actions = vec![Action::Metadata(next)];
-        let constrained = properties
-            .keys()
-            .any(|k| k.starts_with("delta.constraints."));
-        if constrained && snapshot.protocol().min_writer_version() < 3 {
-            let protocol = serde_json::json!({ "minReaderVersion": 1, "minWriterVersion": 3 });
-            actions.push(Action::Protocol(
-                serde_json::from_value(protocol).map_err(store_error)?,
-            ));
-        }
-        let operation = DeltaOperation::SetTableProperties {
-            properties: properties.clone().into_iter().collect(),
-        };
-        let finalized = CommitBuilder::from(
-            properties_of(Vec::new())
-                .with_metadata(HashMap::new())
-                .with_max_retries(0),
-        )
-        .with_actions(actions)
-        .build(Some(snapshot), self.delta.log_store(), operation)
-        .await
-        .map_err(store_error)?;
-        self.delta = table_with(&self.delta, finalized.snapshot());
-        // The new columns are Delta's from here on; `conform_to` orders them as the contract does.
-        self.schema = super::super::scan::plain_schema(
-            &self
-                .delta
-                .snapshot()
-                .map_err(store_error)?
-                .snapshot()
-                .arrow_schema(),
-        );
-        Ok(())
-    }
-
-    /// Takes the columns of `schema`, in its order, as the table's. The Delta table has each of them, whatever others it has.
-    ///
-    /// # Errors
-    /// `Store`: one is missing there, or has another type.
-    pub fn conform_to(&mut self, schema: SchemaRef) -> Result<(), Error> {
-        for field in schema.fields() {
-            match self.schema.field_with_name(field.name()) {
-                Ok(theirs) if same_type(theirs.data_type(), field.data_type()) => {}
-                Ok(theirs) => {
-                    return Err(Error::Store(format!(
-                        "column {} is {} in the Delta table {} and {} in its contract",
-                        field.name(),
-                        theirs.data_type(),
-                        self.folder,
-                        field.data_type()
-                    )));
-                }
-                Err(_) => {
-                    return Err(Error::Store(format!(
-                        "column {} of the contract is not in the Delta table {}",
-                        field.name(),
-                        self.folder
-                    )));
-                }
-            }
-        }
-        self.schema = schema.clone();
-        self.view = Arc::new(ColdView::empty(
-            &self.lake,
-            schema,
-            self.partition_by.clone(),
-        ));
-        self.reload()
-    }
-
     pub fn partition_by(&self) -> &[String] {
         &self.partition_by
     }
@@ -597,15 +368,6 @@ impl ColdTable {
     }
 }
 
-/// Nested names differ between writers (`item`, `element`) and mean the same.
-fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> bool {
-    use arrow::datatypes::DataType;
-    match (a, b) {
-        (DataType::List(a), DataType::List(b)) => same_type(a.data_type(), b.data_type()),
-        _ => a == b,
-    }
-}
-
 fn version_of(delta: &DeltaTable) -> i64 {
     delta
         .version()
@@ -613,14 +375,17 @@ fn version_of(delta: &DeltaTable) -> i64 {
         .unwrap_or(-1)
 }
 
-fn table_with(delta: &DeltaTable, state: deltalake::table::state::DeltaTableState) -> DeltaTable {
+pub(super) fn table_with(
+    delta: &DeltaTable,
+    state: deltalake::table::state::DeltaTableState,
+) -> DeltaTable {
     let mut next = DeltaTable::new(delta.log_store());
     next.state = Some(state);
     next
 }
 
 /// No inline checkpoint and no listing of the log at each commit: both are the flush's, every so many commits.
-fn properties_of(txns: Vec<(String, i64)>) -> CommitProperties {
+pub(super) fn properties_of(txns: Vec<(String, i64)>) -> CommitProperties {
     let transactions = txns
         .into_iter()
         .map(|(app, version)| Transaction::new(app, version))

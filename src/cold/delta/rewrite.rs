@@ -1,0 +1,185 @@
+//! Versions that take files out and put others in: a day replaced, rows deleted or changed, small files made into large ones.
+//! All of it happens in one commit, or none of it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use deltalake::kernel::Action;
+use deltalake::kernel::transaction::CommitBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+
+use super::super::{Error, store_error};
+use super::table::{ATTEMPTS, ColdTable, OWNER, Staged, properties_of, table_with};
+
+/// Counts versions that were written past the log, so that the outcome of an unclear commit can be told.
+const STATEMENT: &str = "deltaplane/statement";
+
+/// Which files a version takes out.
+#[derive(Clone, Debug)]
+pub enum Removal {
+    Nothing,
+    /// Those whose partition has all of these (column, value as Delta writes it).
+    Partitions(Vec<(String, String)>),
+    /// Those of these paths, relative to the table. Each must still be there.
+    Files(BTreeSet<String>),
+}
+
+/// What the Delta log says that a version did.
+#[derive(Clone, Debug)]
+pub enum Reason {
+    Append,
+    Replace {
+        predicate: String,
+    },
+    Delete {
+        predicate: Option<String>,
+    },
+    Update {
+        predicate: Option<String>,
+    },
+    Merge {
+        predicate: String,
+    },
+    /// Same rows, other files: readers of changes see nothing.
+    Optimize {
+        target_bytes: i64,
+    },
+}
+
+impl Reason {
+    fn changes_rows(&self) -> bool {
+        !matches!(self, Reason::Optimize { .. })
+    }
+
+    fn operation(&self, partition_by: &[String]) -> DeltaOperation {
+        let write = |mode, predicate| DeltaOperation::Write {
+            mode,
+            partition_by: (!partition_by.is_empty()).then(|| partition_by.to_vec()),
+            predicate,
+        };
+        match self.clone() {
+            Reason::Append => write(SaveMode::Append, None),
+            Reason::Replace { predicate } => write(SaveMode::Overwrite, Some(predicate)),
+            Reason::Delete { predicate } => DeltaOperation::Delete { predicate },
+            Reason::Update { predicate } => DeltaOperation::Update { predicate },
+            Reason::Merge { predicate } => DeltaOperation::Merge {
+                predicate: Some(predicate.clone()),
+                merge_predicate: Some(predicate),
+                matched_predicates: Vec::new(),
+                not_matched_predicates: Vec::new(),
+                not_matched_by_source_predicates: Vec::new(),
+            },
+            Reason::Optimize { target_bytes } => DeltaOperation::Optimize {
+                predicate: None,
+                target_size: target_bytes,
+            },
+        }
+    }
+}
+
+impl ColdTable {
+    /// Takes `removal` out and puts the staged files in, in one version. `txns`: recorded with it, beside the count of
+    /// statements.
+    ///
+    /// # Errors
+    /// - `Fenced`: another server has claimed the table; nothing was committed.
+    /// - `Changed`: a file to take out is not in the newest version any more; nothing was committed.
+    /// - `Store`: after any outcome but Ok the log was read again, and the commit is not in it.
+    pub async fn rewrite(
+        &mut self,
+        removal: &Removal,
+        staged: Staged,
+        reason: &Reason,
+        txns: &[(String, i64)],
+    ) -> Result<i64, Error> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
+            if theirs != self.owner {
+                return Err(Error::Fenced {
+                    ours: self.owner,
+                    theirs,
+                });
+            }
+            let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
+            let actions = self.actions(removal, &staged, reason)?;
+            match self.try_rewrite(actions, reason, txns, number).await {
+                Ok(()) => return Ok(self.version()),
+                Err(error) => {
+                    tracing::debug!(folder = %self.folder, %error, "rewrite outcome not ok, reading the log again");
+                    last = Some(error);
+                    self.refresh().await?;
+                    // Nobody else counts statements while the table is ours.
+                    if self.read_txn(STATEMENT).await? == Some(number) {
+                        return Ok(self.version());
+                    }
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
+    }
+
+    fn actions(
+        &self,
+        removal: &Removal,
+        staged: &Staged,
+        reason: &Reason,
+    ) -> Result<Vec<Action>, Error> {
+        let changes_rows = reason.changes_rows();
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let mut actions = Vec::new();
+        let mut found = BTreeSet::new();
+        for file in snapshot.log_data().iter() {
+            let goes = match removal {
+                Removal::Nothing => false,
+                Removal::Partitions(matching) => {
+                    let values = file.partition_values_map();
+                    matching
+                        .iter()
+                        .all(|(c, v)| values.get(c).and_then(|v| v.as_ref()) == Some(v))
+                }
+                Removal::Files(paths) => paths.contains(&*file.path()),
+            };
+            if goes {
+                found.insert(file.path().to_string());
+                actions.push(Action::Remove(file.remove_action(changes_rows)));
+            }
+        }
+        if let Removal::Files(paths) = removal
+            && let Some(path) = paths.difference(&found).next()
+        {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        actions.extend(staged.adds.iter().cloned().map(|mut add| {
+            add.data_change = changes_rows;
+            Action::Add(add)
+        }));
+        Ok(actions)
+    }
+
+    async fn try_rewrite(
+        &mut self,
+        actions: Vec<Action>,
+        reason: &Reason,
+        txns: &[(String, i64)],
+        number: i64,
+    ) -> Result<(), Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let mut txns = txns.to_vec();
+        txns.push((STATEMENT.to_owned(), number));
+        let finalized = CommitBuilder::from(
+            properties_of(txns)
+                .with_metadata(HashMap::new())
+                .with_max_retries(0),
+        )
+        .with_actions(actions)
+        .build(
+            Some(snapshot),
+            self.delta.log_store(),
+            reason.operation(&self.partition_by),
+        )
+        .await
+        .map_err(store_error)?;
+        self.delta = table_with(&self.delta, finalized.snapshot());
+        self.reload()
+    }
+}
