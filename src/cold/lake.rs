@@ -13,6 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use super::delta::synced_store::SyncedLocalStore;
+use super::encoders::Encoders;
 use super::{Error, store_error};
 
 /// Cheap to clone.
@@ -22,6 +23,7 @@ pub struct Lake {
     store: Arc<dyn ObjectStore>,
     root: Url,
     prefix: Path,
+    pub(super) encoders: Encoders,
 }
 
 impl Lake {
@@ -47,6 +49,7 @@ impl Lake {
                 store,
                 root,
                 prefix,
+                encoders: Encoders::start()?,
             });
         }
         let dir = FsPath::new(location);
@@ -59,6 +62,7 @@ impl Lake {
             store: Arc::new(SyncedLocalStore::new()),
             root,
             prefix,
+            encoders: Encoders::start()?,
         })
     }
 

@@ -2,6 +2,7 @@
 //! schemas, properties and positions.
 
 pub mod delta;
+mod encoders;
 pub mod lake;
 pub mod scan;
 #[cfg(test)]

@@ -196,9 +196,7 @@ impl ColdTable {
     pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
         let (schema, partition_by) = (self.schema.clone(), self.partition_by.clone());
         let work = move || encode::encode(&batches, &schema, &partition_by);
-        let files = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|e| Error::Encode(e.to_string()))??;
+        let files = self.lake.encoders.run(work).await?;
         let (store, root) = (self.lake.store(), self.lake.path(&self.folder));
         let mut adds = Vec::with_capacity(files.len());
         for file in files {
