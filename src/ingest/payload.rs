@@ -23,6 +23,7 @@ use arrow_ipc::writer::StreamWriter;
 use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
 use crate::validate::Verdict;
+use crate::wal::Payload;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 20;
@@ -60,14 +61,14 @@ impl Encoded {
 
     /// The frame's payload. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
     pub fn payload(
-        &self,
+        self,
         verdict: &Verdict,
         arrived: Micros,
         balance: &mut Balance,
         disk_ns_per_byte: f64,
-    ) -> Vec<u8> {
+    ) -> Payload {
         let verdict = verdict.encode();
-        let mut out = Vec::with_capacity(HEADER + verdict.len() + self.ipc.len());
+        let mut out = Vec::with_capacity(HEADER + verdict.len());
         out.extend_from_slice(&[VERSION, 0, 0, 0]);
         out.extend_from_slice(&arrived.to_le_bytes());
         // Both lengths are bounded by `limits.batch_bytes_max`, far below 4 GiB.
@@ -82,28 +83,22 @@ impl Encoded {
                 .to_le_bytes(),
         );
         out.extend_from_slice(&verdict);
-        if balance.wants(self.ipc.len(), disk_ns_per_byte) && self.compress(&mut out, balance) {
+        if balance.wants(self.ipc.len(), disk_ns_per_byte)
+            && let Some(block) = self.compressed(balance)
+        {
             out[1] = 1;
-        } else {
-            out.extend_from_slice(&self.ipc);
+            let crc = crc32c::crc32c(&block);
+            return Payload::new(out, block, crc);
         }
-        out
+        Payload::new(out, self.ipc, self.crc)
     }
 
-    /// Appends the batch as an LZ4 block; false, and nothing appended, if it does not shrink.
-    fn compress(&self, out: &mut Vec<u8>, balance: &mut Balance) -> bool {
-        let start = out.len();
+    /// The batch as an LZ4 block; none if it does not shrink.
+    fn compressed(&self, balance: &mut Balance) -> Option<Vec<u8>> {
         let began = Instant::now();
-        out.resize(
-            start + lz4_flex::block::get_maximum_output_size(self.ipc.len()),
-            0,
-        );
-        let written =
-            lz4_flex::block::compress_into(&self.ipc, &mut out[start..]).unwrap_or(usize::MAX);
-        balance.measured(self.ipc.len(), written, began.elapsed());
-        let shrunk = written < self.ipc.len();
-        out.truncate(if shrunk { start + written } else { start });
-        shrunk
+        let block = lz4_flex::block::compress(&self.ipc);
+        balance.measured(self.ipc.len(), block.len(), began.elapsed());
+        (block.len() < self.ipc.len()).then_some(block)
     }
 }
 

@@ -74,6 +74,50 @@ impl FrameKind {
     }
 }
 
+/// What a frame carries, in up to two pieces, so that a large one is handed to the disk without being copied together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    pub head: Vec<u8>,
+    /// Follows the head.
+    pub body: Vec<u8>,
+    /// CRC32C of the body.
+    body_crc: u32,
+}
+
+impl Payload {
+    /// `body_crc`: the body's CRC32C, which its maker has at hand.
+    pub fn new(head: Vec<u8>, body: Vec<u8>, body_crc: u32) -> Self {
+        debug_assert_eq!(body_crc, crc32c::crc32c(&body));
+        Payload {
+            head,
+            body,
+            body_crc,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
+    }
+
+    fn crc(&self) -> u32 {
+        let head = crc32c::crc32c(&self.head);
+        crc32c::crc32c_combine(head, self.body_crc, self.body.len())
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(head: Vec<u8>) -> Self {
+        Payload {
+            head,
+            ..Payload::default()
+        }
+    }
+}
+
 /// A frame as its writer gives it: all but its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewFrame {
@@ -85,7 +129,7 @@ pub struct NewFrame {
     pub epoch: u64,
     pub seq: u64,
     pub batch_crc: u32,
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl NewFrame {
@@ -145,7 +189,7 @@ pub fn encode_header(frame: &NewFrame, place: &Place, out: &mut Vec<u8>) -> u32 
             .unwrap_or(u32::MAX)
             .to_le_bytes(),
     );
-    out.extend_from_slice(&crc32c::crc32c(&frame.payload).to_le_bytes());
+    out.extend_from_slice(&frame.payload.crc().to_le_bytes());
     out.extend_from_slice(frame.producer.as_bytes());
     let crc = crc32c::crc32c(&out[start + 8..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());

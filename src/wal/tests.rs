@@ -44,7 +44,7 @@ fn data(seq: u64, payload: Vec<u8>) -> NewFrame {
         epoch: 1,
         seq,
         batch_crc: 7,
-        payload,
+        payload: payload.into(),
     }
 }
 
@@ -270,16 +270,19 @@ proptest! {
         producer in "[a-z]{0,40}", payload in prop::collection::vec(any::<u8>(), 0..600),
         epoch in any::<u64>(), seq in any::<u64>(), crc in any::<u32>(), chain in any::<u32>(), offset in 1u64..1 << 60,
     ) {
-        let new = NewFrame { producer: producer.into(), epoch, seq, batch_crc: crc, ..data(0, payload) };
+        let cut = payload.len() / 2;
+        let (head, body) = (payload[..cut].to_vec(), payload[cut..].to_vec());
+        let body_crc = crc32c::crc32c(&body);
+        let new = NewFrame { producer: producer.into(), epoch, seq, batch_crc: crc, payload: Payload::new(head, body, body_crc), ..data(0, Vec::new()) };
         let place = Place { uuid: [3; 16], segment: 9, offset: Lsn::new(offset), group_start: Lsn::new(offset), chain };
         let mut bytes = Vec::new();
         let header_crc = frame::encode_header(&new, &place, &mut bytes);
-        bytes.extend_from_slice(&new.payload);
+        bytes.extend_from_slice(&payload);
         prop_assert_eq!(bytes.len() as u64, new.encoded_len());
         let parsed = frame::parse(&bytes).unwrap();
         prop_assert_eq!(parsed.place, place);
         prop_assert_eq!(parsed.crc, header_crc);
-        prop_assert_eq!((parsed.frame.seq, parsed.frame.epoch, &parsed.frame.payload), (seq, epoch, &new.payload));
+        prop_assert_eq!((parsed.frame.seq, parsed.frame.epoch, &parsed.frame.payload), (seq, epoch, &payload));
         prop_assert_eq!(parsed.frame.producer, new.producer);
         for cut in 0..bytes.len() {
             prop_assert!(frame::parse(&bytes[..cut]).is_none());

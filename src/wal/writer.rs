@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::frame::{self, FrameKind, NewFrame, Place};
+use super::frame::{self, FrameKind, NewFrame, Payload, Place};
 use super::queue::{Queued, Shared};
 use super::segment::{self, Header};
 use super::{Disk, Error, GroupHook, LogConfig, SegmentFile};
@@ -59,6 +59,8 @@ const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 const MEASURED_BYTES: u64 = 256 * 1024;
 /// A group is handed to the disk in pieces of about this size, and synced once.
 const WRITE_BYTES: usize = 4 * 1024 * 1024;
+/// A body of this size is worth a write of its own: a system call costs less than its copy.
+const DIRECT_BYTES: usize = 128 * 1024;
 
 impl Writer {
     #[expect(
@@ -170,11 +172,9 @@ impl Writer {
                 chain: self.chain,
             };
             self.chain = frame::encode_header(&queued.frame, &place, &mut self.buffer);
-            self.buffer.extend_from_slice(&queued.frame.payload);
+            let put = self.put(&queued.frame.payload, &mut position);
             written.push(queued);
-            if self.buffer.len() >= WRITE_BYTES
-                && let Err(error) = self.write_out(&mut position)
-            {
+            if let Err(error) = put {
                 fail(written.into_iter().chain(frames), &error);
                 return Err(error);
             }
@@ -186,6 +186,25 @@ impl Writer {
             fail(written, error);
         }
         done
+    }
+
+    /// Behind what is there already; large bodies go to the disk as they are.
+    fn put(&mut self, payload: &Payload, position: &mut u64) -> Result<(), Error> {
+        self.buffer.extend_from_slice(&payload.head);
+        if payload.body.len() < DIRECT_BYTES {
+            self.buffer.extend_from_slice(&payload.body);
+            if self.buffer.len() < WRITE_BYTES {
+                return Ok(());
+            }
+            return self.write_out(position);
+        }
+        self.write_out(position)?;
+        self.active
+            .file
+            .write_at(&payload.body, *position)
+            .map_err(Error::io("write"))?;
+        *position += payload.body.len() as u64;
+        Ok(())
     }
 
     fn write_out(&mut self, position: &mut u64) -> Result<(), Error> {
@@ -287,7 +306,7 @@ impl Writer {
             epoch: 0,
             seq: 0,
             batch_crc: 0,
-            payload: self.hook.checkpoint(),
+            payload: self.hook.checkpoint().into(),
         };
         let bytes = self
             .config
@@ -325,7 +344,7 @@ impl Writer {
             chain: crc,
         };
         let chain = frame::encode_header(&checkpoint, &place, &mut out);
-        out.extend_from_slice(&checkpoint.payload);
+        out.extend_from_slice(&checkpoint.payload.head);
         file.write_at(&out, 0).map_err(Error::io("write"))?;
         file.sync().map_err(Error::io("sync"))?;
         self.disk
