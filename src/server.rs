@@ -71,6 +71,7 @@ impl Server {
         for table in shared.tables() {
             flush::spawn(shared.clone(), table);
         }
+        crate::catalog::parking::watch(shared.clone());
 
         let source = Arc::new(Status::new(shared.clone()));
         let engine = Engine::new(
@@ -213,14 +214,16 @@ async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>,
         queue_bytes_max: config.log.queue_bytes_max.get(),
         admission_timeout: config.log.admission_timeout,
     };
-    let (opener, mut replay) = wal::open(settings, Arc::new(wal::RealDisk))?;
+    let disk = Arc::new(wal::RealDisk);
+    let (opener, mut replay) = wal::open(settings, disk.clone())?;
+    let aside = wal::Aside::new(&config.log_dir(), opener.uuid(), disk);
     let visible = Arc::new(Visible::default());
     let tail = replay.tail();
     let checkpoint = replay.take_checkpoint();
     let registry = {
         let uuid = opener.uuid().to_string();
         let mut recovery =
-            Recovery::start(&lake, uuid, &visible, checkpoint.as_deref(), tail).await?;
+            Recovery::start(&lake, uuid, &visible, checkpoint.as_deref(), tail, &aside).await?;
         let mut frames = 0u64;
         for frame in replay {
             recovery.frame(frame?).await?;
@@ -228,6 +231,9 @@ async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>,
         }
         visible.set_read_point(tail);
         recovery.claim().await?;
+        for incarnation in recovery.unclaimed() {
+            aside.remove(incarnation)?;
+        }
         tracing::info!(frames, %tail, "log replayed");
         recovery.registry
     };
@@ -244,6 +250,7 @@ async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>,
         config,
         clock,
         log,
+        aside,
         lake,
         registry,
         visible,

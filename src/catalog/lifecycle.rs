@@ -188,6 +188,9 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
         },
     )
     .await?;
+    if let Err(error) = shared.aside.remove(table.incarnation.get()) {
+        tracing::warn!(table = %name, %error, "parked rows of a dropped table were left behind");
+    }
     let lake = shared.lake.clone();
     let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
     let grace = shared.config.query.timeout;
@@ -222,7 +225,7 @@ pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFra
         epoch: 0,
         seq: 0,
         batch_crc: 0,
-        payload,
+        payload: payload.into(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod alter;
 pub mod checkpoint;
 pub mod lifecycle;
 pub mod lookup;
+pub mod parking;
 pub mod producer;
 pub mod recover;
 pub mod table;
@@ -25,7 +26,7 @@ use crate::cold::Lake;
 use crate::config::Config;
 use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, TableName};
-use crate::wal::Log;
+use crate::wal::{Aside, Log};
 use producer::Totals;
 use table::Table;
 use visible::{Effects, Visible};
@@ -68,6 +69,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub clock: SharedClock,
     pub log: Log,
+    /// Rows of tables whose store is down.
+    pub aside: Aside,
     pub lake: Lake,
     pub registry: Arc<RwLock<Registry>>,
     pub visible: Arc<Visible>,

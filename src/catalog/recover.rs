@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Created, SavedTable};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
+use super::parking::Parked;
 use super::producer::Totals;
 use super::table::{Cold, Committed, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
@@ -16,7 +17,7 @@ use crate::fault::{Fault, Kind};
 use crate::ingest::{self, payload};
 use crate::types::{Incarnation, Lsn};
 use crate::validate::{self, Origin};
-use crate::wal::{Frame, FrameKind};
+use crate::wal::{Aside, Frame, FrameKind};
 
 /// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
 /// that tells none.
@@ -40,15 +41,24 @@ fn described(table: &ColdTable, logged: Contract) -> Contract {
     }
 }
 
+/// A table, and the offsets up to which frames add no rows: they are in Delta, or were parked.
+struct Open {
+    table: Arc<Table>,
+    main_from: Lsn,
+    quarantine_from: Lsn,
+}
+
 /// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
 pub struct Recovery<'a> {
     pub lake: &'a Lake,
     pub log_uuid: String,
     pub registry: Registry,
     pub visible: &'a Visible,
-    tables: HashMap<u64, (Arc<Table>, Lsn)>,
+    tables: HashMap<u64, Open>,
     /// Tables whose folder is gone. Fine if a drop follows in the log, a loss if not.
     missing: HashMap<u64, String>,
+    /// Rows that stand beside the log, until their table is met.
+    parked: HashMap<u64, Parked>,
     last: Lsn,
 }
 
@@ -59,7 +69,12 @@ impl<'a> Recovery<'a> {
         visible: &'a Visible,
         checkpoint: Option<&[u8]>,
         tail: Lsn,
+        aside: &Aside,
     ) -> Result<Self, Fault> {
+        let mut parked = HashMap::new();
+        for (incarnation, body) in aside.read_all()? {
+            parked.insert(incarnation, Parked::decode(&body)?);
+        }
         let mut this = Recovery {
             lake,
             log_uuid,
@@ -67,6 +82,7 @@ impl<'a> Recovery<'a> {
             visible,
             tables: HashMap::new(),
             missing: HashMap::new(),
+            parked,
             last: tail,
         };
         let Some(bytes) = checkpoint else {
@@ -136,8 +152,21 @@ impl<'a> Recovery<'a> {
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
         self.visible.restore_days(&table, saved.days);
-        self.tables
-            .insert(table.incarnation.get(), (table, quarantined));
+        let (mut main_from, mut quarantine_from) = (committed, quarantined);
+        if let Some(parked) = self.parked.remove(&table.incarnation.get()) {
+            main_from = main_from.max(parked.cut);
+            quarantine_from = quarantine_from.max(parked.cut);
+            self.visible
+                .restore_parked(&table, parked, committed, quarantined);
+        }
+        self.tables.insert(
+            table.incarnation.get(),
+            Open {
+                table,
+                main_from,
+                quarantine_from,
+            },
+        );
         Ok(())
     }
 
@@ -164,13 +193,13 @@ impl<'a> Recovery<'a> {
             }
             FrameKind::Drop => {
                 self.missing.remove(&frame.incarnation);
-                if let Some((table, _)) = self.tables.remove(&frame.incarnation) {
+                if let Some(Open { table, .. }) = self.tables.remove(&frame.incarnation) {
                     self.registry.remove(&table);
                     self.visible.remove_table(&table);
                 }
             }
             FrameKind::Epoch => {
-                if let Some((table, _)) = self.tables.get(&frame.incarnation) {
+                if let Some(Open { table, .. }) = self.tables.get(&frame.incarnation) {
                     let mut producers = table.producers.lock();
                     producers
                         .entry(frame.producer.clone())
@@ -189,7 +218,12 @@ impl<'a> Recovery<'a> {
     }
 
     fn rows(&self, frame: &Frame) -> Result<(), Fault> {
-        let Some((table, quarantined)) = self.tables.get(&frame.incarnation) else {
+        let Some(Open {
+            table,
+            main_from,
+            quarantine_from,
+        }) = self.tables.get(&frame.incarnation)
+        else {
             return Ok(());
         };
         let decoded = payload::decode(&frame.payload)?;
@@ -206,10 +240,9 @@ impl<'a> Recovery<'a> {
                 counts,
             );
         }
-        let committed = table.committed.borrow().offset;
         let applied = match &decoded.batch {
             // Both sides in Delta: only the counts are wanted.
-            Some(batch) if frame.offset > committed || frame.offset > *quarantined => {
+            Some(batch) if frame.offset > *main_from || frame.offset > *quarantine_from => {
                 let source = if named {
                     &*frame.producer
                 } else {
@@ -238,8 +271,13 @@ impl<'a> Recovery<'a> {
             offset: frame.offset,
         };
         self.visible
-            .replay_rows(table, applied, arrival, *quarantined);
+            .replay_rows(table, applied, arrival, *main_from, *quarantine_from);
         Ok(())
+    }
+
+    /// Incarnations whose parked rows nobody asked for: their tables were dropped.
+    pub fn unclaimed(&self) -> impl Iterator<Item = u64> {
+        self.parked.keys().copied()
     }
 
     /// Claims each table for this start (DESIGN, "Ownership"): a commit with the next owner epoch, before any ack.
@@ -256,7 +294,7 @@ impl<'a> Recovery<'a> {
                 ),
             ));
         }
-        for (table, _) in self.tables.values() {
+        for Open { table, .. } in self.tables.values() {
             let mut cold = table.cold.lock().await;
             let main = cold.main.read_txn(OWNER_TXN).await?;
             let quarantine = cold.quarantine.read_txn(OWNER_TXN).await?;

@@ -72,6 +72,7 @@ pub struct Table {
     /// What rules about earlier rows know. Held across the admission of a batch, for tables that have such rules.
     pub keys: tokio::sync::Mutex<Keys>,
     dropped: AtomicBool,
+    failing: AtomicBool,
     pub unnamed_accepted: AtomicU64,
 }
 
@@ -95,6 +96,7 @@ impl Table {
             flush_now: Notify::new(),
             keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),
             dropped: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             unnamed_accepted: AtomicU64::new(0),
         }
     }
@@ -114,6 +116,16 @@ impl Table {
 
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
+    }
+
+    /// Its last commit did not succeed, or takes so long that it hardly will.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
+    /// Told by the flush alone.
+    pub fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Release);
     }
 
     pub fn mark_dropped(&self) {

@@ -11,7 +11,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use parking_lot::{Mutex, RwLock};
 
 use super::producer::Totals;
-use super::table::{Committed, Table};
+use super::table::Table;
 use super::view::{Snapshot, TableView};
 use super::{Day, Registry};
 use crate::cold::ColdView;
@@ -109,6 +109,8 @@ struct Entry {
     /// Producers whose newest durable seq no commit has recorded yet.
     moved: BTreeMap<Arc<str>, u64>,
     days: BTreeMap<i32, Day>,
+    /// Hot rows up to here stand in a file beside the log, which need not keep them.
+    parked: Lsn,
 }
 
 impl Entry {
@@ -119,6 +121,7 @@ impl Entry {
             quarantine: Side::new(quarantine),
             moved: BTreeMap::new(),
             days: BTreeMap::new(),
+            parked: Lsn::ZERO,
         }
     }
 
@@ -253,7 +256,7 @@ impl Visible {
                     if entry.table.incarnation != table.incarnation {
                         continue;
                     }
-                    entry.push_rows(applied, arrival, Committed::default(), Lsn::ZERO);
+                    entry.push_rows(applied, arrival, Lsn::ZERO, Lsn::ZERO);
                     if entry.main.hot.bytes() + entry.quarantine.hot.bytes() >= flush_bytes {
                         full.push(table);
                     }
@@ -304,9 +307,9 @@ impl Visible {
         table: &Arc<Table>,
         applied: Applied,
         arrival: Arrival,
+        committed: Lsn,
         quarantine_committed: Lsn,
     ) {
-        let committed = *table.committed.borrow();
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
             entry.push_rows(applied, arrival, committed, quarantine_committed);
@@ -376,15 +379,80 @@ impl Visible {
     /// Every data frame up to here is in Delta: what the log may let go of.
     pub fn trim_point(&self) -> Lsn {
         let state = self.0.read();
-        let oldest_hot = state
-            .tables
-            .values()
-            .flat_map(|e| [&e.main, &e.quarantine])
-            .filter_map(|s| s.hot.chunks().first().map(|c| c.first))
-            .min();
+        let oldest_hot = state.tables.values().filter_map(Entry::oldest_pinned).min();
         oldest_hot.map_or(state.read_point, |lsn| {
             Lsn::new(lsn.get().saturating_sub(1))
         })
+    }
+
+    /// Does the log have to keep rows of this table?
+    pub fn is_pinning(&self, table: &Table) -> bool {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.name().folded());
+        entry.is_some_and(|e| {
+            e.table.incarnation == table.incarnation && e.oldest_pinned().is_some()
+        })
+    }
+
+    pub fn set_parked(&self, table: &Table, cut: Lsn) {
+        let mut state = self.0.write();
+        if let Some(entry) = state.tables.get_mut(&table.name().folded())
+            && entry.table.incarnation == table.incarnation
+        {
+            entry.parked = entry.parked.max(cut);
+        }
+    }
+
+    /// A commit up to `cut` has happened. True if it holds all that was parked.
+    pub fn unpark(&self, table: &Table, cut: Lsn) -> bool {
+        let mut state = self.0.write();
+        match state.tables.get_mut(&table.name().folded()) {
+            Some(entry) if entry.parked > Lsn::ZERO && entry.parked <= cut => {
+                entry.parked = Lsn::ZERO;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Is part of the table's rows in a file beside the log?
+    pub fn is_parked(&self, table: &Table) -> bool {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.name().folded());
+        entry.is_some_and(|e| e.parked > Lsn::ZERO)
+    }
+
+    /// Recovery: what a file beside the log held, but for what commits hold by now.
+    pub fn restore_parked(
+        &self,
+        table: &Table,
+        parked: super::parking::Parked,
+        main_committed: Lsn,
+        quarantine_committed: Lsn,
+    ) {
+        let mut state = self.0.write();
+        let Some(entry) = state.tables.get_mut(&table.name().folded()) else {
+            return;
+        };
+        let sides = [
+            (&mut entry.main, parked.main, main_committed),
+            (
+                &mut entry.quarantine,
+                parked.quarantine,
+                quarantine_committed,
+            ),
+        ];
+        for (side, chunks, committed) in sides {
+            let schema = side.cold.schema();
+            let hot = chunks.into_iter().filter(|c| c.last > committed);
+            hot.for_each(|chunk| side.hot.restore(chunk));
+            side.hot.conform_to(&schema);
+        }
+        for (producer, seq) in parked.moved {
+            let newest = entry.moved.entry(producer.as_str().into()).or_default();
+            *newest = (*newest).max(seq);
+        }
+        entry.parked = parked.cut;
     }
 
     pub fn hot_status(&self, table: &Table) -> HotStatus {
@@ -410,14 +478,15 @@ impl Visible {
         ))
     }
 
-    /// Bytes of hot rows over all tables, against which `memory.hot_bytes_max` pushes back.
-    pub fn hot_bytes(&self) -> usize {
+    /// Bytes of hot rows over all tables, against which `memory.hot_bytes_max` pushes back; and those of tables that
+    /// cannot commit, which may have a part of it only.
+    pub fn hot_bytes(&self) -> (usize, usize) {
         let state = self.0.read();
-        state
-            .tables
-            .values()
-            .map(|e| e.main.hot.bytes() + e.quarantine.hot.bytes())
-            .sum()
+        state.tables.values().fold((0, 0), |(all, failing), e| {
+            let bytes = e.main.hot.bytes() + e.quarantine.hot.bytes();
+            let failing = failing + if e.table.is_failing() { bytes } else { 0 };
+            (all + bytes, failing)
+        })
     }
 
     /// Counts per day of arrival, per table.
@@ -448,11 +517,20 @@ impl Visible {
 }
 
 impl Entry {
+    /// The oldest frame with hot rows that only the log keeps.
+    fn oldest_pinned(&self) -> Option<Lsn> {
+        [&self.main, &self.quarantine]
+            .into_iter()
+            .filter_map(|s| s.hot.chunks().iter().find(|c| c.last > self.parked))
+            .map(|c| c.first)
+            .min()
+    }
+
     fn push_rows(
         &mut self,
         applied: Applied,
         arrival: Arrival,
-        committed: Committed,
+        committed: Lsn,
         quarantine_committed: Lsn,
     ) {
         let Arrival {
@@ -465,13 +543,13 @@ impl Entry {
         let unnamed = moved.is_none();
         self.days.entry(day).or_default().add(counts, &violations);
         if let Some(m) = moved
-            && offset > committed.offset
+            && offset > committed
         {
             let newest = self.moved.entry(m.producer).or_default();
             *newest = (*newest).max(m.seq);
         }
         if let Some(batch) = applied.accepted
-            && offset > committed.offset
+            && offset > committed
         {
             self.main.hot.push(
                 if unnamed {

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{control_frame, offset_i64};
+use crate::catalog::parking;
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{Part, Span};
 use crate::cold::ColdTable;
@@ -22,6 +23,9 @@ use crate::wal::FrameKind;
 
 /// Commits for waiters are at least this far apart.
 const WAITER_SPACING: Duration = Duration::from_millis(250);
+
+/// A commit that takes longer is taken for one that will fail.
+const STALLED: Duration = Duration::from_secs(15);
 
 /// Names a producer's `txn`: application ids are one namespace a table, so that a producer can never pass for the log.
 fn producer_txn(producer: &str) -> String {
@@ -42,7 +46,7 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
             if table.is_dropped() {
                 return;
             }
-            match commit(&shared, &table).await {
+            match watched(&shared, &table).await {
                 Ok(_) => failures = 0,
                 Err(fault) => {
                     failures += 1;
@@ -53,6 +57,22 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
             }
         }
     });
+}
+
+/// [`commit`], and word of how it goes: streams to a table that cannot commit get a part of the memory only.
+async fn watched(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
+    let work = commit(shared, table);
+    tokio::pin!(work);
+    let outcome = match tokio::time::timeout(STALLED, &mut work).await {
+        Ok(outcome) => outcome,
+        // A store that does not answer is asked again and again, for minutes.
+        Err(_) => {
+            table.set_failing(true);
+            work.await
+        }
+    };
+    table.set_failing(outcome.is_err());
+    outcome
 }
 
 /// Commits everything of the table that is durable now. Returns what is committed afterwards.
@@ -111,6 +131,7 @@ pub async fn commit_locked(
         version,
     };
     table.committed.send_replace(committed);
+    parking::unpark(shared, table, span.cut);
     shared.hot_space.notify_waiters();
     metrics::counter!("deltaplane_commits_total").increment(1);
     metrics::histogram!("deltaplane_commit_seconds").record(started.elapsed().as_secs_f64());

@@ -75,6 +75,13 @@ impl Buffer {
         }
     }
 
+    /// A chunk as it was when it was parked, behind those that are here.
+    pub fn restore(&mut self, chunk: Chunk) {
+        self.bytes += chunk.batch.get_array_memory_size();
+        self.sealed = self.sealed.max(chunk.last);
+        Arc::make_mut(&mut self.chunks).push(chunk);
+    }
+
     /// From now on no chunk that holds a row up to `offset` takes a row above it.
     pub fn seal(&mut self, offset: Lsn) {
         self.sealed = self.sealed.max(offset);

@@ -19,7 +19,7 @@ use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 use crate::validate::{self, Additions, Context, Origin, Verdict};
-use crate::wal::{AppendTicket, FrameKind, NewFrame};
+use crate::wal::{AppendTicket, FrameKind, NewFrame, Payload};
 use payload::{Balance, Encoded};
 
 /// The `_source` of rows that came without a producer's name.
@@ -141,7 +141,7 @@ impl IngestStream {
                 epoch: opened.claim.epoch,
                 seq: 0,
                 batch_crc: 0,
-                payload: Vec::new(),
+                payload: Payload::default(),
             };
             let effects = shared.effects.clone();
             let (table, name, epoch) = (table.clone(), name.clone(), opened.claim.epoch);
@@ -328,9 +328,8 @@ impl IngestStream {
         let counts = counts(&verdict);
         let violations = verdict.violations();
         let disk = self.shared.log.ns_per_byte();
-        let payload = encoded.payload(&verdict, arrived, &mut self.balance, disk);
         let crc = encoded.crc;
-        drop(encoded);
+        let payload = encoded.payload(&verdict, arrived, &mut self.balance, disk);
         self.wait_for_memory().await?;
         // Only from here on is the batch in anyone's way: room in the log first, then its place in line.
         let reservation = self.shared.log.reserve(payload.len() + 512).await?;
@@ -344,7 +343,7 @@ impl IngestStream {
                 },
             ),
         };
-        let frame = |crc: u32, seq: u64, payload: Vec<u8>| NewFrame {
+        let frame = |crc: u32, seq: u64, payload: Payload| NewFrame {
             kind: FrameKind::Data,
             incarnation: self.table.incarnation.get(),
             contract_version: contract.version,
@@ -422,11 +421,25 @@ impl IngestStream {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let freed = self.shared.hot_space.notified();
-            if self.shared.visible.hot_bytes() < budget {
+            let (all, failing) = self.shared.visible.hot_bytes();
+            // Tables that cannot commit leave room for those that can.
+            let own = !self.table.is_failing() || failing < budget / 2;
+            if all < budget && own {
                 return Ok(());
             }
             self.table.flush_now.notify_one();
             if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                if !own {
+                    return Err(Fault::new(
+                        Kind::Unavailable,
+                        "store_unavailable",
+                        format!(
+                            "{} cannot be committed and its rows fill what tables with a failing store may hold, limit={}; retry when its store answers again",
+                            self.table.name(),
+                            budget / 2
+                        ),
+                    ));
+                }
                 return Err(Fault::new(
                     Kind::Exhausted,
                     "memory_full",

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 use super::*;
-use crate::catalog::lifecycle;
 use crate::catalog::visible::Part;
+use crate::catalog::{lifecycle, parking};
 use crate::ingest::IngestStream;
 use crate::types::TableName;
 
@@ -190,6 +190,94 @@ async fn crash_between_commit_and_trim_replays_nothing_twice() {
     flush::commit(&running.shared, &table(&running))
         .await
         .unwrap();
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+/// Parks the table and lets the log go of everything that it need not keep.
+async fn parked(running: &Running) {
+    let table = table(running);
+    assert!(parking::park(&running.shared, &table).await.unwrap());
+    assert!(
+        !parking::park(&running.shared, &table).await.unwrap(),
+        "nothing new"
+    );
+    running.shared.log.roll().await.unwrap();
+    running.shared.log.trim(running.shared.visible.trim_point());
+    running.shared.log.roll().await.unwrap();
+    assert!(running.shared.visible.is_parked(&table));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_rows_outlive_the_log_that_let_go_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    parked(&running).await;
+    assert_eq!(rows(&running), (5, 5), "queries see them");
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("wal/parked"))
+            .unwrap()
+            .count(),
+        0,
+        "committed, so the file is gone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_between_parking_and_trim_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    parking::park(&running.shared, &table(&running))
+        .await
+        .unwrap();
+    crash(running).await;
+    everything_is_there_once(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_came_after_parking_are_in_the_log_and_come_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    parked(&running).await;
+    let (mut stream, ..) = IngestStream::open(running.shared.clone(), table(&running), "q", None)
+        .await
+        .unwrap();
+    stream
+        .push(Some(1), Some(batch(99)))
+        .await
+        .unwrap()
+        .durable()
+        .await
+        .unwrap();
+    crash(running).await;
+    let running = start(dir.path()).await;
+    assert_eq!(rows(&running), (6, 6));
+    flush::commit(&running.shared, &table(&running))
+        .await
+        .unwrap();
+    assert_eq!(rows(&running), (6, 6));
+    crash(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_rows_that_a_commit_took_before_the_crash_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    parked(&running).await;
+    let span = running.shared.visible.span(&table(&running)).unwrap();
+    // The quarantine's half of a commit; its file is still there.
+    flush::part(
+        &running.shared,
+        &table(&running),
+        &mut table(&running).cold.lock().await.quarantine,
+        Part::Quarantine,
+        &span,
+        &[],
+    )
+    .await
+    .unwrap();
     crash(running).await;
     everything_is_there_once(dir.path()).await;
 }

@@ -5,6 +5,7 @@
 //! A failed write or sync poisons the log for the life of the process: whether the group reached the disk is not known
 //! (Rebello et al., USENIX ATC 2020), so nobody is told that it did, and replay decides after a restart.
 
+mod aside;
 mod disk;
 mod frame;
 mod queue;
@@ -17,8 +18,9 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use aside::Aside;
 pub use disk::{Disk, RealDisk, SegmentFile};
-pub use frame::{Frame, FrameKind, NewFrame};
+pub use frame::{Frame, FrameKind, NewFrame, Payload};
 pub use queue::{AppendTicket, Durable, Log, OnDurable, Reservation};
 pub use replay::{Opener, Replay, open};
 
@@ -76,6 +78,10 @@ pub enum Error {
         file: String,
         problem: String,
     },
+    #[error(
+        "parked rows cannot be read, file={file}: {problem}; restore the log's folder from a backup"
+    )]
+    Parked { file: String, problem: String },
     #[error("frame too large, bytes={bytes}, limit={limit}")]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the log is closed")]
@@ -98,7 +104,9 @@ impl From<Error> for Fault {
         let (kind, reason) = match &error {
             Error::Full { .. } => (Kind::Exhausted, "log_full"),
             Error::Poisoned { .. } => (Kind::Unavailable, "log_poisoned"),
-            Error::Damaged { .. } | Error::Sequence { .. } => (Kind::Corrupt, "log_damaged"),
+            Error::Damaged { .. } | Error::Sequence { .. } | Error::Parked { .. } => {
+                (Kind::Corrupt, "log_damaged")
+            }
             Error::TooLarge { .. } => (Kind::Exhausted, "batch_too_large"),
             Error::Closed => (Kind::Unavailable, "shutting_down"),
             Error::Io { .. } => (Kind::Unavailable, "log_unusable"),

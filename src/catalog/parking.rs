@@ -1,0 +1,235 @@
+//! A table whose store is down keeps its durable rows in a file beside the log, so that the log can go on for all others. The
+//! rows stay hot: queries see them, and the commit that succeeds at last takes them from memory; the file is for a restart.
+//!
+//! What holds where: *parked up to `cut`*, the file has every hot row of the table up to there and is synced, and only then may
+//! the log let go of them. A crash before leaves the log as it was; after it, recovery reads the file and leaves out, frame by
+//! frame, what stands in it. A file that a commit has overtaken is ignored and removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::table::Table;
+use crate::fault::{Fault, Kind};
+use crate::hot::Chunk;
+use crate::types::Lsn;
+
+/// The log's fill at which failing tables are parked: half of `log.bytes_max`.
+const PRESSURE: u64 = 2;
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The first and last frame of a chunk.
+type Frames = (Lsn, Lsn);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Head {
+    cut: Lsn,
+    /// Producers whose newest durable seq no commit has recorded yet.
+    moved: Vec<(String, u64)>,
+    main: Vec<Frames>,
+    quarantine: Vec<Frames>,
+}
+
+/// A table's hot rows as a file keeps them.
+#[derive(Debug, Default)]
+pub struct Parked {
+    pub cut: Lsn,
+    pub moved: Vec<(String, u64)>,
+    pub main: Vec<Chunk>,
+    pub quarantine: Vec<Chunk>,
+}
+
+impl Parked {
+    /// Length and JSON of the head; length and Arrow IPC stream of each side, one batch a chunk.
+    pub fn encode(&self) -> Result<Vec<u8>, Fault> {
+        let failed = |e: String| Fault::internal(format!("cannot encode rows to park: {e}"));
+        let frames = |chunks: &[Chunk]| chunks.iter().map(|c| (c.first, c.last)).collect();
+        let head = Head {
+            cut: self.cut,
+            moved: self.moved.clone(),
+            main: frames(&self.main),
+            quarantine: frames(&self.quarantine),
+        };
+        let mut out = Vec::new();
+        let mut part = |bytes: &[u8]| {
+            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out.extend_from_slice(bytes);
+        };
+        part(&serde_json::to_vec(&head).map_err(|e| failed(e.to_string()))?);
+        for chunks in [&self.main, &self.quarantine] {
+            let mut stream = Vec::new();
+            if let Some(first) = chunks.first() {
+                let write = || -> Result<(), arrow::error::ArrowError> {
+                    let mut writer = StreamWriter::try_new(&mut stream, &first.batch.schema())?;
+                    chunks.iter().try_for_each(|c| writer.write(&c.batch))?;
+                    writer.finish()
+                };
+                let mut write = write;
+                write().map_err(|e| failed(e.to_string()))?;
+            }
+            part(&stream);
+        }
+        Ok(out)
+    }
+
+    /// # Errors
+    /// DATA_LOSS: the bytes are whole, as their checksum says, and of another form.
+    pub fn decode(mut bytes: &[u8]) -> Result<Self, Fault> {
+        let damaged = |e: String| {
+            Fault::new(
+                Kind::Corrupt,
+                "log_damaged",
+                format!("parked rows: {e}; restore the log's folder from a backup"),
+            )
+        };
+        let mut part = || -> Option<&[u8]> {
+            let (length, rest) = bytes.split_first_chunk::<8>()?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+            let (part, rest) = rest.split_at_checked(length)?;
+            bytes = rest;
+            Some(part)
+        };
+        let short = || damaged("cut short".to_owned());
+        let head: Head = serde_json::from_slice(part().ok_or_else(short)?)
+            .map_err(|e| damaged(e.to_string()))?;
+        let mut chunks = |frames: &[Frames]| -> Result<Vec<Chunk>, Fault> {
+            let stream = part().ok_or_else(short)?;
+            if stream.is_empty() {
+                return Ok(Vec::new());
+            }
+            let reader = StreamReader::try_new(stream, None).map_err(|e| damaged(e.to_string()))?;
+            let batches = reader
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| damaged(e.to_string()))?;
+            if batches.len() != frames.len() {
+                return Err(damaged("chunks are missing".to_owned()));
+            }
+            let chunks = frames
+                .iter()
+                .zip(batches)
+                .map(|((first, last), batch)| Chunk {
+                    first: *first,
+                    last: *last,
+                    batch,
+                });
+            Ok(chunks.collect())
+        };
+        let (main, quarantine) = (chunks(&head.main)?, chunks(&head.quarantine)?);
+        Ok(Parked {
+            cut: head.cut,
+            moved: head.moved,
+            main,
+            quarantine,
+        })
+    }
+}
+
+/// Parks what is hot of the table now; the log may then let go of it. False: there is nothing that is not parked already.
+///
+/// # Errors
+/// The log disk's: nothing has changed.
+pub async fn park(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<bool, Fault> {
+    if !shared.visible.is_pinning(table) {
+        return Ok(false);
+    }
+    let Some(span) = shared.visible.span(table) else {
+        return Ok(false);
+    };
+    let parked = Parked {
+        cut: span.cut,
+        moved: span
+            .moved
+            .iter()
+            .map(|(p, seq)| (p.to_string(), *seq))
+            .collect(),
+        main: span.main.to_vec(),
+        quarantine: span.quarantine.to_vec(),
+    };
+    let (aside, incarnation) = (shared.aside.clone(), table.incarnation.get());
+    let written = tokio::task::spawn_blocking(move || {
+        let body = parked.encode()?;
+        aside.write(incarnation, &body).map_err(Fault::from)
+    });
+    written
+        .await
+        .map_err(|e| Fault::internal(format!("parking: {e}")))??;
+    shared.visible.set_parked(table, span.cut);
+    shared.log.trim(shared.visible.trim_point());
+    tracing::warn!(table = %table.name(), up_to = %span.cut, "the table's store is down: its rows are parked beside the log");
+    Ok(true)
+}
+
+/// After a commit up to `cut`: what was parked is in Delta.
+pub fn unpark(shared: &Shared, table: &Table, cut: Lsn) {
+    if !shared.visible.unpark(table, cut) {
+        return;
+    }
+    match shared.aside.remove(table.incarnation.get()) {
+        Ok(()) => tracing::info!(table = %table.name(), "parked rows are committed"),
+        Err(error) => {
+            tracing::warn!(table = %table.name(), %error, "parked rows are committed, their file stays until the next start");
+        }
+    }
+}
+
+/// Parks failing tables while the log is short of room. Ends when the server drains.
+pub fn watch(shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = shared.draining.cancelled() => return,
+            }
+            if shared.log.usage() < shared.config.log.bytes_max.get() / PRESSURE {
+                continue;
+            }
+            for table in shared.tables().iter().filter(|t| t.is_failing()) {
+                if let Err(error) = park(&shared, table).await {
+                    tracing::warn!(table = %table.name(), %error, "parking failed");
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    use super::*;
+
+    #[test]
+    fn parked_rows_come_back_as_they_were() {
+        let chunk = |n: u64, rows: usize| Chunk {
+            first: Lsn::new(n),
+            last: Lsn::new(n + 1),
+            batch: RecordBatch::try_from_iter([(
+                "n",
+                Arc::new(Int64Array::from_value(7, rows)) as ArrayRef,
+            )])
+            .unwrap(),
+        };
+        let parked = Parked {
+            cut: Lsn::new(9),
+            moved: vec![("p".to_owned(), 3)],
+            main: vec![chunk(1, 5), chunk(4, 2)],
+            quarantine: Vec::new(),
+        };
+        let back = Parked::decode(&parked.encode().unwrap()).unwrap();
+        assert_eq!((back.cut, &back.moved), (parked.cut, &parked.moved));
+        assert_eq!(back.main.len(), 2);
+        assert_eq!(back.main[1].batch, parked.main[1].batch);
+        assert_eq!(
+            (back.main[1].first, back.main[1].last),
+            (Lsn::new(4), Lsn::new(5))
+        );
+        assert!(back.quarantine.is_empty());
+        assert!(Parked::decode(&parked.encode().unwrap()[..40]).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! What stands beside the segments: rows that one table cannot commit, kept in a file of their own so that they pin no one
+//! else's segments. It keeps bytes; `catalog/parking` knows what they mean.
+//!
+//! One file an incarnation, `parked/<incarnation>.rows`, written whole under another name and renamed:
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `DPA1` |
+//! | 4 | 4 | CRC32C of everything behind it |
+//! | 8 | 16 | log uuid |
+//! | 24 | 8 | incarnation |
+//! | 32 | n | body, to the file's end |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Disk, Error};
+
+const MAGIC: [u8; 4] = *b"DPA1";
+const HEADER: usize = 32;
+const FOLDER: &str = "parked";
+const SUFFIX: &str = "rows";
+
+/// The folder of parked rows. Cheap to clone.
+#[derive(Clone)]
+pub struct Aside {
+    dir: PathBuf,
+    uuid: [u8; 16],
+    disk: Arc<dyn Disk>,
+}
+
+impl Aside {
+    /// `log_dir`: the folder of the segments. It is made when the first table is parked.
+    pub fn new(log_dir: &Path, uuid: uuid::Uuid, disk: Arc<dyn Disk>) -> Self {
+        Aside {
+            dir: log_dir.join(FOLDER),
+            uuid: uuid.into_bytes(),
+            disk,
+        }
+    }
+
+    fn path(&self, incarnation: u64) -> PathBuf {
+        self.dir.join(format!("{incarnation}.{SUFFIX}"))
+    }
+
+    /// Puts a body in the place of what was parked before. On `Ok` it is synced under its name; on an error the one before
+    /// still stands.
+    ///
+    /// # Errors
+    /// `Io`: the disk refused.
+    pub fn write(&self, incarnation: u64, body: &[u8]) -> Result<(), Error> {
+        self.disk
+            .create_dir(&self.dir)
+            .map_err(Error::io("folder"))?;
+        let mut out = Vec::with_capacity(HEADER + body.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.uuid);
+        out.extend_from_slice(&incarnation.to_le_bytes());
+        out.extend_from_slice(body);
+        let crc = crc32c::crc32c(&out[8..]);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        let path = self.path(incarnation);
+        let fresh = path.with_extension("tmp");
+        let file = self
+            .disk
+            .create(&fresh, out.len() as u64)
+            .map_err(Error::io("create"))?;
+        file.write_at(&out, 0).map_err(Error::io("write"))?;
+        file.sync().map_err(Error::io("sync"))?;
+        self.disk
+            .rename(&fresh, &path)
+            .map_err(Error::io("rename"))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(Error::io("folder sync"))
+    }
+
+    /// Every parked body, by incarnation.
+    ///
+    /// # Errors
+    /// `Parked`: a file is not what was synced, or belongs to another log.
+    pub fn read_all(&self) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        // No folder: nothing was ever parked here.
+        let Ok(files) = self.disk.list(&self.dir) else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        for path in files {
+            if path.extension().is_none_or(|e| e != SUFFIX) {
+                continue;
+            }
+            let file = self.disk.open(&path).map_err(Error::io("open"))?;
+            let bytes = file.read_all().map_err(Error::io("read"))?;
+            let damaged = |problem: &str| Error::Parked {
+                file: path.display().to_string(),
+                problem: problem.to_owned(),
+            };
+            let (incarnation, body) = self.parse(&bytes).map_err(damaged)?;
+            out.push((incarnation, body.to_vec()));
+        }
+        Ok(out)
+    }
+
+    fn parse<'a>(&self, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), &'static str> {
+        let (head, body) = bytes.split_at_checked(HEADER).ok_or("cut short")?;
+        if head[..4] != MAGIC {
+            return Err("no parked rows");
+        }
+        if head[4..8] != crc32c::crc32c(&bytes[8..]).to_le_bytes() {
+            return Err("checksum mismatch");
+        }
+        if head[8..24] != self.uuid {
+            return Err("it belongs to another log");
+        }
+        let number = head[24..32].try_into().map_err(|_| "cut short")?;
+        Ok((u64::from_le_bytes(number), body))
+    }
+
+    /// Lets go of a table's parked rows; fine if there are none.
+    ///
+    /// # Errors
+    /// `Io`: the file is there and stays.
+    pub fn remove(&self, incarnation: u64) -> Result<(), Error> {
+        match self.disk.remove(&self.path(incarnation)) {
+            Ok(()) => self
+                .disk
+                .sync_dir(&self.dir)
+                .map_err(Error::io("folder sync")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("remove")(e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::super::RealDisk;
+    use super::*;
+
+    fn aside(dir: &Path, uuid: u128) -> Aside {
+        Aside::new(dir, uuid::Uuid::from_u128(uuid), Arc::new(RealDisk))
+    }
+
+    #[test]
+    fn what_is_written_last_comes_back_until_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = aside(dir.path(), 1);
+        assert_eq!(here.read_all().unwrap(), vec![]);
+        here.remove(7).unwrap();
+        here.write(7, b"first").unwrap();
+        here.write(7, b"second").unwrap();
+        assert_eq!(here.read_all().unwrap(), vec![(7, b"second".to_vec())]);
+        here.remove(7).unwrap();
+        assert_eq!(here.read_all().unwrap(), vec![]);
+    }
+
+    #[test]
+    fn damage_and_another_logs_rows_are_refused_by_file() {
+        let dir = tempfile::tempdir().unwrap();
+        aside(dir.path(), 1).write(7, b"rows").unwrap();
+        let other = aside(dir.path(), 2).read_all().unwrap_err();
+        assert!(other.to_string().contains("another log"), "{other}");
+        let file = dir.path().join("parked/7.rows");
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let damaged = aside(dir.path(), 1).read_all().unwrap_err();
+        assert!(damaged.to_string().contains("7.rows"), "{damaged}");
+    }
+}
