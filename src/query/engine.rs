@@ -267,9 +267,11 @@ impl Engine {
             CATALOG.to_owned(),
             Arc::new(catalog),
         );
-        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
             .with_catalog_list(Arc::new(list))
             .build();
+        // What now() says throughout the statement; without it now() fails where it is compared with a column.
+        state.mark_start_execution();
         Session {
             state,
             snapshot,

@@ -65,6 +65,16 @@ async fn engine() -> Engine {
 }
 
 #[tokio::test]
+async fn now_is_one_instant_and_can_be_compared_with() {
+    let engine = engine().await;
+    let sql = "SELECT count(*) FROM reactor.raw WHERE now() - INTERVAL '1 hour' < now() AND to_timestamp(n) < now()";
+    let batches = engine.query(sql, None).await.unwrap();
+    let batches = batches.collect().await.unwrap();
+    let count = batches[0].column(0).as_any().downcast_ref::<Int64Array>();
+    assert_eq!(count.unwrap().value(0), 3);
+}
+
+#[tokio::test]
 async fn names_match_without_regard_to_case_and_keep_their_own() {
     let engine = engine().await;
     for (sql, columns) in [

@@ -21,8 +21,12 @@ pub fn wire_schema(schema: &Schema) -> SchemaRef {
     ))
 }
 
+/// A column that is selected as it is keeps what its contract says of it.
 fn wire_field(field: &Field) -> Field {
+    let told = field.metadata().iter();
+    let told = told.filter(|(key, _)| ["unit", "comment"].contains(&key.as_str()));
     Field::new(field.name(), wire_type(field.data_type()), true)
+        .with_metadata(told.map(|(k, v)| (k.clone(), v.clone())).collect())
 }
 
 fn wire_type(data_type: &DataType) -> DataType {
