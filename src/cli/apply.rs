@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use deltaplane_client::{Producer, ProducerOptions, SqlClient};
 
 use super::Outcome;
-use super::bundled::load;
+use super::bundled::{check_apart, load};
+use super::check;
 use crate::dataset::Contract;
 use crate::statement::Change;
 use crate::types::TableName;
@@ -20,7 +21,9 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
         .iter()
         .map(|f| load(f))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    check_apart(&loaded)?;
     let mut client = SqlClient::connect(uri).await?;
+    check::steps(&mut client, &loaded).await?;
     let mut plan = Vec::new();
     for contract in loaded.iter().flat_map(|l| &l.dataset.tables) {
         let statement = match present(&mut client, contract).await? {

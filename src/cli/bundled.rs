@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 
-use crate::dataset::{Dataset, from_toml};
+use crate::dataset::{Contract, Dataset, Error, from_toml};
 use crate::types::TableName;
 
 struct Bundled {
@@ -49,6 +49,8 @@ const BUNDLED: [Bundled; 5] = [
 
 /// A dataset, and the text of each file that fills one of its tables.
 pub struct Loaded {
+    /// As it was named: a path, or a bundled dataset.
+    pub name: String,
     pub dataset: Dataset,
     pub files: Vec<(TableName, String)>,
 }
@@ -73,19 +75,91 @@ pub fn load(file: &str) -> anyhow::Result<Loaded> {
             )
         })?,
     };
-    let dataset = from_toml(&text).with_context(|| file.to_owned())?;
+    // `file:line: what` is what editors and terminals jump to.
+    let dataset = from_toml(&text).map_err(|e| match e {
+        Error::At { line, source } => anyhow!("{file}:{line}: {source}"),
+        other => anyhow!("{file}: {other}"),
+    })?;
     let mut files = Vec::new();
-    for (table, path) in &dataset.loads {
-        let inside = bundled.and_then(|b| b.files.iter().find(|(name, _)| name == path));
+    for load in &dataset.loads {
+        let inside = bundled.and_then(|b| b.files.iter().find(|(name, _)| *name == load.path));
+        let path = Path::new(file).with_file_name(&load.path);
         let text = match inside {
             Some((_, text)) => (*text).to_owned(),
-            None => {
-                let path = Path::new(file).with_file_name(path);
-                std::fs::read_to_string(&path)
-                    .with_context(|| format!("{file}: {table} loads {}", path.display()))?
-            }
+            None => std::fs::read_to_string(&path).with_context(|| {
+                format!(
+                    "{file}:{}: {} loads {}, which cannot be read; it stands beside this file",
+                    load.line,
+                    load.table,
+                    path.display()
+                )
+            })?,
         };
-        files.push((table.clone(), text));
+        let contract = dataset.tables.iter().find(|t| t.table == load.table);
+        if let Some(contract) = contract {
+            check_header(contract, &text)
+                .with_context(|| format!("{}:1: it fills {}", path.display(), load.table))?;
+        }
+        files.push((load.table.clone(), text));
     }
-    Ok(Loaded { dataset, files })
+    Ok(Loaded {
+        name: file.to_owned(),
+        dataset,
+        files,
+    })
+}
+
+/// The first line of a file that fills a table names its columns, the required ones all.
+fn check_header(contract: &Contract, text: &str) -> anyhow::Result<()> {
+    let columns: Vec<&str> = contract.columns.iter().map(|c| c.name.as_str()).collect();
+    let columns = columns.join(", ");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers()?;
+    if header.is_empty() {
+        bail!("the file is empty; its first line names columns: {columns}");
+    }
+    let comes_as = |c: &crate::dataset::Column, name: &str| {
+        c.name.eq_ignore_ascii_case(name) || c.from.as_deref() == Some(name)
+    };
+    for name in header.iter().map(str::trim) {
+        if !contract.columns.iter().any(|c| comes_as(c, name)) {
+            bail!("unknown column in the header, column={name:?}; columns: {columns}");
+        }
+    }
+    let lacks = |c: &&crate::dataset::Column| {
+        c.required
+            && c.default.is_none()
+            && c.from.is_none()
+            && !header.iter().any(|name| comes_as(c, name.trim()))
+    };
+    if let Some(missing) = contract.columns.iter().find(lacks) {
+        bail!(
+            "required column missing in the header, column={}; columns: {columns}",
+            missing.name
+        );
+    }
+    Ok(())
+}
+
+/// No two of the files may declare one table.
+///
+/// # Errors
+/// Names both files and the table.
+pub fn check_apart(loaded: &[Loaded]) -> anyhow::Result<()> {
+    for (index, later) in loaded.iter().enumerate() {
+        for table in later.dataset.tables.iter().map(|t| &t.table) {
+            let same = |l: &&Loaded| {
+                let mut tables = l.dataset.tables.iter();
+                tables.any(|t| t.table.folded() == table.folded())
+            };
+            if let Some(first) = loaded.iter().take(index).find(same) {
+                bail!(
+                    "{table} is declared by {} and by {}; leave it to one of them",
+                    first.name,
+                    later.name
+                );
+            }
+        }
+    }
+    Ok(())
 }

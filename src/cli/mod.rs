@@ -4,6 +4,7 @@
 mod apply;
 mod bench;
 mod bundled;
+mod check;
 mod demo;
 mod ingest;
 mod process;

@@ -447,8 +447,25 @@ impl Contract {
         {
             must_exist(name, "partition_by")?;
         }
-        for rule in &self.rules {
+        if let Some(retention) = &self.retention
+            && let Err(problem) = crate::config::size::parse_duration(retention)
+        {
+            return Err(Error::Property {
+                property: "deltaplane.retention".to_owned(),
+                problem,
+            });
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
             let column = must_exist(&rule.column, "rules")?;
+            // Counts, quarantine and ALTER call a rule by its name.
+            if self.rules.iter().take(index).any(|r| r.name == rule.name) {
+                return Err(Error::Rule {
+                    rule: rule.name.clone(),
+                    column: rule.column.clone(),
+                    problem: "there are two of this name; a column has one rule of a kind"
+                        .to_owned(),
+                });
+            }
             let problem = match &rule.kind {
                 RuleKind::Range { .. } if !column.data_type.is_number() => Some(format!(
                     "a range needs a number, this is {}",

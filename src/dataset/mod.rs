@@ -17,15 +17,21 @@ pub use contract::{
 };
 pub use ddl::{quote_text, unquote};
 pub use quarantine::quarantine_schema;
-pub use toml::{Dataset, Question, Step, from_toml};
+pub use toml::{Dataset, Load, Question, Step, from_toml};
 
 /// Why a contract cannot stand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
     Name(#[from] crate::types::NameError),
-    #[error("dataset file: {0}")]
+    #[error("{0}")]
     Toml(String),
+    #[error("line {line}: {source}")]
+    At {
+        /// From 1.
+        line: usize,
+        source: Box<Error>,
+    },
     #[error(
         "unknown type, column={column}, type={given}; known: boolean, byte, short, int, long, float, double, string, binary, date, timestamp, timestamp_ntz, decimal(p,s)"
     )]
@@ -49,6 +55,6 @@ pub enum Error {
     },
     #[error("table without columns, table={0}")]
     Empty(String),
-    #[error("cannot read the contract from the table's properties, property={property}: {problem}")]
+    #[error("property cannot stand, property={property}: {problem}")]
     Property { property: String, problem: String },
 }

@@ -98,7 +98,7 @@ impl Contract {
                 "eventTime" => self.event_time = Some(value.clone()),
                 "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
                 "retention" => self.retention = Some(value.clone()),
-                "columns" | "rules" | "incarnation" => {}
+                "columns" | "rules" | "incarnation" | "ruleOrder" => {}
                 _ => {
                     if let Some(name) = key.strip_prefix("unit.") {
                         self.column_mut(name, property)?.unit = Some(value.clone());
@@ -128,6 +128,15 @@ impl Contract {
             }
         }
         Ok(())
+    }
+
+    /// Rules in the order that TBLPROPERTIES tell; those that it does not name come last.
+    pub(crate) fn order_rules(&mut self, properties: &BTreeMap<String, String>) {
+        if let Some(order) = properties.get("deltaplane.ruleOrder") {
+            let names: Vec<&str> = order.split(';').collect();
+            let place = |r: &Rule| names.iter().position(|n| *n == r.name);
+            self.rules.sort_by_key(|r| place(r).unwrap_or(usize::MAX));
+        }
     }
 
     fn column_mut(&mut self, name: &str, property: &str) -> Result<&mut Column, Error> {

@@ -70,3 +70,147 @@ fn bad_contracts_are_refused_with_the_name_of_what_is_wrong() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    let head = "dataset = \"d\"\n\n[[table]]\nname = \"t\"\n";
+    let long = "columns = [\n  { name = \"a\", type = \"long\" },\n  { name = \"s\", type = \"string\" },\n]\n";
+    let dim = "\n[[table]]\nname = \"dim\"\ncolumns = [{ name = \"id\", type = \"string\" }]\n";
+    let cases = [
+        ("dataset = \"d-1\"".to_owned(), 1, "invalid name"),
+        (
+            "dataset = \"d\"\ncolour = 1".to_owned(),
+            2,
+            "unknown field `colour`, expected one of",
+        ),
+        ("dataset = \"d\"\n[[table]\n".to_owned(), 2, ""),
+        (
+            format!("{head}columns = [\n  {{ name = \"a\", type = \"uint8\" }},\n]"),
+            6,
+            "unknown type, column=a, type=uint8; known: boolean",
+        ),
+        (
+            format!("{head}columns = [\n  {{ name = \"a\", typ = \"long\" }},\n]"),
+            6,
+            "unknown field `typ`, expected one of",
+        ),
+        (
+            format!("{head}columns = [\n  {{ name = \"a\" }},\n]"),
+            6,
+            "missing field `type`",
+        ),
+        (
+            format!("{head}columns = [\n  {{ name = \"_seq\", type = \"long\" }},\n]"),
+            6,
+            "reserved name",
+        ),
+        (
+            format!(
+                "{head}columns = [\n  {{ name = \"a\", type = \"long\" }},\n  {{ name = \"A\", type = \"long\" }},\n]"
+            ),
+            7,
+            "declared twice",
+        ),
+        (
+            format!("{head}columns = [\n  {{ name = \"a b\", type = \"long\" }},\n]"),
+            6,
+            "invalid name",
+        ),
+        (
+            format!("{head}{long}event_time = \"ts\""),
+            9,
+            "no such column, table=d.t, column=ts, in=event_time; columns: a, s",
+        ),
+        (format!("{head}key = [\"b\"]\n{long}"), 5, "in=key"),
+        (
+            format!("{head}partition_by = [\"b\"]\n{long}"),
+            5,
+            "in=partition_by",
+        ),
+        (
+            format!(
+                "{head}{long}rules = [\n  {{ column = \"a\", min = 0 }},\n  {{ column = \"b\", min = 0 }},\n]"
+            ),
+            11,
+            "column=b, in=rules; columns: a, s",
+        ),
+        (
+            format!("{head}{long}rules = [\n  {{ column = \"a\", min = 2, max = 1 }},\n]"),
+            10,
+            "the bounds are empty, min=2, max=1",
+        ),
+        (
+            format!("{head}{long}rules = [\n  {{ column = \"s\", regex = \"[a\" }},\n]"),
+            10,
+            "unclosed character class",
+        ),
+        (
+            format!("{head}{long}rules = [\n  {{ column = \"a\", action = \"warn\" }},\n]"),
+            10,
+            "a rule has one of min/max, enum",
+        ),
+        (
+            format!(
+                "{head}{long}rules = [\n  {{ column = \"a\", min = 0, action = \"drop\" }},\n]"
+            ),
+            10,
+            "unknown variant `drop`, expected one of",
+        ),
+        (
+            format!(
+                "{head}{long}rules = [\n  {{ column = \"a\", min = 0 }},\n  {{ column = \"a\", max = 9, action = \"warn\" }},\n]"
+            ),
+            11,
+            "there are two of this name",
+        ),
+        (
+            format!("{head}{long}rules = [\n  {{ column = \"s\", in = \"rooms\" }},\n]{dim}"),
+            10,
+            "there is no table rooms; tables: t, dim",
+        ),
+        (
+            format!("{head}{long}rules = [\n  {{ column = \"s\", in = \"dim\" }},\n]{dim}"),
+            10,
+            "dim has no column s; columns: id; write in = \"dim.<column>\"",
+        ),
+        (
+            format!("{head}{long}{dim}{dim}"),
+            15,
+            "table declared twice, table=d.dim",
+        ),
+        (
+            format!("dataset = \"d\"\n[[table]]\nname = \"t_quarantine\"\n{long}"),
+            3,
+            "reserved name",
+        ),
+        (
+            format!("dataset = \"system\"\n[[table]]\nname = \"t\"\n{long}"),
+            3,
+            "reserved name",
+        ),
+        (
+            format!("{head}{long}retention = \"three days\""),
+            4,
+            "deltaplane.retention",
+        ),
+        (
+            format!("{head}{long}\n[[process]]\ntable = \"gold\"\nday = \"a\"\nsql = \"SELECT 1\""),
+            11,
+            "not declared, table=gold; tables: t",
+        ),
+        (
+            format!(
+                "{head}partition_by = [\"s\"]\n{long}\n[[process]]\ntable = \"t\"\nday = \"a\"\nsql = \"SELECT 1\""
+            ),
+            13,
+            "day=a is not one of partition_by=s",
+        ),
+    ];
+    for (text, line, expected) in cases {
+        let error = from_toml(&text).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("line {line}: ")) && error.contains(expected),
+            "{error}, not line {line}: {expected}, of\n{text}"
+        );
+    }
+}

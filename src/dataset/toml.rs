@@ -1,14 +1,16 @@
-//! `dataset.toml`: unknown keys are errors, with the line that toml gives.
+//! `dataset.toml`. What is wrong with it is told with the line at which it stands.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::Error;
 use super::contract::{
     Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, Rule, RuleKind, UnknownColumns,
 };
-use crate::types::{TableName, check_name};
+use crate::types::{NameError, TableName, check_name};
 
 /// One file: a dataset's name and its tables.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,16 +19,25 @@ pub struct Dataset {
     pub description: Option<String>,
     pub tables: Vec<Contract>,
     /// Tables that are filled from a file beside this one, once.
-    pub loads: Vec<(TableName, String)>,
+    pub loads: Vec<Load>,
     /// The day's batch, in the order in which it runs.
     pub process: Vec<Step>,
     /// Queries that its users ask first.
     pub queries: Vec<Question>,
 }
 
+/// A table and the file that fills it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub table: TableName,
+    /// Beside the dataset's own file.
+    pub path: String,
+    /// Where the dataset's file says so, from 1.
+    pub line: usize,
+}
+
 /// One table of the day's batch: the rows of one day, made anew by a query.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     pub table: String,
     /// The partition column whose value is the day.
@@ -34,8 +45,19 @@ pub struct Step {
     /// `:date` stands for the day.
     pub sql: String,
     /// Names under which the quality report shows a column's nulls, beside `null_counts`.
-    #[serde(default)]
     pub nulls_as: BTreeMap<String, String>,
+    /// Where the query begins in the file, from 1.
+    pub line: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepEntry {
+    table: Spanned<String>,
+    day: Spanned<String>,
+    sql: Spanned<String>,
+    #[serde(default)]
+    nulls_as: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -48,12 +70,12 @@ pub struct Question {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    dataset: String,
+    dataset: Spanned<String>,
     description: Option<String>,
     #[serde(default)]
     table: Vec<TableEntry>,
     #[serde(default)]
-    process: Vec<Step>,
+    process: Vec<StepEntry>,
     #[serde(default)]
     query: Vec<Question>,
 }
@@ -61,11 +83,10 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TableEntry {
-    name: String,
-    event_time: Option<String>,
-    #[serde(default)]
-    key: Vec<String>,
-    partition_by: Option<Vec<String>>,
+    name: Spanned<String>,
+    event_time: Option<Spanned<String>>,
+    key: Option<Spanned<Vec<String>>>,
+    partition_by: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     on_violation: Action,
     retention: Option<String>,
@@ -73,10 +94,10 @@ struct TableEntry {
     system_columns: bool,
     #[serde(default)]
     unknown_columns: UnknownColumns,
-    load: Option<String>,
-    columns: Vec<ColumnEntry>,
+    load: Option<Spanned<String>>,
+    columns: Vec<Spanned<ColumnEntry>>,
     #[serde(default)]
-    rules: Vec<RuleEntry>,
+    rules: Vec<Spanned<RuleEntry>>,
 }
 
 fn yes() -> bool {
@@ -122,63 +143,227 @@ struct RuleEntry {
 }
 
 /// # Errors
-/// `Toml` with the line; whatever [`Contract::validate_self`] says of a table.
+/// `At` with the line, for whatever toml, a name or [`Contract::validate_self`] says.
 pub fn from_toml(text: &str) -> Result<Dataset, Error> {
-    let file: File = toml::from_str(text).map_err(|e| Error::Toml(e.to_string()))?;
-    check_name(&file.dataset)?;
+    let lines = Lines(text);
+    let file: File = toml::from_str(text).map_err(|e| {
+        let error = Error::Toml(e.message().replace('\n', ", "));
+        match e.span() {
+            Some(span) => lines.at(&span, error),
+            None => error,
+        }
+    })?;
+    let dataset = file.dataset.get_ref();
+    check_name(dataset).map_err(|e| lines.at(&file.dataset.span(), e.into()))?;
     let mut loads = Vec::new();
-    let mut tables = Vec::new();
+    let mut tables: Vec<Contract> = Vec::new();
+    let mut places = Vec::new();
     for mut entry in file.table {
+        let name = entry.name.clone();
         let load = entry.load.take();
-        let contract = table(&file.dataset, entry)?;
-        loads.extend(load.map(|path| (contract.table.clone(), path)));
+        let place = Place::of(&entry);
+        let contract = table(dataset, entry, &lines, &place)?;
+        let twice = |t: &&Contract| t.table.folded() == contract.table.folded();
+        if tables.iter().any(|t| twice(&t)) {
+            let problem = format!("table declared twice, table={}", contract.table);
+            return Err(lines.at(&name.span(), Error::Toml(problem)));
+        }
+        loads.extend(load.map(|path| Load {
+            table: contract.table.clone(),
+            line: lines.number(&path.span()),
+            path: path.into_inner(),
+        }));
         tables.push(contract);
+        places.push(place);
     }
-    for step in &file.process {
-        let known = tables.iter().find(|t| t.table.table() == step.table);
-        let Some(target) = known else {
-            return Err(Error::Toml(format!(
-                "process writes a table that is not declared, table={}",
-                step.table
-            )));
-        };
-        if !target.partition_by.contains(&step.day) {
-            return Err(Error::Toml(format!(
-                "process replaces whole partitions, table={}, day={} is not one of partition_by={}",
-                step.table,
-                step.day,
-                target.partition_by.join(", ")
-            )));
-        }
+    for (contract, place) in tables.iter().zip(&places) {
+        refers_to_columns_that_there_are(contract, &tables)
+            .map_err(|e| lines.at(&place.find(&e), e))?;
     }
-    for (index, contract) in tables.iter().enumerate() {
-        if tables[..index]
-            .iter()
-            .any(|t| t.table.folded() == contract.table.folded())
-        {
-            return Err(Error::Toml(format!(
-                "table declared twice, table={}",
-                contract.table
-            )));
-        }
-    }
+    let process = file.process.into_iter().map(|e| step(e, &tables, &lines));
     Ok(Dataset {
-        name: file.dataset,
+        name: dataset.clone(),
         description: file.description,
+        process: process.collect::<Result<_, _>>()?,
         tables,
         loads,
-        process: file.process,
         queries: file.query,
     })
 }
 
-fn table(dataset: &str, entry: TableEntry) -> Result<Contract, Error> {
+/// The text, for the numbers of its lines.
+#[derive(Clone, Copy)]
+struct Lines<'a>(&'a str);
+
+impl Lines<'_> {
+    /// The line of a span's start, from 1.
+    fn number(&self, span: &Range<usize>) -> usize {
+        let before = self.0.as_bytes().iter().take(span.start);
+        before.filter(|b| **b == b'\n').count() + 1
+    }
+
+    fn at(&self, span: &Range<usize>, error: Error) -> Error {
+        match error {
+            Error::At { .. } => error,
+            other => Error::At {
+                line: self.number(span),
+                source: Box::new(other),
+            },
+        }
+    }
+}
+
+/// Where the parts of a table stand in the file.
+struct Place {
+    name: Range<usize>,
+    event_time: Option<Range<usize>>,
+    key: Option<Range<usize>>,
+    partition_by: Option<Range<usize>>,
+    columns: Vec<(String, Range<usize>)>,
+    /// With the names of columns that a rule mentions.
+    rules: Vec<(Vec<String>, Range<usize>)>,
+}
+
+impl Place {
+    fn of(entry: &TableEntry) -> Self {
+        let rule = |rule: &Spanned<RuleEntry>| {
+            let r = rule.get_ref();
+            let lists = [&r.unique, &r.monotonic_by];
+            let names = lists.into_iter().flatten().flatten().chain(&r.column);
+            (names.cloned().collect(), rule.span())
+        };
+        Place {
+            name: entry.name.span(),
+            event_time: entry.event_time.as_ref().map(Spanned::span),
+            key: entry.key.as_ref().map(Spanned::span),
+            partition_by: entry.partition_by.as_ref().map(Spanned::span),
+            columns: entry
+                .columns
+                .iter()
+                .map(|c| (c.get_ref().name.clone(), c.span()))
+                .collect(),
+            rules: entry.rules.iter().map(rule).collect(),
+        }
+    }
+
+    fn column(&self, name: &str) -> Option<&Range<usize>> {
+        let own = |(n, _): &&(String, Range<usize>)| n.eq_ignore_ascii_case(name);
+        self.columns.iter().rev().find(own).map(|(_, span)| span)
+    }
+
+    fn rule(&self, column: &str) -> Option<&Range<usize>> {
+        let of = |(names, _): &&(Vec<String>, Range<usize>)| names.iter().any(|n| n == column);
+        self.rules.iter().rev().find(of).map(|(_, span)| span)
+    }
+
+    /// The part of the table that an error is about; the table's name if none is.
+    fn find(&self, error: &Error) -> Range<usize> {
+        let found = match error {
+            Error::Type { column, .. } | Error::Twice { column, .. } => self.column(column),
+            Error::Reserved { name, .. } => self.column(name),
+            Error::Name(NameError { name, .. }) => self.column(name),
+            Error::NoColumn { place, column, .. } => match *place {
+                "event_time" => self.event_time.as_ref(),
+                "key" => self.key.as_ref(),
+                "partition_by" => self.partition_by.as_ref(),
+                _ => self.rule(column),
+            },
+            // A rule in short stands with its column.
+            Error::Rule { rule, column, .. } => match rule.split(':').next() {
+                Some("event_time" | "timezone, time_unit" | "timezone" | "from") => {
+                    self.column(column)
+                }
+                _ => self.rule(column).or_else(|| self.column(column)),
+            },
+            Error::Toml(_) | Error::At { .. } | Error::Empty(_) | Error::Property { .. } => None,
+        };
+        found.unwrap_or(&self.name).clone()
+    }
+}
+
+/// A dimension that a rule names has to be declared beside it, with that column.
+fn refers_to_columns_that_there_are(contract: &Contract, all: &[Contract]) -> Result<(), Error> {
+    for rule in &contract.rules {
+        let RuleKind::Referential { table, column } = &rule.kind else {
+            continue;
+        };
+        let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+        let problem = match all.iter().find(|t| t.table == *table) {
+            None => format!(
+                "there is no table {}; tables: {}",
+                table.table(),
+                names(&mut all.iter().map(|t| t.table.table()))
+            ),
+            Some(target) if target.column(column).is_none() => format!(
+                "{} has no column {column}; columns: {}; write in = \"{}.<column>\"",
+                table.table(),
+                names(&mut target.columns.iter().map(|c| c.name.as_str())),
+                table.table()
+            ),
+            Some(_) => continue,
+        };
+        return Err(Error::Rule {
+            rule: rule.name.clone(),
+            column: rule.column.clone(),
+            problem,
+        });
+    }
+    Ok(())
+}
+
+fn step(entry: StepEntry, tables: &[Contract], lines: &Lines) -> Result<Step, Error> {
+    let (table, day) = (entry.table.get_ref(), entry.day.get_ref());
+    let Some(target) = tables.iter().find(|t| t.table.table() == table) else {
+        let known: Vec<&str> = tables.iter().map(|t| t.table.table()).collect();
+        let problem = format!(
+            "process writes a table that is not declared, table={table}; tables: {}",
+            known.join(", ")
+        );
+        return Err(lines.at(&entry.table.span(), Error::Toml(problem)));
+    };
+    if !target.partition_by.contains(day) {
+        let problem = format!(
+            "process replaces whole partitions, table={table}, day={day} is not one of partition_by={}",
+            target.partition_by.join(", ")
+        );
+        return Err(lines.at(&entry.day.span(), Error::Toml(problem)));
+    }
+    for (name, column) in &entry.nulls_as {
+        if target.column(column.get_ref()).is_none() {
+            let problem = format!(
+                "nulls_as names a column that the table has not, table={table}, {name}={}",
+                column.get_ref()
+            );
+            return Err(lines.at(&column.span(), Error::Toml(problem)));
+        }
+    }
+    let nulls_as = entry.nulls_as.into_iter();
+    Ok(Step {
+        line: lines.number(&entry.sql.span()),
+        table: entry.table.into_inner(),
+        day: entry.day.into_inner(),
+        sql: entry.sql.into_inner(),
+        nulls_as: nulls_as.map(|(k, v)| (k, v.into_inner())).collect(),
+    })
+}
+
+fn table(
+    dataset: &str,
+    entry: TableEntry,
+    lines: &Lines,
+    place: &Place,
+) -> Result<Contract, Error> {
     let mut rules = Vec::new();
     let mut columns = Vec::new();
     for c in entry.columns {
-        let data_type: ColumnType = c.data_type.parse().map_err(|()| Error::Type {
-            column: c.name.clone(),
-            given: c.data_type.clone(),
+        let span = c.span();
+        let c = c.into_inner();
+        let data_type: ColumnType = c.data_type.parse().map_err(|()| {
+            let error = Error::Type {
+                column: c.name.clone(),
+                given: c.data_type.clone(),
+            };
+            lines.at(&span, error)
         })?;
         let kinds = [
             c.range.map(|[min, max]| RuleKind::Range {
@@ -207,23 +392,24 @@ fn table(dataset: &str, entry: TableEntry) -> Result<Contract, Error> {
         });
     }
     for entry_rule in entry.rules {
+        let span = entry_rule.span();
+        let entry_rule = entry_rule.into_inner();
         let action = entry_rule.action.unwrap_or(entry.on_violation);
-        let (column, kind) = rule(dataset, entry_rule)?;
+        let (column, kind) = rule(dataset, entry_rule).map_err(|e| lines.at(&span, e))?;
         rules.push(Rule::new(&column, kind, action));
     }
-    let default_partition = || {
-        entry
-            .event_time
-            .iter()
-            .map(|_| EVENT_DATE.to_owned())
-            .collect()
-    };
+    let event_time = entry.event_time.map(Spanned::into_inner);
+    let default_partition = || event_time.iter().map(|_| EVENT_DATE.to_owned()).collect();
+    let name = TableName::new(dataset, entry.name.get_ref())
+        .map_err(|e| lines.at(&entry.name.span(), e.into()))?;
     let contract = Contract {
-        table: TableName::new(dataset, &entry.name)?,
+        table: name,
         columns,
-        partition_by: entry.partition_by.unwrap_or_else(default_partition),
-        event_time: entry.event_time,
-        key: entry.key,
+        partition_by: entry
+            .partition_by
+            .map_or_else(default_partition, Spanned::into_inner),
+        event_time,
+        key: entry.key.map(Spanned::into_inner).unwrap_or_default(),
         rules,
         on_violation: entry.on_violation,
         retention: entry.retention,
@@ -231,7 +417,9 @@ fn table(dataset: &str, entry: TableEntry) -> Result<Contract, Error> {
         unknown_columns: entry.unknown_columns,
         version: 1,
     };
-    contract.validate_self()?;
+    contract
+        .validate_self()
+        .map_err(|e| lines.at(&place.find(&e), e))?;
     Ok(contract)
 }
 

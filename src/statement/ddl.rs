@@ -220,6 +220,7 @@ fn contract(
     for check in &checks {
         rules(check, &mut contract)?;
     }
+    contract.order_rules(properties);
     own_spelling(&mut contract);
     contract.validate_self().map_err(invalid)?;
     Ok(Change::Create {
