@@ -93,8 +93,16 @@ pub async fn run(
         running.flight_addr()
     );
     println!(
-        "  console        http://{}/        Ctrl-C ends\n",
+        "  shell          deltaplane sql --uri http://{}",
+        running.flight_addr()
+    );
+    println!(
+        "  console        http://{}/        Ctrl-C ends",
         running.http_addr()
+    );
+    println!(
+        "One row in a hundred or so is broken on purpose: deltaplane quarantine list building.raw --uri http://{}\n",
+        running.flight_addr()
     );
 
     let (stop_tx, stop) = watch::channel(false);
@@ -138,8 +146,10 @@ pub async fn run(
     }
     running.shutdown().await?;
     println!(
-        "\n{acked} rows sent and acked, {accepted} accepted, {quarantined} quarantined; all of it is in Delta tables under {}",
-        dir.join("tables").display()
+        "{acked} rows sent and acked, {accepted} accepted, {quarantined} quarantined; all of it is in Delta tables under {}\n\
+         deltaplane serve --data-dir {} serves them again",
+        dir.join("tables").display(),
+        dir.display()
     );
     Ok(Outcome::Done)
 }
@@ -202,7 +212,7 @@ fn start_streams(
             satellites: 100,
             rows_per_profile: 1000,
         },
-        Dataset::Building,
+        Dataset::Building { bursts: true },
         Dataset::Energy {
             date: yesterday,
             rows_per_device: 1440,

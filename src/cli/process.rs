@@ -170,6 +170,27 @@ impl Run {
             report[name] = json!(nulls.get(column));
         }
         report["null_counts"] = json!(nulls);
+        // Before cleaning: what is null now and was not then was made null.
+        let shared = |c: &&crate::dataset::Column| source.column(&c.name).is_some();
+        let before: Vec<&str> = cleaned
+            .columns
+            .iter()
+            .filter(shared)
+            .map(|c| c.name.as_str())
+            .collect();
+        let counts: Vec<String> = before
+            .iter()
+            .map(|name| format!("count(*) - count(\"{name}\")"))
+            .collect();
+        let (_, rows) = self
+            .client
+            .query(&format!("SELECT {} {of_day}", counts.join(", ")))
+            .await?;
+        let mut was_null = BTreeMap::new();
+        for (index, name) in before.iter().enumerate() {
+            was_null.insert(*name, whole(&rows, index)?);
+        }
+        report["was_null"] = json!(was_null);
 
         let mut rules = Vec::new();
         let mut unmatched = 0;

@@ -40,8 +40,16 @@ pub fn conform(
 ) -> Result<Conformed, Fault> {
     let positions = match_columns(contract, sent)?;
     let mut failures = Vec::new();
-    let mut columns = Vec::with_capacity(contract.columns.len());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(contract.columns.len());
     for (column, position) in contract.columns.iter().zip(&positions) {
+        if position.is_none()
+            && let Some(times) = dated(contract, column, &columns)
+        {
+            columns.push(cast(times, &DataType::Date32).map_err(|e| {
+                Fault::internal(format!("cannot date column {}: {e}", column.name))
+            })?);
+            continue;
+        }
         let source = match (position, &column.from) {
             (Some(index), _) => Some(*index),
             // Another column of the contract, as it was sent.
@@ -62,6 +70,16 @@ pub fn conform(
         });
     }
     Ok(Conformed { columns, failures })
+}
+
+/// The times that a date stands for, whether they were sent or come from elsewhere themselves: a column above it.
+fn dated<'a>(contract: &Contract, column: &Column, done: &'a [ArrayRef]) -> Option<&'a ArrayRef> {
+    let from = column.from.as_deref()?;
+    let other = contract.columns.iter().position(|c| c.name == from)?;
+    let is_time = contract.columns.get(other)?.data_type == ColumnType::Timestamp;
+    (column.data_type == ColumnType::Date && is_time)
+        .then(|| done.get(other))
+        .flatten()
 }
 
 fn match_columns(contract: &Contract, sent: &RecordBatch) -> Result<Vec<Option<usize>>, Fault> {
@@ -128,11 +146,12 @@ fn unknown(contract: &Contract, name: &str) -> Fault {
             ),
         );
     }
+    // Any two short names are near each other: a hint there would only mislead.
     let near = contract
         .columns
         .iter()
         .min_by_key(|c| distance(&c.name, &shown))
-        .filter(|c| distance(&c.name, &shown) <= 2);
+        .filter(|c| distance(&c.name, &shown) <= (shown.len() / 3).min(2));
     let hint = near.map_or_else(String::new, |c| format!("; did you mean {}?", c.name));
     Fault::invalid(
         "unknown_column",

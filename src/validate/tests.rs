@@ -157,3 +157,30 @@ proptest! {
         let _ = Verdict::decode(&bytes);
     }
 }
+
+#[test]
+fn a_date_column_takes_the_day_of_a_time_that_was_sent_or_is_the_arrival() {
+    let contract = from_toml(
+        "dataset = \"d\"\n[[table]]\nname = \"t\"\npartition_by = [\"day\"]\ncolumns = [\
+         { name = \"at\", type = \"timestamp\", required = true, from = \"_ingest_ts\", time_unit = \"ms\" },\
+         { name = \"n\", type = \"long\" },\
+         { name = \"day\", type = \"date\", required = true, from = \"at\" }]",
+    )
+    .unwrap()
+    .tables
+    .remove(0);
+    let n: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+    let sent: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![86_400_000]));
+    let day = |batch: RecordBatch| {
+        let conformed = conform(&contract, &batch, NOW).unwrap();
+        let days = conformed.columns[2].clone();
+        days.as_any()
+            .downcast_ref::<arrow::array::Date32Array>()
+            .unwrap()
+            .value(0)
+    };
+    let arrival = RecordBatch::try_from_iter([("n", n.clone())]).unwrap();
+    assert_eq!(i64::from(day(arrival)), NOW / 86_400_000_000);
+    let given = RecordBatch::try_from_iter([("n", n), ("at", sent)]).unwrap();
+    assert_eq!(day(given), 1);
+}

@@ -37,7 +37,10 @@ pub fn convert(
                 let zone = zone.unwrap_or(Tz::UTC);
                 let one = |text: &str| match text.trim().parse::<i64>() {
                     Ok(number) => micros(number, unit),
-                    Err(_) => parse(text, zone, arrived),
+                    Err(_) => match (text.trim().parse::<f64>(), unit) {
+                        (Ok(seconds), EpochUnit::S) => seconds_micros(seconds),
+                        _ => parse(text, zone, arrived),
+                    },
                 };
                 texts.as_string::<i32>().iter().map(|t| one(t?)).collect()
             })
@@ -69,12 +72,14 @@ pub fn convert(
 
 /// Seconds since 1970 with a fraction.
 fn epoch_seconds(seconds: &ArrayRef) -> TimestampMicrosecondArray {
-    let micros = seconds.as_primitive::<Float64Type>().iter().map(|s| {
-        let micros = (s? * 1e6).round();
-        // 2^63 as a double; beyond it, and for NaN, there is no such instant.
-        (micros.abs() < 9.223_372_036_854_775e18).then_some(micros as i64)
-    });
-    micros.collect()
+    let seconds = seconds.as_primitive::<Float64Type>();
+    seconds.iter().map(|s| seconds_micros(s?)).collect()
+}
+
+fn seconds_micros(seconds: f64) -> Option<Micros> {
+    let micros = (seconds * 1e6).round();
+    // 2^63 as a double; beyond it, and for NaN, there is no such instant.
+    (micros.abs() < 9.223_372_036_854_775e18).then_some(micros as i64)
 }
 
 fn epoch(sent: &ArrayRef, unit: EpochUnit) -> Result<TimestampMicrosecondArray, ArrowError> {

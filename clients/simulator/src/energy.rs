@@ -126,6 +126,10 @@ impl Telemetry for Fleet {
         (self.rows_per_device * self.devices.len()) as f64 / 86_400.0
     }
 
+    fn burst(&self) -> usize {
+        self.devices.len()
+    }
+
     fn batch(&mut self, rows: usize, _: i64) -> anyhow::Result<RecordBatch> {
         let mut times = Vec::with_capacity(rows);
         let (mut ids, mut sites, mut statuses) = (

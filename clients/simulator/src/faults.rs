@@ -1,4 +1,5 @@
-//! Faults on request: `nulls=.01,range=.02,type=.01,duplicates=.01,late=.05,seed=7`. Each is the share of rows that has it.
+//! Faults on request: `nulls=.01,range=.02,type=.01,duplicates=.01,late=.05,renamed=.1,seed=7`. Each is the share of rows that has
+//! it; of batches for `renamed`, because a column has one name a batch.
 
 use std::str::FromStr;
 
@@ -21,6 +22,8 @@ pub struct Faults {
     pub wrong_type: f64,
     pub duplicates: f64,
     pub late: f64,
+    /// The first measure comes under a name that the contract does not know (`AT` as `T`).
+    pub renamed: f64,
     pub seed: Option<u64>,
 }
 
@@ -53,8 +56,11 @@ impl FromStr for Faults {
                 "type" => faults.wrong_type = share,
                 "duplicates" => faults.duplicates = share,
                 "late" => faults.late = share,
+                "renamed" => faults.renamed = share,
                 _ => {
-                    bail!("unknown fault {name}; known: nulls, range, type, duplicates, late, seed")
+                    bail!(
+                        "unknown fault {name}; known: nulls, range, type, duplicates, late, renamed, seed"
+                    )
                 }
             }
         }
@@ -83,9 +89,15 @@ impl Injector {
     /// Are there any? A batch without faults goes as it is.
     pub fn is_idle(&self) -> bool {
         let f = &self.faults;
-        [f.nulls, f.range, f.wrong_type, f.duplicates, f.late]
-            .iter()
-            .all(|share| *share == 0.0)
+        let shares = [
+            f.nulls,
+            f.range,
+            f.wrong_type,
+            f.duplicates,
+            f.late,
+            f.renamed,
+        ];
+        shares.iter().all(|share| *share == 0.0)
     }
 
     fn hits(&mut self, share: f64, rows: usize) -> Vec<bool> {
@@ -187,6 +199,12 @@ impl Injector {
             let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
             fields[first] = Field::new(fields[first].name(), DataType::Utf8, true);
             columns[first] = texts;
+        }
+        if self.faults.renamed > 0.0 && self.rng.random_bool(self.faults.renamed) {
+            let name = fields[first].name();
+            // Its last letter, as `AT` became `T`.
+            let other = name.chars().last().map_or_else(String::new, String::from);
+            fields[first] = fields[first].clone().with_name(other);
         }
         Ok(RecordBatch::try_new(
             Arc::new(Schema::new(fields)),

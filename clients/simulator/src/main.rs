@@ -7,6 +7,8 @@ use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Parser, Subcommand};
 use deltaplane_client::protocol::AckLevel;
+use deltaplane_simulator::faults::Faults;
+use deltaplane_simulator::files::Rows;
 use deltaplane_simulator::reactor::Source;
 use deltaplane_simulator::{Dataset, Options, run};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +18,17 @@ use tokio::sync::watch;
 #[command(
     name = "deltaplane-sim",
     version,
-    about = "Streams a dataset's simulated telemetry to deltaplane, exactly once"
+    about = "Streams a dataset's simulated telemetry to deltaplane, exactly once",
+    after_help = "Examples:
+  deltaplane-sim reactor                          ten rows a second, until Ctrl-C
+  deltaplane-sim satellite --rate 0 --for 10      as fast as the server takes them, ten seconds long
+  deltaplane-sim building --rate 1000 --faults nulls=.01,range=.02,duplicates=.01
+  deltaplane-sim energy --date 2025-08-01 --rate 0
+  deltaplane-sim vehicle --start 2026-03-29T00:59:00Z --rows 2000 --rate 0
+  deltaplane-sim satellite --satellites 3 --files DIR    no server: writes sat0.csv, sat1.csv, sat2.csv
+
+Tables are those of `deltaplane apply DATASET`. Each run is a producer of its own, unless --producer names one:
+then it goes on where that one's rows end."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -27,7 +39,8 @@ struct Cli {
 enum Command {
     /// A reactor's power block: AT, V, AP, RH, PE
     Reactor {
-        /// sampler, standin or csv:FILE
+        /// standin: rows as correlated as the plant's; sampler: each column by itself, as today; csv:FILE: the rows of a
+        /// file with columns AT, V, AP, RH, PE, once
         #[arg(long, default_value = "standin")]
         source: Source,
         #[command(flatten)]
@@ -35,6 +48,7 @@ enum Command {
     },
     /// A fleet of satellites: temperature, battery, altitude and three sensors
     Satellite {
+        /// How many; each sends 6 to 7 events a second
         #[arg(long, default_value_t = 1000)]
         satellites: usize,
         /// Number of the first satellite
@@ -46,8 +60,11 @@ enum Command {
         #[command(flatten)]
         common: Arguments,
     },
-    /// Eight rooms of a building
+    /// Eight rooms of a building: climate, light, people, energy
     Building {
+        /// The kitchen cooks now and then; without it practically always, as in the system of today
+        #[arg(long)]
+        kitchen_bursts: bool,
         #[command(flatten)]
         common: Arguments,
     },
@@ -56,6 +73,7 @@ enum Command {
         /// The day; yesterday if none is given
         #[arg(long)]
         date: Option<NaiveDate>,
+        /// Rows of a device and day: 1440 is one a minute
         #[arg(long, default_value_t = 1440)]
         rows_per_device: usize,
         #[command(flatten)]
@@ -63,6 +81,7 @@ enum Command {
     },
     /// Connected vehicles, in Berlin's local time
     Vehicle {
+        /// How many; each reports every five seconds
         #[arg(long, default_value_t = 200)]
         entities: usize,
         #[command(flatten)]
@@ -87,7 +106,15 @@ impl Command {
                 };
                 (dataset, common)
             }
-            Command::Building { common } => (Dataset::Building, common),
+            Command::Building {
+                kitchen_bursts,
+                common,
+            } => {
+                let dataset = Dataset::Building {
+                    bursts: kitchen_bursts,
+                };
+                (dataset, common)
+            }
             Command::Energy {
                 date,
                 rows_per_device,
@@ -119,31 +146,38 @@ struct Arguments {
     /// End after this many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<f64>,
+    /// Rows a batch; a tenth of a second's if none is given, 8192 at rate 0
     #[arg(long)]
     batch_rows: Option<usize>,
     /// Event times from here on (RFC 3339) at the devices' own pace, however fast they are sent
     #[arg(long)]
     start: Option<DateTime<Utc>>,
-    /// Shares of rows with a fault: nulls, range, type, duplicates, late; and seed
-    #[arg(long, default_value = "")]
+    /// Shares of rows with a fault, as nulls=.01,range=.02: nulls, range, type, duplicates, late (by up to 10 s); of batches:
+    /// renamed (the batch is refused, the run ends); and seed=N
+    #[arg(long, default_value = "", hide_default_value = true)]
     faults: String,
-    /// Name under which rows are exactly once
+    /// Name under which rows are exactly once; a new one each run if none is given
     #[arg(long)]
     producer: Option<String>,
     /// Schema and table; the dataset's `raw` if none is given
     #[arg(long)]
     table: Option<String>,
-    #[arg(long, default_value_t = 42)]
-    seed: u64,
-    /// durable or committed
+    /// The same seed makes the same rows; 88 for satellites if none is given, 42 for the others
+    #[arg(long)]
+    seed: Option<u64>,
+    /// When a batch counts as acked: durable (synced to the log) or committed (in a Delta version)
     #[arg(long, default_value = "durable")]
     ack: String,
     /// Seconds to go on trying when the server is away
     #[arg(long, default_value_t = 60.0)]
     give_up_after: f64,
-    /// Write the files that the original system writes to this folder, and stream nothing
+    /// Stream nothing: write the files that the original system has to this folder. Satellites: a CSV each; energy:
+    /// yyyy/mm/dd/site/device.jsonl; others: --rows rows as JSON lines
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
+    /// Stream nothing: write --rows rows, faults included, to this CSV file, as `deltaplane ingest` takes it
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    csv: Option<PathBuf>,
     /// Print the summary as JSON, and no progress
     #[arg(long)]
     json: bool,
@@ -163,9 +197,24 @@ async fn main() {
 }
 
 async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
-    if let Some(dir) = &a.files {
-        let rows = deltaplane_simulator::files::write(&dataset, a.seed, dir)?;
-        println!("{rows} rows written below {}", dir.display());
+    let seed = a.seed.unwrap_or_else(|| dataset.seed());
+    let faults: Faults = a.faults.parse()?;
+    let start = a.start.map(|t| t.timestamp_micros());
+    if a.files.is_some() || a.csv.is_some() {
+        let rows = Rows {
+            seed,
+            start,
+            faults,
+            rows: a.rows,
+        };
+        if let Some(dir) = &a.files {
+            let rows = rows.files(&dataset, dir)?;
+            println!("{rows} rows written below {}", dir.display());
+        }
+        if let Some(path) = &a.csv {
+            let rows = rows.csv(&dataset, path)?;
+            println!("{rows} rows written to {}", path.display());
+        }
         return Ok(());
     }
     let table = a.table.unwrap_or_else(|| format!("{}.raw", dataset.name()));
@@ -181,9 +230,9 @@ async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
         duration: a.seconds.map(Duration::from_secs_f64),
         batch_rows: a.batch_rows,
         dataset,
-        start: a.start.map(|t| t.timestamp_micros()),
-        faults: a.faults.parse()?,
-        seed: a.seed,
+        start,
+        faults,
+        seed,
         ack: match a.ack.as_str() {
             "durable" => AckLevel::Durable,
             "committed" => AckLevel::Committed,

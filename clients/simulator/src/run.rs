@@ -91,11 +91,11 @@ pub async fn run(
     let producer = Producer::connect(&options.uri, table, producer_options).await?;
     let started = Instant::now();
     let free = rate <= 0.0;
-    // A tenth of a second's rows a batch keeps the stream smooth at any rate.
-    let batch_rows = options.batch_rows.unwrap_or(if free {
-        8192
-    } else {
-        ((rate / 10.0) as usize).clamp(1, 8192)
+    // A tenth of a second's rows a batch keeps the stream smooth at any rate; at their own pace devices send as they do.
+    let batch_rows = options.batch_rows.unwrap_or(match options.rate {
+        _ if free => 8192,
+        Some(rate) => ((rate / 10.0) as usize).clamp(1, 8192),
+        None => devices.burst(),
     });
     let mut sent = 0u64;
     let mut latencies: Vec<f64> = Vec::new();
@@ -108,7 +108,10 @@ pub async fn run(
         }
         let rows = batch_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
         if !free {
-            let due = Duration::from_secs_f64((sent as f64 + rows as f64) / rate);
+            let due = Duration::from_secs_f64(sent as f64 / rate);
+            if options.duration.is_some_and(|d| due >= d) {
+                break;
+            }
             let wait = due.saturating_sub(started.elapsed());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}

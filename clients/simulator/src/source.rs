@@ -18,7 +18,10 @@ pub enum Dataset {
         satellites: usize,
         rows_per_profile: usize,
     },
-    Building,
+    Building {
+        /// The kitchen cooks now and then, not practically always.
+        bursts: bool,
+    },
     Energy {
         date: NaiveDate,
         rows_per_device: usize,
@@ -33,9 +36,17 @@ impl Dataset {
         match self {
             Dataset::Reactor { .. } => "reactor",
             Dataset::Satellite { .. } => "satellite",
-            Dataset::Building => "building",
+            Dataset::Building { .. } => "building",
             Dataset::Energy { .. } => "energy",
             Dataset::Vehicle { .. } => "vehicle",
+        }
+    }
+
+    /// The seed of the system's own run, where it has one.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Dataset::Satellite { .. } => satellite::SEED,
+            _ => 42,
         }
     }
 
@@ -62,19 +73,18 @@ impl Dataset {
                 first,
                 satellites,
                 rows_per_profile,
-            } => {
-                let count = i64::try_from(*satellites).unwrap_or(1).max(1);
-                let clock = clock((150 * MILLI / count).max(1));
-                Box::new(satellite::Fleet::new(
-                    *first,
-                    *satellites,
-                    *rows_per_profile,
-                    seed,
-                    clock,
-                ))
-            }
-            Dataset::Building => {
-                Box::new(building::Building::new(seed, clock(building::TICK_MICROS)))
+            } => Box::new(satellite::Fleet::new(
+                *first,
+                *satellites,
+                *rows_per_profile,
+                seed,
+                start,
+            )),
+            Dataset::Building { bursts } => {
+                let clock = start.map_or(Clock::live_millis(now), |start| {
+                    Clock::simulated(start, building::TICK_MICROS)
+                });
+                Box::new(building::Building::new(seed, clock, *bursts))
             }
             Dataset::Energy {
                 date,

@@ -19,6 +19,11 @@ pub trait Telemetry: Send {
     /// Rows a second when nothing hurries them.
     fn natural_rate(&self) -> f64;
 
+    /// Rows that the devices send at once, at their own pace: a tenth of a second's, unless they come in rounds.
+    fn burst(&self) -> usize {
+        ((self.natural_rate() / 10.0) as usize).clamp(1, 8192)
+    }
+
     /// The next rows. `now`: microseconds since 1970.
     ///
     /// # Errors
@@ -57,7 +62,7 @@ impl Clock {
     /// As [`Clock::live`], with ticks in whole milliseconds.
     pub fn live_millis(start: i64) -> Self {
         Clock {
-            last: start - start.rem_euclid(1000),
+            last: start - start.rem_euclid(1000) - 1000,
             step: 1000,
             live: true,
         }

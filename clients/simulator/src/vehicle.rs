@@ -52,6 +52,11 @@ impl Telemetry for Vehicles {
         self.entities as f64 / ROUND_SECONDS
     }
 
+    /// A round: all report, then all pause.
+    fn burst(&self) -> usize {
+        usize::try_from(self.entities).unwrap_or(1).clamp(1, 8192)
+    }
+
     fn batch(&mut self, rows: usize, now: i64) -> anyhow::Result<RecordBatch> {
         let mut entities = Vec::with_capacity(rows);
         let mut times = Vec::with_capacity(rows);
@@ -99,4 +104,86 @@ fn local_text(batch: &RecordBatch, form: &str, name: &str) -> anyhow::Result<Rec
         Field::new(name, DataType::Utf8, false),
         Arc::new(texts.finish()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use arrow::datatypes::Float64Type;
+
+    use super::*;
+
+    /// Rounds of five seconds from one instant on, as they are sent: entity and local text.
+    fn sent(start: &str, rounds: usize) -> Vec<(i64, String)> {
+        let start = DateTime::parse_from_rfc3339(start).unwrap();
+        let clock = Clock::simulated(start.timestamp_micros(), 5_000_000);
+        let mut vehicles = Vehicles::new(3, 1, clock);
+        let batch = vehicles.batch(3 * rounds, 0).unwrap();
+        let batch = vehicles.wire(batch).unwrap();
+        let entities = batch
+            .column(0)
+            .as_primitive::<arrow::datatypes::Int64Type>();
+        let texts = batch.column(1).as_string::<i32>();
+        let rows = entities.values().iter().zip(texts.iter().flatten());
+        rows.map(|(e, t)| (*e, t.to_owned())).collect()
+    }
+
+    #[test]
+    fn rounds_bear_berlins_local_time_over_both_changes() {
+        let spring: Vec<String> = sent("2026-03-29T00:59:55Z", 2)
+            .into_iter()
+            .map(|r| r.1)
+            .collect();
+        assert_eq!(
+            spring[2..4],
+            ["2026-03-29 01:59:55.000", "2026-03-29 03:00:00.000"]
+        );
+        let autumn: Vec<String> = sent("2026-10-25T00:59:55Z", 2)
+            .into_iter()
+            .map(|r| r.1)
+            .collect();
+        assert_eq!(
+            autumn[2..4],
+            ["2026-10-25 02:59:55.000", "2026-10-25 02:00:00.000"]
+        );
+        let entities: Vec<i64> = sent("2026-07-01T00:00:00Z", 2)
+            .into_iter()
+            .map(|r| r.0)
+            .collect();
+        assert_eq!(entities, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn fifteen_minutes_have_36_000_rows_of_the_distributions_told() {
+        let mut vehicles = Vehicles::new(200, 1, Clock::simulated(0, 5_000_000));
+        let rows = (vehicles.natural_rate() * 900.0) as usize;
+        assert_eq!((rows, vehicles.burst()), (36_000, 200));
+        let batch = vehicles.batch(rows, 0).unwrap();
+        for (name, mean, sd) in [("temp", 20.0, 1.0), ("humidity", 35.0, 5.0)] {
+            let column = batch
+                .column_by_name(name)
+                .unwrap()
+                .as_primitive::<Float64Type>();
+            let n = rows as f64;
+            let got = column.values().iter().sum::<f64>() / n;
+            let spread = column
+                .values()
+                .iter()
+                .map(|v| (v - got).powi(2))
+                .sum::<f64>()
+                / (n - 1.0);
+            // Four sigma of a mean, and of a variance.
+            assert!((got - mean).abs() < 4.0 * sd / n.sqrt(), "{name} {got}");
+            assert!(
+                (spread.sqrt() / sd - 1.0).abs() < 4.0 / (2.0 * n).sqrt(),
+                "{name}"
+            );
+            assert!(
+                column
+                    .values()
+                    .iter()
+                    .all(|v| (v * 100.0 - (v * 100.0).round()).abs() < 1e-6)
+            );
+        }
+    }
 }
