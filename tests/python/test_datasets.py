@@ -86,9 +86,10 @@ def test_satellite_restart_appends_and_never_recreates(five):
 
 
 def test_satellite_both_ends_of_the_range_occur_once_a_profile(five):
-    five.simulate("--satellites", 5, "--rows", 5000, "--rate", 0, dataset="satellite")
+    # Each satellite sleeps by itself, so some are a few events further than others.
+    five.simulate("--satellites", 5, "--rows", 5500, "--rate", 0, dataset="satellite")
     for row in five.sql("SELECT satellite_name, count(*) AS n, count(*) FILTER (WHERE temp_c = -100) AS cold, count(*) FILTER (WHERE temp_c = 120) AS hot, "
-                        "corr(temp_c, battery_charge_pct) AS r FROM satellite.raw GROUP BY 1"):
+                        "corr(temp_c, battery_charge_pct) AS r FROM (SELECT *, row_number() OVER (PARTITION BY satellite_name ORDER BY timestamp_ns) AS nth FROM satellite.raw) WHERE nth <= 1000 GROUP BY 1"):
         assert (row["n"], row["cold"], row["hot"]) == (1000, 1, 1)
         assert 0.2 < row["r"] <= 1
 

@@ -55,7 +55,7 @@ day = "day"
 sql = "SELECT event_date AS day, avg(T) AS avg_temp FROM reactor.raw WHERE event_date = :date GROUP BY 1"
 """)
     done = five.run("apply", str(job), "--yes", check=False)
-    assert done.returncode == 1 and "dataset.toml:6: " in done.stderr and "No field named t" in done.stderr, done.stderr
+    assert done.returncode == 1 and "dataset.toml:9: process gold: " in done.stderr and "No field named" in done.stderr, done.stderr
     assert five.one("SELECT count(*) FROM system.tables WHERE table_schema = 'plant'") == 0, "nothing is created for a job that cannot run"
 
 
