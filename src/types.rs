@@ -101,6 +101,24 @@ impl TableName {
         })
     }
 
+    /// As a query may spell it: also `table@mark`, as [`TableName::variant`] makes it.
+    pub fn in_query(schema: &str, table: &str) -> Result<Self, NameError> {
+        match table.split_once('@') {
+            Some((table, mark)) if mark.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                Ok(TableName::new(schema, table)?.variant(mark))
+            }
+            _ => TableName::new(schema, table),
+        }
+    }
+
+    /// `table@mark`: another state of the table, for one query. No table can bear the name.
+    pub fn variant(&self, mark: &str) -> Self {
+        TableName {
+            schema: self.schema.clone(),
+            table: format!("{}@{mark}", self.table).into(),
+        }
+    }
+
     pub fn schema(&self) -> &str {
         &self.schema
     }

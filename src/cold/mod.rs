@@ -8,6 +8,7 @@ pub mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use delta::history::{At, Detail, Entry, History};
 pub use delta::rewrite::{Reason, Removal};
 pub use delta::table::{ColdTable, Staged};
 pub use lake::Lake;
@@ -30,6 +31,28 @@ pub enum Error {
     /// A statement wanted to take a file out that another writer has taken out before.
     #[error("the table was changed by another writer meanwhile, file={path}")]
     Changed { path: String },
+    #[error("the table has no {asked}; its log has the versions {oldest} to {newest}{note}")]
+    NoVersion {
+        asked: String,
+        oldest: i64,
+        newest: i64,
+        note: String,
+    },
+    #[error(
+        "version {version} is not there any more, files of it were vacuumed, file={path}; readable are the versions {from} to {to}"
+    )]
+    Vacuumed {
+        version: i64,
+        path: String,
+        from: i64,
+        to: i64,
+    },
+    #[error("version {version} does not fit the table as it is: {problem}")]
+    Incompatible { version: i64, problem: String },
+    #[error(
+        "the Delta table has a column that its contract does not know, and files written anew would lose it, column={column}; add the column to the contract first"
+    )]
+    OtherColumns { column: String },
     #[error("not a location for tables: {0}; give a directory or a URL such as s3://bucket/prefix")]
     Location(String),
     #[error("cannot encode rows as Parquet: {0}")]
@@ -50,6 +73,10 @@ impl From<Error> for Fault {
             Error::Fenced { .. } => (Kind::Unavailable, "owned_elsewhere"),
             Error::Superseded { .. } => (Kind::Conflict, "superseded"),
             Error::Changed { .. } => (Kind::Conflict, "changed_meanwhile"),
+            Error::NoVersion { .. } => (Kind::OutOfRange, "version_not_found"),
+            Error::Vacuumed { .. } => (Kind::OutOfRange, "version_vacuumed"),
+            Error::Incompatible { .. } => (Kind::Precondition, "version_incompatible"),
+            Error::OtherColumns { .. } => (Kind::Precondition, "other_columns"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),
             Error::Encode(_) => (Kind::Internal, "encode_failed"),
         };

@@ -20,9 +20,15 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use parquet::arrow::RowNumber;
 use serde_json::Value;
 
+use super::delta::history::History;
 use super::{Error, Lake, store_error};
+
+/// Where a row stands: the place of its file in the view's list, and its own place in the file.
+pub const FILE: &str = "__file";
+pub const ROW: &str = "__row";
 
 /// One data file of a version. Statistics follow the table schema without partition columns.
 #[derive(Clone, Debug)]
@@ -180,6 +186,10 @@ pub struct ColdView {
     partition_by: Vec<String>,
     store: Arc<dyn ObjectStore>,
     store_url: ObjectStoreUrl,
+    /// The way to other versions; none for a view that no table made.
+    history: Option<Arc<History>>,
+    located: bool,
+    in_order: bool,
 }
 
 impl ColdView {
@@ -193,6 +203,51 @@ impl ColdView {
             partition_by,
             store: lake.store(),
             store_url: url,
+            history: None,
+            located: false,
+            in_order: false,
+        }
+    }
+
+    pub fn with_history(mut self, history: Arc<History>) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.history.as_ref()
+    }
+
+    /// The same table under other columns, no files yet.
+    pub fn reshaped(&self, schema: SchemaRef) -> Self {
+        ColdView {
+            version: -1,
+            files: Arc::default(),
+            schema,
+            ..self.clone()
+        }
+    }
+
+    /// The same files with two more columns, [`FILE`] (Int32, a place in [`Self::files`]) and [`ROW`] (Int64).
+    pub fn located(&self) -> Self {
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(FILE, DataType::Int32, true)));
+        fields.push(Arc::new(
+            Field::new(ROW, DataType::Int64, true).with_extension_type(RowNumber),
+        ));
+        ColdView {
+            schema: Arc::new(Schema::new(fields)),
+            located: true,
+            ..self.clone()
+        }
+    }
+
+    /// Some of the files, read one after the other as they are listed here.
+    pub fn only(&self, files: Vec<Arc<ColdFile>>) -> Self {
+        ColdView {
+            files: Arc::new(files),
+            in_order: true,
+            ..self.clone()
         }
     }
 
@@ -252,20 +307,28 @@ impl ColdView {
             .runtime_env()
             .register_object_store(self.store_url.as_ref(), self.store.clone());
         // DataFusion puts partition columns behind those of the file: the projection brings them back to their place.
-        let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) = self
+        let (made, own): (Vec<FieldRef>, Vec<FieldRef>) = self
             .schema
             .fields()
             .iter()
             .cloned()
+            .partition(|f| self.located && [FILE, ROW].contains(&f.name().as_str()));
+        let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) = own
+            .into_iter()
             .partition(|f| self.partition_by.contains(f.name()));
-        let partition: Vec<FieldRef> = self
+        let mut partition: Vec<FieldRef> = self
             .partition_by
             .iter()
             .filter_map(|name| partition.iter().find(|f| f.name() == name).cloned())
             .collect();
+        // Every file has one value of FILE, as of a partition column; the reader counts rows, also when it leaves some out.
+        let (place, row): (Vec<FieldRef>, Vec<FieldRef>) =
+            made.into_iter().partition(|f| f.name() == FILE);
+        partition.extend(place);
         let file_schema = Arc::new(Schema::new(file));
         let table_schema = TableSchema::builder(file_schema)
             .with_table_partition_cols(partition)
+            .with_virtual_columns(row)
             .build();
         let scan_schema = table_schema.table_schema().clone();
         let indices = wanted
@@ -276,16 +339,32 @@ impl ColdView {
         let mut source = ParquetSource::new(table_schema)
             .with_pushdown_filters(false)
             .with_enable_page_index(true);
-        if let Some(filter) = conjunction(filters.iter().cloned()) {
+        // What is made while reading prunes nothing.
+        let prunes = |filter: &&Expr| {
+            !self.located
+                || !filter
+                    .column_refs()
+                    .iter()
+                    .any(|c| [FILE, ROW].contains(&c.name.as_str()))
+        };
+        if let Some(filter) = conjunction(filters.iter().filter(prunes).cloned()) {
             let df_schema = DFSchema::try_from(scan_schema.as_ref().clone())?;
             source = source.with_predicate(state.create_physical_expr(filter, &df_schema)?);
         }
-        let files = self.files.iter().map(|f| {
+        let files = self.files.iter().zip(0i32..).map(|(f, place)| {
             let mut file = PartitionedFile::from(f.meta.clone());
             file.partition_values = f.partition_values.clone();
+            if !self.located {
+                return file.with_statistics(f.statistics.clone());
+            }
+            file.partition_values.push(ScalarValue::Int32(Some(place)));
             file.with_statistics(f.statistics.clone())
         });
-        let partitions = state.config().target_partitions().max(1);
+        let partitions = if self.in_order {
+            1
+        } else {
+            state.config().target_partitions().max(1)
+        };
         let groups = FileGroup::new(files.collect()).split_files(partitions);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)

@@ -1,5 +1,6 @@
 //! Plans and runs queries on a runtime of their own, within a memory and a time limit.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-    SchemaProvider,
+    SchemaProvider, TableProvider,
 };
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -154,8 +155,8 @@ impl Engine {
 
     /// Understands a query without running it.
     pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
-        let session = self.session();
-        let (plan, parameters) = session.plan(sql).await?;
+        let (session, statement) = self.read(sql, self.source.snapshot()).await?;
+        let (plan, parameters) = session.plan(statement).await?;
         Ok(Planned {
             wire: wire_schema(plan.schema().as_arrow()),
             parameters,
@@ -172,9 +173,22 @@ impl Engine {
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<ResultStream, Fault> {
-        let session = self.session();
+        self.query_over(self.source.snapshot(), sql, parameters, &BTreeMap::new())
+            .await
+    }
+
+    /// [`Engine::query`] over a snapshot that someone has made. `types`: those of parameters, from 1, that the text alone
+    /// does not tell.
+    pub async fn query_over(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        parameters: Option<Vec<ScalarValue>>,
+        types: &BTreeMap<usize, DataType>,
+    ) -> Result<ResultStream, Fault> {
         let deadline = tokio::time::Instant::now() + self.timeout;
-        let (mut plan, fields) = session.plan(sql).await?;
+        let (session, statement) = self.read(sql, snapshot).await?;
+        let (mut plan, fields) = session.plan(statement).await?;
         let wire = wire_schema(plan.schema().as_arrow());
         let given = parameters.unwrap_or_default();
         if given.len() != fields.fields().len() {
@@ -191,7 +205,8 @@ impl Engine {
             let cast = given
                 .into_iter()
                 .zip(fields.fields())
-                .map(|(v, f)| v.cast_to(f.data_type()));
+                .zip(1usize..)
+                .map(|((v, f), n)| v.cast_to(types.get(&n).unwrap_or(f.data_type())));
             let values: Vec<ScalarValue> = cast.collect::<Result<_, _>>().map_err(fault_of)?;
             plan = plan
                 .with_param_values(ParamValues::from(values))
@@ -245,8 +260,21 @@ impl Engine {
         Ok(ResultStream { wire, batches })
     }
 
-    fn session(&self) -> Session {
-        let snapshot = self.source.snapshot();
+    /// The statement as a query, and all that it may read.
+    async fn read(&self, sql: &str, snapshot: Snapshot) -> Result<(Session, Statement), Fault> {
+        if let Some(asked) = super::history::parse(sql)? {
+            let table = super::history::answer(&asked, &snapshot)?;
+            let session = self.session(snapshot, Some(Arc::new(table)));
+            let statement = names::parse_one("SELECT * FROM \"described@log\"")?;
+            return Ok((session, statement));
+        }
+        let mut statement = super::describe::as_query(names::parse_one(sql)?, &snapshot)?;
+        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
+        Ok((self.session(snapshot, None), statement))
+    }
+
+    /// `described`: a table of this one statement.
+    fn session(&self, snapshot: Snapshot, described: Option<Arc<dyn TableProvider>>) -> Session {
         let catalog = MemoryCatalogProvider::new();
         let mut schemas: std::collections::BTreeMap<String, Arc<MemorySchemaProvider>> =
             std::collections::BTreeMap::new();
@@ -256,6 +284,9 @@ impl Engine {
             let table = Arc::new(SnapshotTable::new(view.clone()));
             // Names are unique in a snapshot, so this cannot fail.
             let _ = schema.register_table(view.name.table().to_owned(), table);
+        }
+        if let (Some(table), Some(public)) = (described, schemas.get(PUBLIC)) {
+            let _ = public.register_table("described@log".to_owned(), table);
         }
         schemas.insert(SYSTEM.to_owned(), self.system.clone());
         for (name, schema) in schemas {
@@ -288,13 +319,12 @@ struct Session {
 }
 
 impl Session {
-    async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef), Fault> {
-        let statement = super::describe::as_query(names::parse_one(sql)?, &self.snapshot)?;
+    async fn plan(&self, statement: Statement) -> Result<(LogicalPlan, SchemaRef), Fault> {
         if !matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, INSERT, CREATE TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, ALTER TABLE, DROP TABLE",
             ));
         }
         let Resolved {
@@ -375,6 +405,10 @@ pub fn fault_of(error: DataFusionError) -> Fault {
     let text = root.strip_backtrace();
     let text = text.lines().next().unwrap_or_default().to_owned();
     match root {
+        DataFusionError::External(e) if e.is::<Fault>() => e
+            .downcast_ref::<Fault>()
+            .cloned()
+            .unwrap_or_else(|| Fault::internal(text)),
         DataFusionError::SchemaError(e, _) => match e.as_ref() {
             SchemaError::FieldNotFound { .. } => Fault::invalid("column_not_found", text),
             _ => Fault::invalid("ambiguous_name", text),

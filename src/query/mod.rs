@@ -2,14 +2,17 @@
 
 mod describe;
 mod engine;
+mod history;
 mod names;
 mod provider;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod wire;
 
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};
-pub use names::parse_one;
+pub use names::{parse_one, parse_tokens, tokenize};
+pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 
 use arrow::array::RecordBatch;

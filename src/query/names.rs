@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::PUBLIC;
 use crate::catalog::view::{Snapshot, TableView};
@@ -24,13 +25,32 @@ use crate::types::TableName;
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`, with line and column as the parser gives them.
 pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
+    parse_tokens(tokenize(sql)?)
+}
+
+/// A text's tokens, white space included, each with its place.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
+    Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+}
+
+/// [`parse_one`] for tokens that someone has changed.
+pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
     let syntax = |e: ParserError| {
         Fault::invalid(
             "syntax_error",
             e.to_string().replace("sql parser error: ", ""),
         )
     };
-    let mut statements = Parser::parse_sql(&GenericDialect {}, sql).map_err(syntax)?;
+    let tokens = super::versions::rewrite(tokens)?;
+    let mut statements = Parser::new(&GenericDialect {})
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(syntax)?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),
         (None, _) => Err(Fault::invalid(
@@ -137,7 +157,7 @@ fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> 
     };
     snapshot
         .tables
-        .get(&TableName::new(schema, table).ok()?.folded())
+        .get(&TableName::in_query(schema, table).ok()?.folded())
 }
 
 struct Collector<'a> {

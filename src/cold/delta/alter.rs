@@ -10,7 +10,7 @@ use deltalake::kernel::{Action, Metadata, StructType};
 use deltalake::protocol::DeltaOperation;
 
 use super::super::scan::plain_schema;
-use super::super::{ColdView, Error, store_error};
+use super::super::{Error, store_error};
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
 impl ColdTable {
@@ -148,17 +148,13 @@ impl ColdTable {
             }
         }
         self.schema = schema.clone();
-        self.view = Arc::new(ColdView::empty(
-            &self.lake,
-            schema,
-            self.partition_by.clone(),
-        ));
+        self.view = Arc::new(self.view.reshaped(schema));
         self.reload()
     }
 }
 
 /// Nested names differ between writers (`item`, `element`) and mean the same.
-fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> bool {
+pub(super) fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> bool {
     use arrow::datatypes::DataType;
     match (a, b) {
         (DataType::List(a), DataType::List(b)) => same_type(a.data_type(), b.data_type()),

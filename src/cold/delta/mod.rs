@@ -2,6 +2,8 @@
 
 mod alter;
 mod encode;
+pub mod history;
+mod restore;
 pub mod rewrite;
 pub mod synced_store;
 pub mod table;

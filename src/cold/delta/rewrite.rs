@@ -6,6 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use super::super::{Error, store_error};
 use super::table::{ATTEMPTS, ColdTable, OWNER, Staged, properties_of, table_with};
@@ -39,6 +41,10 @@ pub enum Reason {
     Merge {
         predicate: String,
     },
+    /// An older version's files.
+    Restore {
+        version: i64,
+    },
     /// Same rows, other files: readers of changes see nothing.
     Optimize {
         target_bytes: i64,
@@ -67,6 +73,10 @@ impl Reason {
                 matched_predicates: Vec::new(),
                 not_matched_predicates: Vec::new(),
                 not_matched_by_source_predicates: Vec::new(),
+            },
+            Reason::Restore { version } => DeltaOperation::Restore {
+                version: u64::try_from(version).ok(),
+                datetime: None,
             },
             Reason::Optimize { target_bytes } => DeltaOperation::Optimize {
                 predicate: None,
@@ -116,6 +126,38 @@ impl ColdTable {
             }
         }
         Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
+    }
+
+    /// Deletes files that will be in no version. Best effort: what is left is an orphan, which vacuum takes.
+    pub async fn discard(&self, staged: &Staged) {
+        let root = self.lake.path(&self.folder);
+        for add in &staged.adds {
+            let Ok(path) = Path::parse(format!("{root}/{}", add.path)) else {
+                continue;
+            };
+            if let Err(error) = self.lake.store().delete(&path).await {
+                tracing::debug!(%path, %error, "a staged file was not deleted");
+            }
+        }
+    }
+
+    /// Are all columns of the Delta table among those that are read here? Files that are written anew would lose the others.
+    ///
+    /// # Errors
+    /// `OtherColumns` names one.
+    pub fn all_columns_known(&self) -> Result<(), Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let theirs = snapshot.snapshot().arrow_schema();
+        let other = theirs
+            .fields()
+            .iter()
+            .find(|f| self.schema.field_with_name(f.name()).is_err());
+        match other {
+            Some(field) => Err(Error::OtherColumns {
+                column: field.name().clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn actions(

@@ -16,6 +16,7 @@ use object_store::ObjectStoreExt;
 
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
 use super::encode;
+use super::history::History;
 
 /// How often a commit is tried against other writers' versions before it is given back.
 pub(super) const ATTEMPTS: usize = 10;
@@ -28,6 +29,16 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// Nothing yet.
+    pub fn empty() -> Self {
+        Staged { adds: Vec::new() }
+    }
+
+    /// The files of both become one version.
+    pub fn append(&mut self, other: Staged) {
+        self.adds.extend(other.adds);
+    }
+
     /// Partition values of each file.
     pub fn partitions(&self) -> impl Iterator<Item = &HashMap<String, Option<String>>> {
         self.adds.iter().map(|a| &a.partition_values)
@@ -117,7 +128,9 @@ impl ColdTable {
         partition_by: Vec<String>,
         owner: i64,
     ) -> Result<Self, Error> {
-        let view = Arc::new(ColdView::empty(lake, schema.clone(), partition_by.clone()));
+        let history = Arc::new(History::new(lake, folder));
+        let view = ColdView::empty(lake, schema.clone(), partition_by.clone());
+        let view = Arc::new(view.with_history(history));
         let checkpointed = version_of(&delta);
         let mut table = ColdTable {
             lake: lake.clone(),
