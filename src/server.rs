@@ -359,4 +359,6 @@ fn lock_directory(dir: &Path) -> Result<File, Fault> {
 }
 
 #[cfg(test)]
+mod statement_tests;
+#[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::fault::{Fault, Kind};
 use crate::flight::PutHandler;
 use crate::ingest;
 use crate::query::{Engine, SnapshotSource};
-use crate::statement::{Insert, TableAdmin};
+use crate::statement::{Insert, TableAdmin, dml, restore};
 use crate::types::TableName;
 
 /// One table on the console and in `system.tables`.
@@ -277,6 +277,14 @@ impl TableAdmin for Admin {
                 ingest::insert::replace(&self.shared, &table, &insert.columns, rows, matching).await
             }
         }
+    }
+
+    async fn change_rows(&self, dml: dml::Dml) -> Result<u64, Fault> {
+        dml::run(&self.shared, &self.engine, dml, None).await
+    }
+
+    async fn restore(&self, restore: restore::Restore) -> Result<(), Fault> {
+        restore::run(&self.shared, restore).await
     }
 }
 

@@ -229,6 +229,19 @@ pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFra
     }
 }
 
+/// Waits until every frame that has its place in the log by now is durable and visible.
+///
+/// # Errors
+/// The log's.
+pub async fn settle(shared: &Shared, table: &Table) -> Result<(), Fault> {
+    let note = br#"{"statement":true}"#.to_vec();
+    let frame = control_frame(FrameKind::CommitIntent, table, note);
+    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
+    let ticket = shared.log.append(reservation, frame, Box::new(|_| {}))?;
+    ticket.wait().await?;
+    Ok(())
+}
+
 pub(super) async fn append_control(
     shared: &Arc<Shared>,
     frame: NewFrame,

@@ -12,7 +12,7 @@ mod toml;
 
 pub use alter::Alteration;
 pub use contract::{
-    Action, Column, ColumnType, Contract, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
+    Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
     UnknownColumns,
 };
 pub use ddl::{quote_text, unquote};

@@ -51,6 +51,12 @@ impl TableAdmin for Nothing {
     async fn insert(&self, _: crate::statement::Insert) -> Result<u64, Fault> {
         Err(Fault::internal("not a real server"))
     }
+    async fn change_rows(&self, _: crate::statement::dml::Dml) -> Result<u64, Fault> {
+        Err(Fault::internal("not a real server"))
+    }
+    async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
+        Err(Fault::internal("not a real server"))
+    }
 }
 
 impl SnapshotSource for Nothing {

@@ -3,7 +3,9 @@
 
 mod alter;
 mod ddl;
+pub mod dml;
 mod insert;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,9 @@ pub trait TableAdmin: Send + Sync {
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many rows were written.
     async fn insert(&self, insert: Insert) -> Result<u64, Fault>;
+    /// Returns how many rows were changed, deleted and inserted.
+    async fn change_rows(&self, dml: dml::Dml) -> Result<u64, Fault>;
+    async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
 }
 
 /// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
@@ -56,6 +61,8 @@ pub enum Change {
         operations: Vec<AlterTableOperation>,
     },
     Insert(Box<Insert>),
+    Rows(Box<dml::Dml>),
+    Restore(restore::Restore),
 }
 
 impl Change {
@@ -67,13 +74,19 @@ impl Change {
         if let Some(insert) = insert::parse(sql)? {
             return Ok(Some(Change::Insert(Box::new(insert))));
         }
+        if let Some(dml) = dml::parse(sql)? {
+            return Ok(Some(Change::Rows(Box::new(dml))));
+        }
+        if let Some(restore) = restore::parse(sql)? {
+            return Ok(Some(Change::Restore(restore)));
+        }
         match alter::parse(sql)? {
             Some(change) => Ok(Some(change)),
             None => ddl::parse(sql),
         }
     }
 
-    /// Returns how many rows were written; DDL writes none.
+    /// Returns how many rows were written, changed or deleted; DDL says none.
     pub async fn run(self, admin: &dyn TableAdmin) -> Result<u64, Fault> {
         match self {
             Change::Create {
@@ -86,6 +99,8 @@ impl Change {
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
             Change::Insert(insert) => admin.insert(*insert).await,
+            Change::Rows(dml) => admin.change_rows(*dml).await,
+            Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
         }
     }
 }

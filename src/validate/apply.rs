@@ -217,6 +217,11 @@ fn quarantine(
     RecordBatch::try_new(dataset::quarantine_schema(), columns)
 }
 
+/// The row as one JSON object, cut to what an error text holds.
+pub fn row_text(rows: &RecordBatch, row: usize) -> String {
+    raw(rows, row).chars().take(400).collect()
+}
+
 /// The row as it was sent, as one JSON object.
 fn raw(sent: &RecordBatch, row: usize) -> String {
     let schema = sent.schema();

@@ -66,6 +66,12 @@ fn key_hash(bytes: &[u8]) -> KeyHash {
     (u128::from(hash64(bytes, 1)) << 64) | u128::from(hash64(bytes, 2))
 }
 
+/// One hash a row over the columns together, nulls being values as others are.
+pub fn key_hashes(columns: &[ArrayRef]) -> Result<Vec<u128>, Fault> {
+    let rows = encode(columns)?;
+    Ok(rows.iter().map(|row| key_hash(row.as_ref())).collect())
+}
+
 fn pick(
     contract: &Contract,
     batch: &RecordBatch,

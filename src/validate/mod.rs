@@ -8,15 +8,15 @@
 mod apply;
 mod conform;
 mod keys;
-pub use conform::{Conformed, conform, distance};
-pub use keys::{Additions, Keys};
+pub use conform::{Conformed, conform, distance, show};
+pub use keys::{Additions, Keys, key_hashes};
 mod rules;
 #[cfg(test)]
 mod tests;
 mod times;
 mod verdict;
 
-pub use apply::{Applied, Origin, apply};
+pub use apply::{Applied, Origin, apply, row_text};
 pub use verdict::{Cell, Rejected, Verdict, VerdictError};
 
 use std::collections::{BTreeMap, HashMap, HashSet};

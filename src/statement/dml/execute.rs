@@ -1,0 +1,571 @@
+//! Runs [`Dml`] under the table's locks: what is durable is flushed, the query finds and makes rows, the touched files are
+//! written anew without what changed, and one Delta commit takes the old out and puts the new in. A crash before that commit
+//! leaves files that no version has.
+//!
+//! Rows that are acked meanwhile are hot and stay so: they come after the statement. Only the rows in hand are in memory,
+//! and a bit for each row of a touched file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
+use datafusion::common::ScalarValue;
+use tokio_util::sync::CancellationToken;
+
+use super::query::{self, Made, Query};
+use super::unique::ChangedKeys;
+use super::{Dml, Work};
+use crate::catalog::lifecycle::{offset_i64, settle};
+use crate::catalog::table::{Committed, Table};
+use crate::catalog::view::{Snapshot, TableView};
+use crate::catalog::{Shared, visible::Part};
+use crate::clock::Micros;
+use crate::cold::{ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
+use crate::dataset::Contract;
+use crate::fault::{Fault, Kind};
+use crate::flush;
+use crate::query::{Engine, SYSTEM};
+use crate::types::{QUARANTINE_SUFFIX, TableName};
+use crate::validate::{self, Context, Origin};
+
+/// Rows are staged in slices of about so many bytes in memory.
+const SLICE_BYTES: usize = 64 << 20;
+/// Files that one query reads again.
+const FILES_A_QUERY: usize = 64;
+/// The `_source` of inserted rows.
+const SOURCE: &str = "merge";
+
+/// Runs the statement to its end, or gives it up before its commit if nobody waits any more. Returns how many rows it
+/// changed, deleted and inserted.
+///
+/// # Errors
+/// NOT_FOUND; INVALID_ARGUMENT for what the SQL gets wrong, a row that breaks a rule, a row that two source rows would
+/// change; ABORTED: another writer has changed the same files, run it again; the query engine's limits. Nothing was
+/// changed then.
+pub async fn run(
+    shared: &Arc<Shared>,
+    engine: &Arc<Engine>,
+    dml: Dml,
+    parameters: Option<Vec<ScalarValue>>,
+) -> Result<u64, Fault> {
+    let cancelled = CancellationToken::new();
+    let _guard = cancelled.clone().drop_guard();
+    let (shared, engine) = (shared.clone(), engine.clone());
+    // A task of its own: a client that goes away does not stop it between its commit and what follows.
+    let work = async move { locked(&shared, &engine, &dml, parameters, &cancelled).await };
+    tokio::spawn(work)
+        .await
+        .map_err(|e| Fault::internal(format!("statement: {e}")))?
+}
+
+/// The table that is meant, or the one whose quarantine is.
+pub fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, Part), Fault> {
+    if name.schema().eq_ignore_ascii_case(SYSTEM)
+        || name.schema().eq_ignore_ascii_case("information_schema")
+    {
+        return Err(Fault::invalid(
+            "read_only",
+            format!("{name} is kept by the server and cannot be written"),
+        ));
+    }
+    let lower = name.table().to_ascii_lowercase();
+    match lower.strip_suffix(QUARANTINE_SUFFIX) {
+        Some(base) => {
+            let base = TableName::new(name.schema(), base)
+                .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+            Ok((shared.table(&base)?, Part::Quarantine))
+        }
+        None => Ok((shared.table(name)?, Part::Main)),
+    }
+}
+
+async fn locked(
+    shared: &Arc<Shared>,
+    engine: &Engine,
+    dml: &Dml,
+    parameters: Option<Vec<ScalarValue>>,
+    cancelled: &CancellationToken,
+) -> Result<u64, Fault> {
+    let (table, part) = target(shared, &dml.table)?;
+    let _gate = table.gate.read().await;
+    let mut keys = table.keys.lock().await;
+    if table.contract().needs_history() {
+        // Rows that have a key and no sync yet are among those that a new key is held against.
+        settle(shared, &table).await?;
+    }
+    let mut cold = table.cold.lock().await;
+    if table.is_dropped() {
+        return Err(Fault::invalid(
+            "table_dropped",
+            format!("the table was dropped meanwhile, table={}", table.name()),
+        ));
+    }
+    flush::commit_locked(shared, &table, &mut cold).await?;
+    let contract = (part == Part::Main).then(|| table.contract());
+    let name = match part {
+        Part::Main => table.name().clone(),
+        Part::Quarantine => table.name().quarantine(),
+    };
+    let files = match part {
+        Part::Main => &mut cold.main,
+        Part::Quarantine => &mut cold.quarantine,
+    };
+    let view = files.view();
+    let rows_name = name.variant("rows");
+    let query = query::build(dml, contract.as_deref(), &rows_name)?;
+    let references = match &contract {
+        Some(contract) => shared.lookups.references(shared, contract).await?,
+        None => Default::default(),
+    };
+    let now = shared.clock.now();
+    let mut run = Run {
+        engine,
+        contract: contract.as_deref(),
+        files,
+        keys: contract
+            .as_deref()
+            .and_then(|c| ChangedKeys::new(c, &query)),
+        snapshot: pinned(shared.visible.snapshot(), &name, &view),
+        name: &name,
+        rows_name: &rows_name,
+        view,
+        context: Context { now, references },
+        now,
+        offset: offset_i64(shared.log.durable()),
+        marks: Marks::default(),
+        touched: 0,
+        held: Vec::new(),
+        held_bytes: 0,
+        staged: Staged::empty(),
+    };
+    let made = run.make(&query, parameters, cancelled).await;
+    let Run {
+        staged,
+        marks,
+        touched,
+        view,
+        ..
+    } = run;
+    if made.is_err() || touched == 0 {
+        files.discard(&staged).await;
+        return made.map(|()| 0);
+    }
+    let removed: BTreeSet<String> = marks
+        .files
+        .keys()
+        .filter_map(|place| view.files().get(*place))
+        .map(|f| f.path().to_owned())
+        .collect();
+    let outcome = files
+        .rewrite(&Removal::Files(removed), staged, &reason(dml), &[])
+        .await;
+    // Also after an error: what is known of the table is what its handle has read last.
+    shared
+        .visible
+        .replace_cold(&table, cold.main.view(), cold.quarantine.view());
+    let offset = table.committed.borrow().offset;
+    table.committed.send_replace(Committed {
+        offset,
+        version: cold.main.version(),
+    });
+    keys.forget();
+    outcome?;
+    Ok(touched)
+}
+
+fn reason(dml: &Dml) -> Reason {
+    let predicate = dml.condition.clone();
+    match &dml.work {
+        Work::Delete { .. } => Reason::Delete { predicate },
+        Work::Update { .. } => Reason::Update { predicate },
+        Work::Merge(_) => Reason::Merge {
+            predicate: predicate.unwrap_or_default(),
+        },
+    }
+}
+
+/// The snapshot in which the table has its committed rows alone, and once more under another name with their places.
+fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<ColdView>) -> Snapshot {
+    let mut tables = (*snapshot.tables).clone();
+    if let Some(own) = tables.get_mut(&name.folded()) {
+        own.cold = view.clone();
+        own.hot = Arc::default();
+    }
+    with_rows(&mut tables, name, view);
+    Snapshot {
+        read_point: snapshot.read_point,
+        tables: Arc::new(tables),
+    }
+}
+
+fn with_rows(tables: &mut BTreeMap<TableName, TableView>, name: &TableName, view: &ColdView) {
+    let located = view.located();
+    let name = name.variant("rows");
+    tables.insert(
+        name.folded(),
+        TableView {
+            name,
+            contract: None,
+            schema: located.schema(),
+            cold: Arc::new(located),
+            hot: Arc::default(),
+            comment: None,
+        },
+    );
+}
+
+/// Rows of the touched files that do not stay: a bit a row, by the file's place in the view.
+#[derive(Default)]
+pub(super) struct Marks {
+    files: BTreeMap<usize, Bits>,
+}
+
+#[derive(Default)]
+struct Bits {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Marks {
+    /// True if it was not set before.
+    fn set(&mut self, file: usize, row: usize) -> bool {
+        let bits = self.files.entry(file).or_default();
+        let (word, bit) = (row / 64, 1u64 << (row % 64));
+        if bits.words.len() <= word {
+            bits.words.resize(word + 1, 0);
+        }
+        let Some(word) = bits.words.get_mut(word) else {
+            return false;
+        };
+        let new = *word & bit == 0;
+        *word |= bit;
+        bits.count += usize::from(new);
+        new
+    }
+
+    pub(super) fn has(&self, file: usize, row: usize) -> bool {
+        self.files
+            .get(&file)
+            .and_then(|bits| bits.words.get(row / 64))
+            .is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    contract: Option<&'a Contract>,
+    files: &'a ColdTable,
+    view: Arc<ColdView>,
+    snapshot: Snapshot,
+    name: &'a TableName,
+    rows_name: &'a TableName,
+    context: Context,
+    now: Micros,
+    offset: i64,
+    keys: Option<ChangedKeys>,
+    marks: Marks,
+    /// Rows changed, deleted and inserted.
+    touched: u64,
+    held: Vec<RecordBatch>,
+    held_bytes: usize,
+    staged: Staged,
+}
+
+fn internal(error: impl std::fmt::Display) -> Fault {
+    Fault::internal(format!("rows of a statement: {error}"))
+}
+
+/// Where each row of a result stands: file and row.
+pub(super) fn places(
+    batch: &RecordBatch,
+    at: usize,
+) -> Result<impl Iterator<Item = Option<(usize, usize)>>, Fault> {
+    let wrong = || Fault::internal("a result without places");
+    let file = batch.columns().get(at).ok_or_else(wrong)?.clone();
+    let row = batch.columns().get(at + 1).ok_or_else(wrong)?.clone();
+    let file = file
+        .as_primitive_opt::<Int32Type>()
+        .ok_or_else(wrong)?
+        .clone();
+    let row = row
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(wrong)?
+        .clone();
+    Ok((0..batch.num_rows()).map(move |i| {
+        if file.is_null(i) || row.is_null(i) {
+            return None;
+        }
+        Some((
+            usize::try_from(file.value(i)).ok()?,
+            usize::try_from(row.value(i)).ok()?,
+        ))
+    }))
+}
+
+impl Run<'_> {
+    async fn make(
+        &mut self,
+        query: &Query,
+        parameters: Option<Vec<ScalarValue>>,
+        cancelled: &CancellationToken,
+    ) -> Result<(), Fault> {
+        let gone = || {
+            Fault::new(
+                Kind::Cancelled,
+                "cancelled",
+                "nobody waits for the statement",
+            )
+        };
+        if query.all
+            && let Some(rows) = self.view.rows()
+        {
+            // Every file goes as it is; none is read.
+            let files = 0..self.view.files().len();
+            self.marks
+                .files
+                .extend(files.map(|file| (file, Bits::default())));
+            self.touched = rows as u64;
+            return Ok(());
+        }
+        let mut stream = self
+            .engine
+            .query_over(self.snapshot.clone(), &query.sql, parameters, &query.types)
+            .await?;
+        while let Some(batch) = stream.batches.recv().await {
+            if cancelled.is_cancelled() {
+                return Err(gone());
+            }
+            self.take(&batch?, query).await?;
+        }
+        if let Some(keys) = &self.keys
+            && let Some(contract) = self.contract
+        {
+            keys.check(
+                self.engine,
+                self.snapshot.clone(),
+                contract,
+                self.rows_name,
+                &self.marks,
+            )
+            .await?;
+        }
+        let partly: Vec<usize> = self
+            .marks
+            .files
+            .iter()
+            .filter(|(place, bits)| {
+                let file = self.view.files().get(**place);
+                file.and_then(|f| f.rows()) != Some(bits.count)
+            })
+            .map(|(place, _)| *place)
+            .collect();
+        if !partly.is_empty() {
+            self.files.all_columns_known()?;
+        }
+        for places in partly.chunks(FILES_A_QUERY) {
+            self.keep(places, cancelled).await?;
+        }
+        if cancelled.is_cancelled() {
+            return Err(gone());
+        }
+        self.stage().await
+    }
+
+    /// Marks the rows of a result, and holds what its clauses make of them.
+    async fn take(&mut self, batch: &RecordBatch, query: &Query) -> Result<(), Fault> {
+        let clause = batch
+            .columns()
+            .get(2)
+            .and_then(|c| c.as_primitive_opt::<Int64Type>())
+            .ok_or_else(|| Fault::internal("a result without clauses"))?;
+        let made = |n: i64| {
+            let index = usize::try_from(n - 1).ok();
+            index.and_then(|n| query.clauses.get(n))
+        };
+        for (place, row) in places(batch, 0)?.zip(0..) {
+            let inserted = matches!(made(clause.value(row)), Some(Made::Inserted { .. }));
+            let Some((file, at)) = place.filter(|_| !inserted) else {
+                self.touched += 1;
+                continue;
+            };
+            if self.marks.set(file, at) {
+                self.touched += 1;
+            } else if !query.repeats {
+                return Err(Fault::invalid(
+                    "merge_ambiguous",
+                    format!(
+                        "several rows of the source match one row of {} and would change it; make the source unique by the columns of ON, nothing was written",
+                        self.name
+                    ),
+                ));
+            }
+        }
+        for (made, number) in query.clauses.iter().zip(1i64..) {
+            let columns = match made {
+                Made::Nothing => continue,
+                Made::Changed { columns, .. } | Made::Inserted { columns, .. } => columns,
+            };
+            let own: BooleanArray = clause.values().iter().map(|n| Some(*n == number)).collect();
+            if own.true_count() == 0 {
+                continue;
+            }
+            let columns: Vec<usize> = columns.clone().collect();
+            let mut rows = batch.project(&columns).map_err(internal)?;
+            if own.true_count() < rows.num_rows() {
+                rows = filter_record_batch(&rows, &own).map_err(internal)?;
+            }
+            let rows = match made {
+                Made::Inserted { names, .. } => self.inserted(names, &rows)?,
+                _ => self.changed(&rows)?,
+            };
+            if let (Some(keys), Some(contract)) = (&mut self.keys, self.contract) {
+                keys.add(contract, &rows)?;
+            }
+            self.hold(rows).await?;
+        }
+        Ok(())
+    }
+
+    /// New rows of the table, judged as a stream's would be.
+    fn inserted(&self, names: &[String], values: &RecordBatch) -> Result<RecordBatch, Fault> {
+        self.judged(names, values.columns(), true)
+    }
+
+    /// Changed rows: judged, with the date of their event time as it is now, and where they came from as it was.
+    fn changed(&self, values: &RecordBatch) -> Result<RecordBatch, Fault> {
+        let contract = self.contract()?;
+        let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
+        let (own, system) = values
+            .columns()
+            .split_at_checked(names.len())
+            .ok_or_else(|| Fault::internal("a change without all columns"))?;
+        let rows = self.judged(&names, own, false)?;
+        let mut columns = rows.columns().to_vec();
+        columns.truncate(columns.len().saturating_sub(system.len()));
+        columns.extend(system.iter().cloned());
+        RecordBatch::try_new(rows.schema(), columns).map_err(internal)
+    }
+
+    fn contract(&self) -> Result<&Contract, Fault> {
+        self.contract
+            .ok_or_else(|| Fault::internal("a quarantine's rows do not change"))
+    }
+
+    fn judged(
+        &self,
+        names: &[String],
+        columns: &[ArrayRef],
+        inserted: bool,
+    ) -> Result<RecordBatch, Fault> {
+        let contract = self.contract()?;
+        let fields: Vec<Field> = names
+            .iter()
+            .zip(columns)
+            .map(|(name, column)| Field::new(name, column.data_type().clone(), true))
+            .collect();
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.to_vec())
+            .map_err(internal)?;
+        let conformed = validate::conform(contract, &rows, self.now)?;
+        let mut verdict = validate::judge(contract, &conformed, &self.context)?;
+        if inserted {
+            validate::lateness(contract, &conformed, &self.context, &mut verdict)?;
+        }
+        if let Some(first) = verdict.rejected.first() {
+            return Err(Fault::invalid(
+                "rule_broken",
+                format!(
+                    "a row breaks a rule of {}, nothing was written; column={}, value={}, rule={}: {}; row={}",
+                    contract.table,
+                    first.column,
+                    first.value,
+                    first.rules.join(","),
+                    first.reason,
+                    validate::row_text(&rows, first.row as usize)
+                ),
+            ));
+        }
+        let origin = Origin {
+            ingest_ts: self.now,
+            source: SOURCE,
+            seq: self.offset,
+        };
+        let applied = validate::apply(contract, &rows, &conformed, &verdict, &origin)?;
+        applied
+            .accepted
+            .ok_or_else(|| Fault::internal("rows were judged and none is left"))
+    }
+
+    /// Reads the rows of some files again, and holds those that stay.
+    async fn keep(
+        &mut self,
+        places_in_view: &[usize],
+        cancelled: &CancellationToken,
+    ) -> Result<(), Fault> {
+        let files: Vec<Arc<ColdFile>> = places_in_view
+            .iter()
+            .filter_map(|place| self.view.files().get(*place).cloned())
+            .collect();
+        let mut tables = (*self.snapshot.tables).clone();
+        with_rows(&mut tables, self.name, &self.view.only(files));
+        let snapshot = Snapshot {
+            read_point: self.snapshot.read_point,
+            tables: Arc::new(tables),
+        };
+        let sql = format!(
+            "SELECT * FROM \"{}\".\"{}\"",
+            self.rows_name.schema(),
+            self.rows_name.table()
+        );
+        let schema = self.view.schema();
+        let own: Vec<usize> = (0..schema.fields().len()).collect();
+        let mut stream = self
+            .engine
+            .query_over(snapshot, &sql, None, &BTreeMap::new())
+            .await?;
+        while let Some(batch) = stream.batches.recv().await {
+            if cancelled.is_cancelled() {
+                break;
+            }
+            let batch = batch?;
+            let stays: BooleanArray = places(&batch, own.len())?
+                .map(|place| {
+                    let (file, row) = place?;
+                    let file = places_in_view.get(file)?;
+                    Some(!self.marks.has(*file, row))
+                })
+                .collect();
+            if stays.null_count() > 0 {
+                return Err(Fault::internal("a row without a place"));
+            }
+            let mut rows = batch.project(&own).map_err(internal)?;
+            if stays.true_count() < rows.num_rows() {
+                rows = filter_record_batch(&rows, &stays).map_err(internal)?;
+            }
+            self.hold(rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold(&mut self, rows: RecordBatch) -> Result<(), Fault> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.held_bytes += rows.get_array_memory_size();
+        self.held.push(rows);
+        if self.held_bytes >= SLICE_BYTES {
+            self.stage().await?;
+        }
+        Ok(())
+    }
+
+    async fn stage(&mut self) -> Result<(), Fault> {
+        self.held_bytes = 0;
+        let rows = std::mem::take(&mut self.held);
+        if !rows.is_empty() {
+            self.staged.append(self.files.stage(rows).await?);
+        }
+        Ok(())
+    }
+}

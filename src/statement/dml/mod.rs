@@ -1,0 +1,81 @@
+//! `UPDATE`, `DELETE`, `MERGE`: which rows of one table change, and into what.
+//!
+//! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/scan`, file
+//! and row). The query finds the rows that change and makes the new ones; what stays in the touched files is read by place,
+//! not by asking the condition again: it may be volatile. [`parse`] reads the text, [`query`] makes the query, [`execute`]
+//! runs it under the table's commit lock.
+
+mod execute;
+mod parse;
+mod query;
+mod unique;
+
+pub use execute::run;
+pub(super) use execute::target;
+pub use parse::parse;
+
+use datafusion::sql::sqlparser::ast::{Expr, TableFactor};
+
+use crate::types::TableName;
+
+/// A statement that changes rows, its parameters numbered `$1`, `$2`, .. in the order of the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dml {
+    pub table: TableName,
+    /// What the statement calls the table.
+    alias: String,
+    work: Work,
+    /// The text, for the Delta log.
+    condition: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Work {
+    Delete {
+        selection: Option<Expr>,
+    },
+    Update {
+        set: Vec<(String, Expr)>,
+        selection: Option<Expr>,
+    },
+    Merge(Box<Merge>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Merge {
+    source: TableFactor,
+    /// What the statement calls the source.
+    called: String,
+    on: Expr,
+    clauses: Vec<Clause>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Clause {
+    when: When,
+    condition: Option<Expr>,
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Matched,
+    NotMatched,
+    NotMatchedBySource,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Action {
+    Delete,
+    Update(Values),
+    Insert(Values),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
+    /// `*`: each of the table's columns from the source's of the same name.
+    All,
+    /// `INSERT VALUES (..)` without a list: the table's columns in their order.
+    InOrder(Vec<Expr>),
+    Named(Vec<(String, Expr)>),
+}

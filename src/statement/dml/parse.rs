@@ -1,0 +1,371 @@
+//! Text to [`Dml`]. Delta's `UPDATE SET *` and `INSERT *` are taken out of the tokens before sqlparser sees them.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, MergeAction, MergeClauseKind,
+    MergeInsertKind, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor,
+    TableWithJoins, Update, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use super::{Action, Clause, Dml, Merge, Values, When, Work};
+use crate::fault::{Fault, Kind};
+use crate::query::{PUBLIC, parse_tokens, tokenize};
+use crate::types::TableName;
+
+/// What stands for `*` where sqlparser wants an assignment.
+const STAR: &str = "*";
+/// What a source without a name is called.
+const UNNAMED: &str = "__source_rows";
+
+fn unsupported(what: &str) -> Fault {
+    Fault::new(
+        Kind::Unimplemented,
+        "not_implemented",
+        format!("not supported: {what}"),
+    )
+}
+
+/// None: the text is another statement.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for clauses that other systems know.
+pub fn parse(sql: &str) -> Result<Option<Dml>, Fault> {
+    if !is_dml(sql) {
+        return Ok(None);
+    }
+    let mut statement = parse_tokens(without_stars(tokenize(sql)?))?;
+    let _ = statement.visit(&mut Numbered(0));
+    match statement {
+        Statement::Update(update) => self::update(update).map(Some),
+        Statement::Delete(delete) => self::delete(delete).map(Some),
+        Statement::Merge(merge) => self::merge(merge).map(Some),
+        Statement::Truncate(truncate) => match truncate.table_names.as_slice() {
+            [table] => Ok(Some(Dml {
+                table: table_name(&table.name)?,
+                alias: last(&table.name),
+                work: Work::Delete { selection: None },
+                condition: None,
+            })),
+            _ => Err(unsupported("TRUNCATE of several tables")),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Cheap: every query passes here.
+fn is_dml(sql: &str) -> bool {
+    let mut text = sql.trim_start();
+    loop {
+        let rest = if let Some(comment) = text.strip_prefix("--") {
+            comment.split_once('\n').map(|(_, rest)| rest)
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            comment.split_once("*/").map(|(_, rest)| rest)
+        } else {
+            break;
+        };
+        text = rest.unwrap_or_default().trim_start();
+    }
+    let end = text
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let word = text.get(..end).unwrap_or_default();
+    ["update", "delete", "merge", "truncate"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// `SET *` becomes `SET "*" = 0`, `INSERT *` becomes `INSERT ROW`.
+fn without_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 2);
+    let mut before = Keyword::NoKeyword;
+    for token in tokens {
+        let span = token.span;
+        let mut push = |token| out.push(TokenWithSpan { token, span });
+        match (&token.token, before) {
+            (Token::Mul, Keyword::SET) => {
+                push(Token::Word(Word {
+                    value: STAR.to_owned(),
+                    quote_style: Some('"'),
+                    keyword: Keyword::NoKeyword,
+                }));
+                push(Token::Eq);
+                push(Token::Number("0".to_owned(), false));
+            }
+            (Token::Mul, Keyword::INSERT) => push(Token::make_keyword("ROW")),
+            (other, _) => push(other.clone()),
+        }
+        before = match &token.token {
+            Token::Whitespace(_) => before,
+            Token::Word(word) if word.quote_style.is_none() => word.keyword,
+            _ => Keyword::NoKeyword,
+        };
+    }
+    out
+}
+
+/// `?` becomes `$1`, `$2`, ..: the query may hold an expression more than once.
+struct Numbered(usize);
+
+impl VisitorMut for Numbered {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::Placeholder(text) = &mut value.value {
+            if text == "?" {
+                self.0 += 1;
+                *text = format!("${}", self.0);
+            } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse().ok()) {
+                self.0 = self.0.max(n);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn idents(name: &ObjectName) -> Vec<&str> {
+    name.0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(|i| i.value.as_str())
+        .collect()
+}
+
+fn last(name: &ObjectName) -> String {
+    idents(name).last().copied().unwrap_or_default().to_owned()
+}
+
+fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
+    let made = match idents(name).as_slice() {
+        [table] => TableName::new(PUBLIC, table),
+        [schema, table] | [_, schema, table] => TableName::new(schema, table),
+        _ => {
+            return Err(Fault::invalid(
+                "syntax_error",
+                "a table's name is schema.table",
+            ));
+        }
+    };
+    made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
+}
+
+/// The one table that a statement changes, and what it calls it.
+fn target(factor: &TableFactor) -> Result<(TableName, String), Fault> {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } => {
+            let alias = alias
+                .as_ref()
+                .map_or_else(|| last(name), |a| a.name.value.clone());
+            Ok((table_name(name)?, alias))
+        }
+        other => Err(Fault::invalid(
+            "syntax_error",
+            format!("a table is due, found {other}"),
+        )),
+    }
+}
+
+fn alone(table: &TableWithJoins, statement: &str) -> Result<(TableName, String), Fault> {
+    if !table.joins.is_empty() {
+        return Err(unsupported(&format!(
+            "a join in {statement}; use MERGE, or a subquery in WHERE"
+        )));
+    }
+    target(&table.relation)
+}
+
+fn update(update: Update) -> Result<Dml, Fault> {
+    if update.from.is_some() {
+        return Err(unsupported("UPDATE .. FROM; use MERGE"));
+    }
+    if update.returning.is_some() || update.output.is_some() {
+        return Err(unsupported("RETURNING"));
+    }
+    if update.limit.is_some() || !update.order_by.is_empty() || update.or.is_some() {
+        return Err(unsupported("LIMIT, ORDER BY and OR in UPDATE"));
+    }
+    let (table, alias) = alone(&update.table, "UPDATE")?;
+    let set = assignments(update.assignments)?;
+    let Values::Named(set) = set else {
+        return Err(Fault::invalid(
+            "syntax_error",
+            "SET * is for MERGE; name the columns to set",
+        ));
+    };
+    Ok(Dml {
+        table,
+        alias,
+        condition: update.selection.as_ref().map(ToString::to_string),
+        work: Work::Update {
+            set,
+            selection: update.selection,
+        },
+    })
+}
+
+fn delete(delete: Delete) -> Result<Dml, Fault> {
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+    let [from] = from.as_slice() else {
+        return Err(unsupported("DELETE from several tables"));
+    };
+    if !delete.tables.is_empty() || delete.using.is_some() {
+        return Err(unsupported("DELETE with a second table; use MERGE"));
+    }
+    if delete.returning.is_some() || delete.output.is_some() {
+        return Err(unsupported("RETURNING"));
+    }
+    if delete.limit.is_some() || !delete.order_by.is_empty() {
+        return Err(unsupported("LIMIT and ORDER BY in DELETE"));
+    }
+    let (table, alias) = alone(from, "DELETE")?;
+    Ok(Dml {
+        table,
+        alias,
+        condition: delete.selection.as_ref().map(ToString::to_string),
+        work: Work::Delete {
+            selection: delete.selection,
+        },
+    })
+}
+
+fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
+    if merge.output.is_some() {
+        return Err(unsupported("RETURNING"));
+    }
+    let (table, alias) = target(&merge.table)?;
+    let mut source = merge.source;
+    let called = match &mut source {
+        TableFactor::Table { alias, name, .. } => {
+            let own = last(name);
+            let own = own.split('@').next().unwrap_or_default().to_owned();
+            alias.as_ref().map_or(own, |a| a.name.value.clone())
+        }
+        TableFactor::Derived { alias, .. } => alias
+            .get_or_insert_with(|| TableAlias {
+                explicit: true,
+                name: Ident::with_quote('"', UNNAMED),
+                columns: Vec::new(),
+                at: None,
+            })
+            .name
+            .value
+            .clone(),
+        other => return Err(unsupported(&format!("MERGE .. USING {other}"))),
+    };
+    if merge.clauses.is_empty() {
+        return Err(Fault::invalid("syntax_error", "MERGE without WHEN"));
+    }
+    let clauses = merge
+        .clauses
+        .into_iter()
+        .map(|clause| {
+            let when = match clause.clause_kind {
+                MergeClauseKind::Matched => When::Matched,
+                MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => {
+                    When::NotMatched
+                }
+                MergeClauseKind::NotMatchedBySource => When::NotMatchedBySource,
+            };
+            let action = match clause.action {
+                MergeAction::Delete { .. } => Action::Delete,
+                MergeAction::Update(update) => {
+                    if update.update_predicate.is_some() || update.delete_predicate.is_some() {
+                        return Err(unsupported(
+                            "WHERE behind UPDATE SET in MERGE; use WHEN .. AND",
+                        ));
+                    }
+                    Action::Update(assignments(update.assignments)?)
+                }
+                MergeAction::Insert(insert) => {
+                    if insert.insert_predicate.is_some() {
+                        return Err(unsupported("WHERE behind INSERT in MERGE; use WHEN .. AND"));
+                    }
+                    Action::Insert(inserted(&insert.columns, insert.kind)?)
+                }
+            };
+            Ok(Clause {
+                when,
+                condition: clause.predicate,
+                action,
+            })
+        })
+        .collect::<Result<Vec<_>, Fault>>()?;
+    // As in Delta: only the last clause of a kind may have no condition, or those behind it could never apply.
+    for (index, clause) in clauses.iter().enumerate() {
+        let later = clauses.iter().skip(index + 1);
+        if clause.condition.is_none() && later.into_iter().any(|c| c.when == clause.when) {
+            return Err(Fault::invalid(
+                "syntax_error",
+                "only the last WHEN clause of its kind may be without a condition",
+            ));
+        }
+    }
+    Ok(Dml {
+        table,
+        alias,
+        condition: Some(merge.on.to_string()),
+        work: Work::Merge(Box::new(Merge {
+            source,
+            called,
+            on: *merge.on,
+            clauses,
+        })),
+    })
+}
+
+fn assignments(assignments: Vec<Assignment>) -> Result<Values, Fault> {
+    let star = |a: &Assignment| matches!(&a.target, AssignmentTarget::ColumnName(name) if last(name) == STAR);
+    if let [one] = assignments.as_slice()
+        && star(one)
+    {
+        return Ok(Values::All);
+    }
+    let pairs = assignments.into_iter().map(|a| match a.target {
+        AssignmentTarget::ColumnName(name) if last(&name) != STAR => Ok((last(&name), a.value)),
+        other => Err(unsupported(&format!(
+            "SET {other} = ..; set one column at a time"
+        ))),
+    });
+    pairs.collect::<Result<_, _>>().map(Values::Named)
+}
+
+fn inserted(columns: &[ObjectName], kind: MergeInsertKind) -> Result<Values, Fault> {
+    let MergeInsertKind::Values(values) = kind else {
+        return if columns.is_empty() {
+            Ok(Values::All)
+        } else {
+            Err(Fault::invalid("syntax_error", "INSERT * takes no columns"))
+        };
+    };
+    let mut rows = values.rows.into_iter();
+    let (Some(row), None) = (rows.next(), rows.next()) else {
+        return Err(Fault::invalid(
+            "syntax_error",
+            "INSERT in MERGE takes one row of values",
+        ));
+    };
+    let row: Vec<Expr> = row.content;
+    if columns.is_empty() {
+        return Ok(Values::InOrder(row));
+    }
+    if columns.len() != row.len() {
+        return Err(Fault::invalid(
+            "column_count",
+            format!(
+                "INSERT names {} columns and gives {} values",
+                columns.len(),
+                row.len()
+            ),
+        ));
+    }
+    Ok(Values::Named(
+        columns.iter().map(last).zip(row).collect::<Vec<_>>(),
+    ))
+}

@@ -1,0 +1,350 @@
+//! [`Dml`] to the one query that finds the rows that change and makes the new ones.
+//!
+//! Its columns: file, row, number of the clause that applies (from 1), then for each clause that makes rows its values. A
+//! value is computed only where its clause applies, and keeps its own type: the contract turns it into the column's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, Range};
+
+use arrow::datatypes::DataType;
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectNamePart, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use super::{Action, Dml, Merge, Values, When, Work};
+use crate::cold::scan::{FILE, ROW};
+use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
+use crate::fault::Fault;
+use crate::types::TableName;
+
+/// Marks the rows of a MERGE's source.
+const SOURCE: &str = "__source";
+
+/// What a clause makes of its rows, and in which columns of the result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    Nothing,
+    /// The contract's columns, then the system columns as they were.
+    Changed {
+        columns: Range<usize>,
+        assigned: BTreeSet<String>,
+    },
+    Inserted {
+        columns: Range<usize>,
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug)]
+pub struct Query {
+    pub sql: String,
+    /// By the clause's number, less one.
+    pub clauses: Vec<Made>,
+    /// Types of parameters that are assigned as they come.
+    pub types: BTreeMap<usize, DataType>,
+    /// Rows that match several times are deleted once; else they are an error.
+    pub repeats: bool,
+    /// Every row goes, whatever it is.
+    pub all: bool,
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn column<'a>(contract: &'a Contract, name: &str) -> Result<&'a str, Fault> {
+    let exact = contract.columns.iter().find(|c| c.name == name);
+    let found = exact.or_else(|| {
+        let mut all = contract.columns.iter();
+        all.find(|c| c.name.eq_ignore_ascii_case(name))
+    });
+    if let Some(column) = found {
+        return Ok(&column.name);
+    }
+    let filled = RESERVED_COLUMNS
+        .iter()
+        .any(|r| r.eq_ignore_ascii_case(name))
+        || name.eq_ignore_ascii_case(EVENT_DATE);
+    if filled {
+        return Err(Fault::invalid(
+            "reserved_column",
+            format!(
+                "the server fills this column, column={name}, table={}; leave it out",
+                contract.table
+            ),
+        ));
+    }
+    let known: Vec<&str> = contract.columns.iter().map(|c| c.name.as_str()).collect();
+    Err(Fault::invalid(
+        "column_not_found",
+        format!(
+            "no such column, column={name}, table={}; it has {}",
+            contract.table,
+            known.join(", ")
+        ),
+    ))
+}
+
+/// `schema.table.column` becomes `table.column`: in the query the tables stand under their aliases.
+struct Shorten<'a>(&'a [(String, String)]);
+
+impl VisitorMut for Shorten<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(idents) = expr
+            && let [.., schema, table, _] = idents.as_slice()
+            && self.0.iter().any(|(s, t)| {
+                s.eq_ignore_ascii_case(&schema.value) && t.eq_ignore_ascii_case(&table.value)
+            })
+        {
+            idents.drain(..idents.len() - 2);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Builder<'a> {
+    contract: Option<&'a Contract>,
+    alias: String,
+    full_names: Vec<(String, String)>,
+    types: BTreeMap<usize, DataType>,
+    /// Of the result.
+    items: Vec<String>,
+}
+
+impl Builder<'_> {
+    fn text(&self, expr: &Expr) -> String {
+        let mut expr = expr.clone();
+        let _ = expr.visit(&mut Shorten(&self.full_names));
+        expr.to_string()
+    }
+
+    fn contract(&self) -> Result<&Contract, Fault> {
+        self.contract.ok_or_else(|| {
+            Fault::invalid(
+                "quarantine_is_as_it_came",
+                "rows of a quarantine can be deleted, not changed or written; correct them with a replay",
+            )
+        })
+    }
+
+    /// A parameter that is assigned as it comes has its column's type.
+    fn note(&mut self, column: &str, value: &Expr) {
+        if let Expr::Value(v) = value
+            && let Value::Placeholder(text) = &v.value
+            && let Some(n) = text.strip_prefix('$').and_then(|n| n.parse().ok())
+            && let Some(column) = self.contract.and_then(|c| c.column(column))
+        {
+            self.types.insert(n, column.data_type.to_arrow());
+        }
+    }
+
+    /// Values by the contract's own names, each once.
+    fn named(&mut self, values: &[(String, Expr)]) -> Result<BTreeMap<String, String>, Fault> {
+        let mut out = BTreeMap::new();
+        for (name, value) in values {
+            let name = column(self.contract()?, name)?.to_owned();
+            self.note(&name, value);
+            if out.insert(name.clone(), self.text(value)).is_some() {
+                return Err(Fault::invalid(
+                    "duplicate_column",
+                    format!("column assigned twice, column={name}"),
+                ));
+            }
+        }
+        Ok(out)
+    }
+
+    fn push(&mut self, value: String) {
+        let name = format!("__value_{}", self.items.len());
+        self.items.push(format!("{value} AS \"{name}\""));
+    }
+
+    fn changed(
+        &mut self,
+        set: BTreeMap<String, String>,
+        guard: &dyn Fn(&str) -> String,
+    ) -> Result<Made, Fault> {
+        let start = self.items.len();
+        let contract = self.contract()?;
+        let mut values: Vec<String> = contract
+            .columns
+            .iter()
+            .map(|c| match set.get(&c.name) {
+                Some(value) => guard(value),
+                None => format!("{}.{}", self.alias, quoted(&c.name)),
+            })
+            .collect();
+        if contract.system_columns {
+            let kept = RESERVED_COLUMNS.iter();
+            values.extend(kept.map(|c| format!("{}.{}", self.alias, quoted(c))));
+        }
+        values.into_iter().for_each(|v| self.push(v));
+        Ok(Made::Changed {
+            columns: start..self.items.len(),
+            assigned: set.into_keys().collect(),
+        })
+    }
+}
+
+/// `contract`: none for a quarantine. `rows`: the name under which the query finds the table's rows with their places.
+///
+/// # Errors
+/// INVALID_ARGUMENT for a column that is not there or is the server's.
+pub fn build(dml: &Dml, contract: Option<&Contract>, rows: &TableName) -> Result<Query, Fault> {
+    let alias = quoted(&dml.alias);
+    let mut builder = Builder {
+        contract,
+        full_names: vec![(dml.table.schema().to_owned(), dml.table.table().to_owned())],
+        types: BTreeMap::new(),
+        items: vec![
+            format!("{alias}.{} AS {}", quoted(FILE), quoted(FILE)),
+            format!("{alias}.{} AS {}", quoted(ROW), quoted(ROW)),
+        ],
+        alias,
+    };
+    let from = format!(
+        "{}.{} AS {}",
+        quoted(rows.schema()),
+        quoted(rows.table()),
+        builder.alias
+    );
+    let filter = |builder: &Builder<'_>, selection: &Option<Expr>| {
+        selection
+            .as_ref()
+            .map_or_else(String::new, |s| format!(" WHERE {}", builder.text(s)))
+    };
+    let (clauses, tail, repeats) = match &dml.work {
+        Work::Delete { selection } => {
+            builder.items.push("1 AS \"__clause\"".to_owned());
+            let tail = format!("{from}{}", filter(&builder, selection));
+            (vec![Made::Nothing], tail, false)
+        }
+        Work::Update { set, selection } => {
+            builder.items.push("1 AS \"__clause\"".to_owned());
+            let set = builder.named(set)?;
+            let made = builder.changed(set, &|value| format!("({value})"))?;
+            let tail = format!("{from}{}", filter(&builder, selection));
+            (vec![made], tail, false)
+        }
+        Work::Merge(merge) => self::merge(&mut builder, merge, &from)?,
+    };
+    Ok(Query {
+        sql: format!("SELECT {} FROM {tail}", builder.items.join(", ")),
+        clauses,
+        types: builder.types,
+        repeats,
+        all: matches!(dml.work, Work::Delete { selection: None }),
+    })
+}
+
+fn merge(
+    builder: &mut Builder<'_>,
+    merge: &Merge,
+    from: &str,
+) -> Result<(Vec<Made>, String, bool), Fault> {
+    builder.contract()?;
+    if let TableFactor::Table { name, .. } = &merge.source {
+        let parts: Vec<String> = name
+            .0
+            .iter()
+            .filter_map(ObjectNamePart::as_ident)
+            .map(|i| i.value.clone())
+            .collect();
+        if let [.., schema, table] = parts.as_slice() {
+            builder.full_names.push((schema.clone(), table.clone()));
+        }
+    }
+    let source = quoted(&merge.called);
+    let has = |when: When| merge.clauses.iter().any(|c| c.when == when);
+    let join = match (has(When::NotMatchedBySource), has(When::NotMatched)) {
+        (false, false) => "JOIN",
+        (false, true) => "RIGHT JOIN",
+        (true, false) => "LEFT JOIN",
+        (true, true) => "FULL JOIN",
+    };
+    let target_there = format!("{}.{} IS NOT NULL", builder.alias, quoted(FILE));
+    let source_there = format!("{source}.{} IS NOT NULL", quoted(SOURCE));
+    let not = |there: &str| format!("NOT ({there})");
+    let mut which = "CASE".to_owned();
+    for (clause, number) in merge.clauses.iter().zip(1..) {
+        let mut condition = match clause.when {
+            When::Matched => format!("{target_there} AND {source_there}"),
+            When::NotMatched => not(&target_there),
+            When::NotMatchedBySource => not(&source_there),
+        };
+        if let Some(more) = &clause.condition {
+            condition = format!("{condition} AND ({})", builder.text(more));
+        }
+        which.push_str(&format!(" WHEN {condition} THEN {number}"));
+    }
+    which.push_str(" ELSE 0 END");
+    builder.items.push(format!("{which} AS \"__clause\""));
+    let mut clauses = Vec::new();
+    for (clause, number) in merge.clauses.iter().zip(1..) {
+        let guard = |value: &str| format!("CASE WHEN ({which}) = {number} THEN ({value}) END");
+        let all = |contract: &Contract| -> Vec<(String, String)> {
+            let columns = contract.columns.iter();
+            columns
+                .map(|c| (c.name.clone(), format!("{source}.{}", quoted(&c.name))))
+                .collect()
+        };
+        clauses.push(match &clause.action {
+            Action::Delete => Made::Nothing,
+            Action::Update(values) => {
+                let set = match values {
+                    Values::Named(values) => builder.named(values)?,
+                    Values::All | Values::InOrder(_) => {
+                        all(builder.contract()?).into_iter().collect()
+                    }
+                };
+                builder.changed(set, &guard)?
+            }
+            Action::Insert(values) => {
+                let contract = builder.contract()?;
+                let pairs: Vec<(String, String)> = match values {
+                    Values::All => all(contract),
+                    Values::Named(values) => builder.named(values)?.into_iter().collect(),
+                    Values::InOrder(values) if values.len() == contract.columns.len() => {
+                        let names = contract.columns.iter().map(|c| c.name.clone());
+                        let pairs: Vec<_> = names.zip(values.iter().cloned()).collect();
+                        builder.named(&pairs)?.into_iter().collect()
+                    }
+                    Values::InOrder(values) => {
+                        return Err(Fault::invalid(
+                            "column_count",
+                            format!(
+                                "INSERT gives {} values, the table has {} columns",
+                                values.len(),
+                                contract.columns.len()
+                            ),
+                        ));
+                    }
+                };
+                let start = builder.items.len();
+                let mut names = Vec::new();
+                for (name, value) in pairs {
+                    builder.push(guard(&value));
+                    names.push(name);
+                }
+                Made::Inserted {
+                    columns: start..builder.items.len(),
+                    names,
+                }
+            }
+        });
+    }
+    let tail = format!(
+        "{from} {join} (SELECT *, 1 AS {} FROM {}) AS {source} ON {} WHERE ({which}) > 0",
+        quoted(SOURCE),
+        merge.source,
+        builder.text(&merge.on)
+    );
+    let mut matched = merge.clauses.iter().filter(|c| c.when == When::Matched);
+    let lone_delete = matches!(
+        (matched.next(), matched.next()),
+        (Some(only), None) if only.condition.is_none() && only.action == Action::Delete
+    );
+    Ok((clauses, tail, lone_delete))
+}
