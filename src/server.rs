@@ -22,8 +22,9 @@ use crate::config::{Config, Resolved};
 use crate::fault::{Fault, Kind};
 use crate::flight;
 use crate::flush;
-use crate::query::{Engine, EngineConfig};
+use crate::query::{Engine, EngineConfig, Queries};
 use crate::server_state::{Admin, Status};
+use crate::statement::transaction::{self, Transactions};
 use crate::types::Lsn;
 use crate::wal::{self, GroupHook};
 use crate::web::{self, Readiness};
@@ -73,7 +74,21 @@ impl Server {
         }
         crate::catalog::parking::watch(shared.clone());
 
-        let source = Arc::new(Status::new(shared.clone()));
+        let sessions = Arc::new(flight::Sessions::new(flight::session::Limits {
+            count: config.limits.sessions_max,
+            idle: config.limits.session_idle,
+        }));
+        let transactions = Arc::new(Transactions::new(transaction::Limits {
+            count: config.limits.transactions_max,
+            bytes: config.limits.transaction_bytes_max.as_usize(),
+            idle: config.limits.transaction_idle,
+        }));
+        let queries = Queries::default();
+        let source = Arc::new(Status::new(
+            shared.clone(),
+            queries.clone(),
+            sessions.clone(),
+        ));
         let engine = Engine::new(
             EngineConfig {
                 threads: config.query_threads(),
@@ -91,12 +106,15 @@ impl Server {
         let doors = CancellationToken::new();
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
         let admin = Arc::new(Admin::new(shared.clone(), engine.clone()));
-        let service = flight::FlightSqlServer::new(
+        let service = flight::FlightSqlServer::new(flight::Parts {
             engine,
-            admin.clone(),
-            admin,
-            config.limits.message_bytes_max.as_usize(),
-        );
+            admin: admin.clone(),
+            put: admin,
+            sessions,
+            transactions,
+            queries,
+            message_bytes_max: config.limits.message_bytes_max.as_usize(),
+        });
         let closing = doors.clone();
         let flight_task = tokio::spawn(async move {
             let serving = flight_server()
@@ -255,6 +273,7 @@ async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>,
         registry,
         visible,
         effects,
+        streams: crate::catalog::streams::Streams::default(),
         lookups: crate::catalog::lookup::Lookups::default(),
         hot_space: tokio::sync::Notify::new(),
         lifecycle: tokio::sync::Mutex::new(()),

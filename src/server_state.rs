@@ -1,22 +1,29 @@
 //! What the server shows of itself (snapshots for queries, `system` tables, the console), and the hands that change tables.
 
+mod console;
+
 use std::sync::Arc;
 
 use std::collections::HashSet;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
 use async_trait::async_trait;
 
 use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
+use crate::catalog::producer::DurablePoint;
 use crate::catalog::view::Snapshot;
 use crate::catalog::{Shared, lifecycle};
+use crate::clock::Micros;
 use crate::dataset::Contract;
-use crate::fault::{Fault, Kind};
-use crate::flight::PutHandler;
+use crate::fault::Fault;
+use crate::flight::ingest::Ingest;
+use crate::flight::{PutHandler, PutInput, Sessions};
 use crate::ingest;
-use crate::query::{Engine, SnapshotSource};
-use crate::statement::{Insert, TableAdmin, dml, restore};
+use crate::query::{Engine, Queries, SnapshotSource};
+use crate::statement::{Bound, Insert, TableAdmin, dml, restore, values};
 use crate::types::TableName;
 
 /// One table on the console and in `system.tables`.
@@ -26,7 +33,11 @@ pub struct TableStatus {
     pub version: i64,
     pub rows_cold: Option<usize>,
     pub rows_hot: usize,
-    pub rows_quarantined_hot: usize,
+    pub rows_quarantined: usize,
+    pub files: usize,
+    pub bytes: u64,
+    /// When the newest data file was written, in microseconds since 1970; none: the table has no file.
+    pub newest_file: Option<Micros>,
     pub hot_bytes: usize,
     pub committed: u64,
     pub producers: usize,
@@ -35,11 +46,37 @@ pub struct TableStatus {
 
 pub struct Status {
     shared: Arc<Shared>,
+    queries: Queries,
+    sessions: Arc<Sessions>,
+    started: Micros,
 }
 
 impl Status {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Status { shared }
+    pub fn new(shared: Arc<Shared>, queries: Queries, sessions: Arc<Sessions>) -> Self {
+        let started = shared.clock.now();
+        Status {
+            shared,
+            queries,
+            sessions,
+            started,
+        }
+    }
+
+    /// Table, name, epoch and newest durable batch of each producer.
+    fn producers(&self) -> Vec<(String, String, u64, DurablePoint)> {
+        let mut out = Vec::new();
+        for table in self.shared.tables() {
+            for (name, entry) in table.producers.lock().iter() {
+                out.push((
+                    table.name().to_string(),
+                    name.to_string(),
+                    entry.state.epoch(),
+                    entry.state.durable(),
+                ));
+            }
+        }
+        out.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        out
     }
 
     pub fn tables(&self) -> Vec<TableStatus> {
@@ -48,12 +85,18 @@ impl Status {
         let status = tables.iter().filter_map(|table| {
             let view = snapshot.tables.get(&table.name().folded())?;
             let hot = self.shared.visible.hot_status(table);
+            let quarantine = snapshot.tables.get(&table.name().quarantine().folded());
+            let quarantined = quarantine.and_then(|q| q.cold.rows()).unwrap_or(0);
+            let files = view.cold.files();
             Some(TableStatus {
                 name: table.name().clone(),
                 version: view.cold.version(),
                 rows_cold: view.cold.rows(),
                 rows_hot: hot.rows,
-                rows_quarantined_hot: hot.quarantine_rows,
+                rows_quarantined: hot.quarantine_rows + quarantined,
+                files: files.len(),
+                bytes: files.iter().map(|f| f.size()).sum(),
+                newest_file: files.iter().map(|f| f.modified().timestamp_micros()).max(),
                 hot_bytes: hot.bytes,
                 committed: table.committed.borrow().offset.get(),
                 producers: table.producers.lock().len(),
@@ -68,6 +111,10 @@ fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
+fn instants(values: impl IntoIterator<Item = Micros>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
 fn long(values: impl IntoIterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(
         values
@@ -79,6 +126,10 @@ fn long(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 impl SnapshotSource for Status {
     fn snapshot(&self) -> Snapshot {
         self.shared.visible.snapshot()
+    }
+
+    fn queries(&self) -> Queries {
+        self.queries.clone()
     }
 
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
@@ -103,18 +154,23 @@ impl SnapshotSource for Status {
             ("hot_bytes", long(t.iter().map(|t| t.hot_bytes as u64))),
             ("committed_offset", long(t.iter().map(|t| t.committed))),
             ("producers", long(t.iter().map(|t| t.producers as u64))),
+            (
+                "rows_quarantined",
+                long(t.iter().map(|t| t.rows_quarantined as u64)),
+            ),
+            ("files", long(t.iter().map(|t| t.files as u64))),
+            ("bytes", long(t.iter().map(|t| t.bytes))),
+            (
+                "newest_file",
+                Arc::new(
+                    t.iter()
+                        .map(|t| t.newest_file)
+                        .collect::<TimestampMicrosecondArray>()
+                        .with_timezone("UTC"),
+                ),
+            ),
         ]);
-        let mut p = Vec::new();
-        for table in self.shared.tables() {
-            for (name, entry) in table.producers.lock().iter() {
-                p.push((
-                    table.name().to_string(),
-                    name.to_string(),
-                    entry.state.epoch(),
-                    entry.state.durable(),
-                ));
-            }
-        }
+        let p = self.producers();
         let producers = RecordBatch::try_from_iter([
             ("table", text(p.iter().map(|p| &p.0))),
             ("producer", text(p.iter().map(|p| &p.1))),
@@ -151,8 +207,40 @@ impl SnapshotSource for Status {
             ("rule", text(r.iter().map(|r| r.2))),
             ("violations", long(r.iter().map(|r| r.3))),
         ]);
+        let q = self.queries.list();
+        let queries = RecordBatch::try_from_iter([
+            ("id", text(q.iter().map(|q| &q.id))),
+            ("principal", text(q.iter().map(|q| &q.principal))),
+            ("state", text(q.iter().map(|q| q.state.word()))),
+            ("started", instants(q.iter().map(|q| q.started))),
+            ("ms", long(q.iter().map(|q| q.ms))),
+            ("rows", long(q.iter().map(|q| q.rows))),
+            ("sql", text(q.iter().map(|q| &q.sql))),
+        ]);
+        let o = self.shared.streams.list();
+        let streams = RecordBatch::try_from_iter([
+            ("table", text(o.iter().map(|o| o.table.to_string()))),
+            (
+                "producer",
+                Arc::new(o.iter().map(|o| o.producer()).collect::<StringArray>()) as ArrayRef,
+            ),
+            ("seq", long(o.iter().map(|o| o.seq()))),
+            ("inflight", long(o.iter().map(|o| o.inflight()))),
+            ("since", instants(o.iter().map(|o| o.since))),
+        ]);
+        let s = self.sessions.list();
+        let sessions = RecordBatch::try_from_iter([
+            ("id", text(s.iter().map(|s| &s.id))),
+            ("principal", text(s.iter().map(|s| &s.principal))),
+            ("schema", text(s.iter().map(|s| &s.schema))),
+            ("began", instants(s.iter().map(|s| s.began))),
+            ("idle_ms", long(s.iter().map(|s| s.idle_ms))),
+        ]);
         // Columns of one table come from one list, so they have one length.
         let made = [
+            ("queries", queries),
+            ("sessions", sessions),
+            ("streams", streams),
             ("tables", tables),
             ("producers", producers),
             ("quality", quality),
@@ -252,25 +340,10 @@ impl TableAdmin for Admin {
         crate::catalog::alter::alter(&self.shared, name, plan).await
     }
 
-    async fn insert(&self, insert: Insert) -> Result<u64, Fault> {
+    async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {
         let table = self.shared.table(&insert.table)?;
-        let mut result = self.engine.query(&insert.query, None).await?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        while let Some(batch) = result.batches.recv().await {
-            let batch = batch?;
-            bytes += batch.get_array_memory_size();
-            if bytes > limit {
-                return Err(Fault::new(
-                    Kind::Exhausted,
-                    "insert_too_large",
-                    format!(
-                        "the rows to insert take more than {limit} bytes; insert less at a time, or raise memory.query_bytes_max"
-                    ),
-                ));
-            }
-            rows.push(batch);
-        }
+        let rows = values::rows(&self.engine, &insert, bound, limit).await?;
         match &insert.replace {
             None => ingest::insert::append(&self.shared, &table, &insert.columns, rows).await,
             Some(matching) => {
@@ -279,21 +352,42 @@ impl TableAdmin for Admin {
         }
     }
 
-    async fn change_rows(&self, dml: dml::Dml) -> Result<u64, Fault> {
-        dml::run(&self.shared, &self.engine, dml, None).await
+    async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault> {
+        dml::run(&self.shared, &self.engine, dml, bound.once()?).await
     }
 
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault> {
         restore::run(&self.shared, restore).await
     }
+
+    async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault> {
+        let table = self.shared.table(&insert.table)?;
+        let limit = self.shared.config.memory.query_bytes_max.as_usize();
+        let rows = values::rows(&self.engine, insert, bound, limit).await?;
+        ingest::insert::staged(&self.shared, &table, &insert.columns, rows).await
+    }
+
+    async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
+        let table = self.shared.table(table)?;
+        ingest::insert::append(&self.shared, &table, &[], rows).await
+    }
 }
 
+#[async_trait]
 impl PutHandler for Admin {
     fn put(
         &self,
         descriptor: arrow_flight::FlightDescriptor,
-        input: crate::flight::PutInput,
+        input: PutInput,
     ) -> futures::stream::BoxStream<'static, Result<arrow_flight::PutResult, tonic::Status>> {
         crate::flight::put::serve(self.shared.clone(), descriptor, input)
+    }
+
+    async fn ingest(&self, asked: Ingest, input: PutInput) -> Result<u64, Fault> {
+        crate::flight::ingest::run(self.shared.clone(), asked, input).await
+    }
+
+    async fn stage(&self, asked: &Ingest, input: PutInput) -> Result<Option<RecordBatch>, Fault> {
+        crate::flight::ingest::stage(self.shared.clone(), asked, input).await
     }
 }

@@ -10,6 +10,7 @@ pub mod lookup;
 pub mod parking;
 pub mod producer;
 pub mod recover;
+pub mod streams;
 pub mod table;
 pub mod view;
 pub mod visible;
@@ -75,6 +76,8 @@ pub struct Shared {
     pub registry: Arc<RwLock<Registry>>,
     pub visible: Arc<Visible>,
     pub effects: Arc<Effects>,
+    /// Ingest streams that are open.
+    pub streams: streams::Streams,
     /// What rules ask of other rows.
     pub lookups: lookup::Lookups,
     /// Rings when a commit has freed hot memory.

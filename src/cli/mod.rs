@@ -5,6 +5,7 @@ mod apply;
 mod bench;
 mod bundled;
 mod check;
+mod complete;
 mod demo;
 mod ingest;
 mod process;
@@ -62,16 +63,16 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("sql")
-                .about("Runs one statement, or prompts for them")
+                .about("Runs statements, or prompts for them")
                 .arg(uri())
                 .arg(
                     text("format", "How rows are printed")
                         .default_value("table")
-                        .value_parser(["table", "csv", "json"]),
+                        .value_parser(["table", "csv", "json", "arrow"]),
                 )
                 .arg(
                     Arg::new("statement")
-                        .help("The statement; without it a prompt, or standard input"),
+                        .help("The statement, or several with ; between them; without it a prompt, or standard input"),
                 ),
         )
         .subcommand(

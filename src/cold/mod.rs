@@ -10,7 +10,7 @@ mod tests;
 
 pub use delta::history::{At, Detail, Entry, History};
 pub use delta::rewrite::{Reason, Removal};
-pub use delta::table::{ColdTable, Staged};
+pub use delta::table::{ColdTable, Staged, Stager};
 pub use lake::Lake;
 pub use scan::{ColdFile, ColdView};
 

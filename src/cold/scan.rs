@@ -128,6 +128,11 @@ impl ColdFile {
     pub fn size(&self) -> u64 {
         self.meta.size
     }
+
+    /// When it was written, as the Delta log says.
+    pub fn modified(&self) -> DateTime<Utc> {
+        self.meta.last_modified
+    }
 }
 
 /// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.

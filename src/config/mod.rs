@@ -182,6 +182,16 @@ settings! {
         inflight_bytes_max: ByteSize = "64MiB";
         /// one gRPC message as it arrives
         message_bytes_max: ByteSize = "64MiB";
+        /// transactions that may be open at once
+        transactions_max: usize = "1000";
+        /// rows that all open transactions together may hold until they commit
+        transaction_bytes_max: ByteSize = "256MiB";
+        /// a transaction that was silent for so long is rolled back
+        transaction_idle: Duration = "5min";
+        /// sessions that are remembered; beyond it the one least used goes
+        sessions_max: usize = "10000";
+        /// a session that was silent for so long is forgotten
+        session_idle: Duration = "1h";
     }
     /// Who may do what. Nothing to set yet: loopback is open, other addresses are refused unless asked for.
     auth: Auth {

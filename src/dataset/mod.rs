@@ -2,6 +2,7 @@
 //! Arrow schema. It knows no engine and does no I/O.
 
 mod alter;
+mod arrow_schema;
 mod contract;
 mod ddl;
 mod properties;

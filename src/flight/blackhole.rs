@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow_flight::{FlightDescriptor, PutResult};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -10,16 +11,19 @@ use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::{FlightSqlServer, PutHandler, PutInput};
+use super::ingest::Ingest;
+use super::{FlightSqlServer, Parts, PutHandler, PutInput, Sessions, session};
 use crate::catalog::view::Snapshot;
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::query::{Engine, EngineConfig, SnapshotSource};
-use crate::statement::TableAdmin;
+use crate::statement::transaction::{self, Transactions};
+use crate::statement::{Bound, Insert, TableAdmin};
 use crate::types::{Lsn, TableName};
 
 struct Nothing;
 
+#[async_trait]
 impl PutHandler for Nothing {
     fn put(
         &self,
@@ -32,6 +36,18 @@ impl PutHandler for Nothing {
         };
         futures::stream::once(drained).boxed()
     }
+
+    async fn ingest(&self, _: Ingest, _: PutInput) -> Result<u64, Fault> {
+        Err(not_real())
+    }
+
+    async fn stage(&self, _: &Ingest, _: PutInput) -> Result<Option<RecordBatch>, Fault> {
+        Err(not_real())
+    }
+}
+
+fn not_real() -> Fault {
+    Fault::internal("not a real server")
 }
 
 #[async_trait]
@@ -45,11 +61,19 @@ impl TableAdmin for Nothing {
     }
 
     async fn alter(&self, _: &TableName, _: &crate::catalog::alter::Plan<'_>) -> Result<(), Fault> {
-        Err(Fault::internal("not a real server"))
+        Err(not_real())
     }
 
-    async fn insert(&self, _: crate::statement::Insert) -> Result<u64, Fault> {
-        Err(Fault::internal("not a real server"))
+    async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
+        Err(not_real())
+    }
+
+    async fn stage(&self, _: &Insert, _: &Bound) -> Result<Option<RecordBatch>, Fault> {
+        Err(not_real())
+    }
+
+    async fn append(&self, _: &TableName, _: Vec<RecordBatch>) -> Result<u64, Fault> {
+        Err(not_real())
     }
     async fn change_rows(&self, _: crate::statement::dml::Dml) -> Result<u64, Fault> {
         Err(Fault::internal("not a real server"))
@@ -67,7 +91,7 @@ impl SnapshotSource for Nothing {
         }
     }
 
-    fn system_tables(&self) -> Vec<(&'static str, arrow::array::RecordBatch)> {
+    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
         Vec::new()
     }
 }
@@ -84,8 +108,21 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
         spill_bytes: 1,
     };
     let engine = Arc::new(Engine::new(config, Arc::new(Nothing))?);
-    let service =
-        FlightSqlServer::new(engine, Arc::new(Nothing), Arc::new(Nothing), 64 << 20).into_service();
+    let idle = std::time::Duration::from_secs(60);
+    let service = FlightSqlServer::new(Parts {
+        engine,
+        admin: Arc::new(Nothing),
+        put: Arc::new(Nothing),
+        sessions: Arc::new(Sessions::new(session::Limits { count: 1, idle })),
+        transactions: Arc::new(Transactions::new(transaction::Limits {
+            count: 1,
+            bytes: 1,
+            idle,
+        })),
+        queries: crate::query::Queries::default(),
+        message_bytes_max: 64 << 20,
+    })
+    .into_service();
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     let task = tokio::spawn(async move {
         let _ = crate::server::flight_server()

@@ -43,6 +43,26 @@ fn malformed(what: impl std::fmt::Display) -> Fault {
     )
 }
 
+/// What a client's stream ended with, when it did not end well.
+pub fn broken(status: &tonic::Status) -> Fault {
+    match status.code() {
+        // tonic's word for a message above the decoding limit.
+        tonic::Code::OutOfRange => Fault::new(
+            Kind::Exhausted,
+            "message_too_large",
+            format!(
+                "{}; send smaller batches, or raise limits.message_bytes_max",
+                status.message()
+            ),
+        ),
+        _ => Fault::new(
+            Kind::Cancelled,
+            "stream_broken",
+            status.message().to_owned(),
+        ),
+    }
+}
+
 impl Decoder {
     pub fn new(batch_bytes_max: u64) -> Self {
         Decoder {

@@ -2,33 +2,55 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetTablesBuilder};
 use arrow_flight::sql::{
-    CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables,
+    Command, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables,
 };
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
+use crate::flight::service::not_supported;
 use crate::flight::sql_info;
 use crate::query::{CATALOG, Engine, PUBLIC, SYSTEM, wire_schema};
 use crate::types::TableName;
 
 type Answer = Result<RecordBatch, Fault>;
 
+/// Answers that come from the catalogue alone.
+///
+/// # Errors
+/// UNIMPLEMENTED: the command asks for something else.
+pub fn answer(engine: &Engine, transaction_idle: Duration, command: Command) -> Answer {
+    match command {
+        Command::CommandGetCatalogs(_) => catalogs(),
+        Command::CommandGetDbSchemas(c) => schemas(engine, c),
+        Command::CommandGetTables(c) => tables(engine, c),
+        Command::CommandGetTableTypes(_) => table_types(),
+        Command::CommandGetPrimaryKeys(c) => primary_keys(&engine.snapshot(), &c),
+        Command::CommandGetExportedKeys(_)
+        | Command::CommandGetImportedKeys(_)
+        | Command::CommandGetCrossReference(_) => no_foreign_keys(),
+        Command::CommandGetSqlInfo(c) => sql_info(c.info, transaction_idle),
+        Command::CommandGetXdbcTypeInfo(c) => xdbc_types(c.data_type),
+        _ => Err(not_supported("this command")),
+    }
+}
+
 fn internal(e: impl std::fmt::Display) -> Fault {
     Fault::internal(format!("metadata: {e}"))
 }
 
-pub fn catalogs() -> Answer {
+fn catalogs() -> Answer {
     let mut builder = GetCatalogsBuilder::new();
     builder.append(CATALOG);
     builder.build().map_err(internal)
 }
 
-pub fn table_types() -> Answer {
+fn table_types() -> Answer {
     let mut builder = CommandGetTableTypes {}.into_builder();
     for kind in ["TABLE", "SYSTEM TABLE"] {
         builder.append(kind);
@@ -36,20 +58,23 @@ pub fn table_types() -> Answer {
     builder.build().map_err(internal)
 }
 
-pub fn schemas(engine: &Engine, command: CommandGetDbSchemas) -> Answer {
-    let mut names: BTreeSet<String> = engine
-        .snapshot()
-        .tables
-        .values()
-        .map(|v| v.name.schema().to_owned())
-        .collect();
+/// Every schema that a name may stand in.
+pub fn schema_names(engine: &Engine) -> BTreeSet<String> {
+    let snapshot = engine.snapshot();
+    let tables = snapshot.tables.values();
+    let mut names: BTreeSet<String> = tables.map(|v| v.name.schema().to_owned()).collect();
     names.extend([PUBLIC, SYSTEM, "information_schema"].map(str::to_owned));
+    names
+}
+
+fn schemas(engine: &Engine, command: CommandGetDbSchemas) -> Answer {
     let mut builder = command.into_builder();
+    let names = schema_names(engine);
     names.iter().for_each(|name| builder.append(CATALOG, name));
     builder.build().map_err(internal)
 }
 
-pub fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
+fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
     let snapshot = engine.snapshot();
     // Grafana says "BASE TABLE", others "table".
     let types = command
@@ -155,7 +180,7 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-pub fn primary_keys(snapshot: &Snapshot, command: &CommandGetPrimaryKeys) -> Answer {
+fn primary_keys(snapshot: &Snapshot, command: &CommandGetPrimaryKeys) -> Answer {
     let table = TableName::new(
         command.db_schema.as_deref().unwrap_or(PUBLIC),
         &command.table,
@@ -200,7 +225,7 @@ fn primary_key_schema() -> SchemaRef {
 }
 
 /// Foreign keys: there are none, which is an answer and not an error.
-pub fn no_foreign_keys() -> Answer {
+fn no_foreign_keys() -> Answer {
     let mut fields = Vec::new();
     for side in ["pk", "fk"] {
         fields.push(Field::new(
@@ -240,14 +265,15 @@ pub fn no_foreign_keys() -> Answer {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)
 }
 
-pub fn sql_info(ids: Vec<u32>) -> Answer {
-    sql_info::sql_info()
+fn sql_info(ids: Vec<u32>, transaction_idle: Duration) -> Answer {
+    let idle_ms = i32::try_from(transaction_idle.as_millis()).unwrap_or(i32::MAX);
+    sql_info::sql_info(idle_ms)
         .map_err(internal)?
         .record_batch(ids)
         .map_err(internal)
 }
 
-pub fn xdbc_types(data_type: Option<i32>) -> Answer {
+fn xdbc_types(data_type: Option<i32>) -> Answer {
     sql_info::xdbc_types()
         .map_err(internal)?
         .record_batch(data_type)

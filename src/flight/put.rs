@@ -17,6 +17,7 @@ use super::decode::{Decoded, Decoder};
 use super::status;
 use crate::catalog::Shared;
 use crate::catalog::producer::Totals;
+use crate::catalog::streams::OpenStream;
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::ingest::{FenceWatch, IngestStream, Pending, Reject};
@@ -171,6 +172,9 @@ where
         ));
     }
     let table = shared.table(&name)?;
+    let listed = shared
+        .streams
+        .open(table.name().clone(), shared.clock.now());
     let mut decoder = Decoder::new(shared.config.limits.batch_bytes_max.get());
     let mut stream: Option<IngestStream> = None;
     let mut level = AckLevel::Durable;
@@ -233,6 +237,7 @@ where
             };
             level = open.ack;
             fence = opened.fence_watch();
+            listed.stream().set_producer(opened.producer());
             stream = Some(opened);
             if matches!(decoded, Decoded::Nothing | Decoded::Schema(_)) {
                 continue;
@@ -258,6 +263,7 @@ where
             Ok(pending) => pending,
             Err(fault) => break Err(fault),
         };
+        listed.stream().took(pending.seq);
         if acker.is_none()
             && let Some(rx) = pending_rx.take()
         {
@@ -265,6 +271,7 @@ where
                 level,
                 table: table.clone(),
                 named: current.producer(),
+                listed: listed.stream(),
                 out: out.clone(),
                 unnamed: (0, Totals::default()),
             };
@@ -339,6 +346,7 @@ struct Acker {
     table: Arc<crate::catalog::table::Table>,
     /// Name of the producer whose totals acks carry.
     named: Option<Arc<str>>,
+    listed: Arc<OpenStream>,
     out: watch::Sender<Outbox>,
     unnamed: (u64, Totals),
 }
@@ -373,6 +381,7 @@ impl Acker {
     }
 
     fn note(&mut self, batch: Pending, rejects: &mut Vec<Reject>) -> u64 {
+        self.listed.finished();
         self.unnamed.0 = batch.seq;
         self.unnamed.1.add(batch.counts);
         rejects.extend(

@@ -25,7 +25,17 @@ fn known(id: u32) -> Option<Value> {
         0 => Value::Text("deltaplane"),
         1 => Value::Text(env!("CARGO_PKG_VERSION")),
         2 => Value::Text("59.3.2"),
-        4 | 502 | 506 | 515 | 516 | 518 | 520 | 521 | 523 | 524 => Value::Bool(true),
+        // Cancel, bulk ingest, ingest in a transaction.
+        9..=11 => Value::Bool(true),
+        4 | 502 | 506 | 515 | 516 | 518 | 520 | 521 | 523 | 524 | 532 | 539 => Value::Bool(true),
+        // Transactions without savepoints, read committed, of rows and of DDL that takes effect at once; bound batches.
+        8 => Value::Int(1),
+        562 => Value::Int(2),
+        564 => Value::Int(1 << 2),
+        563 | 572 => Value::Bool(true),
+        // Results are read once, forward.
+        567 => Value::Int(1 << 1),
+        569 => Value::Int(1 << 1),
         // Case is ignored and kept.
         503 | 505 => Value::Int(1),
         504 => Value::Text("\""),
@@ -46,11 +56,10 @@ fn known(id: u32) -> Option<Value> {
         529 => Value::Text("schema"),
         530 => Value::Text("procedure"),
         531 => Value::Text("catalog"),
-        // Group by unrelated, outer joins in full, the usual subqueries and unions.
-        522 => Value::Int(1),
+        // Group by anything, outer joins in full, the usual subqueries and unions.
+        522 => Value::Int(3),
         525 | 526 => Value::Int(7),
-        536 | 537 | 539 => Value::Bool(false),
-        528 => Value::Int(7),
+        528 => Value::Int(6),
         538 => Value::Int(15),
         540 => Value::Int(3),
         _ => return None,
@@ -84,10 +93,14 @@ fn zero(id: u32) -> Value {
 }
 
 /// Ids of the specification: 0 to 11, 100, 101, 500 to 576.
-pub fn sql_info() -> Result<SqlInfoData, FlightError> {
+pub fn sql_info(transaction_idle_ms: i32) -> Result<SqlInfoData, FlightError> {
     let mut builder = SqlInfoDataBuilder::new();
     for id in (0..=11).chain([100, 101]).chain(500..=576) {
-        match known(id).unwrap_or_else(|| zero(id)) {
+        let said = match id {
+            101 => Some(Value::Int(transaction_idle_ms)),
+            _ => known(id),
+        };
+        match said.unwrap_or_else(|| zero(id)) {
             Value::Text(text) => builder.append(id, text),
             Value::Bool(yes) => builder.append(id, yes),
             Value::Int(n) => builder.append(id, n),
@@ -210,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_id_of_the_specification_is_answered() {
-        let all = super::sql_info().unwrap().record_batch([]).unwrap();
+        let all = super::sql_info(0).unwrap().record_batch([]).unwrap();
         assert_eq!(all.num_rows(), 91);
         assert_eq!(
             super::xdbc_types()

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{IngestStream, counts};
 use crate::catalog::Shared;
 use crate::catalog::table::{Committed, Table};
 use crate::cold::{Reason, Removal};
-use crate::dataset::Contract;
+use crate::dataset::{ColumnType, Contract};
 use crate::fault::Fault;
 use crate::flush;
 use crate::validate::{self, Context, Origin, Verdict};
@@ -65,13 +65,73 @@ fn named(
     }
     let internal = |e: arrow::error::ArrowError| Fault::internal(format!("rows to insert: {e}"));
     let batch = concat_batches(&first.schema(), &rows).map_err(internal)?;
-    let fields: Vec<Field> = names
+    let columns = names
         .iter()
         .zip(batch.columns())
+        .map(|(name, column)| assign(contract, name, column));
+    let columns = columns.collect::<Result<Vec<ArrayRef>, Fault>>()?;
+    let fields: Vec<Field> = names
+        .iter()
+        .zip(&columns)
         .map(|(name, column)| Field::new(name, column.data_type().clone(), true))
         .collect();
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec());
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
     batch.map(Some).map_err(internal)
+}
+
+/// Numbers as SQL assigns them: `1.5` may be written to a FLOAT or a DECIMAL, which a stream has to send as such.
+fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
+    let target = contract
+        .columns
+        .iter()
+        .find(|c| c.name.eq_ignore_ascii_case(name))
+        .map(|c| c.data_type);
+    let Some(target) = target.filter(|t| t.is_number()).map(ColumnType::to_arrow) else {
+        return Ok(column.clone());
+    };
+    let given = column.data_type();
+    if *given == target
+        || !(given.is_floating() || matches!(given, DataType::Decimal128(..)))
+        || target.is_integer()
+    {
+        return Ok(column.clone());
+    }
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, &target, &strict).map_err(|e| {
+        Fault::invalid(
+            "incompatible_type",
+            format!("a value does not fit, column={name}: {e}"),
+        )
+    })
+}
+
+/// The rows as the table's columns, judged by what can be said of them alone. Nothing is written.
+///
+/// # Errors
+/// As [`append`], but for rules that ask earlier rows.
+pub async fn staged(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    columns: &[String],
+    rows: Vec<RecordBatch>,
+) -> Result<Option<RecordBatch>, Fault> {
+    let contract = table.contract();
+    let Some(batch) = named(&contract, columns, rows)? else {
+        return Ok(None);
+    };
+    let now = shared.clock.now();
+    let context = Context {
+        now,
+        references: shared.lookups.references(shared, &contract).await?,
+    };
+    let conformed = validate::conform(&contract, &batch, now)?;
+    let mut verdict = validate::judge(&contract, &conformed, &context)?;
+    validate::lateness(&contract, &conformed, &context, &mut verdict)?;
+    refuse_rejects(&contract, &verdict)?;
+    conformed.into_batch(&contract).map(Some)
 }
 
 /// Appends the rows; returns how many.

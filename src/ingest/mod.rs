@@ -5,6 +5,7 @@
 //! visible to every later query and the ack may go out; *committed*, its rows are in a Delta version. A crash before
 //! durable loses only what no ack spoke of; after it, replay brings the rows back.
 
+pub mod bulk;
 pub mod insert;
 pub mod payload;
 

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, ShowCreateObject, Statement};
 
-use super::PUBLIC;
+use super::default_schema;
 use super::names::parse_one;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
@@ -38,6 +38,9 @@ pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, 
         Statement::ShowTables { .. } => parse_one(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2",
         ),
+        Statement::ShowSchemas { .. } | Statement::ShowDatabases { .. } => {
+            parse_one("SELECT schema_name FROM information_schema.schemata ORDER BY 1")
+        }
         Statement::ExplainTable { table_name, .. } => {
             let view = find(table_name, snapshot)?;
             let rows = view.schema.fields().iter().map(|field| {
@@ -76,7 +79,7 @@ fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, 
         .map(|i| i.value.as_str())
         .collect();
     let made = match parts.as_slice() {
-        [table] => TableName::new(PUBLIC, table),
+        [table] => TableName::new(&default_schema(), table),
         [schema, table] | [_, schema, table] => TableName::new(schema, table),
         _ => {
             return Err(Fault::invalid(

@@ -12,11 +12,12 @@ use datafusion::catalog::{
     SchemaProvider, TableProvider,
 };
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SQLOptions, SessionConfig};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -24,8 +25,10 @@ use futures::StreamExt;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::caller::Caller;
 use super::names::{self, Resolved};
 use super::provider::{SnapshotTable, SystemTable};
+use super::running::{self, Queries, State};
 use super::wire::{conform_to_wire, wire_schema};
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::Snapshot;
@@ -52,6 +55,7 @@ pub struct Engine {
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
+    queries: Queries,
 }
 
 impl Drop for Engine {
@@ -117,11 +121,13 @@ impl Engine {
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = false;
         options.execution.time_zone = Some("UTC".to_owned());
-        let state = SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(environment)
             .with_default_features()
             .build();
+        // Tools show it as the server's version; it would be DataFusion's.
+        let _ = state.register_udf(Arc::new(version()));
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema();
         for (name, batch) in source.system_tables() {
@@ -140,6 +146,7 @@ impl Engine {
             state,
             system,
             others: Arc::new(others),
+            queries: source.queries(),
             source,
             timeout: config.timeout,
         })
@@ -155,7 +162,12 @@ impl Engine {
 
     /// Understands a query without running it.
     pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
-        let (session, statement) = self.read(sql, self.source.snapshot()).await?;
+        self.plan_over(self.source.snapshot(), sql).await
+    }
+
+    /// [`Engine::plan`] over a snapshot that someone has made.
+    pub async fn plan_over(&self, snapshot: Snapshot, sql: &str) -> Result<Planned, Fault> {
+        let (session, statement) = self.read(sql, snapshot).await?;
         let (plan, parameters) = session.plan(statement).await?;
         Ok(Planned {
             wire: wire_schema(plan.schema().as_arrow()),
@@ -186,6 +198,7 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
         types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
+        let mut guard = self.queries.begin(&Caller::current(), sql)?;
         let deadline = tokio::time::Instant::now() + self.timeout;
         let (session, statement) = self.read(sql, snapshot).await?;
         let (mut plan, fields) = session.plan(statement).await?;
@@ -215,7 +228,9 @@ impl Engine {
         let (tx, batches) = mpsc::channel(BATCHES_AHEAD);
         let timeout = self.timeout;
         let schema = wire.clone();
+        let token = guard.token();
         let work = async move {
+            let rows = &guard;
             let run = async {
                 let physical = session
                     .state
@@ -228,10 +243,10 @@ impl Engine {
                 while let Some(batch) = stream.next().await {
                     let batch = batch
                         .map_err(fault_of)
-                        .and_then(|b| conform_to_wire(&b, &schema));
-                    let failed = batch.is_err();
-                    if tx.send(batch).await.is_err() || failed {
-                        return Ok(());
+                        .and_then(|b| conform_to_wire(&b, &schema))?;
+                    rows.add_rows(batch.num_rows());
+                    if tx.send(Ok(batch)).await.is_err() {
+                        return Err(running::cancelled());
                     }
                 }
                 Ok(())
@@ -239,10 +254,14 @@ impl Engine {
             // Nobody reads any more: the plan is dropped at its next await.
             let ended = tokio::select! {
                 ended = tokio::time::timeout_at(deadline, run) => ended,
-                () = tx.closed() => return,
+                () = token.cancelled() => Ok(Err(running::cancelled())),
+                () = tx.closed() => Ok(Err(running::cancelled())),
             };
             let fault = match ended {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => {
+                    guard.ended(State::Finished);
+                    return;
+                }
                 Ok(Err(fault)) => fault,
                 Err(_) => Fault::new(
                     Kind::Deadline,
@@ -252,6 +271,12 @@ impl Engine {
                     ),
                 ),
             };
+            guard.ended(match fault.kind {
+                Kind::Cancelled => State::Cancelled,
+                _ => State::Failed,
+            });
+            // Ended before the reader takes the news, who may be slow.
+            drop(guard);
             let _ = tx.send(Err(fault)).await;
         };
         if let Some(runtime) = &self.runtime {
@@ -377,6 +402,19 @@ impl Session {
         }
         fault
     }
+}
+
+/// `version()`: this server's.
+fn version() -> ScalarUDF {
+    let text = concat!("deltaplane ", env!("CARGO_PKG_VERSION"));
+    let value = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(text)));
+    create_udf(
+        "version",
+        Vec::new(),
+        DataType::Utf8,
+        Volatility::Immutable,
+        Arc::new(value),
+    )
 }
 
 fn information_schema() -> Vec<(String, Vec<String>)> {

@@ -1,17 +1,21 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
+mod caller;
 mod describe;
 mod engine;
 mod history;
 mod names;
 mod provider;
+mod running;
 #[cfg(test)]
 mod tests;
 mod versions;
 mod wire;
 
+pub use caller::{Caller, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};
-pub use names::{parse_one, parse_tokens, tokenize};
+pub use names::{parse_numbered, parse_one, parse_tokens, tokenize};
+pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 
@@ -31,6 +35,10 @@ pub trait SnapshotSource: Send + Sync {
     fn snapshot(&self) -> Snapshot;
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+    /// Where queries are noted while they run.
+    fn queries(&self) -> Queries {
+        Queries::default()
+    }
     /// One of them, when a query reads it.
     fn system_table(&self, name: &str) -> Option<RecordBatch> {
         self.system_tables()

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
-use super::PUBLIC;
+use super::caller::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -64,6 +64,37 @@ pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
     }
 }
 
+/// One statement whose `?` have become `$1`, `$2`, .. in the order in which they stand, and how many parameters it has.
+///
+/// # Errors
+/// As [`parse_one`].
+pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
+    struct Numbering(usize);
+    impl VisitorMut for Numbering {
+        type Break = ();
+        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+            number(value, &mut self.0);
+            ControlFlow::Continue(())
+        }
+    }
+    let mut statement = parse_one(sql)?;
+    let mut numbering = Numbering(0);
+    let _ = statement.visit(&mut numbering);
+    Ok((statement, numbering.0))
+}
+
+/// Gives a `?` its number.
+fn number(value: &mut ValueWithSpan, parameters: &mut usize) {
+    if let Value::Placeholder(text) = &mut value.value {
+        if text == "?" {
+            *parameters += 1;
+            *text = format!("${parameters}");
+        } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+            *parameters = (*parameters).max(n);
+        }
+    }
+}
+
 /// What a query's names resolve to.
 pub struct Resolved {
     pub statement: Statement,
@@ -84,11 +115,14 @@ pub fn resolve(
         snapshot,
         others,
         names: Names::default(),
+        given: BTreeSet::new(),
     };
     let _ = statement.visit(&mut collector);
     let mut rewriter = Rewriter {
         snapshot,
+        others,
         names: collector.names,
+        given: collector.given,
         parameters: 0,
         counts: BTreeSet::new(),
         error: None,
@@ -150,8 +184,9 @@ fn parts(name: &ObjectName) -> Vec<&str> {
 
 /// The table that a name in FROM means, if it is one of the snapshot's.
 fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
+    let default = default_schema();
     let (schema, table) = match parts(name).as_slice() {
-        [table] => (PUBLIC, *table),
+        [table] => (&*default, *table),
         [schema, table] | [_, schema, table] => (*schema, *table),
         _ => return None,
     };
@@ -165,6 +200,8 @@ struct Collector<'a> {
     /// Tables that are no snapshot's: `system` and `information_schema`.
     others: &'a [(String, Vec<String>)],
     names: Names,
+    /// Names that a WITH gives, folded: they stand before tables.
+    given: BTreeSet<String>,
 }
 
 impl VisitorMut for Collector<'_> {
@@ -207,6 +244,7 @@ impl VisitorMut for Collector<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         for Cte { alias, .. } in query.with.iter().flat_map(|w| &w.cte_tables) {
             self.names.add(&alias.name.value);
+            self.given.insert(alias.name.value.to_ascii_lowercase());
             alias
                 .columns
                 .iter()
@@ -227,7 +265,9 @@ impl VisitorMut for Collector<'_> {
 
 struct Rewriter<'a> {
     snapshot: &'a Snapshot,
+    others: &'a [(String, Vec<String>)],
     names: Names,
+    given: BTreeSet<String>,
     parameters: usize,
     counts: BTreeSet<usize>,
     error: Option<Fault>,
@@ -245,6 +285,18 @@ impl Rewriter<'_> {
         }
     }
 
+    /// A table of `system` or `information_schema` that is named without its schema, which is the caller's.
+    fn server_table(&self, name: &ObjectName) -> Option<(String, String)> {
+        let parts = parts(name);
+        let [table] = parts.as_slice() else {
+            return None;
+        };
+        let full = format!("{}.{table}", default_schema()).to_ascii_lowercase();
+        let known = self.others.iter().any(|(other, _)| *other == full);
+        let (schema, table) = full.split_once('.').filter(|_| known)?;
+        Some((schema.to_owned(), table.to_owned()))
+    }
+
     fn object(&mut self, name: &mut ObjectName) {
         for part in &mut name.0 {
             if let ObjectNamePart::Identifier(ident) = part {
@@ -258,12 +310,17 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
-        if let Some(view) = find(self.snapshot, relation) {
+        let given = |name: &str| self.given.contains(&name.to_ascii_lowercase());
+        if matches!(parts(relation).as_slice(), [one] if given(one)) {
+            self.object(relation);
+        } else if let Some(view) = find(self.snapshot, relation) {
             *relation = ObjectName::from(vec![
                 Ident::with_quote('"', super::CATALOG),
                 Ident::with_quote('"', view.name.schema()),
                 Ident::with_quote('"', view.name.table()),
             ]);
+        } else if let Some((schema, table)) = self.server_table(relation) {
+            *relation = ObjectName::from(vec![Ident::new(schema), Ident::new(table)]);
         } else if relation.0.len() == 1 {
             self.object(relation);
         } else {
@@ -314,14 +371,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        if let Value::Placeholder(text) = &mut value.value {
-            if text == "?" {
-                self.parameters += 1;
-                *text = format!("${}", self.parameters);
-            } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
-                self.parameters = self.parameters.max(n);
-            }
-        }
+        number(value, &mut self.parameters);
         ControlFlow::Continue(())
     }
 

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use super::Change;
 use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind, quote_text};
 use crate::fault::Fault;
-use crate::query::{PUBLIC, parse_one};
+use crate::query::{default_schema, parse_one};
 use crate::types::TableName;
 
 fn syntax(message: impl Into<String>) -> Fault {
@@ -170,7 +170,7 @@ pub fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
         .map(|i| i.value.as_str())
         .collect();
     let made = match parts.as_slice() {
-        [table] => TableName::new(PUBLIC, table),
+        [table] => TableName::new(&default_schema(), table),
         [schema, table] | [_, schema, table] => TableName::new(schema, table),
         _ => return Err(syntax("a table's name is schema.table")),
     };

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 
 use super::Insert;
 use crate::fault::Fault;
-use crate::query::{PUBLIC, parse_one};
+use crate::query::{default_schema, parse_one};
 use crate::types::TableName;
 
 fn syntax(message: impl Into<String>) -> Fault {
@@ -148,7 +148,7 @@ impl<'a> Head<'a> {
             parts.push(self.word()?);
         }
         let made = match parts.as_slice() {
-            [table] => TableName::new(PUBLIC, table),
+            [table] => TableName::new(&default_schema(), table),
             [schema, table] | [_, schema, table] => TableName::new(schema, table),
             _ => return Err(syntax("a table's name is schema.table")),
         };

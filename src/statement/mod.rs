@@ -2,20 +2,30 @@
 //! them to whoever runs the tables' lives.
 
 mod alter;
+mod bound;
 mod ddl;
 pub mod dml;
 mod insert;
 pub mod restore;
 #[cfg(test)]
 mod tests;
+pub mod transaction;
+pub mod values;
 
+pub use bound::Bound;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
 use datafusion::sql::sqlparser::ast::AlterTableOperation;
 
 use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
+use crate::query::Engine;
 use crate::types::TableName;
 
 /// Who creates and drops tables.
@@ -26,10 +36,14 @@ pub trait TableAdmin: Send + Sync {
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault>;
     /// `plan` says what the statement means for the contract in force.
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
-    /// Returns how many rows were written.
-    async fn insert(&self, insert: Insert) -> Result<u64, Fault>;
+    /// Returns how many rows were written, by all executions together.
+    async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault>;
+    /// The rows that an INSERT would append, judged and in the table's columns. Writes nothing.
+    async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault>;
+    /// Appends staged rows, all or none.
+    async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault>;
     /// Returns how many rows were changed, deleted and inserted.
-    async fn change_rows(&self, dml: dml::Dml) -> Result<u64, Fault>;
+    async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault>;
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
 }
 
@@ -86,8 +100,57 @@ impl Change {
         }
     }
 
-    /// Returns how many rows were written, changed or deleted; DDL says none.
-    pub async fn run(self, admin: &dyn TableAdmin) -> Result<u64, Fault> {
+    /// One field a parameter of the statement, as drivers are to bind it. Runs nothing.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a table that is not there; what planning meets.
+    pub async fn parameters(&self, engine: &Engine) -> Result<SchemaRef, Fault> {
+        match self {
+            Change::Insert(insert) => {
+                let snapshot = engine.snapshot();
+                let view = snapshot.tables.get(&insert.table.folded());
+                let contract = view.and_then(|v| v.contract.clone()).ok_or_else(|| {
+                    Fault::new(
+                        Kind::NotFound,
+                        "table_not_found",
+                        format!("no such table, table={}", insert.table),
+                    )
+                })?;
+                values::parameters(engine, insert, &contract).await
+            }
+            Change::Rows(dml) => dml::parameters(engine, dml).await,
+            Change::Create { .. }
+            | Change::Drop { .. }
+            | Change::Alter { .. }
+            | Change::Restore(_) => Ok(Arc::new(Schema::empty())),
+        }
+    }
+
+    /// Does it change what tables are, and not their rows?
+    pub fn is_ddl(&self) -> bool {
+        match self {
+            Change::Create { .. }
+            | Change::Drop { .. }
+            | Change::Alter { .. }
+            | Change::Restore(_) => true,
+            Change::Insert(_) | Change::Rows(_) => false,
+        }
+    }
+
+    /// The statement's first word, for messages.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Change::Create { .. } => "CREATE",
+            Change::Drop { .. } => "DROP",
+            Change::Alter { .. } => "ALTER",
+            Change::Insert(_) => "INSERT",
+            Change::Rows(dml) => dml.verb(),
+            Change::Restore(_) => "RESTORE",
+        }
+    }
+
+    /// Returns how many rows were written; DDL writes none. Bound to several rows it is still one statement.
+    pub async fn run(self, admin: &dyn TableAdmin, bound: &Bound) -> Result<u64, Fault> {
         match self {
             Change::Create {
                 contract,
@@ -98,8 +161,8 @@ impl Change {
                 let plan = |contract: &Contract| alter::alterations(contract, &operations);
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
-            Change::Insert(insert) => admin.insert(*insert).await,
-            Change::Rows(dml) => admin.change_rows(*dml).await,
+            Change::Insert(insert) => admin.insert(*insert, bound).await,
+            Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
         }
     }

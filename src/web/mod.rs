@@ -1,11 +1,14 @@
-//! The HTTP edge: `/healthz`, `/readyz`, and a page that says what runs and how to reach it.
+//! The HTTP edge: `/healthz`, `/readyz`, `/metrics`, and the console: one static page that reads `/status.json`. Everything is
+//! read only.
+
+mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::response::Html;
+use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,6 +46,8 @@ pub fn spawn(
     flight: SocketAddr,
     closing: CancellationToken,
 ) -> JoinHandle<()> {
+    metrics::install();
+    let problem = readiness.clone();
     let ready = move || {
         let problem = readiness.problem();
         async move {
@@ -52,14 +57,35 @@ pub fn spawn(
             }
         }
     };
-    let page = move || {
-        let html = console(&status, flight);
-        async move { Html(html) }
+    let state = status.clone();
+    let json = move || {
+        let body = state.console(flight, problem.problem());
+        async move { axum::Json(body) }
+    };
+    let counted = move || {
+        let text = metrics::render(&status);
+        async move {
+            let form = "text/plain; version=0.0.4; charset=utf-8";
+            ([(axum::http::header::CONTENT_TYPE, form)], text).into_response()
+        }
     };
     let app = Router::new()
-        .route("/", get(page))
+        .route("/", get(|| async { Html(include_str!("console.html")) }))
+        .route("/status.json", get(json))
         .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready));
+        .route("/readyz", get(ready))
+        .route("/metrics", get(counted));
+    let upkeep = closing.clone();
+    tokio::spawn(async move {
+        // Nobody may be scraping; samples are to be let go of all the same.
+        let mut tick = tokio::time::interval(std::time::Duration::from_secs(30));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => metrics::upkeep(),
+                () = upkeep.cancelled() => return,
+            }
+        }
+    });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app)
             .with_graceful_shutdown(closing.cancelled_owned())
@@ -68,33 +94,4 @@ pub fn spawn(
             tracing::error!(%error, "HTTP server ended");
         }
     })
-}
-
-/// Names are `[A-Za-z0-9_.]` and everything else is a number: nothing here needs escaping.
-fn console(status: &Status, flight: SocketAddr) -> String {
-    let rows = status.tables().into_iter().map(|t| {
-        format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            t.name,
-            t.version,
-            t.rows_cold
-                .map_or_else(|| "?".to_owned(), |n| n.to_string()),
-            t.rows_hot,
-            t.committed,
-            t.producers
-        )
-    });
-    let rows: String = rows.collect();
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2><title>deltaplane</title>\
-         <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:60rem}}table{{border-collapse:collapse}}\
-         td,th{{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right}}td:first-child,th:first-child{{text-align:left}}\
-         code{{background:#f3f3f3;padding:.1rem .3rem}}</style>\
-         <h1>deltaplane {version}</h1>\
-         <p>JDBC, DBeaver: <code>jdbc:arrow-flight-sql://{flight}/?useEncryption=false</code><br>\
-         Python ADBC: <code>adbc_driver_flightsql.dbapi.connect(\"grpc://{flight}\")</code><br>\
-         pyarrow: <code>pyarrow.flight.connect(\"grpc://{flight}\")</code></p>\
-         <table><tr><th>table</th><th>version</th><th>rows committed</th><th>rows hot</th><th>committed offset</th><th>producers</th></tr>{rows}</table></html>"
-    )
 }

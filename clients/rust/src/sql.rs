@@ -3,11 +3,25 @@
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tonic::transport::{Channel, Endpoint};
 
+/// One row may be as large as this; messages of many rows are far smaller.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 pub struct SqlClient(FlightSqlServiceClient<Channel>);
+
+/// What a statement gives.
+pub struct Answer {
+    /// Without fields: the statement changed something and has no rows to show.
+    pub schema: SchemaRef,
+    /// Rows that it wrote; none for a query.
+    pub written: Option<u64>,
+    pub batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
+}
 
 impl SqlClient {
     /// # Errors
@@ -18,7 +32,32 @@ impl SqlClient {
         let channel = endpoint.connect().await.with_context(|| {
             format!("cannot connect to {uri}; is `deltaplane serve` running there?")
         })?;
-        Ok(SqlClient(FlightSqlServiceClient::new(channel)))
+        let inner = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(SqlClient(FlightSqlServiceClient::new_from_inner(inner)))
+    }
+
+    /// Runs a statement of any kind, once. Rows come as they are read.
+    ///
+    /// # Errors
+    /// The server's, with its gRPC code and text; later ones end the stream.
+    pub async fn run(&mut self, sql: &str) -> anyhow::Result<Answer> {
+        let info = self.0.execute(sql.to_owned(), None).await?;
+        let schema = std::sync::Arc::new(info.clone().try_decode_schema()?);
+        let mut parts = Vec::new();
+        for endpoint in info.endpoint {
+            let ticket = endpoint
+                .ticket
+                .context("the server sent an endpoint without a ticket")?;
+            parts.push(self.0.do_get(ticket).await?);
+        }
+        let batches = futures::stream::iter(parts).flatten();
+        Ok(Answer {
+            written: u64::try_from(info.total_records)
+                .ok()
+                .filter(|_| schema.fields().is_empty()),
+            schema,
+            batches: batches.map_err(anyhow::Error::from).boxed(),
+        })
     }
 
     /// Runs a statement of any kind and collects its rows; DDL has none.
@@ -26,17 +65,8 @@ impl SqlClient {
     /// # Errors
     /// The server's, with its gRPC code and text.
     pub async fn query(&mut self, sql: &str) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
-        let info = self.0.execute(sql.to_owned(), None).await?;
-        let schema = std::sync::Arc::new(info.clone().try_decode_schema()?);
-        let mut batches = Vec::new();
-        for endpoint in info.endpoint {
-            let ticket = endpoint
-                .ticket
-                .context("the server sent an endpoint without a ticket")?;
-            let stream = self.0.do_get(ticket).await?;
-            batches.extend(stream.try_collect::<Vec<_>>().await?);
-        }
-        Ok((schema, batches))
+        let answer = self.run(sql).await?;
+        Ok((answer.schema, answer.batches.try_collect().await?))
     }
 
     /// Runs a statement that changes something.

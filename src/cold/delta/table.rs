@@ -47,6 +47,61 @@ impl Staged {
     pub fn paths(&self) -> Vec<String> {
         self.adds.iter().map(|a| a.path.clone()).collect()
     }
+
+    pub fn nothing() -> Self {
+        Staged { adds: Vec::new() }
+    }
+
+    pub fn files(&self) -> usize {
+        self.adds.len()
+    }
+
+    /// Takes the files of another one to its own.
+    pub fn add(&mut self, more: Staged) {
+        self.adds.extend(more.adds);
+    }
+}
+
+/// Writes a table's files without its commit lock. Good until the table's schema changes.
+#[derive(Clone)]
+pub struct Stager {
+    lake: Lake,
+    folder: String,
+    schema: SchemaRef,
+    partition_by: Vec<String>,
+}
+
+impl Stager {
+    /// Writes the rows as Parquet files, one or more a partition. They are on disk, and in no version.
+    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
+        let (schema, partition_by) = (self.schema.clone(), self.partition_by.clone());
+        let work = move || encode::encode(&batches, &schema, &partition_by);
+        let files = self.lake.encoders.run(work).await?;
+        let (store, root) = (self.lake.store(), self.lake.path(&self.folder));
+        let mut adds = Vec::with_capacity(files.len());
+        for file in files {
+            let path = object_store::path::Path::parse(format!("{root}/{}", file.add.path))
+                .map_err(store_error)?;
+            store
+                .put(&path, file.bytes.into())
+                .await
+                .map_err(store_error)?;
+            adds.push(file.add);
+        }
+        Ok(Staged { adds })
+    }
+
+    /// Deletes staged files that will not be committed. What cannot be deleted is an orphan, which harms nobody.
+    pub async fn discard(&self, staged: Staged) {
+        let root = self.lake.path(&self.folder);
+        for add in staged.adds {
+            let path = object_store::path::Path::parse(format!("{root}/{}", add.path));
+            let Ok(path) = path else { continue };
+            if let Err(error) = self.lake.store().delete(&path).await {
+                tracing::debug!(%path, %error, "a staged file was left behind");
+            }
+        }
+    }
 }
 
 pub struct ColdTable {
@@ -205,23 +260,19 @@ impl ColdTable {
             .map_err(store_error)
     }
 
-    /// Writes the rows as Parquet files, one or more a partition. They are on disk, and in no version.
-    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
-        let (schema, partition_by) = (self.schema.clone(), self.partition_by.clone());
-        let work = move || encode::encode(&batches, &schema, &partition_by);
-        let files = self.lake.encoders.run(work).await?;
-        let (store, root) = (self.lake.store(), self.lake.path(&self.folder));
-        let mut adds = Vec::with_capacity(files.len());
-        for file in files {
-            let path = object_store::path::Path::parse(format!("{root}/{}", file.add.path))
-                .map_err(store_error)?;
-            store
-                .put(&path, file.bytes.into())
-                .await
-                .map_err(store_error)?;
-            adds.push(file.add);
+    /// What can write files for this table while others hold its lock.
+    pub fn stager(&self) -> Stager {
+        Stager {
+            lake: self.lake.clone(),
+            folder: self.folder.clone(),
+            schema: self.schema.clone(),
+            partition_by: self.partition_by.clone(),
         }
-        Ok(Staged { adds })
+    }
+
+    /// [`Stager::stage`]
+    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
+        self.stager().stage(batches).await
     }
 
     /// Makes the staged files a version, once. `txns`' first entry is the log's position: if the table holds it already, the

@@ -187,7 +187,7 @@ fn reason(dml: &Dml) -> Reason {
 }
 
 /// The snapshot in which the table has its committed rows alone, and once more under another name with their places.
-fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<ColdView>) -> Snapshot {
+pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<ColdView>) -> Snapshot {
     let mut tables = (*snapshot.tables).clone();
     if let Some(own) = tables.get_mut(&name.folded()) {
         own.cold = view.clone();

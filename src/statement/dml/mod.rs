@@ -6,12 +6,14 @@
 //! runs it under the table's commit lock.
 
 mod execute;
+mod parameters;
 mod parse;
 mod query;
 mod unique;
 
 pub use execute::run;
 pub(super) use execute::target;
+pub use parameters::parameters;
 pub use parse::parse;
 
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor};
@@ -27,6 +29,17 @@ pub struct Dml {
     work: Work,
     /// The text, for the Delta log.
     condition: Option<String>,
+}
+
+impl Dml {
+    /// The statement's first word, for messages.
+    pub fn verb(&self) -> &'static str {
+        match self.work {
+            Work::Delete { .. } => "DELETE",
+            Work::Update { .. } => "UPDATE",
+            Work::Merge(_) => "MERGE",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

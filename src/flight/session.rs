@@ -1,0 +1,389 @@
+//! Sessions: a cookie, and the options that a client has set with it. Nobody needs one; a client that sets an option gets one.
+//! Bounded in number and idle time. arrow-flight 59 has no types for these messages, so they stand here as Flight.proto has them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tonic::metadata::MetadataMap;
+
+use crate::clock::{Clock, Micros, SystemClock};
+use crate::fault::{Fault, Kind};
+use crate::query::{CATALOG, Caller, PUBLIC};
+
+/// The cookie's name, as the specification suggests it.
+const COOKIE: &str = "arrow_flight_session_id";
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StringListValue {
+    #[prost(string, repeated, tag = "1")]
+    pub values: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SessionOptionValue {
+    /// None: the option is unset.
+    #[prost(oneof = "OptionValue", tags = "1, 2, 3, 4, 5")]
+    pub option_value: Option<OptionValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum OptionValue {
+    #[prost(string, tag = "1")]
+    Text(String),
+    #[prost(bool, tag = "2")]
+    Bool(bool),
+    #[prost(sfixed64, tag = "3")]
+    Int(i64),
+    #[prost(double, tag = "4")]
+    Double(f64),
+    #[prost(message, tag = "5")]
+    List(StringListValue),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SetSessionOptionsRequest {
+    #[prost(map = "string, message", tag = "1")]
+    pub session_options: HashMap<String, SessionOptionValue>,
+}
+
+/// Why an option was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum ErrorValue {
+    Unspecified = 0,
+    InvalidName = 1,
+    InvalidValue = 2,
+    Error = 3,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OptionError {
+    #[prost(enumeration = "ErrorValue", tag = "1")]
+    pub value: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SetSessionOptionsResult {
+    /// Options that were not set; empty: all were.
+    #[prost(map = "string, message", tag = "1")]
+    pub errors: HashMap<String, OptionError>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GetSessionOptionsResult {
+    #[prost(map = "string, message", tag = "1")]
+    pub session_options: HashMap<String, SessionOptionValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CloseSessionResult {
+    /// 1: closed.
+    #[prost(int32, tag = "1")]
+    pub status: i32,
+}
+
+pub const CLOSED: i32 = 1;
+
+#[derive(Clone, Debug)]
+struct Session {
+    principal: Arc<str>,
+    schema: Option<Arc<str>>,
+    began: Micros,
+    used: Instant,
+}
+
+/// One session as `system.sessions` shows it.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// The beginning of the id: the whole is as good as a password.
+    pub id: String,
+    pub principal: Arc<str>,
+    pub schema: Arc<str>,
+    pub began: Micros,
+    pub idle_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub count: usize,
+    pub idle: Duration,
+}
+
+pub struct Sessions {
+    limits: Limits,
+    open: Mutex<HashMap<String, Session>>,
+}
+
+/// The session id in a request's cookies.
+fn id_of(headers: &MetadataMap) -> Option<&str> {
+    let cookies = headers.get_all("cookie").into_iter();
+    cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(name, value)| (name.trim() == COOKIE).then(|| value.trim().trim_matches('"')))
+}
+
+/// The header that gives a client its session.
+pub fn set_cookie(id: &str) -> String {
+    format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict")
+}
+
+/// The header that takes it away again.
+pub fn clear_cookie() -> String {
+    format!("{COOKIE}=; Path=/; Max-Age=0")
+}
+
+impl Sessions {
+    pub fn new(limits: Limits) -> Self {
+        Sessions {
+            limits,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The caller of a request, with what its session says.
+    pub fn caller(&self, principal: &str, headers: &MetadataMap) -> Caller {
+        let mut caller = Caller::new(principal);
+        if let Some(id) = id_of(headers)
+            && let Some(session) = self.open.lock().get_mut(id)
+            && *session.principal == *principal
+        {
+            session.used = Instant::now();
+            if let Some(schema) = &session.schema {
+                caller.schema = schema.clone();
+            }
+        }
+        caller
+    }
+
+    /// Sets options; `known` says whether there is such a schema. Returns what was not set, and the id of a session that had
+    /// to be made.
+    pub fn set(
+        &self,
+        principal: &str,
+        headers: &MetadataMap,
+        request: SetSessionOptionsRequest,
+        known: impl Fn(&str) -> Option<String>,
+    ) -> (SetSessionOptionsResult, Option<String>) {
+        let mut errors = HashMap::new();
+        let mut schema: Option<Option<Arc<str>>> = None;
+        for (name, value) in request.session_options {
+            let text = match value.option_value {
+                None => None,
+                Some(OptionValue::Text(text)) if text.is_empty() => None,
+                Some(OptionValue::Text(text)) => Some(text),
+                Some(_) => {
+                    errors.insert(name, ErrorValue::InvalidValue);
+                    continue;
+                }
+            };
+            let fits = match (&*name.to_ascii_lowercase(), text) {
+                ("catalog", None) => true,
+                ("catalog", Some(text)) => text.eq_ignore_ascii_case(CATALOG),
+                ("schema", None) => {
+                    schema = Some(None);
+                    true
+                }
+                ("schema", Some(text)) => match known(&text) {
+                    Some(own) => {
+                        schema = Some(Some(own.into()));
+                        true
+                    }
+                    None => false,
+                },
+                _ => {
+                    errors.insert(name, ErrorValue::InvalidName);
+                    continue;
+                }
+            };
+            if !fits {
+                errors.insert(name, ErrorValue::InvalidValue);
+            }
+        }
+        let made = self.put(principal, headers, schema);
+        let errors = errors
+            .into_iter()
+            .map(|(name, e)| (name, OptionError { value: e.into() }))
+            .collect();
+        (SetSessionOptionsResult { errors }, made)
+    }
+
+    /// Keeps the schema in the caller's session. A new session's id, if there was none.
+    fn put(
+        &self,
+        principal: &str,
+        headers: &MetadataMap,
+        schema: Option<Option<Arc<str>>>,
+    ) -> Option<String> {
+        let mut open = self.open.lock();
+        let now = Instant::now();
+        open.retain(|_, s| now.duration_since(s.used) < self.limits.idle);
+        if let Some(session) = id_of(headers).and_then(|id| open.get_mut(id))
+            && *session.principal == *principal
+        {
+            session.used = now;
+            if let Some(schema) = schema {
+                session.schema = schema;
+            }
+            return None;
+        }
+        while open.len() >= self.limits.count.max(1) {
+            let oldest = open.iter().min_by_key(|(_, s)| s.used);
+            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
+                break;
+            };
+            open.remove(&id);
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let session = Session {
+            principal: principal.into(),
+            schema: schema.flatten(),
+            began: SystemClock.now(),
+            used: now,
+        };
+        open.insert(id.clone(), session);
+        Some(id)
+    }
+
+    /// # Errors
+    /// NOT_FOUND: there is none, or no more.
+    pub fn close(&self, principal: &str, headers: &MetadataMap) -> Result<(), Fault> {
+        let mut open = self.open.lock();
+        let own = id_of(headers).filter(|id| {
+            open.get(*id)
+                .is_some_and(|session| *session.principal == *principal)
+        });
+        match own.and_then(|id| open.remove(id)) {
+            Some(_) => Ok(()),
+            None => Err(Fault::new(
+                Kind::NotFound,
+                "session_not_found",
+                "no session; it was closed or has expired, and none is needed",
+            )),
+        }
+    }
+
+    /// Lets go of sessions that were silent for too long.
+    pub fn expire(&self) {
+        let idle = self.limits.idle;
+        self.open.lock().retain(|_, s| s.used.elapsed() < idle);
+    }
+
+    pub fn list(&self) -> Vec<SessionStatus> {
+        let open = self.open.lock();
+        let status = open.iter().map(|(id, s)| SessionStatus {
+            id: id.chars().take(8).collect(),
+            principal: s.principal.clone(),
+            schema: s.schema.clone().unwrap_or_else(|| PUBLIC.into()),
+            began: s.began,
+            idle_ms: u64::try_from(s.used.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        let mut all: Vec<SessionStatus> = status.collect();
+        all.sort_by_key(|s| s.began);
+        all
+    }
+}
+
+/// A caller's options as GetSessionOptions answers: the defaults, too, so that a client need not set what it asks for.
+pub fn options(caller: &Caller) -> GetSessionOptionsResult {
+    let text = |text: &str| SessionOptionValue {
+        option_value: Some(OptionValue::Text(text.to_owned())),
+    };
+    GetSessionOptionsResult {
+        session_options: HashMap::from([
+            ("catalog".to_owned(), text(CATALOG)),
+            ("schema".to_owned(), text(&caller.schema)),
+        ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn sessions(count: usize) -> Sessions {
+        Sessions::new(Limits {
+            count,
+            idle: Duration::from_secs(60),
+        })
+    }
+
+    fn request(pairs: &[(&str, OptionValue)]) -> SetSessionOptionsRequest {
+        let options = pairs.iter().map(|(name, value)| {
+            let value = SessionOptionValue {
+                option_value: Some(value.clone()),
+            };
+            ((*name).to_owned(), value)
+        });
+        SetSessionOptionsRequest {
+            session_options: options.collect(),
+        }
+    }
+
+    fn with_cookie(id: &str) -> MetadataMap {
+        let mut headers = MetadataMap::new();
+        let cookie = format!("other=1; {COOKIE}={id}");
+        headers.insert("cookie", cookie.parse().unwrap());
+        headers
+    }
+
+    fn known(name: &str) -> Option<String> {
+        name.eq_ignore_ascii_case("building")
+            .then(|| "building".to_owned())
+    }
+
+    #[test]
+    fn options_stick_to_the_cookie_and_to_nobody_else() {
+        let sessions = sessions(10);
+        let text = |t: &str| OptionValue::Text(t.to_owned());
+        let none = MetadataMap::new();
+        let (result, id) = sessions.set(
+            "ann",
+            &none,
+            request(&[
+                ("schema", text("Building")),
+                ("catalog", text("deltaplane")),
+            ]),
+            known,
+        );
+        assert!(result.errors.is_empty());
+        let cookie = with_cookie(&id.unwrap());
+        assert_eq!(&*sessions.caller("ann", &cookie).schema, "building");
+        assert_eq!(&*sessions.caller("bob", &cookie).schema, PUBLIC);
+        assert_eq!(&*sessions.caller("ann", &none).schema, PUBLIC);
+        assert!(sessions.close("bob", &cookie).is_err());
+        sessions.close("ann", &cookie).unwrap();
+        assert_eq!(
+            sessions.close("ann", &cookie).unwrap_err().kind,
+            Kind::NotFound
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_named_and_sessions_are_bounded() {
+        let sessions = sessions(3);
+        let text = |t: &str| OptionValue::Text(t.to_owned());
+        let (result, _) = sessions.set(
+            "ann",
+            &MetadataMap::new(),
+            request(&[
+                ("schema", text("nowhere")),
+                ("catalog", OptionValue::Int(1)),
+                ("colour", text("red")),
+            ]),
+            known,
+        );
+        let error = |name: &str| result.errors[name].value;
+        assert_eq!(error("schema"), ErrorValue::InvalidValue as i32);
+        assert_eq!(error("catalog"), ErrorValue::InvalidValue as i32);
+        assert_eq!(error("colour"), ErrorValue::InvalidName as i32);
+        for _ in 0..10 {
+            sessions.set("ann", &MetadataMap::new(), request(&[]), known);
+        }
+        assert_eq!(sessions.list().len(), 3);
+    }
+}

@@ -1,0 +1,390 @@
+//! Statements as they come in over Flight SQL: described, executed, bound, prepared. Queries run when they are fetched; what
+//! changes something runs once, when it is asked for.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::sql::{
+    ActionCreatePreparedStatementRequest, Any, Command, CommandPreparedStatementQuery,
+};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket as FlightTicket};
+use bytes::Bytes;
+use futures::StreamExt;
+use prost::Message;
+
+use super::command::{self, Request as Asked};
+use super::decode::{Decoded, Decoder, broken};
+use super::encode::{self, DataStream, ipc};
+use super::metadata;
+use super::prepared::PreparedStatement;
+use super::service::{FlightSqlServer, PutInput, not_supported};
+use super::ticket::{Ticket, What, from_hex, hex};
+use crate::fault::Fault;
+use crate::query::{Caller, default_schema};
+use crate::statement::{Bound, Change};
+
+/// A CreatePreparedStatement's result. arrow-flight 59 lacks the last field, by which drivers tell queries from updates.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Prepared {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub handle: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub dataset_schema: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub parameter_schema: Bytes,
+    #[prost(bool, optional, tag = "4")]
+    pub is_update: Option<bool>,
+}
+
+impl Prepared {
+    pub fn as_any(&self) -> Any {
+        Any {
+            type_url:
+                "type.googleapis.com/arrow.flight.protocol.sql.ActionCreatePreparedStatementResult"
+                    .to_owned(),
+            value: self.encode_to_vec().into(),
+        }
+    }
+}
+
+/// One statement, and all that its execution depends on.
+struct Execution {
+    sql: String,
+    caller: Caller,
+    transaction: Option<Bytes>,
+    bound: Bound,
+    /// Handle of the prepared statement that it is.
+    prepared: Option<Bytes>,
+}
+
+fn some(id: Option<Bytes>) -> Option<Bytes> {
+    id.filter(|id| !id.is_empty())
+}
+
+impl FlightSqlServer {
+    /// The statement that a command asks for; none: it asks the catalogue.
+    fn execution(&self, asked: &Asked, caller: Caller) -> Result<Option<Execution>, Fault> {
+        let plain = |sql: &str, transaction: Option<Bytes>| Execution {
+            sql: sql.to_owned(),
+            caller: caller.clone(),
+            transaction: some(transaction),
+            bound: Bound::default(),
+            prepared: None,
+        };
+        Ok(match asked {
+            Asked::Text(sql) => Some(plain(sql, None)),
+            Asked::Command(Command::CommandStatementQuery(c)) => {
+                Some(plain(&c.query, c.transaction_id.clone()))
+            }
+            Asked::Command(Command::CommandPreparedStatementQuery(c)) => {
+                Some(self.prepared_execution(c, caller)?)
+            }
+            Asked::Command(_) => None,
+        })
+    }
+
+    /// Answers that come from the catalogue alone.
+    fn catalogue(&self, command: Command) -> Result<RecordBatch, Fault> {
+        metadata::answer(&self.engine, self.transactions.idle(), command)
+    }
+
+    fn prepared_execution(
+        &self,
+        command: &CommandPreparedStatementQuery,
+        mut caller: Caller,
+    ) -> Result<Execution, Fault> {
+        let handle = &command.prepared_statement_handle;
+        let statement = self.prepared.get(handle)?;
+        caller.schema = statement.schema;
+        Ok(Execution {
+            sql: statement.sql.to_string(),
+            caller,
+            transaction: statement.transaction,
+            bound: statement.bound,
+            prepared: Some(handle.clone()),
+        })
+    }
+
+    /// The schema that a command's stream will have. Runs nothing.
+    pub(super) async fn schema_of(
+        &self,
+        asked: &Asked,
+        caller: Caller,
+    ) -> Result<SchemaRef, Fault> {
+        match (self.execution(asked, caller)?, asked) {
+            (Some(execution), _) => {
+                let caller = execution.caller;
+                caller.run(self.statement_schema(&execution.sql)).await
+            }
+            (None, Asked::Command(other)) => Ok(self.catalogue(other.clone())?.schema()),
+            (None, Asked::Text(_)) => Ok(Arc::new(Schema::empty())),
+        }
+    }
+
+    async fn statement_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
+        match Change::parse(sql)? {
+            // Tools send DDL as a query; its result has no columns.
+            Some(_) => Ok(Arc::new(Schema::empty())),
+            None => Ok(self.engine.plan(sql).await?.wire),
+        }
+    }
+
+    /// Where to fetch what was asked for. A tool that sends DDL as a query may not wait for DoGet before its next statement:
+    /// what changes something is done here, once, and the ticket stands for its empty result.
+    pub(super) async fn info(
+        &self,
+        descriptor: FlightDescriptor,
+        caller: Caller,
+    ) -> Result<FlightInfo, Fault> {
+        let asked = command::decode(&descriptor.cmd)?;
+        let mut rows = -1;
+        let (schema, ticket): (SchemaRef, Bytes) = match self.execution(&asked, caller)? {
+            None => {
+                let Asked::Command(command) = asked else {
+                    return Err(not_supported("this descriptor"));
+                };
+                (self.catalogue(command)?.schema(), descriptor.cmd.clone())
+            }
+            Some(execution) => {
+                let caller = execution.caller.clone();
+                let work = async {
+                    let schema = default_schema();
+                    match Change::parse(&execution.sql)? {
+                        Some(change) => {
+                            let transaction = execution.transaction.as_deref();
+                            let written =
+                                self.change(change, transaction, &execution.bound).await?;
+                            rows = i64::try_from(written).unwrap_or(i64::MAX);
+                            let done = Ticket::new(&schema, What::Done);
+                            Ok((Arc::new(Schema::empty()), done.encode()))
+                        }
+                        None => {
+                            if let Some(id) = &execution.transaction {
+                                self.transactions.touch(id)?;
+                            }
+                            let wire = self.engine.plan(&execution.sql).await?.wire;
+                            let what = match &execution.prepared {
+                                Some(handle) => What::Prepared(hex(handle)),
+                                None => What::Sql(execution.sql.clone()),
+                            };
+                            Ok::<_, Fault>((wire, Ticket::new(&schema, what).encode()))
+                        }
+                    }
+                };
+                caller.run(work).await?
+            }
+        };
+        let info = FlightInfo::new()
+            .try_with_schema(&schema)
+            .map_err(|e| Fault::internal(e.to_string()))?;
+        Ok(info
+            .with_endpoint(FlightEndpoint::new().with_ticket(FlightTicket::new(ticket)))
+            .with_total_records(rows)
+            .with_descriptor(descriptor))
+    }
+
+    pub(super) async fn fetch(&self, ticket: &[u8], caller: Caller) -> Result<DataStream, Fault> {
+        let asked = command::decode(ticket)?;
+        if let Asked::Command(Command::TicketStatementQuery(t)) = &asked {
+            let ticket = Ticket::from_handle(&t.statement_handle)?;
+            let mut caller = caller;
+            caller.query = Some(ticket.id.into());
+            caller.schema = ticket.schema.into();
+            return match ticket.what {
+                What::Done => Ok(encode::nothing()),
+                What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
+                What::Prepared(handle) => {
+                    let handle = from_hex(&handle).unwrap_or_default();
+                    let statement = self.prepared.get(&handle)?;
+                    let query = self.query(&statement.sql, &statement.bound);
+                    caller.run(query).await
+                }
+            };
+        }
+        match (self.execution(&asked, caller)?, asked) {
+            (Some(execution), _) => {
+                let caller = execution.caller.clone();
+                let work = async {
+                    match Change::parse(&execution.sql)? {
+                        Some(change) => {
+                            let transaction = execution.transaction.as_deref();
+                            self.change(change, transaction, &execution.bound).await?;
+                            Ok(encode::nothing())
+                        }
+                        None => self.query(&execution.sql, &execution.bound).await,
+                    }
+                };
+                caller.run(work).await
+            }
+            (None, Asked::Command(other)) => {
+                let batch = self.catalogue(other)?;
+                let schema = batch.schema();
+                Ok(encode::batches(
+                    schema,
+                    futures::stream::iter([Ok(batch)]).boxed(),
+                ))
+            }
+            (None, Asked::Text(_)) => Err(not_supported("this ticket")),
+        }
+    }
+
+    async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
+        let result = self.engine.query(sql, bound.once()?).await?;
+        let batches = tokio_stream::wrappers::ReceiverStream::new(result.batches);
+        Ok(encode::batches(result.wire, batches.boxed()))
+    }
+
+    /// Runs what changes something, by itself or in a transaction.
+    async fn change(
+        &self,
+        change: Change,
+        transaction: Option<&[u8]>,
+        bound: &Bound,
+    ) -> Result<u64, Fault> {
+        match transaction {
+            Some(id) => self.transactions.run(id, change, &*self.admin, bound).await,
+            None => change.run(&*self.admin, bound).await,
+        }
+    }
+
+    /// An update. Returns how many rows it wrote.
+    pub(super) async fn update(
+        &self,
+        sql: &str,
+        transaction: Option<Bytes>,
+        bound: &Bound,
+    ) -> Result<u64, Fault> {
+        match Change::parse(sql)? {
+            Some(change) => {
+                self.change(change, some(transaction).as_deref(), bound)
+                    .await
+            }
+            None => {
+                // A query sent as an update: say what is wrong with it, or that it is none.
+                self.engine.plan(sql).await?;
+                Err(Fault::invalid(
+                    "not_an_update",
+                    "this is a query; execute it as one",
+                ))
+            }
+        }
+    }
+
+    /// An update of a prepared statement, bound to the rows that come with it.
+    pub(super) async fn prepared_update(
+        &self,
+        handle: &[u8],
+        input: PutInput,
+        mut caller: Caller,
+    ) -> Result<u64, Fault> {
+        let statement = self.prepared.get(handle)?;
+        let given = self.rows(input).await?;
+        // None came with it: those that were bound before.
+        let bound = if given.batch().is_some() {
+            given
+        } else {
+            statement.bound
+        };
+        caller.schema = statement.schema;
+        caller
+            .run(self.update(&statement.sql, statement.transaction, &bound))
+            .await
+    }
+
+    pub(super) async fn bind(&self, handle: &[u8], input: PutInput) -> Result<(), Fault> {
+        let statement = self.prepared.get(handle)?;
+        let bound = self.rows(input).await?;
+        if !statement.is_update {
+            // Refused here, where a driver still tells which call was wrong.
+            bound.once()?;
+        }
+        self.prepared.bind(handle, bound)
+    }
+
+    /// The rows of a bind, in a task of their own: bytes that nobody vouches for may make the decoder panic.
+    async fn rows(&self, mut input: PutInput) -> Result<Bound, Fault> {
+        let limit = self.message_bytes_max;
+        let work = async move {
+            let mut decoder = Decoder::new(u64::try_from(limit).unwrap_or(u64::MAX));
+            let (mut batches, mut bytes) = (Vec::new(), 0);
+            while let Some(data) = input.next().await {
+                let data = data.map_err(|status| broken(&status))?;
+                if let Decoded::Batch(batch) = decoder.message(&data)? {
+                    bytes += batch.get_array_memory_size();
+                    if bytes > limit {
+                        return Err(Fault::new(
+                            crate::fault::Kind::Exhausted,
+                            "parameters_too_large",
+                            format!(
+                                "bound rows take more than {limit} bytes; bind fewer at a time, use bulk ingest, or raise limits.message_bytes_max"
+                            ),
+                        ));
+                    }
+                    batches.push(batch);
+                }
+            }
+            let Some(schema) = decoder.schema() else {
+                return Ok(Bound::default());
+            };
+            let whole: RecordBatch = concat_batches(schema, &batches)
+                .map_err(|e| Fault::invalid("parameters", e.to_string()))?;
+            Ok(Bound::new(Some(whole)))
+        };
+        guarded(work).await
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        request: ActionCreatePreparedStatementRequest,
+    ) -> Result<Prepared, Fault> {
+        let transaction = some(request.transaction_id);
+        if let Some(id) = &transaction {
+            self.transactions.touch(id)?;
+        }
+        let change = Change::parse(&request.query)?;
+        let (dataset_schema, parameters) = match &change {
+            // JDBC takes an empty schema for an update.
+            Some(change) => (Bytes::new(), change.parameters(&self.engine).await?),
+            None => {
+                let planned = self.engine.plan(&request.query).await?;
+                (ipc(&planned.wire)?, planned.parameters)
+            }
+        };
+        let parameter_schema = if parameters.fields().is_empty() {
+            Bytes::new()
+        } else {
+            ipc(&parameters)?
+        };
+        let handle = self.prepared.add(PreparedStatement {
+            sql: request.query.into(),
+            schema: default_schema(),
+            transaction,
+            is_update: change.is_some(),
+            bound: Bound::default(),
+        });
+        Ok(Prepared {
+            handle,
+            dataset_schema,
+            parameter_schema,
+            is_update: Some(change.is_some()),
+        })
+    }
+}
+
+/// Runs work on a client's bytes in a task of its own, in the same caller's name: its panic is this call's error alone.
+pub(super) async fn guarded<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::spawn(Caller::current().run(work)).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => Err(Fault::invalid(
+            "malformed_ipc",
+            "the stream could not be decoded and was ended; send FlightData as an Arrow library writes it",
+        )),
+        Err(_) => Err(super::decode::broken(&tonic::Status::cancelled(
+            "the call was cancelled",
+        ))),
+    }
+}

@@ -1,0 +1,90 @@
+//! Our tickets: what is to be run, for whom it was asked, and the id by which it can be cancelled. They need no memory on the
+//! server's side, so any channel may redeem them, again and again. Handed around as `TicketStatementQuery`.
+
+use arrow_flight::sql::{Command, ProstMessageExt, TicketStatementQuery};
+use bytes::Bytes;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::command::{self, Request};
+use crate::fault::Fault;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The query's id: `system.queries` shows it, a cancel names it.
+    pub id: String,
+    /// Where names without a schema are looked for.
+    pub schema: String,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    Sql(String),
+    /// A prepared statement, with what is bound to it when the ticket is redeemed; its handle in hex.
+    Prepared(String),
+    /// A statement that has been executed already; there is nothing to fetch.
+    Done,
+}
+
+impl Ticket {
+    pub fn new(schema: &str, what: What) -> Self {
+        Ticket {
+            id: uuid::Uuid::new_v4().to_string(),
+            schema: schema.to_owned(),
+            what,
+        }
+    }
+
+    pub fn encode(&self) -> Bytes {
+        // Plain data: cannot fail.
+        let statement_handle = serde_json::to_vec(self).unwrap_or_default().into();
+        let ticket = TicketStatementQuery { statement_handle };
+        ticket.as_any().encode_to_vec().into()
+    }
+
+    pub fn from_handle(handle: &[u8]) -> Result<Self, Fault> {
+        serde_json::from_slice(handle)
+            .map_err(|_| Fault::invalid("invalid_ticket", "the ticket is not one of ours"))
+    }
+
+    /// The ticket in a FlightInfo's endpoint, if it is ours.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match command::decode(bytes).ok()? {
+            Request::Command(Command::TicketStatementQuery(t)) => {
+                Ticket::from_handle(&t.statement_handle).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn tickets_come_back_as_they_went_and_foreign_ones_are_refused() {
+        let ticket = Ticket::new("building", What::Prepared(hex(&[0, 171, 255])));
+        assert_eq!(Ticket::decode(&ticket.encode()), Some(ticket.clone()));
+        let What::Prepared(text) = &ticket.what else {
+            return;
+        };
+        assert_eq!(from_hex(text).unwrap(), [0, 171, 255]);
+        assert_eq!(Ticket::decode(b"SELECT 1"), None);
+        assert!(Ticket::from_handle(b"{}").is_err());
+    }
+}

@@ -1,0 +1,400 @@
+//! Bulk ingest: a stream of any length becomes one Delta commit, past the log. Rows are judged as they come and staged as
+//! Parquet files, which are in no version until the end; an error or a client that goes away leaves nothing behind.
+//!
+//! With a producer's name and a number the commit records both as `txn`s, and so the same ingest again writes nothing and has
+//! the same count. A table with rules about earlier rows is judged at the end, under the lock on its keys; its rows wait in
+//! memory until then. It knows no Flight.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+
+use super::{counts, insert};
+use crate::catalog::Shared;
+use crate::catalog::lifecycle::offset_i64;
+use crate::catalog::producer::Totals;
+use crate::catalog::table::{Committed, Table};
+use crate::clock::Micros;
+use crate::cold::{ColdTable, Reason, Removal, Staged, Stager};
+use crate::dataset::Contract;
+use crate::fault::{Fault, Kind};
+use crate::flush;
+use crate::validate::{self, Applied, Context, Keys, Origin};
+
+/// Rows are staged when so many bytes of them wait.
+const STAGE_BYTES: usize = 32 * 1024 * 1024;
+/// The `_source` of rows without a producer's name.
+const SOURCE: &str = "ingest";
+
+/// A producer's name and the number of its ingest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    pub producer: String,
+    pub seq: i64,
+}
+
+impl Once {
+    /// # Errors
+    /// INVALID_ARGUMENT: no name for a producer, or a number below 1.
+    pub fn new(producer: &str, seq: i64) -> Result<Self, Fault> {
+        if producer.is_empty() || producer.len() > 255 || producer.chars().any(char::is_control) {
+            return Err(Fault::invalid(
+                "invalid_producer",
+                "a producer's name has 1 to 255 bytes and no control characters",
+            ));
+        }
+        if seq < 1 {
+            return Err(Fault::invalid(
+                "invalid_seq",
+                format!("an ingest's number counts from 1, seq={seq}"),
+            ));
+        }
+        Ok(Once {
+            producer: producer.to_owned(),
+            seq,
+        })
+    }
+
+    /// Apart from those of streams, whose numbers are dense.
+    fn seq_txn(&self) -> String {
+        format!("deltaplane/ingest/{}", self.producer)
+    }
+
+    /// How many rows that ingest had, so that a retry is told the same.
+    fn rows_txn(&self) -> String {
+        format!("deltaplane/ingest-rows/{}", self.producer)
+    }
+
+    fn txns(&self, rows: u64) -> Vec<(String, i64)> {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        vec![(self.seq_txn(), self.seq), (self.rows_txn(), rows)]
+    }
+
+    /// The rows of this very ingest, if it has been committed.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION: a later one was committed, which says nothing about this one.
+    async fn committed(&self, cold: &ColdTable) -> Result<Option<u64>, Fault> {
+        match cold.read_txn(&self.seq_txn()).await? {
+            Some(held) if held == self.seq => {
+                let rows = cold.read_txn(&self.rows_txn()).await?.unwrap_or(0);
+                Ok(Some(u64::try_from(rows).unwrap_or(0)))
+            }
+            Some(held) if held > self.seq => Err(Fault::new(
+                Kind::Precondition,
+                "seq_passed",
+                format!(
+                    "a later ingest of this producer was committed, producer={}, seq={}, committed={held}; number ingests upwards",
+                    self.producer, self.seq
+                ),
+            )),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Rows that break a rule go to quarantine; otherwise the first one ends the ingest.
+    pub quarantine: bool,
+    /// The table's rows go out in the version in which these come in.
+    pub replace: bool,
+    pub once: Option<Once>,
+}
+
+/// The rows of this very ingest, if the table holds them already.
+///
+/// # Errors
+/// As [`Once`] says.
+pub async fn already(table: &Table, once: &Once) -> Result<Option<u64>, Fault> {
+    let cold = table.cold.lock().await;
+    once.committed(&cold.main).await
+}
+
+/// One ingest under way.
+pub struct Bulk {
+    shared: Arc<Shared>,
+    table: Arc<Table>,
+    contract: Arc<Contract>,
+    options: Options,
+    context: Context,
+    now: Micros,
+    seq: i64,
+    main: Side,
+    quarantine: Side,
+    /// All rows so far, of a table whose rules ask earlier ones.
+    unjudged: Vec<RecordBatch>,
+    unjudged_bytes: usize,
+    totals: Totals,
+    received: u64,
+}
+
+impl Bulk {
+    /// # Errors
+    /// What the rules' look-ups can meet.
+    pub async fn begin(
+        shared: Arc<Shared>,
+        table: Arc<Table>,
+        options: Options,
+    ) -> Result<Self, Fault> {
+        let contract = table.contract();
+        let now = shared.clock.now();
+        let context = Context {
+            now,
+            references: shared.lookups.references(&shared, &contract).await?,
+        };
+        let (main, quarantine) = {
+            let cold = table.cold.lock().await;
+            (cold.main.stager(), cold.quarantine.stager())
+        };
+        let seq = match &options.once {
+            Some(once) => once.seq,
+            None => offset_i64(shared.log.durable()),
+        };
+        Ok(Bulk {
+            shared,
+            table,
+            contract,
+            options,
+            context,
+            now,
+            seq,
+            main: Side::new(main),
+            quarantine: Side::new(quarantine),
+            unjudged: Vec::new(),
+            unjudged_bytes: 0,
+            totals: Totals::default(),
+            received: 0,
+        })
+    }
+
+    /// Takes the next rows.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for rows that break the contract; RESOURCE_EXHAUSTED; the store's.
+    pub async fn push(&mut self, batch: RecordBatch) -> Result<(), Fault> {
+        let first = self.received;
+        self.received += batch.num_rows() as u64;
+        if self.contract.needs_history() {
+            self.unjudged_bytes += batch.get_array_memory_size();
+            let limit = self.shared.config.memory.query_bytes_max.as_usize();
+            if self.unjudged_bytes > limit {
+                return Err(Fault::new(
+                    Kind::Exhausted,
+                    "ingest_too_large",
+                    format!(
+                        "the rules of {} ask all rows at once and these take more than {limit} bytes; ingest less at a time, or raise memory.query_bytes_max",
+                        self.contract.table
+                    ),
+                ));
+            }
+            self.unjudged.push(batch);
+            return Ok(());
+        }
+        let applied = self.judge(&batch, None).map_err(|f| at_row(f, first))?;
+        self.take(applied).await
+    }
+
+    fn judge(&mut self, batch: &RecordBatch, keys: Option<&mut Keys>) -> Result<Applied, Fault> {
+        let contract = &*self.contract;
+        let source = self.options.once.as_ref();
+        let origin = Origin {
+            ingest_ts: self.now,
+            source: source.map_or(SOURCE, |o| &o.producer),
+            seq: self.seq,
+        };
+        let conformed = validate::conform(contract, batch, self.now)?;
+        let mut verdict = validate::judge(contract, &conformed, &self.context)?;
+        if let Some(keys) = keys {
+            let so_far = validate::apply(contract, batch, &conformed, &verdict, &origin)?;
+            if let Some(rows) = &so_far.accepted {
+                let positions = verdict.accepted_rows();
+                keys.check(contract, rows, &positions, &mut verdict)?;
+            }
+        }
+        validate::lateness(contract, &conformed, &self.context, &mut verdict)?;
+        if !self.options.quarantine {
+            insert::refuse_rejects(contract, &verdict)?;
+        }
+        self.totals.add(counts(&verdict));
+        validate::apply(contract, batch, &conformed, &verdict, &origin)
+    }
+
+    async fn take(&mut self, applied: Applied) -> Result<(), Fault> {
+        self.main.push(applied.accepted).await?;
+        self.quarantine.push(applied.rejected).await
+    }
+
+    /// Makes everything a version. Returns how many rows are in the table by it.
+    ///
+    /// # Errors
+    /// ABORTED: the contract was changed meanwhile. As [`Bulk::push`]; the store's. Nothing is in the table then; with
+    /// `quarantine` rejected rows may be in theirs, once for each try unless the ingest is numbered.
+    pub async fn commit(mut self) -> Result<u64, Fault> {
+        let table = self.table.clone();
+        let _gate = table.gate.read().await;
+        if table.contract().version != self.contract.version {
+            return Err(Fault::new(
+                Kind::Conflict,
+                "contract_changed",
+                format!(
+                    "the contract was changed during the ingest, table={}; nothing was written, ingest again",
+                    table.name()
+                ),
+            ));
+        }
+        let mut keys = table.keys.lock().await;
+        let mut cold = table.cold.lock().await;
+        if table.is_dropped() {
+            return Err(Fault::new(
+                Kind::NotFound,
+                "table_dropped",
+                format!("the table was dropped meanwhile, table={}", table.name()),
+            ));
+        }
+        if let Some(once) = &self.options.once
+            && let Some(rows) = once.committed(&cold.main).await?
+        {
+            return Ok(rows);
+        }
+        flush::commit_locked(&self.shared, &table, &mut cold).await?;
+        if !self.unjudged.is_empty() {
+            self.judge_whole(&mut keys).await?;
+        }
+        self.main.stage().await?;
+        self.quarantine.stage().await?;
+        let txns = match &self.options.once {
+            Some(once) => once.txns(self.totals.accepted),
+            None => Vec::new(),
+        };
+        let rejected = self.quarantine.take();
+        let held = match &self.options.once {
+            Some(once) => once.committed(&cold.quarantine).await?.is_some(),
+            None => false,
+        };
+        if rejected.files() > 0 && !held {
+            let quarantine = &mut cold.quarantine;
+            quarantine
+                .rewrite(&Removal::Nothing, rejected, &Reason::Append, &txns)
+                .await?;
+        }
+        let (removal, reason) = if self.options.replace {
+            let predicate = "true".to_owned();
+            // Every file has all of no partition values.
+            (
+                Removal::Partitions(Vec::new()),
+                Reason::Replace { predicate },
+            )
+        } else {
+            (Removal::Nothing, Reason::Append)
+        };
+        let staged = self.main.take();
+        let version = if staged.files() == 0 && !self.options.replace && txns.is_empty() {
+            cold.main.version()
+        } else {
+            cold.main.rewrite(&removal, staged, &reason, &txns).await?
+        };
+        self.shared
+            .visible
+            .replace_cold(&table, cold.main.view(), cold.quarantine.view());
+        let offset = table.committed.borrow().offset;
+        table.committed.send_replace(Committed { offset, version });
+        keys.forget();
+        metrics::counter!("deltaplane_bulk_ingests_total").increment(1);
+        Ok(self.totals.accepted)
+    }
+
+    /// Rows whose rules ask earlier ones, all at once.
+    async fn judge_whole(&mut self, keys: &mut Keys) -> Result<(), Fault> {
+        let batches = std::mem::take(&mut self.unjudged);
+        let Some(first) = batches.first() else {
+            return Ok(());
+        };
+        let whole = concat_batches(&first.schema(), &batches)
+            .map_err(|e| Fault::internal(format!("rows to ingest: {e}")))?;
+        drop(batches);
+        // What is replaced is nobody's earlier row.
+        let mut fresh = Keys::new(whole.num_rows());
+        let known = if self.options.replace {
+            &mut fresh
+        } else {
+            if !keys.is_loaded() {
+                let rows = self
+                    .shared
+                    .lookups
+                    .rows(&self.shared, &self.contract)
+                    .await?;
+                keys.load(&self.contract, &rows)?;
+            }
+            keys
+        };
+        let applied = self.judge(&whole, Some(known))?;
+        self.take(applied).await
+    }
+}
+
+/// The position of a bad row within the whole ingest, not within its batch.
+fn at_row(mut fault: Fault, first: u64) -> Fault {
+    if first > 0 {
+        fault
+            .message
+            .push_str(&format!("; rows count from {first} in this batch"));
+    }
+    fault
+}
+
+/// Rows on their way to one of the two Delta tables. Dropped before it was taken, its files are deleted.
+struct Side {
+    stager: Stager,
+    waiting: Vec<RecordBatch>,
+    bytes: usize,
+    staged: Staged,
+}
+
+impl Side {
+    fn new(stager: Stager) -> Self {
+        Side {
+            stager,
+            waiting: Vec::new(),
+            bytes: 0,
+            staged: Staged::nothing(),
+        }
+    }
+
+    async fn push(&mut self, rows: Option<RecordBatch>) -> Result<(), Fault> {
+        let Some(rows) = rows else { return Ok(()) };
+        self.bytes += rows.get_array_memory_size();
+        self.waiting.push(rows);
+        if self.bytes >= STAGE_BYTES {
+            self.stage().await?;
+        }
+        Ok(())
+    }
+
+    async fn stage(&mut self) -> Result<(), Fault> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let more = self.stager.stage(std::mem::take(&mut self.waiting)).await?;
+        self.staged.add(more);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Staged {
+        std::mem::replace(&mut self.staged, Staged::nothing())
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        let orphans = self.take();
+        if orphans.files() > 0
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let stager = self.stager.clone();
+            runtime.spawn(async move { stager.discard(orphans).await });
+        }
+    }
+}

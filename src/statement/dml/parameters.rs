@@ -1,0 +1,36 @@
+//! What drivers are to bind: the parameters of a statement that changes rows, with their types. Runs nothing.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use super::execute::pinned;
+use super::{Dml, query};
+use crate::fault::{Fault, Kind};
+use crate::query::Engine;
+
+/// One nullable field a parameter, in order: the type of the column that it is assigned to, or of what it is compared with.
+///
+/// # Errors
+/// NOT_FOUND for a table that is not there; what planning the statement meets.
+pub async fn parameters(engine: &Engine, dml: &Dml) -> Result<SchemaRef, Fault> {
+    let snapshot = engine.snapshot();
+    let view = snapshot.tables.get(&dml.table.folded()).ok_or_else(|| {
+        Fault::new(
+            Kind::NotFound,
+            "table_not_found",
+            format!("no such table, table={}", dml.table),
+        )
+    })?;
+    let (name, contract, cold) = (view.name.clone(), view.contract.clone(), view.cold.clone());
+    let query = query::build(dml, contract.as_deref(), &name.variant("rows"))?;
+    let planned = engine
+        .plan_over(pinned(snapshot, &name, &cold), &query.sql)
+        .await?;
+    let fields = planned.parameters.fields().iter().zip(1usize..);
+    let fields = fields.map(|(field, n)| match query.types.get(&n) {
+        Some(known) => Field::new(field.name(), known.clone(), true),
+        None => field.as_ref().clone(),
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}

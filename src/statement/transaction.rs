@@ -1,0 +1,397 @@
+//! Transactions, as far as they go here: the rows of INSERTs into one table are held and written as one at the end; queries
+//! read what is committed, statement by statement. A statement that cannot be held takes effect at once: DDL always, and an
+//! UPDATE, DELETE or MERGE if the transaction has written nothing else; a rollback then says that it cannot undo it.
+//!
+//! It knows no tables and no wire; bounded in number, bytes and idle time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+
+use super::{Bound, Change, TableAdmin};
+use crate::fault::{Fault, Kind};
+use crate::types::TableName;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open at once.
+    pub count: usize,
+    /// Rows held by all of them together.
+    pub bytes: usize,
+    /// A transaction that was silent for so long is rolled back.
+    pub idle: Duration,
+}
+
+/// What one transaction has done so far.
+#[derive(Default)]
+struct Work {
+    table: Option<TableName>,
+    rows: Vec<RecordBatch>,
+    bytes: usize,
+    /// A statement that took effect when it ran.
+    at_once: Option<&'static str>,
+}
+
+struct Open {
+    used: Instant,
+    /// Locked for a whole statement: a transaction runs one at a time.
+    work: Arc<tokio::sync::Mutex<Work>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: HashMap<Vec<u8>, Open>,
+}
+
+pub struct Transactions {
+    limits: Limits,
+    inner: Mutex<Inner>,
+    /// Bytes held by all transactions.
+    held: Mutex<usize>,
+}
+
+impl Transactions {
+    pub fn new(limits: Limits) -> Self {
+        Transactions {
+            limits,
+            inner: Mutex::default(),
+            held: Mutex::default(),
+        }
+    }
+
+    /// Opens a transaction and returns its id.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED: too many are open.
+    pub fn begin(&self) -> Result<Vec<u8>, Fault> {
+        self.expire();
+        let mut inner = self.inner.lock();
+        if inner.open.len() >= self.limits.count {
+            return Err(Fault::new(
+                Kind::Exhausted,
+                "transactions_max",
+                format!(
+                    "too many open transactions, limit={}; end some, or raise limits.transactions_max",
+                    self.limits.count
+                ),
+            ));
+        }
+        let id = uuid::Uuid::new_v4().as_bytes().to_vec();
+        let open = Open {
+            used: Instant::now(),
+            work: Arc::default(),
+        };
+        inner.open.insert(id.clone(), open);
+        Ok(id)
+    }
+
+    /// Is there such a transaction? Asked by statements that only read, which keeps it alive.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub fn touch(&self, id: &[u8]) -> Result<(), Fault> {
+        self.work(id).map(|_| ())
+    }
+
+    fn work(&self, id: &[u8]) -> Result<Arc<tokio::sync::Mutex<Work>>, Fault> {
+        self.expire();
+        let mut inner = self.inner.lock();
+        let open = inner.open.get_mut(id).ok_or_else(unknown)?;
+        open.used = Instant::now();
+        Ok(open.work.clone())
+    }
+
+    /// Runs a statement as a part of the transaction. Returns how many rows it writes.
+    ///
+    /// # Errors
+    /// NOT_FOUND: it has ended, or was rolled back for its silence. FAILED_PRECONDITION: the statement does not go together
+    /// with what the transaction did before. What the statement itself can meet: the transaction goes on without it.
+    pub async fn run(
+        &self,
+        id: &[u8],
+        change: Change,
+        admin: &dyn TableAdmin,
+        bound: &Bound,
+    ) -> Result<u64, Fault> {
+        let work = self.work(id)?;
+        let mut work = work.lock().await;
+        match change {
+            Change::Insert(insert) if insert.replace.is_none() => {
+                work.may_write(&insert.table)?;
+                let rows = admin.stage(&insert, bound).await?;
+                self.hold(&mut work, insert.table, rows)
+            }
+            other => {
+                let verb = other.verb();
+                if !work.rows.is_empty() || work.at_once.is_some() {
+                    return Err(conflict(format!(
+                        "{verb} cannot join a transaction that has written already; commit first, or set autocommit"
+                    )));
+                }
+                let is_ddl = other.is_ddl();
+                let written = other.run(admin, bound).await?;
+                if !is_ddl {
+                    work.at_once = Some(verb);
+                }
+                Ok(written)
+            }
+        }
+    }
+
+    /// Adds rows, already in the table's columns and judged, to the transaction.
+    ///
+    /// # Errors
+    /// As [`Transactions::run`].
+    pub async fn add(&self, id: &[u8], table: TableName, rows: RecordBatch) -> Result<u64, Fault> {
+        let work = self.work(id)?;
+        let mut work = work.lock().await;
+        work.may_write(&table)?;
+        self.hold(&mut work, table, Some(rows))
+    }
+
+    fn hold(
+        &self,
+        work: &mut Work,
+        table: TableName,
+        rows: Option<RecordBatch>,
+    ) -> Result<u64, Fault> {
+        let Some(rows) = rows else {
+            return Ok(0);
+        };
+        let bytes = rows.get_array_memory_size();
+        {
+            let mut held = self.held.lock();
+            if *held + bytes > self.limits.bytes {
+                return Err(Fault::new(
+                    Kind::Exhausted,
+                    "transaction_too_large",
+                    format!(
+                        "open transactions hold too many rows, bytes={}, limit={}; commit more often, use bulk ingest without a transaction, or raise limits.transaction_bytes_max",
+                        *held + bytes,
+                        self.limits.bytes
+                    ),
+                ));
+            }
+            *held += bytes;
+        }
+        let count = rows.num_rows() as u64;
+        work.table = Some(table);
+        work.bytes += bytes;
+        work.rows.push(rows);
+        Ok(count)
+    }
+
+    /// Ends the transaction: all its rows are written as one, or none is.
+    ///
+    /// # Errors
+    /// NOT_FOUND. At a commit what an INSERT can meet: nothing was written, and the transaction is over. At a rollback
+    /// FAILED_PRECONDITION if a statement took effect at once.
+    pub async fn end(&self, id: &[u8], commit: bool, admin: &dyn TableAdmin) -> Result<(), Fault> {
+        self.expire();
+        let open = self.inner.lock().open.remove(id).ok_or_else(unknown)?;
+        let mut work = open.work.lock().await;
+        let rows = std::mem::take(&mut work.rows);
+        let outcome = match (&work.table, commit, work.at_once) {
+            (Some(table), true, _) => admin.append(table, rows).await.map(|_| ()),
+            (_, false, Some(verb)) => Err(conflict(format!(
+                "the {verb} took effect when it was executed and is not rolled back; the transaction is over"
+            ))),
+            _ => Ok(()),
+        };
+        self.release(&mut work);
+        outcome
+    }
+
+    fn release(&self, work: &mut Work) {
+        let mut held = self.held.lock();
+        *held = held.saturating_sub(std::mem::take(&mut work.bytes));
+        work.rows.clear();
+    }
+
+    /// Rolls back those that were silent for too long.
+    pub fn expire(&self) {
+        let mut gone = Vec::new();
+        {
+            let mut inner = self.inner.lock();
+            let idle = self.limits.idle;
+            inner.open.retain(|_, open| {
+                let keep = open.used.elapsed() < idle || open.work.try_lock().is_err();
+                if !keep {
+                    gone.push(open.work.clone());
+                }
+                keep
+            });
+        }
+        for work in gone {
+            if let Ok(mut work) = work.try_lock() {
+                self.release(&mut work);
+            }
+        }
+    }
+
+    /// How long a transaction may be silent.
+    pub fn idle(&self) -> Duration {
+        self.limits.idle
+    }
+
+    pub fn count(&self) -> usize {
+        self.inner.lock().open.len()
+    }
+}
+
+impl Work {
+    fn may_write(&self, table: &TableName) -> Result<(), Fault> {
+        if let Some(verb) = self.at_once {
+            return Err(conflict(format!(
+                "the transaction's {verb} took effect when it was executed, no more can be written in it; commit first, or set autocommit"
+            )));
+        }
+        match &self.table {
+            Some(other) if other.folded() != table.folded() => Err(conflict(format!(
+                "a transaction writes to one table, table={other}, also asked={table}; commit first, or set autocommit"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn conflict(message: String) -> Fault {
+    Fault::new(Kind::Precondition, "transaction", message)
+}
+
+fn unknown() -> Fault {
+    Fault::new(
+        Kind::NotFound,
+        "transaction_not_found",
+        "no such transaction; it has ended, or was rolled back because it was idle for too long: begin a new one",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::catalog::alter::Plan;
+    use crate::dataset::Contract;
+    use crate::statement::Insert;
+
+    /// Notes what is written, and in how many pieces.
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<usize>>);
+
+    #[async_trait::async_trait]
+    impl TableAdmin for Recorder {
+        async fn create(&self, _: Contract, _: bool) -> Result<bool, Fault> {
+            Ok(true)
+        }
+        async fn drop(&self, _: &TableName, _: bool) -> Result<bool, Fault> {
+            Ok(true)
+        }
+        async fn alter(&self, _: &TableName, _: &Plan<'_>) -> Result<(), Fault> {
+            Ok(())
+        }
+        async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
+            Ok(1)
+        }
+        async fn stage(&self, _: &Insert, _: &Bound) -> Result<Option<RecordBatch>, Fault> {
+            let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+            Ok(Some(RecordBatch::try_from_iter([("a", column)]).unwrap()))
+        }
+        async fn append(&self, _: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
+            let count = rows.iter().map(RecordBatch::num_rows).sum();
+            self.0.lock().push(count);
+            Ok(count as u64)
+        }
+    }
+
+    fn transactions(bytes: usize, idle: Duration) -> Transactions {
+        Transactions::new(Limits {
+            count: 2,
+            bytes,
+            idle,
+        })
+    }
+
+    async fn run(t: &Transactions, id: &[u8], sql: &str, admin: &Recorder) -> Result<u64, Fault> {
+        let change = Change::parse(sql).unwrap().unwrap();
+        t.run(id, change, admin, Bound::NOTHING).await
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn inserts_into_one_table_are_written_as_one_at_the_end() {
+        let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
+        let id = t.begin().unwrap();
+        for _ in 0..3 {
+            assert_eq!(
+                run(&t, &id, "INSERT INTO a SELECT 1", &admin)
+                    .await
+                    .unwrap(),
+                2
+            );
+        }
+        let other = run(&t, &id, "INSERT INTO b SELECT 1", &admin).await;
+        assert_eq!(other.unwrap_err().kind, Kind::Precondition);
+        let ddl = run(&t, &id, "DROP TABLE a", &admin).await;
+        assert_eq!(ddl.unwrap_err().kind, Kind::Precondition);
+        assert!(admin.0.lock().is_empty());
+        t.end(&id, true, &admin).await.unwrap();
+        assert_eq!(*admin.0.lock(), [6]);
+        assert_eq!(
+            t.end(&id, true, &admin).await.unwrap_err().kind,
+            Kind::NotFound
+        );
+        assert_eq!(*t.held.lock(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_rollback_writes_nothing_and_says_what_it_cannot_undo() {
+        let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
+        let id = t.begin().unwrap();
+        run(&t, &id, "INSERT INTO a SELECT 1", &admin)
+            .await
+            .unwrap();
+        t.end(&id, false, &admin).await.unwrap();
+        let id = t.begin().unwrap();
+        // DDL takes effect at once, here as in many databases, and leaves the transaction as it was.
+        run(&t, &id, "DROP TABLE a", &admin).await.unwrap();
+        run(
+            &t,
+            &id,
+            "INSERT INTO a REPLACE WHERE d = '1' SELECT 1",
+            &admin,
+        )
+        .await
+        .unwrap();
+        let more = run(&t, &id, "INSERT INTO a SELECT 1", &admin).await;
+        assert_eq!(more.unwrap_err().kind, Kind::Precondition);
+        let undo = t.end(&id, false, &admin).await.unwrap_err();
+        assert_eq!(undo.kind, Kind::Precondition);
+        assert!(undo.message.contains("INSERT"), "{undo}");
+        assert!(admin.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn number_bytes_and_idle_time_are_bounded() {
+        let admin = Recorder::default();
+        let t = transactions(10, MINUTE);
+        let id = t.begin().unwrap();
+        let large = run(&t, &id, "INSERT INTO a SELECT 1", &admin).await;
+        assert_eq!(large.unwrap_err().reason, "transaction_too_large");
+        t.begin().unwrap();
+        assert_eq!(t.begin().unwrap_err().reason, "transactions_max");
+
+        let t = transactions(1 << 20, Duration::ZERO);
+        let id = t.begin().unwrap();
+        assert_eq!(t.touch(&id).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(t.count(), 0);
+    }
+}

@@ -1,0 +1,342 @@
+//! The rows that an INSERT writes. Bound to many rows, `VALUES (?, ?)` is planned once and not once a row: its parameters'
+//! columns are the table's columns as they came.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Query, Select, SelectItem, SetExpr, Statement, Value, Visit, Visitor,
+};
+
+use super::{Bound, Insert};
+use crate::dataset::{ColumnType, Contract};
+use crate::fault::{Fault, Kind};
+use crate::query::{Engine, parse_numbered};
+
+/// Executions of a statement whose rows have to be asked for one by one.
+const EXECUTIONS_MAX: usize = 1000;
+
+/// How one column of an INSERT's rows comes about.
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    /// The parameter itself, counted from 0.
+    Parameter(usize),
+    /// The same for each execution.
+    Fixed(Box<Expr>),
+}
+
+/// The columns of a query that gives one row an execution, out of parameters and fixed values: `VALUES (?, 1, now())`.
+/// None: the query is another one.
+fn cells(statement: &Statement) -> Option<Vec<Option<Cell>>> {
+    let Statement::Query(query) = statement else {
+        return None;
+    };
+    let Query {
+        body,
+        with: None,
+        limit_clause: None,
+        fetch: None,
+        ..
+    } = &**query
+    else {
+        return None;
+    };
+    let expressions: Vec<&Expr> = match &**body {
+        SetExpr::Values(values) => match values.rows.as_slice() {
+            [row] => row.iter().collect(),
+            _ => return None,
+        },
+        SetExpr::Select(select) => match &**select {
+            Select {
+                from,
+                projection,
+                selection: None,
+                ..
+            } if from.is_empty() => projection
+                .iter()
+                .map(|item| match item {
+                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                        Some(expr)
+                    }
+                    _ => None,
+                })
+                .collect::<Option<_>>()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(expressions.into_iter().map(cell).collect())
+}
+
+fn cell(expr: &Expr) -> Option<Cell> {
+    if let Some(n) = placeholder(expr) {
+        return Some(Cell::Parameter(n.checked_sub(1)?));
+    }
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> std::ops::ControlFlow<()> {
+            match placeholder(expr) {
+                Some(_) => std::ops::ControlFlow::Break(()),
+                None => std::ops::ControlFlow::Continue(()),
+            }
+        }
+    }
+    let mixed = expr.visit(&mut Finder).is_break();
+    (!mixed).then(|| Cell::Fixed(Box::new(expr.clone())))
+}
+
+fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(text) => text.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        },
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
+    }
+}
+
+/// The form in which drivers write values of a column: the JDBC driver writes times in milliseconds whatever is declared.
+fn bind_type(column: ColumnType) -> DataType {
+    match column {
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        ColumnType::TimestampNtz => DataType::Timestamp(TimeUnit::Millisecond, None),
+        other => other.to_arrow(),
+    }
+}
+
+fn target<'a>(contract: &'a Contract, insert: &'a Insert, position: usize) -> Option<ColumnType> {
+    let column = match insert.columns.get(position) {
+        Some(name) => contract
+            .columns
+            .iter()
+            .find(|c| c.name.eq_ignore_ascii_case(name)),
+        None if insert.columns.is_empty() => contract.columns.get(position),
+        None => None,
+    };
+    column.map(|c| c.data_type)
+}
+
+/// One nullable field a parameter: of its target column's type where it stands for a column's value.
+///
+/// # Errors
+/// What planning the query can meet.
+pub async fn parameters(
+    engine: &Engine,
+    insert: &Insert,
+    contract: &Contract,
+) -> Result<SchemaRef, Fault> {
+    let (statement, count) = parse_numbered(&insert.query)?;
+    if count == 0 {
+        return Ok(Arc::new(Schema::empty()));
+    }
+    let cells = cells(&statement);
+    let mut types: Vec<Option<DataType>> = vec![None; count];
+    for (position, cell) in cells.iter().flatten().enumerate() {
+        if let Some(Cell::Parameter(n)) = cell
+            && let Some(slot) = types.get_mut(*n)
+        {
+            *slot = target(contract, insert, position).map(bind_type);
+        }
+    }
+    if types.iter().any(Option::is_none) {
+        let planned = engine.plan(&insert.query).await?;
+        for (slot, field) in types.iter_mut().zip(planned.parameters.fields()) {
+            slot.get_or_insert_with(|| field.data_type().clone());
+        }
+    }
+    let fields = types.into_iter().enumerate().map(|(n, data_type)| {
+        let data_type = data_type.unwrap_or(DataType::Utf8);
+        Field::new(format!("${}", n + 1), data_type, true)
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// All rows to write, of all executions.
+///
+/// # Errors
+/// What the query can meet; RESOURCE_EXHAUSTED past `bytes_max`; INVALID_ARGUMENT for parameters that do not fit.
+pub async fn rows(
+    engine: &Engine,
+    insert: &Insert,
+    bound: &Bound,
+    bytes_max: usize,
+) -> Result<Vec<RecordBatch>, Fault> {
+    if let Some(batch) = bound.batch() {
+        let (statement, count) = parse_numbered(&insert.query)?;
+        if count != batch.num_columns() {
+            return Err(Fault::invalid(
+                "parameters",
+                format!(
+                    "the statement has {count} parameters, {} were bound",
+                    batch.num_columns()
+                ),
+            ));
+        }
+        if let Some(cells) = cells(&statement)
+            && let Some(cells) = cells.into_iter().collect::<Option<Vec<Cell>>>()
+        {
+            let rows = direct(engine, &cells, batch).await?;
+            return Ok(rows.into_iter().collect());
+        }
+        if batch.num_rows() > EXECUTIONS_MAX {
+            return Err(Fault::new(
+                Kind::Exhausted,
+                "too_many_executions",
+                format!(
+                    "{} rows were bound, limit={EXECUTIONS_MAX} for an INSERT other than VALUES of parameters; bind fewer at a time",
+                    batch.num_rows()
+                ),
+            ));
+        }
+    }
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for row in 0..bound.executions() {
+        let mut result = engine.query(&insert.query, bound.row(row)?).await?;
+        while let Some(batch) = result.batches.recv().await {
+            let batch = batch?;
+            bytes += batch.get_array_memory_size();
+            if bytes > bytes_max {
+                return Err(Fault::new(
+                    Kind::Exhausted,
+                    "insert_too_large",
+                    format!(
+                        "the rows to insert take more than {bytes_max} bytes; insert less at a time, or raise memory.query_bytes_max"
+                    ),
+                ));
+            }
+            all.push(batch);
+        }
+    }
+    one_type(all)
+}
+
+/// Parameters' columns side by side, with fixed values repeated between them.
+async fn direct(
+    engine: &Engine,
+    cells: &[Cell],
+    bound: &RecordBatch,
+) -> Result<Option<RecordBatch>, Fault> {
+    if bound.num_rows() == 0 {
+        return Ok(None);
+    }
+    let fixed: Vec<String> = cells
+        .iter()
+        .filter_map(|c| match c {
+            Cell::Fixed(expr) => Some(expr.to_string()),
+            Cell::Parameter(_) => None,
+        })
+        .collect();
+    let mut once: Vec<ArrayRef> = Vec::new();
+    if !fixed.is_empty() {
+        let sql = format!("SELECT {}", fixed.join(", "));
+        let batches = engine.query(&sql, None).await?.collect().await?;
+        once.extend(
+            batches
+                .first()
+                .map(|b| b.columns().to_vec())
+                .unwrap_or_default(),
+        );
+        once.reverse();
+    }
+    let internal = |e: arrow::error::ArrowError| Fault::internal(format!("bound rows: {e}"));
+    let same = UInt64Array::from_value(0, bound.num_rows());
+    let mut columns = Vec::with_capacity(cells.len());
+    for cell in cells {
+        columns.push(match cell {
+            Cell::Parameter(n) => bound.columns().get(*n).cloned(),
+            Cell::Fixed(_) => match once.pop() {
+                Some(one) => Some(take(&one, &same, None).map_err(internal)?),
+                None => None,
+            },
+        });
+    }
+    let columns: Vec<ArrayRef> = columns
+        .into_iter()
+        .collect::<Option<_>>()
+        .ok_or_else(|| Fault::invalid("parameters", "a parameter was not bound"))?;
+    let fields: Vec<Field> = columns
+        .iter()
+        .enumerate()
+        .map(|(n, c)| Field::new(format!("column{}", n + 1), c.data_type().clone(), true))
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map(Some)
+        .map_err(internal)
+}
+
+/// Executions may differ in type where a parameter was null: they follow the first that has one.
+fn one_type(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Fault> {
+    let Some(first) = batches.first().map(RecordBatch::schema) else {
+        return Ok(batches);
+    };
+    if batches.iter().all(|b| b.schema() == first) {
+        return Ok(batches);
+    }
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let fields: Vec<Field> = first
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(at, field)| {
+            let typed = batches
+                .iter()
+                .map(|b| b.column(at).data_type())
+                .find(|t| !t.is_null());
+            Field::new(
+                field.name(),
+                typed.unwrap_or(field.data_type()).clone(),
+                true,
+            )
+        })
+        .collect();
+    let schema = Arc::new(Schema::new(fields));
+    let cast = batches.iter().map(|batch| {
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(c, f)| cast_with_options(c, f.data_type(), &strict));
+        RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
+    });
+    cast.collect::<Result<_, arrow::error::ArrowError>>()
+        .map_err(|e| Fault::invalid("parameters", e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn kinds(sql: &str) -> Option<String> {
+        let (statement, _) = parse_numbered(sql).unwrap();
+        let cells = cells(&statement)?;
+        let letter = |c: &Option<Cell>| match c {
+            Some(Cell::Parameter(n)) => n.to_string(),
+            Some(Cell::Fixed(_)) => "f".to_owned(),
+            None => "m".to_owned(),
+        };
+        Some(cells.iter().map(letter).collect())
+    }
+
+    #[test]
+    fn parameters_are_told_from_fixed_and_mixed_values() {
+        for (sql, expected) in [
+            ("VALUES (?, 1, ?)", Some("0f1")),
+            ("VALUES ($2, ($1))", Some("10")),
+            ("VALUES (?, upper(?), now())", Some("0mf")),
+            ("SELECT ?, 'x'", Some("0f")),
+            ("VALUES (?), (?)", None),
+            ("SELECT ? FROM t", None),
+            ("SELECT ? LIMIT 1", None),
+        ] {
+            assert_eq!(kinds(sql).as_deref(), expected, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `/metrics`, in Prometheus' text form: what parts count as they work (the `metrics` crate), and what is read off the server's
+//! state when it is asked for. Labels are bounded: tables by name up to a limit, the rest together; never producers or SQL.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::server_state::Status;
+
+/// Tables that have lines of their own; what lies beyond is summed under [`OTHERS`].
+const TABLES_MAX: usize = 500;
+const OTHERS: &str = "_other";
+
+/// Seconds, from a local commit to a store that hardly answers.
+const BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Takes what is counted from now on. One recorder a process: the servers of a test share it.
+pub fn install() {
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+            .ok()?;
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        metrics::describe_counter!("deltaplane_commits_total", "Delta commits of streamed rows");
+        metrics::describe_histogram!("deltaplane_commit_seconds", "time of such a commit");
+        metrics::describe_counter!("deltaplane_bulk_ingests_total", "bulk ingests committed");
+        metrics::describe_counter!("deltaplane_queries_total", "queries that ended, by outcome");
+        metrics::describe_histogram!("deltaplane_query_seconds", "time of a query");
+        Some(handle)
+    });
+}
+
+/// Has to be called now and then, or histograms keep every sample.
+pub fn upkeep() {
+    if let Some(Some(handle)) = RECORDER.get() {
+        handle.run_upkeep();
+    }
+}
+
+/// One metric with a value a table.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    values: Vec<(String, f64)>,
+}
+
+pub fn render(status: &Status) -> String {
+    upkeep();
+    let mut out = match RECORDER.get() {
+        Some(Some(handle)) => handle.render(),
+        _ => String::new(),
+    };
+    for family in families(status) {
+        write_family(&mut out, family);
+    }
+    out
+}
+
+fn families(status: &Status) -> Vec<Family> {
+    let one = |value: f64| vec![(String::new(), value)];
+    let gauge = |name, help, values| Family {
+        name,
+        kind: "gauge",
+        help,
+        values,
+    };
+    let tables = status.tables();
+    let a_table = |value: fn(&crate::server_state::TableStatus) -> f64| {
+        tables
+            .iter()
+            .map(|t| (t.name.to_string(), value(t)))
+            .collect::<Vec<_>>()
+    };
+    let mut out = vec![
+        gauge(
+            "deltaplane_hot_rows",
+            "rows that are durable and not yet in Delta",
+            a_table(|t| t.rows_hot as f64),
+        ),
+        gauge(
+            "deltaplane_hot_bytes",
+            "memory of such rows",
+            a_table(|t| t.hot_bytes as f64),
+        ),
+        gauge(
+            "deltaplane_cold_rows",
+            "rows in the newest Delta version",
+            a_table(|t| t.rows_cold.unwrap_or(0) as f64),
+        ),
+        gauge(
+            "deltaplane_files",
+            "data files in the newest Delta version",
+            a_table(|t| t.files as f64),
+        ),
+        gauge(
+            "deltaplane_table_version",
+            "newest Delta version",
+            a_table(|t| t.version as f64),
+        ),
+        gauge(
+            "deltaplane_producers",
+            "named producers that are remembered",
+            a_table(|t| t.producers as f64),
+        ),
+    ];
+    out.extend(arrivals(status));
+    let log = status.log();
+    let server = [
+        ("deltaplane_log_bytes", "log on disk", log.bytes as f64),
+        (
+            "deltaplane_log_bytes_max",
+            "what it may hold before producers are pushed back",
+            log.bytes_max as f64,
+        ),
+        (
+            "deltaplane_log_durable_offset",
+            "newest position that is on disk",
+            log.durable as f64,
+        ),
+        (
+            "deltaplane_log_poisoned",
+            "1 after a failed sync: restart the server",
+            f64::from(u8::from(log.poisoned)),
+        ),
+        (
+            "deltaplane_streams",
+            "ingest streams that are open",
+            status.streams() as f64,
+        ),
+        (
+            "deltaplane_stream_inflight",
+            "batches of all streams that were taken and are not durable yet",
+            status.inflight() as f64,
+        ),
+        (
+            "deltaplane_queries_running",
+            "queries that run",
+            status.running() as f64,
+        ),
+        (
+            "deltaplane_sessions",
+            "sessions that are remembered",
+            status.session_count() as f64,
+        ),
+    ];
+    out.extend(server.map(|(name, help, value)| gauge(name, help, one(value))));
+    out.push(Family {
+        name: "deltaplane_log_written_bytes_total",
+        kind: "counter",
+        help: "bytes written to the log since the start",
+        values: one(log.written as f64),
+    });
+    out
+}
+
+/// Rows of streams by what became of them: received is the sum of the other three.
+fn arrivals(status: &Status) -> Vec<Family> {
+    let mut totals: BTreeMap<String, [u64; 4]> = BTreeMap::new();
+    for (table, _, day) in status.days() {
+        let entry = totals.entry(table.to_string()).or_default();
+        let counts = [day.received, day.accepted, day.quarantined, day.duplicates];
+        entry.iter_mut().zip(counts).for_each(|(a, b)| *a += b);
+    }
+    let named = [
+        (
+            "deltaplane_rows_received_total",
+            "rows that streams brought",
+        ),
+        (
+            "deltaplane_rows_accepted_total",
+            "of them, rows in the table",
+        ),
+        (
+            "deltaplane_rows_quarantined_total",
+            "of them, rows in its quarantine",
+        ),
+        (
+            "deltaplane_rows_duplicate_total",
+            "of them, rows that the table had",
+        ),
+    ];
+    named
+        .into_iter()
+        .enumerate()
+        .map(|(at, (name, help))| Family {
+            name,
+            kind: "counter",
+            help,
+            values: totals
+                .iter()
+                .map(|(table, counts)| (table.clone(), counts[at] as f64))
+                .collect(),
+        })
+        .collect()
+}
+
+fn write_family(out: &mut String, family: Family) {
+    let Family {
+        name,
+        kind,
+        help,
+        values,
+    } = family;
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    let mut others = None;
+    for (at, (table, value)) in values.into_iter().enumerate() {
+        if table.is_empty() {
+            let _ = writeln!(out, "{name} {value}");
+        } else if at < TABLES_MAX {
+            // Names are [A-Za-z0-9_.]: nothing to escape.
+            let _ = writeln!(out, "{name}{{table=\"{table}\"}} {value}");
+        } else {
+            *others.get_or_insert(0.0) += value;
+        }
+    }
+    if let Some(value) = others {
+        let _ = writeln!(out, "{name}{{table=\"{OTHERS}\"}} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_beyond_the_limit_are_one_line() {
+        let mut out = String::new();
+        write_family(
+            &mut out,
+            Family {
+                name: "x",
+                kind: "gauge",
+                help: "about x",
+                values: (0..TABLES_MAX + 10)
+                    .map(|n| (format!("public.t{n}"), 2.0))
+                    .collect(),
+            },
+        );
+        assert_eq!(out.lines().count(), 2 + TABLES_MAX + 1);
+        assert!(out.ends_with("x{table=\"_other\"} 20\n"), "{out}");
+        assert!(out.contains("x{table=\"public.t0\"} 2\n"));
+    }
+}

@@ -1,0 +1,388 @@
+"""What SQL tools do beyond queries: bound updates, bulk ingest, transactions, sessions, cancels."""
+
+import datetime
+import decimal
+import struct
+import threading
+import time
+
+import adbc_driver_flightsql.dbapi as adbc
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+Error = adbc_driver_manager.Error
+
+
+def connect(server, **options):
+    return adbc.connect(server.uri, **({"autocommit": True} | options))
+
+
+@pytest.fixture
+def cursor(server):
+    with connect(server) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def rows_of(cursor, sql):
+    cursor.execute(sql)
+    return cursor.fetchall()
+
+
+# A little protobuf, for what no client can be made to send.
+
+def varint(n):
+    out = b""
+    while n > 0x7F:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def any_of(name, body):
+    return field(1, f"type.googleapis.com/arrow.flight.protocol.sql.{name}") + field(2, body)
+
+
+def fields(data):
+    """The fields of a message as (number, value), bytes or int."""
+    out, at = [], 0
+
+    def number():
+        nonlocal at
+        shift = value = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            out.append((key >> 3, number()))
+        elif key & 7 == 1:
+            out.append((key >> 3, struct.unpack_from("<q", data, at)[0]))
+            at += 8
+        else:
+            size = number()
+            out.append((key >> 3, data[at:at + size]))
+            at += size
+    return out
+
+
+def ingest_command(table, create, exists, schema=None, transaction=None, temporary=False, **options):
+    body = field(1, field(1, create) + field(2, exists)) + field(2, table)
+    body += field(3, schema) if schema else b""
+    body += field(5, 1) if temporary else b""
+    body += field(6, transaction) if transaction else b""
+    for key, value in options.items():
+        body += field(1000, field(1, "deltaplane." + key) + field(2, str(value)))
+    return any_of("CommandStatementIngest", body)
+
+
+CREATE, FAIL_MISSING, FAIL, APPEND, REPLACE = 1, 2, 1, 2, 3
+
+
+def ingest(server, table, data, create, exists, **options):
+    """A bulk ingest by hand; returns its count."""
+    writer, reader = server.flight().do_put(fl.FlightDescriptor.for_command(ingest_command(table, create, exists, **options)), data.schema)
+    with writer:
+        writer.write_table(pa.table(data) if not isinstance(data, pa.Table) else data)
+        writer.done_writing()
+        answer = reader.read()
+        return dict(fields(answer.to_pybytes())).get(1, 0) if answer is not None else None
+
+
+def action(server, name, body=b"", wrap=None, headers=()):
+    options = fl.FlightCallOptions(headers=list(headers))
+    results = server.flight().do_action((name, any_of(wrap, body) if wrap else body), options=options)
+    return [r.body.to_pybytes() for r in results]
+
+
+# Bound updates
+
+TYPES = "(i BIGINT, n INT, d DOUBLE, f FLOAT, t STRING, b BOOLEAN, day DATE, at TIMESTAMP, dec DECIMAL(10,2), bin BINARY)"
+ROW = (1, 2, 0.5, 0.25, "ä'b", True, datetime.date(2026, 1, 2), datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, datetime.UTC), decimal.Decimal("12.34"), b"\x00\xff")
+MARKS = ", ".join("?" * len(ROW))
+
+
+def test_executemany_writes_all_bound_rows_as_one(server, cursor):
+    cursor.execute(f"CREATE TABLE bound {TYPES}")
+    cursor.executemany(f"INSERT INTO bound VALUES ({MARKS})", [(n,) + ROW[1:] for n in range(5000)])
+    assert cursor.rowcount == 5000
+    assert rows_of(cursor, "SELECT count(*), count(DISTINCT i), min(t), min(dec) FROM bound") == [(5000, 5000, "ä'b", decimal.Decimal("12.34"))]
+    (got,) = rows_of(cursor, "SELECT * FROM bound WHERE i = 1")
+    assert got == ROW
+    # Nulls of every type, by name and in another order.
+    cursor.executemany("INSERT INTO bound (t, i) VALUES (?, ?)", [(None, 9001), ("x", 9002)])
+    assert rows_of(cursor, "SELECT i, t, d FROM bound WHERE i > 9000 ORDER BY i") == [(9001, None, None), (9002, "x", None)]
+    server.wait_committed("bound")
+    assert server.delta("bound", "public").to_pyarrow_table().num_rows == 5002
+
+
+def test_execute_with_parameters_runs_an_insert_once(cursor):
+    cursor.execute(f"CREATE TABLE once {TYPES}")
+    cursor.execute(f"INSERT INTO once VALUES ({MARKS})", ROW)
+    assert rows_of(cursor, "SELECT * FROM once") == [ROW]
+    cursor.execute("INSERT INTO once (i, t) VALUES (? + 1, upper(?)), (?, 'z')", (41, "abc", 43))
+    assert rows_of(cursor, "SELECT i, t FROM once WHERE i > 1 ORDER BY i") == [(42, "ABC"), (43, "z")]
+    cursor.execute("INSERT INTO once (i) SELECT i + ? FROM once WHERE i = ?", (100, 42))
+    cursor.executemany("INSERT INTO once (i, t) VALUES (? * 10, lower(?))", [(100, "A"), (200, "B")])
+    assert rows_of(cursor, "SELECT i, t FROM once WHERE i > 50 ORDER BY i") == [(142, None), (1000, "a"), (2000, "b")]
+
+
+def test_one_bad_bound_row_writes_none(cursor):
+    cursor.execute("CREATE TABLE ruled (a BIGINT CHECK (a BETWEEN 0 AND 10))")
+    with pytest.raises(Error, match="range") as caught:
+        cursor.executemany("INSERT INTO ruled VALUES (?)", [(1,), (2,), (99,)])
+    assert caught.value.status_code.name == "INVALID_ARGUMENT"
+    for rows, statement in [([(1, 2)], "INSERT INTO ruled VALUES (?)"), ([("x",)], "INSERT INTO ruled VALUES (?)")]:
+        with pytest.raises(Error):
+            cursor.executemany(statement, rows)
+    assert rows_of(cursor, "SELECT count(*) FROM ruled") == [(0,)]
+
+
+# Bulk ingest
+
+def people(n, first=0):
+    return pa.table({"id": pa.array(range(first, first + n), pa.int64()), "name": [f"p{i}" for i in range(n)],
+                     "at": pa.array([datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)] * n, pa.timestamp("us", "UTC"))})
+
+
+def test_adbc_ingest_in_all_modes(server, cursor):
+    assert cursor.adbc_ingest("people", people(10), mode="create") == 10
+    with pytest.raises(Error) as caught:
+        cursor.adbc_ingest("people", people(1), mode="create")
+    assert caught.value.status_code.name == "ALREADY_EXISTS"
+    with pytest.raises(Error) as caught:
+        cursor.adbc_ingest("nobody", people(1), mode="append")
+    assert caught.value.status_code.name == "NOT_FOUND"
+    assert cursor.adbc_ingest("people", people(5, 10), mode="append") == 5
+    assert rows_of(cursor, "SELECT count(*), max(id) FROM people") == [(15, 14)]
+    before = server.delta("people", "public").version()
+    assert cursor.adbc_ingest("people", people(3), mode="replace") == 3
+    assert server.delta("people", "public").version() == before + 1, "replaced in one version"
+    assert rows_of(cursor, "SELECT count(*), max(id) FROM people") == [(3, 2)]
+    assert cursor.adbc_ingest("people", people(2, 100), mode="create_append") == 2
+    assert cursor.adbc_ingest("fresh", people(2), mode="replace") == 2
+    assert cursor.adbc_ingest("third", people(2), mode="create_append", db_schema_name="building") == 2
+    assert rows_of(cursor, "SELECT count(*) FROM building.third") == [(2,)]
+    with pytest.raises(Error, match="temporary") as caught:
+        cursor.adbc_ingest("temp", people(1), mode="create", temporary=True)
+    assert caught.value.status_code.name == "NOT_IMPLEMENTED"
+    with pytest.raises(Error, match="empty_stream"):
+        cursor.adbc_ingest("nothing", people(0), mode="create")
+    assert server.delta("people", "public").to_pyarrow_table().num_rows == 5
+
+
+def test_a_large_ingest_is_one_version_in_bounded_memory(server, cursor):
+    reader = pa.RecordBatchReader.from_batches(people(1).schema, (b for i in range(40) for b in people(50_000, i * 50_000).to_batches()))
+    assert cursor.adbc_ingest("large", reader, mode="create") == 2_000_000
+    assert server.delta("large", "public").version() == 1
+    assert rows_of(cursor, "SELECT count(*), count(DISTINCT id) FROM large") == [(2_000_000, 2_000_000)]
+
+
+def test_what_breaks_a_rule_aborts_the_ingest_or_goes_to_quarantine(server, cursor):
+    cursor.execute("CREATE TABLE ruled (a BIGINT CHECK (a BETWEEN 0 AND 10))")
+    data = pa.table({"a": [1, 2, 99]})
+    with pytest.raises(pa.ArrowInvalid, match="rule_broken"):
+        ingest(server, "ruled", data, FAIL_MISSING, APPEND)
+    assert rows_of(cursor, "SELECT count(*) FROM ruled") == [(0,)]
+    assert ingest(server, "ruled", data, FAIL_MISSING, APPEND, on_reject="quarantine") == 2
+    assert rows_of(cursor, "SELECT count(*) FROM ruled") == [(2,)]
+    assert rows_of(cursor, "SELECT count(*) FROM ruled_quarantine") == [(1,)]
+    # A table that was made for an ingest that failed is gone again.
+    for bad in (pa.table({"a": pa.array([1], pa.uint8())}), pa.table({"a b": [1]}), pa.table({"a": [[1]]})):
+        with pytest.raises(pa.ArrowInvalid):
+            ingest(server, "bad", bad, CREATE, FAIL)
+    assert rows_of(cursor, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'bad'") == [(0,)]
+    # The reactor's own rules hold here, too, and system columns are filled.
+    from conftest import rows
+    assert ingest(server, "raw", pa.Table.from_batches([rows(5)]), FAIL_MISSING, APPEND, schema="reactor") == 5
+    assert rows_of(cursor, "SELECT count(*), min(_source) FROM reactor.raw") == [(5, "ingest")]
+
+
+def test_a_numbered_ingest_happens_once(server, cursor):
+    once = dict(producer="nightly", seq=20260101)
+    assert ingest(server, "numbered", people(10), CREATE, FAIL, **once) == 10
+    assert ingest(server, "numbered", people(10), CREATE, FAIL, **once) == 10
+    assert ingest(server, "numbered", people(7), CREATE, APPEND, **(once | {"seq": 20260102})) == 7
+    version = server.delta("numbered", "public").version()
+    assert ingest(server, "numbered", people(7), CREATE, APPEND, **(once | {"seq": 20260102})) == 7
+    assert server.delta("numbered", "public").version() == version
+    with pytest.raises(pa.ArrowException, match="seq_passed"):
+        ingest(server, "numbered", people(7), CREATE, APPEND, **once)
+    server.kill()
+    server.start()
+    assert ingest(server, "numbered", people(7), CREATE, APPEND, **(once | {"seq": 20260102})) == 7
+    assert server.one("SELECT count(*) FROM numbered") == 17
+    # Clients that can set no ingest option send headers.
+    with connect(server) as connection, connection.cursor() as cursor:
+        header = "adbc.flight.sql.rpc.call_header.deltaplane."
+        cursor.adbc_statement.set_options(**{header + "producer": "nightly", header + "seq": "20260103"})
+        for _ in range(2):
+            assert cursor.adbc_ingest("numbered", people(1), mode="append") == 1
+        assert rows_of(cursor, "SELECT count(*) FROM numbered") == [(18,)]
+
+
+def test_modes_that_say_nothing_are_refused(server):
+    for create, exists in [(0, 2), (1, 0)]:
+        with pytest.raises(pa.ArrowInvalid, match="mode_unspecified"):
+            ingest(server, "t", people(1), create, exists)
+    with pytest.raises(pa.ArrowInvalid, match="reserved"):
+        ingest(server, "raw_quarantine", people(1), CREATE, APPEND, schema="reactor")
+    with pytest.raises(pa.ArrowInvalid, match="reserved"):
+        ingest(server, "tables", people(1), CREATE, APPEND, schema="system")
+
+
+def test_a_unique_table_refuses_what_it_holds_already(server, cursor):
+    cursor.execute("CREATE TABLE u (id BIGINT NOT NULL, v DOUBLE) TBLPROPERTIES ('deltaplane.rule.u' = '{\"name\":\"unique:id\",\"column\":\"id\",\"kind\":{\"unique\":{\"columns\":[\"id\"]}},\"action\":\"reject\"}')")
+    assert ingest(server, "u", pa.table({"id": [1, 2], "v": [1.0, 2.0]}), CREATE, APPEND) == 2
+    with pytest.raises(pa.ArrowInvalid, match="unique"):
+        ingest(server, "u", pa.table({"id": [3, 2], "v": [1.0, 5.0]}), CREATE, APPEND)
+    assert ingest(server, "u", pa.table({"id": [3, 2], "v": [1.0, 5.0]}), CREATE, REPLACE) == 2
+    assert rows_of(cursor, "SELECT id, v FROM u ORDER BY id") == [(2, 5.0), (3, 1.0)]
+
+
+# Transactions
+
+def test_the_dbapi_default_commits_and_rolls_back(server):
+    with adbc.connect(server.uri) as connection, connect(server).cursor() as other:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE tx (a BIGINT CHECK (a <= 100))")
+            cursor.execute("INSERT INTO tx VALUES (1)")
+            cursor.executemany("INSERT INTO tx VALUES (?)", [(2,), (3,)])
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(0,)], "not before the commit"
+            connection.commit()
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(3,)]
+            cursor.execute("INSERT INTO tx VALUES (4)")
+            connection.rollback()
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(3,)]
+            cursor.execute("SELECT count(*) FROM tx")
+            assert cursor.fetchall() == [(3,)]
+            # A statement that fails leaves the transaction as it was.
+            cursor.execute("INSERT INTO tx VALUES (5)")
+            with pytest.raises(Error, match="range"):
+                cursor.execute("INSERT INTO tx VALUES (500)")
+            connection.commit()
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(4,)]
+            cursor.adbc_ingest("tx", pa.table({"a": [6, 7]}), mode="append")
+            connection.commit()
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(6,)]
+            cursor.execute("CREATE TABLE tx2 (a BIGINT)")
+            cursor.execute("INSERT INTO tx VALUES (8)")
+            for second in ("INSERT INTO tx2 VALUES (1)", "DROP TABLE tx2"):
+                with pytest.raises(Error, match="transaction"):
+                    cursor.execute(second)
+            connection.rollback()
+
+
+def test_transactions_by_hand(server, cursor):
+    cursor.execute("CREATE TABLE hand (a BIGINT)")
+    (begun,) = action(server, "BeginTransaction", wrap="ActionBeginTransactionRequest")
+    id = dict(fields(dict(fields(begun))[2]))[1]
+    assert ingest(server, "hand", pa.table({"a": [1, 2]}), FAIL_MISSING, APPEND, transaction=id) == 2
+    assert rows_of(cursor, "SELECT count(*) FROM hand") == [(0,)]
+    with pytest.raises(pa.ArrowException, match="transaction"):
+        ingest(server, "hand", pa.table({"a": [1, 2]}), FAIL_MISSING, REPLACE, transaction=id)
+    end = field(1, id) + field(2, 1)
+    assert action(server, "EndTransaction", end, wrap="ActionEndTransactionRequest") == []
+    assert rows_of(cursor, "SELECT count(*) FROM hand") == [(2,)]
+    with pytest.raises(pa.ArrowException, match="transaction_not_found"):
+        action(server, "EndTransaction", end, wrap="ActionEndTransactionRequest")
+    with pytest.raises(pa.ArrowNotImplementedError):
+        action(server, "BeginSavepoint", field(1, id) + field(2, "s"), wrap="ActionBeginSavepointRequest")
+
+
+# Sessions
+
+def test_a_session_gives_the_default_schema(server):
+    with connect(server, db_kwargs={"adbc.flight.sql.rpc.with_cookie_middleware": "true"}) as connection:
+        assert (connection.adbc_current_catalog, connection.adbc_current_db_schema) == ("deltaplane", "public")
+        connection.adbc_current_db_schema = "REACTOR"
+        assert connection.adbc_current_db_schema == "reactor"
+        with connection.cursor() as cursor:
+            assert rows_of(cursor, "SELECT count(*) FROM raw") == [(0,)]
+            cursor.execute("CREATE TABLE of_session (a BIGINT)")
+            cursor.execute("INSERT INTO of_session VALUES (?)", (1,))
+            assert rows_of(cursor, "SELECT * FROM reactor.of_session") == [(1,)]
+            assert rows_of(cursor, "SELECT \"schema\" FROM system.sessions") == [("reactor",)]
+        with pytest.raises(Error):
+            connection.adbc_current_db_schema = "nowhere"
+        with pytest.raises(Error):
+            connection.adbc_current_catalog = "nowhere"
+        connection.adbc_current_catalog = "deltaplane"
+    assert server.one("SELECT count(*) FROM system.sessions") == 0, "closed with its connection"
+    # Without cookies nothing of it is needed.
+    with connect(server) as connection:
+        assert connection.adbc_current_db_schema == "public"
+
+
+# Cancels
+
+def test_a_query_is_listed_and_cancelled(server):
+    # By ADBC throughout: pyarrow turns a CANCELLED from the server into a KeyboardInterrupt of the whole process.
+    with connect(server) as connection, connection.cursor() as cursor:
+        (info,), _ = cursor.adbc_execute_partitions("SELECT count(*) FROM generate_series(1, 20000000000) a")
+        caught = []
+
+        def fetch():
+            try:
+                cursor.adbc_read_partition(info)
+                cursor.fetchall()
+            except Error as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        running = "SELECT id FROM system.queries WHERE state = 'running' AND sql LIKE '%generate_series%' AND sql NOT LIKE '%system.queries%'"
+        deadline = time.monotonic() + 10
+        while not (ids := server.sql(running)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        started = time.monotonic()
+        assert dict(fields(action(server, "CancelFlightInfo", field(1, info))[0]))[1] == 1
+        thread.join(10)
+        assert time.monotonic() - started < 2
+        assert "code = Canceled" in str(caught[0]) and "query_cancelled" in str(caught[0])
+        assert dict(fields(action(server, "CancelFlightInfo", field(1, info))[0]))[1] == 1, "cancelling again says the same"
+        assert server.one(f"SELECT state FROM system.queries WHERE id = '{ids[0]['id']}'") == "cancelled"
+        # One that has ended cannot be cancelled, one that was never fetched will not run.
+        (done,), _ = cursor.adbc_execute_partitions("SELECT 1")
+        cursor.adbc_read_partition(done)
+        assert cursor.fetchall() == [(1,)]
+        assert dict(fields(action(server, "CancelFlightInfo", field(1, done))[0]))[1] == 3
+        (never,), _ = cursor.adbc_execute_partitions("SELECT 2")
+        (answer,) = action(server, "CancelQuery", field(1, never), wrap="ActionCancelQueryRequest")
+        assert dict(fields(dict(fields(answer))[2]))[1] == 1
+        with pytest.raises(Error, match="query_cancelled"):
+            cursor.adbc_read_partition(never)
+            cursor.fetchall()
+    with pytest.raises(pa.ArrowException, match="query_not_found"):
+        foreign = fl.FlightInfo(pa.schema([]), fl.FlightDescriptor.for_command(b"x"), [fl.FlightEndpoint(b"foreign", [])], -1, -1)
+        action(server, "CancelFlightInfo", field(1, foreign.serialize()))
+    own = server.flight().get_flight_info(fl.FlightDescriptor.for_command(b"SELECT 1"))
+    (renewed,) = action(server, "RenewFlightEndpoint", field(1, own.endpoints[0].serialize()))
+    assert 3 in dict(fields(renewed)), "an expiration time"
+
+
+def test_every_listed_action_is_known(server):
+    names = {a.type for a in server.flight().list_actions()}
+    assert {"CreatePreparedStatement", "BeginTransaction", "CancelFlightInfo", "SetSessionOptions"} <= names
+    for name in names:
+        try:
+            action(server, name, b"\xff")
+        except pa.ArrowNotImplementedError as error:
+            raise AssertionError(name) from error
+        except pa.ArrowException:
+            pass
