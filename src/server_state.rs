@@ -369,7 +369,7 @@ impl TableAdmin for Admin {
 
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
         let table = self.shared.table(table)?;
-        ingest::insert::append(&self.shared, &table, &[], rows).await
+        ingest::insert::append_staged(&self.shared, &table, rows).await
     }
 }
 

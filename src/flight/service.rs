@@ -155,6 +155,9 @@ impl FlightSqlServer {
         let written = match command {
             Command::CommandStatementUpdate(c) => {
                 let nothing = crate::statement::Bound::NOTHING;
+                let caller = self
+                    .in_transaction(caller, c.transaction_id.as_deref())
+                    .await;
                 let update = self.update(&c.query, c.transaction_id, nothing);
                 caller.run(update).await?
             }

@@ -148,12 +148,14 @@ impl FlightSqlServer {
                 (self.catalogue(command)?.schema(), descriptor.cmd.clone())
             }
             Some(execution) => {
-                let caller = execution.caller.clone();
+                let transaction = execution.transaction.as_deref();
+                let caller = self
+                    .in_transaction(execution.caller.clone(), transaction)
+                    .await;
                 let work = async {
                     let schema = default_schema();
                     match Change::parse(&execution.sql)? {
                         Some(change) => {
-                            let transaction = execution.transaction.as_deref();
                             let written =
                                 self.change(change, transaction, &execution.bound).await?;
                             rows = i64::try_from(written).unwrap_or(i64::MAX);
@@ -161,7 +163,7 @@ impl FlightSqlServer {
                             Ok((Arc::new(Schema::empty()), done.encode()))
                         }
                         None => {
-                            if let Some(id) = &execution.transaction {
+                            if let Some(id) = transaction {
                                 self.transactions.touch(id)?;
                             }
                             let wire = self.engine.plan(&execution.sql).await?.wire;
@@ -169,7 +171,9 @@ impl FlightSqlServer {
                                 Some(handle) => What::Prepared(hex(handle)),
                                 None => What::Sql(execution.sql.clone()),
                             };
-                            Ok::<_, Fault>((wire, Ticket::new(&schema, what).encode()))
+                            let mut ticket = Ticket::new(&schema, what);
+                            ticket.transaction = transaction.map(hex);
+                            Ok::<_, Fault>((wire, ticket.encode()))
                         }
                     }
                 };
@@ -192,6 +196,8 @@ impl FlightSqlServer {
             let mut caller = caller;
             caller.query = Some(ticket.id.into());
             caller.schema = ticket.schema.into();
+            let transaction = ticket.transaction.as_deref().and_then(from_hex);
+            let caller = self.in_transaction(caller, transaction.as_deref()).await;
             return match ticket.what {
                 What::Done => Ok(encode::nothing()),
                 What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
@@ -205,11 +211,13 @@ impl FlightSqlServer {
         }
         match (self.execution(&asked, caller)?, asked) {
             (Some(execution), _) => {
-                let caller = execution.caller.clone();
+                let transaction = execution.transaction.as_deref();
+                let caller = self
+                    .in_transaction(execution.caller.clone(), transaction)
+                    .await;
                 let work = async {
                     match Change::parse(&execution.sql)? {
                         Some(change) => {
-                            let transaction = execution.transaction.as_deref();
                             self.change(change, transaction, &execution.bound).await?;
                             Ok(encode::nothing())
                         }
@@ -228,6 +236,18 @@ impl FlightSqlServer {
             }
             (None, Asked::Text(_)) => Err(not_supported("this ticket")),
         }
+    }
+
+    /// The caller as it is within its transaction: it sees the rows that this holds.
+    pub(super) async fn in_transaction(
+        &self,
+        mut caller: Caller,
+        transaction: Option<&[u8]>,
+    ) -> Caller {
+        if let Some(id) = transaction {
+            caller.own = self.transactions.own_rows(id).await;
+        }
+        caller
     }
 
     async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
@@ -288,6 +308,9 @@ impl FlightSqlServer {
             statement.bound
         };
         caller.schema = statement.schema;
+        let caller = self
+            .in_transaction(caller, statement.transaction.as_deref())
+            .await;
         caller
             .run(self.update(&statement.sql, statement.transaction, &bound))
             .await

@@ -15,6 +15,9 @@ pub struct Ticket {
     pub id: String,
     /// Where names without a schema are looked for.
     pub schema: String,
+    /// The transaction whose rows it sees, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
     pub what: What,
 }
 
@@ -33,6 +36,7 @@ impl Ticket {
         Ticket {
             id: uuid::Uuid::new_v4().to_string(),
             schema: schema.to_owned(),
+            transaction: None,
             what,
         }
     }

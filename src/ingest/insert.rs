@@ -108,7 +108,7 @@ fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef
     })
 }
 
-/// The rows as the table's columns, judged by what can be said of them alone. Nothing is written.
+/// The rows in the table's schema, judged by what can be said of them alone. Nothing is written.
 ///
 /// # Errors
 /// As [`append`], but for rules that ask earlier rows.
@@ -131,7 +131,39 @@ pub async fn staged(
     let mut verdict = validate::judge(&contract, &conformed, &context)?;
     validate::lateness(&contract, &conformed, &context, &mut verdict)?;
     refuse_rejects(&contract, &verdict)?;
-    conformed.into_batch(&contract).map(Some)
+    let origin = Origin {
+        ingest_ts: now,
+        source: SOURCE,
+        seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
+    };
+    let applied = validate::apply(&contract, &batch, &conformed, &verdict, &origin)?;
+    Ok(applied.accepted)
+}
+
+/// Appends rows that were [`staged`]: as a statement's, all or none.
+///
+/// # Errors
+/// As [`append`].
+pub async fn append_staged(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    rows: Vec<RecordBatch>,
+) -> Result<u64, Fault> {
+    let Some(first) = rows.first().map(RecordBatch::schema) else {
+        return Ok(0);
+    };
+    // What the server fills is filled again, with the time of the commit.
+    let contract = table.contract();
+    let own = first.fields().iter().enumerate();
+    let (positions, columns): (Vec<usize>, Vec<String>) = own
+        .filter(|(_, f)| contract.column(f.name()).is_some())
+        .map(|(at, f)| (at, f.name().clone()))
+        .unzip();
+    let rows = rows.iter().map(|r| r.project(&positions));
+    let rows = rows
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Fault::internal(format!("staged rows: {e}")))?;
+    append(shared, table, &columns, rows).await
 }
 
 /// Appends the rows; returns how many.

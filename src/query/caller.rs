@@ -4,7 +4,12 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::PUBLIC;
+use crate::catalog::view::Snapshot;
+use crate::hot::Chunk;
+use crate::types::TableName;
 
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -13,6 +18,37 @@ pub struct Caller {
     pub schema: Arc<str>,
     /// The id that the client knows its query by; none: the engine gives one.
     pub query: Option<Arc<str>>,
+    /// Rows of its open transaction, which it sees before others do.
+    pub own: Option<Arc<OwnRows>>,
+}
+
+/// Rows that are held for one table, in the table's schema.
+#[derive(Debug)]
+pub struct OwnRows {
+    pub table: TableName,
+    pub rows: Vec<RecordBatch>,
+}
+
+impl OwnRows {
+    /// The snapshot with these rows in their table. Of a table that has changed since, they are not seen before they are
+    /// written.
+    pub fn over(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut tables = (*snapshot.tables).clone();
+        if let Some(view) = tables.get_mut(&self.table.folded()) {
+            let mut hot = (*view.hot).clone();
+            let fitting = self.rows.iter().filter(|r| r.schema() == view.schema);
+            hot.extend(fitting.map(|batch| Chunk {
+                first: snapshot.read_point,
+                last: snapshot.read_point,
+                batch: batch.clone(),
+            }));
+            view.hot = Arc::new(hot);
+        }
+        Snapshot {
+            read_point: snapshot.read_point,
+            tables: Arc::new(tables),
+        }
+    }
 }
 
 impl Caller {
@@ -21,6 +57,7 @@ impl Caller {
             principal: principal.into(),
             schema: PUBLIC.into(),
             query: None,
+            own: None,
         }
     }
 

@@ -162,7 +162,7 @@ impl Engine {
 
     /// Understands a query without running it.
     pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
-        self.plan_over(self.source.snapshot(), sql).await
+        self.plan_over(self.own_snapshot(), sql).await
     }
 
     /// [`Engine::plan`] over a snapshot that someone has made.
@@ -185,7 +185,7 @@ impl Engine {
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<ResultStream, Fault> {
-        self.query_over(self.source.snapshot(), sql, parameters, &BTreeMap::new())
+        self.query_over(self.own_snapshot(), sql, parameters, &BTreeMap::new())
             .await
     }
 
@@ -283,6 +283,15 @@ impl Engine {
             runtime.spawn(work);
         }
         Ok(ResultStream { wire, batches })
+    }
+
+    /// What a query of the present caller reads.
+    fn own_snapshot(&self) -> Snapshot {
+        let snapshot = self.source.snapshot();
+        match Caller::current().own {
+            Some(own) => own.over(&snapshot),
+            None => snapshot,
+        }
     }
 
     /// The statement as a query, and all that it may read.

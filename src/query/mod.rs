@@ -12,7 +12,7 @@ mod tests;
 mod versions;
 mod wire;
 
-pub use caller::{Caller, default_schema};
+pub use caller::{Caller, OwnRows, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};
 pub use names::{parse_numbered, parse_one, parse_tokens, tokenize};
 pub use running::{CancelOutcome, Queries, QueryStatus};

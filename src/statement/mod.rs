@@ -38,7 +38,7 @@ pub trait TableAdmin: Send + Sync {
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many rows were written, by all executions together.
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault>;
-    /// The rows that an INSERT would append, judged and in the table's columns. Writes nothing.
+    /// The rows that an INSERT would append, judged and in the table's schema. Writes nothing.
     async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault>;
     /// Appends staged rows, all or none.
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault>;

@@ -1,5 +1,5 @@
 //! Transactions, as far as they go here: the rows of INSERTs into one table are held and written as one at the end; queries
-//! read what is committed, statement by statement. A statement that cannot be held takes effect at once: DDL always, and an
+//! read what is committed, statement by statement, and the transaction's own rows. A statement that cannot be held takes effect at once: DDL always, and an
 //! UPDATE, DELETE or MERGE if the transaction has written nothing else; a rollback then says that it cannot undo it.
 //!
 //! It knows no tables and no wire; bounded in number, bytes and idle time.
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Bound, Change, TableAdmin};
 use crate::fault::{Fault, Kind};
+use crate::query::OwnRows;
 use crate::types::TableName;
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,16 @@ impl Transactions {
         self.work(id).map(|_| ())
     }
 
+    /// The rows that the transaction holds, for its own statements to see. None: it holds none, or has ended.
+    pub async fn own_rows(&self, id: &[u8]) -> Option<Arc<OwnRows>> {
+        let work = self.work(id).ok()?;
+        let work = work.lock().await;
+        Some(Arc::new(OwnRows {
+            table: work.table.clone()?,
+            rows: work.rows.clone(),
+        }))
+    }
+
     fn work(&self, id: &[u8]) -> Result<Arc<tokio::sync::Mutex<Work>>, Fault> {
         self.expire();
         let mut inner = self.inner.lock();
@@ -141,7 +152,7 @@ impl Transactions {
         }
     }
 
-    /// Adds rows, already in the table's columns and judged, to the transaction.
+    /// Adds rows, already judged and in the table's schema, to the transaction.
     ///
     /// # Errors
     /// As [`Transactions::run`].

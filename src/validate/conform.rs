@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::times;
@@ -26,22 +26,6 @@ pub struct Failure {
 pub struct Conformed {
     pub(super) columns: Vec<ArrayRef>,
     pub(super) failures: Vec<Failure>,
-}
-
-impl Conformed {
-    /// The columns as a batch, before any verdict is applied.
-    ///
-    /// # Errors
-    /// `Internal`: the contract is another one.
-    pub fn into_batch(self, contract: &Contract) -> Result<RecordBatch, Fault> {
-        let fields = contract
-            .columns
-            .iter()
-            .map(|c| Field::new(&c.name, c.data_type.to_arrow(), true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        RecordBatch::try_new(schema, self.columns)
-            .map_err(|e| Fault::internal(format!("conformed columns: {e}")))
-    }
 }
 
 /// The column that bears the time of arrival.

@@ -263,22 +263,24 @@ def test_the_dbapi_default_commits_and_rolls_back(server):
             cursor.execute("INSERT INTO tx VALUES (1)")
             cursor.executemany("INSERT INTO tx VALUES (?)", [(2,), (3,)])
             assert rows_of(other, "SELECT count(*) FROM tx") == [(0,)], "not before the commit"
+            assert rows_of(cursor, "SELECT count(*), sum(a) FROM tx") == [(3, 6)], "but in the transaction itself"
+            cursor.execute("INSERT INTO tx SELECT a + 10 FROM tx WHERE a = 3")
             connection.commit()
-            assert rows_of(other, "SELECT count(*) FROM tx") == [(3,)]
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(4,)]
             cursor.execute("INSERT INTO tx VALUES (4)")
             connection.rollback()
-            assert rows_of(other, "SELECT count(*) FROM tx") == [(3,)]
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(4,)]
             cursor.execute("SELECT count(*) FROM tx")
-            assert cursor.fetchall() == [(3,)]
+            assert cursor.fetchall() == [(4,)]
             # A statement that fails leaves the transaction as it was.
             cursor.execute("INSERT INTO tx VALUES (5)")
             with pytest.raises(Error, match="range"):
                 cursor.execute("INSERT INTO tx VALUES (500)")
             connection.commit()
-            assert rows_of(other, "SELECT count(*) FROM tx") == [(4,)]
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(5,)]
             cursor.adbc_ingest("tx", pa.table({"a": [6, 7]}), mode="append")
             connection.commit()
-            assert rows_of(other, "SELECT count(*) FROM tx") == [(6,)]
+            assert rows_of(other, "SELECT count(*) FROM tx") == [(7,)]
             cursor.execute("CREATE TABLE tx2 (a BIGINT)")
             cursor.execute("INSERT INTO tx VALUES (8)")
             for second in ("INSERT INTO tx2 VALUES (1)", "DROP TABLE tx2"):
