@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::fault::Fault;
 
@@ -42,6 +42,11 @@ fn wire_type(data_type: &DataType) -> DataType {
         DataType::Struct(fields) => {
             DataType::Struct(fields.iter().map(|f| wire_field(f)).collect::<Fields>())
         }
+        // Tables keep microseconds; `now()` has nanoseconds, which Python's datetime cannot hold.
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => DataType::Time64(TimeUnit::Microsecond),
         // Java has no unsigned integers: its drivers lose the top half.
         DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
