@@ -1,0 +1,271 @@
+"""Statements that change rows and read older versions, by real clients, while producers stream and while the server is killed."""
+
+import os
+import pathlib
+import random
+import subprocess
+import threading
+import time
+
+import adbc_driver_flightsql.dbapi as adbc
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.flight as fl
+import pytest
+from conftest import Server, Stream, rows
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("DELTAPLANE_TEST_DML_KILLS", "3"))
+SECONDS = float(os.environ.get("DELTAPLANE_TEST_DML_SECONDS", "4"))
+
+
+def update(server, *statements):
+    """Row counts, as a DB-API program sees them."""
+    with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        counts = []
+        for statement in statements:
+            # A Flight SQL update, as JDBC's executeUpdate sends it.
+            cursor.adbc_statement.set_sql_query(statement)
+            counts.append(cursor.adbc_statement.execute_update())
+    return counts
+
+
+def delta_rows(server, table="raw", dataset="reactor"):
+    return server.delta(table, dataset).to_pyarrow_table()
+
+
+def test_counts_reach_clients_and_delta_readers_see_the_result(server):
+    s = Stream(server, "p")
+    s.send(1, rows(100, AT=[10.0 + i / 10 for i in range(100)]))
+    s.ack(1)
+    assert update(
+        server,
+        "UPDATE reactor.raw SET AT = 30, V = V + 1 WHERE at >= 15",
+        "DELETE FROM reactor.raw WHERE AT < 11",
+        "MERGE INTO reactor.raw t USING (SELECT 'R1' AS id, ts FROM reactor.raw WHERE at < 12) s ON t.reactor_id = s.id AND t.ts = s.ts"
+        " WHEN MATCHED THEN UPDATE SET RH = 50",
+        "DELETE FROM reactor.raw WHERE AT > 1000",
+    ) == [50, 10, 10, 0]
+    s.send(2, rows(5, first=1000))
+    s.ack(2)
+    server.wait_committed()
+    table = delta_rows(server)
+    assert table.num_rows == 95 == server.one("SELECT count(*) FROM reactor.raw")
+    assert pc.sum(pc.equal(table["AT"], 30.0)).as_py() == 50
+    assert pc.sum(pc.equal(table["V"], 51.0)).as_py() == 50
+    assert pc.sum(pc.equal(table["RH"], 50.0)).as_py() == 10
+    assert set(table["_source"].to_pylist()) == {"p"}, "where a row came from stays"
+    operations = [row["operation"] for row in server.sql("DESCRIBE HISTORY reactor.raw LIMIT 4")]
+    assert operations == ["WRITE", "MERGE", "DELETE", "UPDATE"]
+    theirs = [h["operation"] for h in server.delta().history(4)]
+    assert operations == theirs
+    detail = server.sql("DESCRIBE DETAIL reactor.raw")[0]
+    assert detail["format"] == "delta" and detail["partitionColumns"] == ["event_date"] and detail["numFiles"] == len(server.delta().file_uris())
+    s.close()
+
+
+def test_versions_are_what_delta_rs_loads(server):
+    s = Stream(server, "p", ack="committed")
+    for seq in range(1, 4):
+        s.send(seq, rows(10, first=seq * 1000))
+        s.ack(seq)
+    update(server, "UPDATE reactor.raw SET AT = 33")
+    s.close()
+    newest = server.delta().version()
+    for version in range(newest + 1):
+        table = server.delta()
+        table.load_as_version(version)
+        theirs = table.to_pyarrow_table()
+        count, hot = server.one(f"SELECT count(*), count(*) FILTER (WHERE AT = 33) FROM reactor.raw VERSION AS OF {version}")
+        assert (count, hot) == (theirs.num_rows, pc.sum(pc.equal(theirs["AT"], 33.0)).as_py() or 0), version
+    for row in server.sql("DESCRIBE HISTORY reactor.raw"):
+        stamp = row["timestamp"].isoformat()
+        then = server.one(f"SELECT count(*) FROM reactor.raw TIMESTAMP AS OF '{stamp}'")
+        assert then == server.one(f"SELECT count(*) FROM reactor.raw VERSION AS OF {row['version']}"), row
+    assert server.one(f"SELECT count(*) FROM reactor.raw a JOIN reactor.raw VERSION AS OF {newest - 1} b ON a.ts = b.ts WHERE a.AT <> b.AT") == 30
+    with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM reactor.raw VERSION AS OF {newest - 1} WHERE at < ?", (25.0,))
+        assert cursor.fetchall() == [(30,)]
+    assert server.one("SELECT count(*) FROM reactor.raw_quarantine VERSION AS OF 0") == 0
+    with pytest.raises(pa.ArrowException, match=f"version_not_found.*0 to {newest}"):
+        server.sql("SELECT * FROM reactor.raw VERSION AS OF 999")
+    with pytest.raises(pa.ArrowException, match="oldest is of"):
+        server.sql("SELECT * FROM reactor.raw TIMESTAMP AS OF '2001-01-01'")
+    # Vacuum takes what the UPDATE took out: the versions before it go, and are named.
+    server.delta().vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    with pytest.raises(pa.ArrowException, match=f"version_vacuumed.*{newest} to {newest}"):
+        server.sql(f"SELECT * FROM reactor.raw VERSION AS OF {newest - 1}")
+    with pytest.raises(pa.ArrowException, match="version_vacuumed"):
+        server.sql(f"RESTORE TABLE reactor.raw TO VERSION AS OF {newest - 1}")
+    assert server.sql("DESCRIBE HISTORY reactor.raw LIMIT 1")[0]["operation"] == "VACUUM END", "and nothing since"
+    assert server.one("SELECT count(*) FROM reactor.raw") == 30
+
+
+def test_rows_acked_while_statements_run_are_neither_lost_nor_doubled(server):
+    """Four producers stream; UPDATE, DELETE and MERGE go on meanwhile. What a statement must not touch is there once."""
+    stop, errors, sent = threading.Event(), [], {}
+
+    def stream(name, base):
+        try:
+            s = Stream(server, name)
+            seq = 0
+            while not stop.is_set():
+                seq += 1
+                # PE tells the producer's row apart; AT says what statements may do with it.
+                batch = rows(50, first=base + seq * 1000, AT=[10.0 if i < 30 else 20.0 if i < 40 else 30.0 for i in range(50)], V=[30.0] * 50)
+                s.send(seq, batch)
+                s.ack(seq)
+                sent[name] = seq
+                time.sleep(0.002)
+            s.close()
+        except Exception as error:  # noqa: BLE001 - told by the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=stream, args=(f"p{n}", n * 10**9)) for n in range(4)]
+    for t in threads:
+        t.start()
+    changed = {"update": 0, "delete": 0, "merge": 0}
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        changed["update"] += update(server, "UPDATE reactor.raw SET V = 60 WHERE AT = 20 AND V = 30")[0]
+        changed["delete"] += update(server, "DELETE FROM reactor.raw WHERE AT = 30")[0]
+        changed["merge"] += update(
+            server,
+            "MERGE INTO reactor.raw t USING (SELECT reactor_id, ts FROM reactor.raw WHERE AT = 20 AND V = 60 AND RH = 70) s"
+            " ON t.reactor_id = s.reactor_id AND t.ts = s.ts AND t.AT = 20 WHEN MATCHED AND t.RH = 70 THEN UPDATE SET RH = 40")[0]
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    batches = sum(sent.values())
+    assert batches > 20 and all(changed.values()), (batches, changed)
+    changed["update"] += update(server, "UPDATE reactor.raw SET V = 60 WHERE AT = 20 AND V = 30")[0]
+    changed["delete"] += update(server, "DELETE FROM reactor.raw WHERE AT = 30")[0]
+    server.wait_committed()
+    assert changed["update"] == changed["delete"] == batches * 10, "each row changed once, and deleted once"
+    table = delta_rows(server)
+    by_at = {k["AT"]: k["n"] for k in server.sql("SELECT AT, count(*) AS n FROM reactor.raw GROUP BY AT")}
+    assert by_at == {10.0: batches * 30, 20.0: batches * 10}
+    assert table.num_rows == batches * 40
+    assert pc.count_distinct(pa.chunked_array([pc.binary_join_element_wise(table["_source"], pc.cast(table["ts"], pa.string()), "/")])).as_py() == batches * 40
+    # The producers' positions are those of the stream: a resend is a resend.
+    for n in range(4):
+        s = Stream(server, f"p{n}", epoch=1)
+        assert s.ready["seq"] == sent[f"p{n}"] and s.ready["accepted"] == 50 * sent[f"p{n}"]
+        s.close()
+
+
+def test_a_kill_in_the_middle_of_a_statement_leaves_all_or_nothing(tmp_path):
+    rng = random.Random(seed := int(os.environ.get("DELTAPLANE_TEST_SEED", time.time_ns())))
+    print("seed", seed)
+    server = Server(tmp_path / "data").start()
+    try:
+        server.run("apply", "reactor", "--yes")
+        # Rows are made before: what a batch holds must be the same when it is sent again.
+        first = [rows(20_000, first=n * 100_000) for n in range(10)]
+        s = Stream(server, "p")
+        for seq, batch in enumerate(first, 1):
+            s.send(seq, batch)
+        s.ack(10)
+        s.close()
+        value, seen = 20.0, {"before": 0, "after": 0}
+        for attempt in range(KILLS):
+            target = value + 1
+            started = time.monotonic()
+            thread = threading.Thread(target=lambda t=target: attempt_update(server, f"UPDATE reactor.raw SET AT = {t}"))
+            thread.start()
+            time.sleep(rng.random() * 0.6)
+            server.kill()
+            thread.join()
+            elapsed = time.monotonic() - started
+            server.start()
+            counts = {row["AT"]: row["n"] for row in server.sql("SELECT AT, count(*) AS n FROM reactor.raw GROUP BY AT")}
+            assert counts in ({value: 200_000}, {target: 200_000}), (attempt, elapsed, counts)
+            seen["after" if target in counts else "before"] += 1
+            value = next(iter(counts))
+        print(seen)
+        assert update(server, "UPDATE reactor.raw SET AT = 36") == [200_000]
+        s = Stream(server, "p", epoch=1)
+        s.send(10, first[9])
+        assert s.ack(10)["accepted"] == 200_000, "a resend after it all is still a resend"
+        s.close()
+        server.wait_committed()
+        assert delta_rows(server).num_rows == 200_000
+    finally:
+        server.stop()
+
+
+def attempt_update(server, statement):
+    try:
+        update(server, statement)
+    except Exception:  # noqa: BLE001 - the server is killed under it
+        pass
+
+
+def test_restore_keeps_what_producers_were_told(server):
+    s = Stream(server, "p", ack="committed")
+    batches = {seq: rows(10, first=seq * 1000) for seq in range(1, 6)}
+    for seq in range(1, 4):
+        s.send(seq, batches[seq])
+        s.ack(seq)
+    before = server.delta().version()
+    for seq in range(4, 6):
+        s.send(seq, batches[seq])
+        s.ack(seq)
+    server.sql(f"RESTORE TABLE reactor.raw TO VERSION AS OF {before}")
+    assert server.one("SELECT count(*) FROM reactor.raw") == 30 == delta_rows(server).num_rows
+    s.close()
+    server.kill()
+    server.start()
+    s = Stream(server, "p", epoch=1, ack="committed")
+    assert s.ready["seq"] == 5
+    s.send(5, batches[5])
+    s.ack(5)
+    s.send(6, rows(10, first=9000))
+    s.ack(6)
+    assert server.one("SELECT count(*) FROM reactor.raw") == 40 == delta_rows(server).num_rows
+    s.close()
+
+
+def test_a_row_that_breaks_a_rule_and_a_quarantine_are_guarded(server):
+    s = Stream(server, "p")
+    s.send(1, rows(4, AT=[10.0, 99.0, 99.0, 12.0]))
+    s.ack(1)
+    s.close()
+    for statement, word in [
+        ("UPDATE reactor.raw SET AT = 99", "range:AT.*value|value=99.*range:AT"),
+        ("UPDATE reactor.raw_quarantine SET reason = 'none'", "replay"),
+        ("UPDATE reactor.raw SET event_date = DATE '2020-01-01'", "reserved_column"),
+        ("DELETE FROM system.tables", "read_only"),
+    ]:
+        with pytest.raises(Exception, match=word):
+            update(server, statement)
+    assert update(server, "DELETE FROM reactor.raw_quarantine WHERE array_has(rules, 'range:AT') AND row_index = 1") == [1]
+    assert server.one("SELECT count(*) FROM reactor.raw_quarantine") == 1
+    assert update(server, "UPDATE reactor.raw SET ts = ts - INTERVAL '400' DAY WHERE AT = 10") == [1]
+    assert server.one("SELECT count(DISTINCT event_date) FROM reactor.raw") == 2
+    assert server.one("SELECT count(*) FROM reactor.raw WHERE event_date = CAST(ts AS DATE)") == 2
+
+
+@pytest.mark.parametrize("version", (ROOT / "tests/java/driver-versions").read_text().split())
+def test_jdbc_counts_rows(server, version):
+    s = Stream(server, "p")
+    s.send(1, rows(10))
+    s.ack(1)
+    s.close()
+    jar = pathlib.Path(os.environ["DELTAPLANE_JDBC_DIR"]) / f"flight-sql-jdbc-driver-{version}.jar"
+    url = f"jdbc:arrow-flight-sql://127.0.0.1:{server.port}/?useEncryption=false"
+    done = subprocess.run(["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-cp", jar, ROOT / "tests/java/JdbcDml.java", url],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_statement_sent_as_a_query_runs_once(server):
+    s = Stream(server, "p")
+    s.send(1, rows(10))
+    s.ack(1)
+    s.close()
+    client = server.flight()
+    info = client.get_flight_info(fl.FlightDescriptor.for_command(b"UPDATE reactor.raw SET AT = AT + 1"))
+    client.do_get(info.endpoints[0].ticket).read_all()
+    assert server.one("SELECT min(AT), max(AT) FROM reactor.raw") == (21.0, 21.0)
