@@ -75,11 +75,13 @@ impl TableAdmin for Nothing {
     async fn append(&self, _: &TableName, _: Vec<RecordBatch>) -> Result<u64, Fault> {
         Err(not_real())
     }
-    async fn change_rows(&self, _: crate::statement::dml::Dml) -> Result<u64, Fault> {
-        Err(Fault::internal("not a real server"))
+
+    async fn change_rows(&self, _: crate::statement::dml::Dml, _: &Bound) -> Result<u64, Fault> {
+        Err(not_real())
     }
+
     async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
-        Err(Fault::internal("not a real server"))
+        Err(not_real())
     }
 }
 

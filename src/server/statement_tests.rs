@@ -34,7 +34,16 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         spill_dir: dir.join("spill"),
         spill_bytes: 1 << 20,
     };
-    let source = Arc::new(Status::new(running.shared.clone()));
+    let source = Arc::new(Status::new(
+        running.shared.clone(),
+        crate::query::Queries::default(),
+        Arc::new(crate::flight::Sessions::new(
+            crate::flight::session::Limits {
+                count: 4,
+                idle: std::time::Duration::from_secs(60),
+            },
+        )),
+    ));
     let engine = Arc::new(Engine::new(config, source).unwrap());
     let admin = Admin::new(running.shared.clone(), engine.clone());
     (running, engine, admin)
@@ -42,7 +51,7 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
 
 async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
     let change = Change::parse(sql)?.unwrap_or_else(|| panic!("no change: {sql}"));
-    change.run(admin).await
+    change.run(admin, crate::statement::Bound::NOTHING).await
 }
 
 type Row = (i64, Option<i64>, String);

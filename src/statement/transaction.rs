@@ -308,6 +308,16 @@ mod tests {
         async fn alter(&self, _: &TableName, _: &Plan<'_>) -> Result<(), Fault> {
             Ok(())
         }
+        async fn change_rows(
+            &self,
+            _: crate::statement::dml::Dml,
+            _: &Bound,
+        ) -> Result<u64, Fault> {
+            Ok(1)
+        }
+        async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
+            Ok(())
+        }
         async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
             Ok(1)
         }
