@@ -181,3 +181,52 @@ async fn a_table_with_a_checkpoint_reads_back_whole() {
     assert_eq!((again.version(), again.view().rows()), (6, Some(18)));
     assert_eq!(again.read_txn("log/1").await.unwrap(), Some(6));
 }
+
+/// What the log no longer tells is named as such: the oldest version that can be put together begins at a checkpoint.
+#[tokio::test]
+async fn versions_before_the_oldest_checkpoint_are_gone_once_their_entries_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut table = table(&lake).await;
+    for position in 1..=5 {
+        commit(&mut table, position).await.unwrap();
+        if position == 3 {
+            table.checkpoint().await.unwrap();
+        }
+    }
+    let now = table.view();
+    let history = now.history().unwrap();
+    for version in 0..=5 {
+        let then = history.view(At::Version(version), &now).await.unwrap();
+        assert_eq!(then.rows(), Some(usize::try_from(version).unwrap() * 3));
+    }
+    for version in 0..3 {
+        let entry = dir
+            .path()
+            .join(format!("s/t/_delta_log/{version:020}.json"));
+        std::fs::remove_file(entry).unwrap();
+    }
+    let fresh = History::new(&lake, "s/t");
+    for version in [2, 6] {
+        let error = fresh.view(At::Version(version), &now).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::NoVersion {
+                    oldest: 3,
+                    newest: 5,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        fresh.view(At::Version(3), &now).await.unwrap().rows(),
+        Some(9)
+    );
+    assert!(fresh.view(At::Time(0), &now).await.is_err());
+    let newest = fresh.view(At::Time(i64::MAX), &now).await.unwrap();
+    assert_eq!(newest.version(), 5);
+    assert_eq!(fresh.entries(Some(2)).await.unwrap().len(), 2);
+}

@@ -269,3 +269,14 @@ def test_a_statement_sent_as_a_query_runs_once(server):
     info = client.get_flight_info(fl.FlightDescriptor.for_command(b"UPDATE reactor.raw SET AT = AT + 1"))
     client.do_get(info.endpoints[0].ticket).read_all()
     assert server.one("SELECT min(AT), max(AT) FROM reactor.raw") == (21.0, 21.0)
+
+
+def test_another_writers_changes_are_seen_and_kept(server):
+    s = Stream(server, "p", ack="committed")
+    s.send(1, rows(10, AT=[10.0 + i for i in range(10)]))
+    s.ack(1)
+    s.close()
+    # Behind the server's back: its file is not in the newest version any more.
+    server.delta().delete("AT < 12")
+    assert update(server, "UPDATE reactor.raw SET V = 60 WHERE AT < 15") == [3]
+    assert delta_rows(server).num_rows == 8 == server.one("SELECT count(*) FROM reactor.raw")

@@ -23,7 +23,7 @@ pub(super) const ATTEMPTS: usize = 10;
 pub(super) const OWNER: &str = "deltaplane/owner";
 
 /// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Staged {
     pub(super) adds: Vec<Add>,
 }

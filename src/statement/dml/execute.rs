@@ -22,7 +22,7 @@ use crate::catalog::table::{Committed, Table};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::catalog::{Shared, visible::Part};
 use crate::clock::Micros;
-use crate::cold::{ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
+use crate::cold::{self, ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
@@ -34,6 +34,10 @@ use crate::validate::{self, Context, Origin};
 const SLICE_BYTES: usize = 64 << 20;
 /// Files that one query reads again.
 const FILES_A_QUERY: usize = 64;
+/// A statement is tried so often while other writers change the same files.
+const TRIES: usize = 3;
+/// What a fault says when they did.
+const CHANGED: &str = "changed_meanwhile";
 /// The `_source` of inserted rows.
 const SOURCE: &str = "merge";
 
@@ -42,7 +46,7 @@ const SOURCE: &str = "merge";
 ///
 /// # Errors
 /// NOT_FOUND; INVALID_ARGUMENT for what the SQL gets wrong, a row that breaks a rule, a row that two source rows would
-/// change; ABORTED: another writer has changed the same files, run it again; the query engine's limits. Nothing was
+/// change; ABORTED: another writer changes the same files, again and again; the query engine's limits. Nothing was
 /// changed then.
 pub async fn run(
     shared: &Arc<Shared>,
@@ -103,14 +107,62 @@ async fn locked(
         ));
     }
     flush::commit_locked(shared, &table, &mut cold).await?;
+    let mut tries = 1;
+    let outcome = loop {
+        let files = match part {
+            Part::Main => &mut cold.main,
+            Part::Quarantine => &mut cold.quarantine,
+        };
+        match once(
+            shared,
+            engine,
+            &table,
+            part,
+            files,
+            dml,
+            &parameters,
+            cancelled,
+        )
+        .await
+        {
+            Err(fault) if fault.reason == CHANGED && tries < TRIES => tries += 1,
+            outcome => break outcome,
+        }
+    };
+    // Also after an error: what is known of the table is what its handle has read last.
+    shared
+        .visible
+        .replace_cold(&table, cold.main.view(), cold.quarantine.view());
+    let offset = table.committed.borrow().offset;
+    table.committed.send_replace(Committed {
+        offset,
+        version: cold.main.version(),
+    });
+    keys.forget();
+    outcome
+}
+
+/// One try on the newest version.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what the locks protect, and the statement"
+)]
+async fn once(
+    shared: &Arc<Shared>,
+    engine: &Engine,
+    table: &Table,
+    part: Part,
+    files: &mut ColdTable,
+    dml: &Dml,
+    parameters: &Option<Vec<ScalarValue>>,
+    cancelled: &CancellationToken,
+) -> Result<u64, Fault> {
+    // What others have written to the table is part of what the statement sees.
+    files.refresh().await?;
     let contract = (part == Part::Main).then(|| table.contract());
     let name = match part {
         Part::Main => table.name().clone(),
         Part::Quarantine => table.name().quarantine(),
-    };
-    let files = match part {
-        Part::Main => &mut cold.main,
-        Part::Quarantine => &mut cold.quarantine,
     };
     let view = files.view();
     let rows_name = name.variant("rows");
@@ -140,7 +192,7 @@ async fn locked(
         held_bytes: 0,
         staged: Staged::empty(),
     };
-    let made = run.make(&query, parameters, cancelled).await;
+    let made = run.make(&query, parameters.clone(), cancelled).await;
     let Run {
         staged,
         marks,
@@ -159,18 +211,11 @@ async fn locked(
         .map(|f| f.path().to_owned())
         .collect();
     let outcome = files
-        .rewrite(&Removal::Files(removed), staged, &reason(dml), &[])
+        .rewrite(&Removal::Files(removed), staged.clone(), &reason(dml), &[])
         .await;
-    // Also after an error: what is known of the table is what its handle has read last.
-    shared
-        .visible
-        .replace_cold(&table, cold.main.view(), cold.quarantine.view());
-    let offset = table.committed.borrow().offset;
-    table.committed.send_replace(Committed {
-        offset,
-        version: cold.main.version(),
-    });
-    keys.forget();
+    if matches!(outcome, Err(cold::Error::Changed { .. })) {
+        files.discard(&staged).await;
+    }
     outcome?;
     Ok(touched)
 }
