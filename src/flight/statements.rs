@@ -252,7 +252,7 @@ impl FlightSqlServer {
 
     async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
         let result = self.engine.query(sql, bound.once()?).await?;
-        let batches = tokio_stream::wrappers::ReceiverStream::new(result.batches);
+        let batches = result.batches.into_stream();
         Ok(encode::batches(result.wire, batches.boxed()))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -21,7 +22,7 @@ use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility
 use datafusion::prelude::{SQLOptions, SessionConfig};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -77,7 +78,36 @@ pub struct Planned {
 /// A running query. Dropping it cancels the query.
 pub struct ResultStream {
     pub wire: SchemaRef,
-    pub batches: mpsc::Receiver<Result<RecordBatch, Fault>>,
+    pub batches: Batches,
+}
+
+/// The batches of a running query. An end that the query did not tell (the server stops, an operator panics) is an error,
+/// and never a shorter result.
+pub struct Batches {
+    receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
+    /// Set by the query before its last word.
+    ended: Arc<AtomicBool>,
+}
+
+impl Batches {
+    pub async fn recv(&mut self) -> Option<Result<RecordBatch, Fault>> {
+        match self.receiver.recv().await {
+            Some(batch) => Some(batch),
+            None if self.ended.swap(true, Ordering::AcqRel) => None,
+            None => Some(Err(Fault::new(
+                Kind::Unavailable,
+                "query_broken_off",
+                "the query ended before its last row; the server is stopping, or its log says why; run it again",
+            ))),
+        }
+    }
+
+    pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch, Fault>> {
+        futures::stream::unfold(self, |mut batches| async move {
+            let batch = batches.recv().await?;
+            Some((batch, batches))
+        })
+    }
 }
 
 impl ResultStream {
@@ -225,7 +255,12 @@ impl Engine {
                 .with_param_values(ParamValues::from(values))
                 .map_err(fault_of)?;
         }
-        let (tx, batches) = mpsc::channel(BATCHES_AHEAD);
+        let (tx, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let ended = Arc::new(AtomicBool::new(false));
+        let batches = Batches {
+            receiver,
+            ended: ended.clone(),
+        };
         let timeout = self.timeout;
         let schema = wire.clone();
         let token = guard.token();
@@ -252,12 +287,13 @@ impl Engine {
                 Ok(())
             };
             // Nobody reads any more: the plan is dropped at its next await.
-            let ended = tokio::select! {
+            let outcome = tokio::select! {
                 ended = tokio::time::timeout_at(deadline, run) => ended,
                 () = token.cancelled() => Ok(Err(running::cancelled())),
                 () = tx.closed() => Ok(Err(running::cancelled())),
             };
-            let fault = match ended {
+            ended.store(true, Ordering::Release);
+            let fault = match outcome {
                 Ok(Ok(())) => {
                     guard.ended(State::Finished);
                     return;
@@ -483,5 +519,28 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         }
         DataFusionError::ParquetError(_) => Fault::new(Kind::Corrupt, "file_damaged", text),
         _ => Fault::internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_result_that_is_broken_off_is_an_error_and_not_a_short_result() {
+        for told in [true, false] {
+            let (tx, receiver) = mpsc::channel(2);
+            let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
+            tx.send(Ok(batch)).await.unwrap();
+            drop(tx);
+            let batches = Batches {
+                receiver,
+                ended: Arc::new(AtomicBool::new(told)),
+            };
+            let wire = Arc::new(Schema::empty());
+            let result = ResultStream { wire, batches }.collect().await;
+            assert_eq!(result.is_ok(), told);
+        }
     }
 }

@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use serde_json::{Map, Value};
 
-use super::PUBLIC;
+use super::caller::default_schema;
 use super::names::tokenize;
 use crate::catalog::view::Snapshot;
 use crate::cold::{Detail, Entry, History};
@@ -86,7 +86,7 @@ pub fn parse(sql: &str) -> Result<Option<Asked>, Fault> {
         at += 1;
     }
     let table = match parts.as_slice() {
-        [table] => TableName::new(PUBLIC, table),
+        [table] => TableName::new(&default_schema(), table),
         [.., schema, table] => TableName::new(schema, table),
         [] => return Err(wrong()),
     };

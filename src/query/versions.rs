@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::PUBLIC;
+use super::caller::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
@@ -181,8 +181,9 @@ impl VisitorMut for Asked {
         let TableFactor::Table { name, alias, .. } = factor else {
             return ControlFlow::Continue(());
         };
+        let default = default_schema();
         let (schema, table) = match idents(name).as_slice() {
-            [table] => (PUBLIC, *table),
+            [table] => (&*default, *table),
             [.., schema, table] => (*schema, *table),
             [] => return ControlFlow::Continue(()),
         };

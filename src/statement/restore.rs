@@ -12,7 +12,7 @@ use crate::catalog::visible::Part;
 use crate::cold::At;
 use crate::fault::Fault;
 use crate::flush;
-use crate::query::{PUBLIC, tokenize, version_literal};
+use crate::query::{default_schema, tokenize, version_literal};
 use crate::types::TableName;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub fn parse(sql: &str) -> Result<Option<Restore>, Fault> {
         at += 1;
     }
     let table = match parts.as_slice() {
-        [table] => TableName::new(PUBLIC, table),
+        [table] => TableName::new(&default_schema(), table),
         [.., schema, table] => TableName::new(schema, table),
         [] => return Err(wrong()),
     };

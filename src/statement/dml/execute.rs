@@ -26,7 +26,7 @@ use crate::cold::{self, ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::query::{Engine, SYSTEM};
+use crate::query::{Caller, Engine, SYSTEM};
 use crate::types::{QUARANTINE_SUFFIX, TableName};
 use crate::validate::{self, Context, Origin};
 
@@ -59,7 +59,7 @@ pub async fn run(
     let (shared, engine) = (shared.clone(), engine.clone());
     // A task of its own: a client that goes away does not stop it between its commit and what follows.
     let work = async move { locked(&shared, &engine, &dml, parameters, &cancelled).await };
-    tokio::spawn(work)
+    tokio::spawn(Caller::current().run(work))
         .await
         .map_err(|e| Fault::internal(format!("statement: {e}")))?
 }
@@ -288,6 +288,10 @@ impl Marks {
         *word |= bit;
         bits.count += usize::from(new);
         new
+    }
+
+    fn count(&self, file: usize) -> usize {
+        self.files.get(&file).map_or(0, |bits| bits.count)
     }
 
     pub(super) fn has(&self, file: usize, row: usize) -> bool {
@@ -565,13 +569,21 @@ impl Run<'_> {
         );
         let schema = self.view.schema();
         let own: Vec<usize> = (0..schema.fields().len()).collect();
+        let expected: Option<usize> = places_in_view
+            .iter()
+            .map(|place| {
+                let rows = self.view.files().get(*place)?.rows()?;
+                Some(rows.saturating_sub(self.marks.count(*place)))
+            })
+            .sum();
+        let mut kept = 0;
         let mut stream = self
             .engine
             .query_over(snapshot, &sql, None, &BTreeMap::new())
             .await?;
         while let Some(batch) = stream.batches.recv().await {
             if cancelled.is_cancelled() {
-                break;
+                return Ok(());
             }
             let batch = batch?;
             let stays: BooleanArray = places(&batch, own.len())?
@@ -588,9 +600,16 @@ impl Run<'_> {
             if stays.true_count() < rows.num_rows() {
                 rows = filter_record_batch(&rows, &stays).map_err(internal)?;
             }
+            kept += rows.num_rows();
             self.hold(rows).await?;
         }
-        Ok(())
+        // Rows that stay must not be lost to anybody's mistake.
+        match expected {
+            Some(expected) if expected != kept => Err(Fault::internal(format!(
+                "files to be written anew gave {kept} rows that stay, and should give {expected}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     async fn hold(&mut self, rows: RecordBatch) -> Result<(), Fault> {

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
-use crate::query::{PUBLIC, parse_tokens, tokenize};
+use crate::query::{default_schema, parse_tokens, tokenize};
 use crate::types::TableName;
 
 /// What stands for `*` where sqlparser wants an assignment.
@@ -139,7 +139,7 @@ fn last(name: &ObjectName) -> String {
 
 fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
     let made = match idents(name).as_slice() {
-        [table] => TableName::new(PUBLIC, table),
+        [table] => TableName::new(&default_schema(), table),
         [schema, table] | [_, schema, table] => TableName::new(schema, table),
         _ => {
             return Err(Fault::invalid(
