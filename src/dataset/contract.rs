@@ -216,7 +216,12 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// Inclusive; a missing bound is open. NaN and infinities never pass.
-    Range { min: Option<f64>, max: Option<f64> },
+    Range {
+        #[serde(default, with = "exact")]
+        min: Option<f64>,
+        #[serde(default, with = "exact")]
+        max: Option<f64>,
+    },
     /// One of these texts.
     Enum { values: Vec<String> },
     /// The whole text matches.
@@ -241,6 +246,42 @@ pub struct Rule {
     pub kind: RuleKind,
     #[serde(default)]
     pub action: Action,
+}
+
+/// Bounds to the last bit. serde_json reads a number of seventeen digits only nearly right (its feature that would not is a
+/// rebuild of the whole tree), so a bound that would not come back is written as text; both are read.
+mod exact {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(f64),
+        Text(String),
+    }
+
+    fn comes_back(value: f64) -> bool {
+        let text = serde_json::to_string(&value).unwrap_or_default();
+        serde_json::from_str::<f64>(&text).ok() == Some(value)
+    }
+
+    pub fn serialize<S: Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+        match value {
+            None => s.serialize_none(),
+            Some(value) if comes_back(*value) => s.serialize_f64(*value),
+            Some(value) => s.serialize_str(&format!("{value:?}")),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+        let form = Option::<Form>::deserialize(d)?;
+        form.map(|form| match form {
+            Form::Number(value) => Ok(value),
+            Form::Text(text) => text.parse().map_err(D::Error::custom),
+        })
+        .transpose()
+    }
 }
 
 impl RuleKind {
