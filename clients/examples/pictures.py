@@ -5,12 +5,14 @@
 Needs a server with the datasets and some rows (`deltaplane demo` for a minute); DELTAPLANE_URI if it is elsewhere.
 """
 
+import math
 import os
 import pathlib
 import sys
 
 import adbc_driver_flightsql.dbapi as adbc
 import matplotlib
+import pyarrow as pa
 
 matplotlib.use("Agg")
 import matplotlib.dates as mdates  # noqa: E402
@@ -32,10 +34,11 @@ def main():
     with adbc.connect(URI, autocommit=True) as connection, connection.cursor() as cursor:
 
         def ask(sql):
-            """The answer's columns by name, as lists."""
+            """The answer's columns by name, as lists; a null measure is a gap in its line."""
             cursor.execute(sql)
             table = cursor.fetch_arrow_table()
-            return {name: table[name].to_pylist() for name in table.schema.names}
+            gaps = lambda column: [math.nan if v is None else v for v in column.to_pylist()] if pa.types.is_floating(column.type) else column.to_pylist()
+            return {name: gaps(table[name]) for name in table.schema.names}
 
         for draw in [reactor, satellite, building, energy, vehicle]:
             figure = draw(ask)
@@ -148,9 +151,11 @@ def vehicle(ask):
     step = next(s for s in [1, 5, 10, 30, 60, 300, 600, 3600] if span / s <= 60 or s == 3600)
     windows = ask(f"SELECT date_bin(INTERVAL '{step} seconds', ts) AS at, avg(temp) AS mean, stddev(temp) AS sd, count(DISTINCT entity) AS vehicles FROM vehicle.raw "
                   "WHERE ts > now() - INTERVAL '1 day' GROUP BY 1 ORDER BY 1")
+    if len(windows["at"]) > 2:
+        windows = {name: values[:-1] for name, values in windows.items()}
     figure, axes = paper(f"Vehicles: {max(windows['vehicles'])} on the road", 2, 2, width_ratios=[2, 1])
-    low = [m - (s or 0) for m, s in zip(windows["mean"], windows["sd"])]
-    high = [m + (s or 0) for m, s in zip(windows["mean"], windows["sd"])]
+    low = [m - s for m, s in zip(windows["mean"], windows["sd"])]
+    high = [m + s for m, s in zip(windows["mean"], windows["sd"])]
     axes[0][0].fill_between(windows["at"], low, high, color=COLOURS[1], alpha=0.2, lw=0, label="one standard deviation")
     axes[0][0].plot(windows["at"], windows["mean"], color=COLOURS[1], lw=1.5, label="mean")
     axes[0][0].set(title=f"Temperature, windows of {step} s (UTC)", ylabel="degC", ylim=(16, 24))

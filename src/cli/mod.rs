@@ -7,6 +7,7 @@ mod bundled;
 mod check;
 mod complete;
 mod demo;
+mod examples;
 mod ingest;
 mod process;
 mod quarantine;
@@ -209,7 +210,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Parses the command line, runs the verb, and gives the process's exit code.
 pub fn main() -> i32 {
-    let matches = command().get_matches();
+    let matches = examples::with_examples(command()).get_matches();
     let filter =
         std::env::var("DELTAPLANE_LOG").unwrap_or_else(|_| "warn,deltaplane=info".to_owned());
     let filter = if matches.subcommand_name() == Some("demo") {
