@@ -6,6 +6,7 @@
 //! memory until then. It knows no Flight.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -24,8 +25,35 @@ use crate::validate::{self, Applied, Context, Keys, Origin};
 
 /// Rows are staged when so many bytes of them wait.
 const STAGE_BYTES: usize = 32 * 1024 * 1024;
+/// .. or when those of all ingests together are so many: then each stages what it has with its next batch.
+const STAGE_BYTES_ALL: usize = 256 * 1024 * 1024;
 /// The `_source` of rows without a producer's name.
 const SOURCE: &str = "ingest";
+
+/// Bytes of rows that wait in memory, of all ingests of the process.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// One ingest's part of [`WAITING`], given back when it is dropped.
+#[derive(Default)]
+struct Share(usize);
+
+impl Share {
+    /// Adds to it, and returns what all ingests hold now.
+    fn add(&mut self, bytes: usize) -> usize {
+        self.0 += bytes;
+        WAITING.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    fn give_back(&mut self) {
+        WAITING.fetch_sub(std::mem::take(&mut self.0), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
 
 /// A producer's name and the number of its ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +153,7 @@ pub struct Bulk {
     quarantine: Side,
     /// All rows so far, of a table whose rules ask earlier ones.
     unjudged: Vec<RecordBatch>,
-    unjudged_bytes: usize,
+    unjudged_share: Share,
     totals: Totals,
     received: u64,
 }
@@ -163,7 +191,7 @@ impl Bulk {
             main: Side::new(main),
             quarantine: Side::new(quarantine),
             unjudged: Vec::new(),
-            unjudged_bytes: 0,
+            unjudged_share: Share::default(),
             totals: Totals::default(),
             received: 0,
         })
@@ -177,14 +205,14 @@ impl Bulk {
         let first = self.received;
         self.received += batch.num_rows() as u64;
         if self.contract.needs_history() {
-            self.unjudged_bytes += batch.get_array_memory_size();
+            let all = self.unjudged_share.add(batch.get_array_memory_size());
             let limit = self.shared.config.memory.query_bytes_max.as_usize();
-            if self.unjudged_bytes > limit {
+            if all > limit {
                 return Err(Fault::new(
                     Kind::Exhausted,
                     "ingest_too_large",
                     format!(
-                        "the rules of {} ask all rows at once and these take more than {limit} bytes; ingest less at a time, or raise memory.query_bytes_max",
+                        "the rules of {} ask all rows at once, and ingests hold more than {limit} bytes; ingest less at a time, or raise memory.query_bytes_max",
                         self.contract.table
                     ),
                 ));
@@ -314,6 +342,7 @@ impl Bulk {
         let whole = concat_batches(&first.schema(), &batches)
             .map_err(|e| Fault::internal(format!("rows to ingest: {e}")))?;
         drop(batches);
+        self.unjudged_share.give_back();
         // What is replaced is nobody's earlier row.
         let mut fresh = Keys::new(whole.num_rows());
         let known = if self.options.replace {
@@ -348,7 +377,7 @@ fn at_row(mut fault: Fault, first: u64) -> Fault {
 struct Side {
     stager: Stager,
     waiting: Vec<RecordBatch>,
-    bytes: usize,
+    share: Share,
     staged: Staged,
 }
 
@@ -357,16 +386,16 @@ impl Side {
         Side {
             stager,
             waiting: Vec::new(),
-            bytes: 0,
+            share: Share::default(),
             staged: Staged::nothing(),
         }
     }
 
     async fn push(&mut self, rows: Option<RecordBatch>) -> Result<(), Fault> {
         let Some(rows) = rows else { return Ok(()) };
-        self.bytes += rows.get_array_memory_size();
+        let all = self.share.add(rows.get_array_memory_size());
         self.waiting.push(rows);
-        if self.bytes >= STAGE_BYTES {
+        if self.share.0 >= STAGE_BYTES || all >= STAGE_BYTES_ALL {
             self.stage().await?;
         }
         Ok(())
@@ -376,9 +405,9 @@ impl Side {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        self.bytes = 0;
         let more = self.stager.stage(std::mem::take(&mut self.waiting)).await?;
         self.staged.add(more);
+        self.share.give_back();
         Ok(())
     }
 

@@ -38,6 +38,9 @@ use crate::fault::{Fault, Kind};
 /// Batches between a query and the stream that sends it.
 const BATCHES_AHEAD: usize = 4;
 
+/// Threads beside those that one query uses, so that a query that lets go of none holds up no other.
+const SPARE_THREADS: usize = 2;
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     pub threads: usize,
@@ -125,7 +128,7 @@ impl Engine {
     /// The runtime or the spill folder cannot be made.
     pub fn new(config: EngineConfig, source: Arc<dyn SnapshotSource>) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.threads.max(1))
+            .worker_threads(config.threads.max(1) + SPARE_THREADS)
             .thread_name("query")
             .enable_all()
             .build()
@@ -155,6 +158,7 @@ impl Engine {
             .with_config(session)
             .with_runtime_env(environment)
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(super::slices::SliceProbes))
             .build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));

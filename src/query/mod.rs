@@ -7,6 +7,7 @@ mod history;
 mod names;
 mod provider;
 mod running;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod versions;

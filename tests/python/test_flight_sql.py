@@ -11,6 +11,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from conftest import Server
 
 Error = adbc_driver_manager.Error
 
@@ -235,6 +236,16 @@ def test_a_numbered_ingest_happens_once(server, cursor):
         assert rows_of(cursor, "SELECT count(*) FROM numbered") == [(18,)]
 
 
+def test_adbc_reads_what_the_server_says_of_itself(server):
+    with connect(server) as connection:
+        info = connection.adbc_get_info()
+        assert info["vendor_name"] == "deltaplane" and info["vendor_arrow_version"]
+        assert set(connection.adbc_get_table_types()) == {"TABLE", "SYSTEM TABLE"}
+        tables = connection.adbc_get_objects(depth="tables", table_types_filter=["TABLE"], db_schema_filter="reactor", table_name_filter="ra%").read_all().to_pylist()
+        (schema,) = [s for s in tables[0]["catalog_db_schemas"] if s["db_schema_tables"]]
+        assert [t["table_name"] for t in schema["db_schema_tables"]] == ["raw", "raw_quarantine"]
+
+
 def test_modes_that_say_nothing_are_refused(server):
     for create, exists in [(0, 2), (1, 0)]:
         with pytest.raises(pa.ArrowInvalid, match="mode_unspecified"):
@@ -304,6 +315,38 @@ def test_transactions_by_hand(server, cursor):
         action(server, "EndTransaction", end, wrap="ActionEndTransactionRequest")
     with pytest.raises(pa.ArrowNotImplementedError):
         action(server, "BeginSavepoint", field(1, id) + field(2, "s"), wrap="ActionBeginSavepointRequest")
+
+
+def test_an_idle_transaction_is_rolled_back(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_LIMITS_TRANSACTION_IDLE="1s").start()
+    try:
+        with connect(server).cursor() as other:
+            other.execute("CREATE TABLE idle (a BIGINT)")
+            with adbc.connect(server.uri) as connection, connection.cursor() as cursor:
+                cursor.execute("INSERT INTO idle VALUES (1)")
+                time.sleep(1.5)
+                with pytest.raises(Error, match="transaction_not_found"):
+                    connection.commit()
+            assert rows_of(other, "SELECT count(*) FROM idle") == [(0,)]
+    finally:
+        server.stop()
+
+
+def test_a_crash_in_the_middle_of_an_ingest_leaves_nothing(server, cursor):
+    cursor.execute("CREATE TABLE half (id BIGINT, name STRING, at TIMESTAMP)")
+    cursor.adbc_ingest("half", people(10), mode="append")
+
+    def batches():
+        for i in range(100):
+            if i == 60:
+                server.kill()
+            yield from people(20_000, i * 20_000).to_batches()
+
+    with pytest.raises(Error):
+        cursor.adbc_ingest("half", pa.RecordBatchReader.from_batches(people(1).schema, batches()), mode="append")
+    server.start()
+    assert server.one("SELECT count(*) FROM half") == 10
+    assert server.delta("half", "public").to_pyarrow_table().num_rows == 10
 
 
 # Sessions
@@ -376,6 +419,30 @@ def test_a_query_is_listed_and_cancelled(server):
     own = server.flight().get_flight_info(fl.FlightDescriptor.for_command(b"SELECT 1"))
     (renewed,) = action(server, "RenewFlightEndpoint", field(1, own.endpoints[0].serialize()))
     assert 3 in dict(fields(renewed)), "an expiration time"
+
+
+def test_a_nested_loop_join_is_cancelled_and_holds_up_nobody(server):
+    # DataFusion joins a whole batch with the other side before it looks up: here for minutes.
+    with connect(server) as connection, connection.cursor() as cursor:
+        sql = "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value * 7 % 1000003 < b.value % 3"
+        (info,), _ = cursor.adbc_execute_partitions(sql)
+        caught = []
+
+        def fetch():
+            try:
+                cursor.adbc_read_partition(info)
+                cursor.fetchall()
+            except Error as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        time.sleep(1)
+        started = time.monotonic()
+        assert server.one("SELECT 1") == 1
+        assert dict(fields(action(server, "CancelFlightInfo", field(1, info))[0]))[1] == 1
+        thread.join(60)
+        assert time.monotonic() - started < 10 and "query_cancelled" in str(caught[0])
 
 
 def test_every_listed_action_is_known(server):
