@@ -35,6 +35,11 @@ pub fn nothing() -> DataStream {
     )
 }
 
+/// A result of one batch.
+pub fn one(batch: RecordBatch) -> DataStream {
+    batches(batch.schema(), stream::iter([Ok(batch)]).boxed())
+}
+
 /// Batches as messages; a fault on the way ends the stream with its own code.
 pub fn batches(
     schema: SchemaRef,

@@ -23,7 +23,7 @@ use super::service::{FlightSqlServer, PutInput, not_supported};
 use super::ticket::{Ticket, What, from_hex, hex};
 use crate::fault::Fault;
 use crate::query::{Caller, default_schema};
-use crate::statement::{Bound, Change};
+use crate::statement::{Bound, Change, Done};
 
 /// A CreatePreparedStatement's result. arrow-flight 59 lacks the last field, by which drivers tell queries from updates.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -125,8 +125,8 @@ impl FlightSqlServer {
 
     async fn statement_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
         match Change::parse(sql)? {
-            // Tools send DDL as a query; its result has no columns.
-            Some(_) => Ok(Arc::new(Schema::empty())),
+            // Tools send DDL as a query; its result has mostly no columns.
+            Some(change) => Ok(change.schema()),
             None => Ok(self.engine.plan(sql).await?.wire),
         }
     }
@@ -156,11 +156,15 @@ impl FlightSqlServer {
                     let schema = default_schema();
                     match Change::parse(&execution.sql)? {
                         Some(change) => {
-                            let written =
-                                self.change(change, transaction, &execution.bound).await?;
-                            rows = i64::try_from(written).unwrap_or(i64::MAX);
-                            let done = Ticket::new(&schema, What::Done);
-                            Ok((Arc::new(Schema::empty()), done.encode()))
+                            let done = self.change(change, transaction, &execution.bound).await?;
+                            let (wire, what) = match &done.rows {
+                                Some(said) => (said.schema(), What::rows(said)?),
+                                None => {
+                                    rows = i64::try_from(done.written).unwrap_or(i64::MAX);
+                                    (Arc::new(Schema::empty()), What::Done)
+                                }
+                            };
+                            Ok((wire, Ticket::new(&schema, what).encode()))
                         }
                         None => {
                             if let Some(id) = transaction {
@@ -200,6 +204,7 @@ impl FlightSqlServer {
             let caller = self.in_transaction(caller, transaction.as_deref()).await;
             return match ticket.what {
                 What::Done => Ok(encode::nothing()),
+                What::Rows(_) => Ok(encode::one(ticket.what.into_rows()?)),
                 What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
                 What::Prepared(handle) => {
                     let handle = from_hex(&handle).unwrap_or_default();
@@ -218,22 +223,15 @@ impl FlightSqlServer {
                 let work = async {
                     match Change::parse(&execution.sql)? {
                         Some(change) => {
-                            self.change(change, transaction, &execution.bound).await?;
-                            Ok(encode::nothing())
+                            let done = self.change(change, transaction, &execution.bound).await?;
+                            Ok(done.rows.map_or_else(encode::nothing, encode::one))
                         }
                         None => self.query(&execution.sql, &execution.bound).await,
                     }
                 };
                 caller.run(work).await
             }
-            (None, Asked::Command(other)) => {
-                let batch = self.catalogue(other)?;
-                let schema = batch.schema();
-                Ok(encode::batches(
-                    schema,
-                    futures::stream::iter([Ok(batch)]).boxed(),
-                ))
-            }
+            (None, Asked::Command(other)) => Ok(encode::one(self.catalogue(other)?)),
             (None, Asked::Text(_)) => Err(not_supported("this ticket")),
         }
     }
@@ -262,7 +260,7 @@ impl FlightSqlServer {
         change: Change,
         transaction: Option<&[u8]>,
         bound: &Bound,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Done, Fault> {
         match transaction {
             Some(id) => self.transactions.run(id, change, &*self.admin, bound).await,
             None => change.run(&*self.admin, bound).await,
@@ -278,8 +276,9 @@ impl FlightSqlServer {
     ) -> Result<u64, Fault> {
         match Change::parse(sql)? {
             Some(change) => {
-                self.change(change, some(transaction).as_deref(), bound)
-                    .await
+                let transaction = some(transaction);
+                let done = self.change(change, transaction.as_deref(), bound).await?;
+                Ok(done.written)
             }
             None => {
                 // A query sent as an update: say what is wrong with it, or that it is none.
@@ -369,7 +368,14 @@ impl FlightSqlServer {
         let change = Change::parse(&request.query)?;
         let (dataset_schema, parameters) = match &change {
             // JDBC takes an empty schema for an update.
-            Some(change) => (Bytes::new(), change.parameters(&self.engine).await?),
+            Some(change) => {
+                let schema = change.schema();
+                let said = (!schema.fields().is_empty()).then(|| ipc(&schema));
+                (
+                    said.transpose()?.unwrap_or_default(),
+                    change.parameters(&self.engine).await?,
+                )
+            }
             None => {
                 let planned = self.engine.plan(&request.query).await?;
                 (ipc(&planned.wire)?, planned.parameters)
@@ -389,9 +395,9 @@ impl FlightSqlServer {
         });
         Ok(Prepared {
             handle,
+            is_update: Some(dataset_schema.is_empty()),
             dataset_schema,
             parameter_schema,
-            is_update: Some(change.is_some()),
         })
     }
 }

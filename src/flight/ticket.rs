@@ -1,7 +1,11 @@
 //! Our tickets: what is to be run, for whom it was asked, and the id by which it can be cancelled. They need no memory on the
 //! server's side, so any channel may redeem them, again and again. Handed around as `TicketStatementQuery`.
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow_flight::sql::{Command, ProstMessageExt, TicketStatementQuery};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
 use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -29,6 +33,35 @@ pub enum What {
     Prepared(String),
     /// A statement that has been executed already; there is nothing to fetch.
     Done,
+    /// One that tells what it did, in a few rows: they travel in the ticket, as an IPC stream in hex, so that nothing is kept
+    /// for a client that never fetches them.
+    Rows(String),
+}
+
+impl What {
+    /// # Errors
+    /// Internal: the rows cannot be encoded.
+    pub fn rows(rows: &RecordBatch) -> Result<Self, Fault> {
+        let failed = |e: ArrowError| Fault::internal(format!("what a statement says: {e}"));
+        let mut out = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut out, &rows.schema()).map_err(failed)?;
+        writer.write(rows).map_err(failed)?;
+        writer.finish().map_err(failed)?;
+        drop(writer);
+        Ok(What::Rows(hex(&out)))
+    }
+
+    /// # Errors
+    /// INVALID_ARGUMENT: these are no rows.
+    pub fn into_rows(self) -> Result<RecordBatch, Fault> {
+        let other = || Fault::invalid("invalid_ticket", "the ticket is not one of ours");
+        let What::Rows(text) = self else {
+            return Err(other());
+        };
+        let bytes = from_hex(&text).ok_or_else(other)?;
+        let mut reader = StreamReader::try_new(&*bytes, None).map_err(|_| other())?;
+        reader.next().and_then(Result::ok).ok_or_else(other)
+    }
 }
 
 impl Ticket {
@@ -78,6 +111,10 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
     use super::*;
 
     #[test]
@@ -90,5 +127,9 @@ mod tests {
         assert_eq!(from_hex(text).unwrap(), [0, 171, 255]);
         assert_eq!(Ticket::decode(b"SELECT 1"), None);
         assert!(Ticket::from_handle(b"{}").is_err());
+        let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        assert_eq!(What::rows(&rows).unwrap().into_rows().unwrap(), rows);
+        assert!(What::Rows("abc".to_owned()).into_rows().is_err());
     }
 }

@@ -51,7 +51,10 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
 
 async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
     let change = Change::parse(sql)?.unwrap_or_else(|| panic!("no change: {sql}"));
-    change.run(admin, crate::statement::Bound::NOTHING).await
+    change
+        .run(admin, crate::statement::Bound::NOTHING)
+        .await
+        .map(|done| done.written)
 }
 
 type Row = (i64, Option<i64>, String);

@@ -79,6 +79,24 @@ pub enum Change {
     Restore(restore::Restore),
 }
 
+/// What a statement has done.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Rows written to a table; DDL writes none.
+    pub written: u64,
+    /// What it says of itself when it is sent as a query. Most say nothing.
+    pub rows: Option<RecordBatch>,
+}
+
+impl From<u64> for Done {
+    fn from(written: u64) -> Self {
+        Done {
+            written,
+            rows: None,
+        }
+    }
+}
+
 impl Change {
     /// What the text changes; none if it is a query, or nothing that is known here.
     ///
@@ -149,9 +167,14 @@ impl Change {
         }
     }
 
-    /// Returns how many rows were written; DDL writes none. Bound to several rows it is still one statement.
-    pub async fn run(self, admin: &dyn TableAdmin, bound: &Bound) -> Result<u64, Fault> {
-        match self {
+    /// The columns of what it says of itself.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::empty())
+    }
+
+    /// Does it. Bound to several rows it is still one statement.
+    pub async fn run(self, admin: &dyn TableAdmin, bound: &Bound) -> Result<Done, Fault> {
+        let written = match self {
             Change::Create {
                 contract,
                 if_not_exists,
@@ -164,6 +187,7 @@ impl Change {
             Change::Insert(insert) => admin.insert(*insert, bound).await,
             Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
-        }
+        };
+        written.map(Done::from)
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
-use super::{Bound, Change, TableAdmin};
+use super::{Bound, Change, Done, TableAdmin};
 use crate::fault::{Fault, Kind};
 use crate::query::OwnRows;
 use crate::types::TableName;
@@ -115,7 +115,7 @@ impl Transactions {
         Ok(open.work.clone())
     }
 
-    /// Runs a statement as a part of the transaction. Returns how many rows it writes.
+    /// Runs a statement as a part of the transaction.
     ///
     /// # Errors
     /// NOT_FOUND: it has ended, or was rolled back for its silence. FAILED_PRECONDITION: the statement does not go together
@@ -126,14 +126,14 @@ impl Transactions {
         change: Change,
         admin: &dyn TableAdmin,
         bound: &Bound,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Done, Fault> {
         let work = self.work(id)?;
         let mut work = work.lock().await;
         match change {
             Change::Insert(insert) if insert.replace.is_none() => {
                 work.may_write(&insert.table)?;
                 let rows = admin.stage(&insert, bound).await?;
-                self.hold(&mut work, insert.table, rows)
+                self.hold(&mut work, insert.table, rows).map(Done::from)
             }
             other => {
                 let verb = other.verb();
@@ -143,11 +143,11 @@ impl Transactions {
                     )));
                 }
                 let is_ddl = other.is_ddl();
-                let written = other.run(admin, bound).await?;
+                let done = other.run(admin, bound).await?;
                 if !is_ddl {
                     work.at_once = Some(verb);
                 }
-                Ok(written)
+                Ok(done)
             }
         }
     }
@@ -342,7 +342,8 @@ mod tests {
 
     async fn run(t: &Transactions, id: &[u8], sql: &str, admin: &Recorder) -> Result<u64, Fault> {
         let change = Change::parse(sql).unwrap().unwrap();
-        t.run(id, change, admin, Bound::NOTHING).await
+        let done = t.run(id, change, admin, Bound::NOTHING).await;
+        done.map(|d| d.written)
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
