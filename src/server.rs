@@ -70,6 +70,7 @@ impl Server {
         let readiness = Readiness::starting();
         let shared = recover(config.clone(), clock).await?;
         for table in shared.tables() {
+            crate::ingest::replay::resume(&shared, &table).await?;
             flush::spawn(shared.clone(), table);
         }
         crate::catalog::parking::watch(shared.clone());

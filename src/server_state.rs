@@ -13,9 +13,9 @@ use async_trait::async_trait;
 
 use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
-use crate::catalog::producer::DurablePoint;
+use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
-use crate::catalog::{Shared, lifecycle};
+use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
 use crate::clock::Micros;
 use crate::dataset::Contract;
 use crate::fault::Fault;
@@ -23,7 +23,7 @@ use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput, Sessions};
 use crate::ingest;
 use crate::query::{Engine, Queries, SnapshotSource};
-use crate::statement::{Bound, Insert, TableAdmin, dml, restore, values};
+use crate::statement::{Bound, Insert, Replay, TableAdmin, dml, restore, values};
 use crate::types::TableName;
 
 /// One table on the console and in `system.tables`.
@@ -196,6 +196,66 @@ impl SnapshotSource for Status {
             ("accepted", long(d.iter().map(|d| d.2.accepted))),
             ("quarantined", long(d.iter().map(|d| d.2.quarantined))),
             ("duplicates", long(d.iter().map(|d| d.2.duplicates))),
+            ("replayed", long(d.iter().map(|d| d.2.replayed))),
+        ]);
+        // A commit a row; the last row of a table, without a version, is what no commit has taken yet.
+        let mut q = Vec::new();
+        for (table, commits, open) in self.shared.visible.quality() {
+            let table = table.to_string();
+            q.extend(
+                commits
+                    .into_iter()
+                    .map(|c| (table.clone(), Some(c), c.counts, c.left)),
+            );
+            q.push((table, None, open, Left::default()));
+        }
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let commit = |of: fn(&CommitQuality) -> i64| -> ArrayRef {
+            Arc::new(
+                q.iter()
+                    .map(|q| q.1.as_ref().map(of))
+                    .collect::<Int64Array>(),
+            )
+        };
+        let count = |of: &dyn Fn(&Totals, &Left) -> i64| -> ArrayRef {
+            Arc::new(q.iter().map(|q| of(&q.2, &q.3)).collect::<Int64Array>())
+        };
+        let at: TimestampMicrosecondArray = q.iter().map(|q| q.1.map(|c| c.at)).collect();
+        let quality_commits = RecordBatch::try_from_iter_with_nullable([
+            ("table", text(q.iter().map(|q| &q.0)), false),
+            ("version", commit(|c| c.version), true),
+            ("quarantine_version", commit(|c| c.quarantine_version), true),
+            ("offset", commit(|c| lifecycle::offset_i64(c.offset)), true),
+            (
+                "committed_at",
+                Arc::new(at.with_timezone("UTC")) as ArrayRef,
+                true,
+            ),
+            (
+                "received",
+                count(&|c, _| signed(c.accepted + c.quarantined + c.duplicates)),
+                false,
+            ),
+            (
+                "accepted",
+                count(&|c, l| signed(c.accepted + l.accepted)),
+                false,
+            ),
+            (
+                "quarantined",
+                count(&|c, l| signed(c.quarantined) - signed(l.accepted + l.duplicates)),
+                false,
+            ),
+            (
+                "duplicates",
+                count(&|c, l| signed(c.duplicates + l.duplicates)),
+                false,
+            ),
+            (
+                "replayed",
+                count(&|_, l| signed(l.accepted + l.duplicates)),
+                false,
+            ),
         ]);
         let r: Vec<(String, String, &String, u64)> = d
             .iter()
@@ -244,6 +304,7 @@ impl SnapshotSource for Status {
             ("tables", tables),
             ("producers", producers),
             ("quality", quality),
+            ("quality_commits", quality_commits),
             ("rules", rules),
         ];
         made.into_iter()
@@ -370,6 +431,25 @@ impl TableAdmin for Admin {
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
         let table = self.shared.table(table)?;
         ingest::insert::append_staged(&self.shared, &table, rows).await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<ingest::replay::Outcome, Fault> {
+        let table = self.shared.table(&replay.table)?;
+        let quarantine = replay.table.quarantine();
+        let filter = match &replay.condition {
+            Some(condition) => Some(self.engine.filter(&quarantine, condition).await?),
+            None => None,
+        };
+        let request = ingest::replay::Request {
+            overrides: replay.overrides,
+            filter,
+            dry_run: replay.dry_run,
+        };
+        // A move that has begun is finished, whether or not its caller still waits.
+        let shared = self.shared.clone();
+        tokio::spawn(async move { ingest::replay::replay(&shared, &table, &request).await })
+            .await
+            .map_err(|e| Fault::internal(format!("replay: {e}")))?
     }
 }
 

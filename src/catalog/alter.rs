@@ -5,26 +5,51 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::lifecycle::{append_control, control_frame};
-use super::table::Committed;
+use super::table::{Committed, Table};
 use super::visible::FrameEffect;
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
 use crate::types::TableName;
 use crate::wal::FrameKind;
 
-/// Turns a statement into changes, given the contract in force.
+/// Turns a statement into changes, given the contract in force. No change at all is fine.
 pub type Plan<'a> = dyn Fn(&Contract) -> Result<Vec<Alteration>, Fault> + Send + Sync + 'a;
 
 /// # Errors
 /// NOT_FOUND; INVALID_ARGUMENT for a change that cannot be; the store's: nothing has changed then.
 pub async fn alter(shared: &Arc<Shared>, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
+    loop {
+        let table = shared.table(name)?;
+        let old = table.contract();
+        let changes = plan(&old)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let next = old
+            .altered(&changes)
+            .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
+        // Delta and the log are told both or none, whether or not the caller still waits.
+        let work = tokio::spawn(put_in_force(shared.clone(), table, old, Arc::new(next)));
+        let done = work
+            .await
+            .map_err(|e| Fault::internal(format!("alter: {e}")))??;
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// False, and nothing done: another change came first, and `next` does not know of it.
+async fn put_in_force(
+    shared: Arc<Shared>,
+    table: Arc<Table>,
+    old: Arc<Contract>,
+    next: Arc<Contract>,
+) -> Result<bool, Fault> {
     let _one_at_a_time = shared.lifecycle.lock().await;
-    let table = shared.table(name)?;
-    let old = table.contract();
-    let next = old
-        .altered(&plan(&old)?)
-        .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
-    let next = Arc::new(next);
+    if !Arc::ptr_eq(&table.contract(), &old) || table.is_dropped() {
+        return Ok(false);
+    }
     let payload = serde_json::to_vec(&*next)
         .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))?;
 
@@ -52,13 +77,13 @@ pub async fn alter(shared: &Arc<Shared>, name: &TableName, plan: &Plan<'_>) -> R
         contract: next,
         main: cold.main.view(),
     };
-    append_control(shared, frame, effect).await?;
+    append_control(&shared, frame, effect).await?;
     keys.forget();
     let offset = table.committed.borrow().offset;
     table.committed.send_replace(Committed {
         offset,
         version: cold.main.version(),
     });
-    tracing::info!(table = %name, version = table.contract().version, "contract changed");
-    Ok(())
+    tracing::info!(table = %table.name(), version = table.contract().version, "contract changed");
+    Ok(true)
 }

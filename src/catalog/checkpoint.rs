@@ -27,6 +27,9 @@ pub struct SavedTable {
     pub producers: Vec<producer::Saved>,
     #[serde(default)]
     pub days: BTreeMap<i32, Day>,
+    /// The newest replay of the quarantine that `days` count.
+    #[serde(default)]
+    pub replays: i64,
 }
 
 /// Payload of a `Create` frame.
@@ -42,19 +45,23 @@ impl Checkpoint {
     /// Runs on the log's writer thread: everything before this segment has been applied, nothing behind it exists.
     pub fn of(
         registry: &Registry,
-        days: impl Fn(&super::table::Table) -> BTreeMap<i32, Day>,
+        days: impl Fn(&super::table::Table) -> (BTreeMap<i32, Day>, i64),
     ) -> Self {
-        let tables = registry.tables.values().map(|table| SavedTable {
-            incarnation: table.incarnation,
-            folder: table.folder.clone(),
-            contract: (*table.contract()).clone(),
-            producers: table
-                .producers
-                .lock()
-                .iter()
-                .map(|(name, entry)| entry.state.save(name))
-                .collect(),
-            days: days(table),
+        let tables = registry.tables.values().map(|table| {
+            let (days, replays) = days(table);
+            SavedTable {
+                incarnation: table.incarnation,
+                folder: table.folder.clone(),
+                contract: (*table.contract()).clone(),
+                producers: table
+                    .producers
+                    .lock()
+                    .iter()
+                    .map(|(name, entry)| entry.state.save(name))
+                    .collect(),
+                days,
+                replays,
+            }
         });
         Checkpoint {
             version: VERSION,

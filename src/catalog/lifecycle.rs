@@ -242,7 +242,8 @@ pub async fn settle(shared: &Shared, table: &Table) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(super) async fn append_control(
+/// Appends it and waits until it is on disk, and what it does is done.
+pub async fn append_control(
     shared: &Arc<Shared>,
     frame: NewFrame,
     effect: FrameEffect,

@@ -10,10 +10,11 @@ use super::parking::Parked;
 use super::producer::Totals;
 use super::table::{Cold, Committed, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
-use super::{Day, Registry};
+use super::{Day, Registry, Replayed};
 use crate::cold::{ColdTable, Lake};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
+use crate::hot;
 use crate::ingest::{self, payload};
 use crate::types::{Incarnation, Lsn};
 use crate::validate::{self, Origin};
@@ -55,6 +56,8 @@ pub struct Recovery<'a> {
     pub registry: Registry,
     pub visible: &'a Visible,
     tables: HashMap<u64, Open>,
+    /// Contracts by incarnation and version, as the log tells them: what a frame was judged by, whatever is in force now.
+    contracts: HashMap<(u64, u32), Arc<Contract>>,
     /// Tables whose folder is gone. Fine if a drop follows in the log, a loss if not.
     missing: HashMap<u64, String>,
     /// Rows that stand beside the log, until their table is met.
@@ -81,6 +84,7 @@ impl<'a> Recovery<'a> {
             registry: Registry::default(),
             visible,
             tables: HashMap::new(),
+            contracts: HashMap::new(),
             missing: HashMap::new(),
             parked,
             last: tail,
@@ -110,6 +114,9 @@ impl<'a> Recovery<'a> {
             );
             return Ok(());
         };
+        let incarnation = saved.incarnation.get();
+        let logged = Arc::new(saved.contract.clone());
+        self.contracts.insert((incarnation, logged.version), logged);
         let contract = described(&main, saved.contract);
         main.conform_to(contract.table_schema())?;
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
@@ -151,7 +158,7 @@ impl<'a> Recovery<'a> {
         }
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
-        self.visible.restore_days(&table, saved.days);
+        self.visible.restore_days(&table, saved.days, saved.replays);
         let (mut main_from, mut quarantine_from) = (committed, quarantined);
         if let Some(parked) = self.parked.remove(&table.incarnation.get()) {
             main_from = main_from.max(parked.cut);
@@ -187,6 +194,7 @@ impl<'a> Recovery<'a> {
                         contract: created.contract,
                         producers: Vec::new(),
                         days: BTreeMap::<i32, Day>::new(),
+                        replays: 0,
                     };
                     self.open(saved).await?;
                 }
@@ -209,10 +217,30 @@ impl<'a> Recovery<'a> {
                 }
             }
             FrameKind::Data => self.rows(&frame)?,
-            FrameKind::Alter
-            | FrameKind::CommitIntent
-            | FrameKind::CommitDone
-            | FrameKind::Checkpoint => {}
+            FrameKind::Replayed => {
+                let replayed: Replayed = serde_json::from_slice(&frame.payload).map_err(|e| {
+                    Fault::new(
+                        Kind::Corrupt,
+                        "log_damaged",
+                        format!("replay frame at {}: {e}", frame.offset),
+                    )
+                })?;
+                if let Some(Open { table, .. }) = self.tables.get(&frame.incarnation) {
+                    self.visible.count_replay(table, &replayed);
+                }
+            }
+            FrameKind::Alter => {
+                let contract: Contract = serde_json::from_slice(&frame.payload).map_err(|e| {
+                    Fault::new(
+                        Kind::Corrupt,
+                        "log_damaged",
+                        format!("alter frame at {}: {e}", frame.offset),
+                    )
+                })?;
+                let key = (frame.incarnation, contract.version);
+                self.contracts.insert(key, Arc::new(contract));
+            }
+            FrameKind::CommitIntent | FrameKind::CommitDone | FrameKind::Checkpoint => {}
         }
         Ok(())
     }
@@ -253,9 +281,21 @@ impl<'a> Recovery<'a> {
                     source,
                     seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
                 };
-                let contract = table.contract();
-                let conformed = validate::conform(&contract, batch, decoded.arrived)?;
-                validate::apply(&contract, batch, &conformed, &decoded.verdict, &origin)?
+                let now = table.contract();
+                // The verdict and its columns are about the contract that the batch was judged by.
+                let logged = self
+                    .contracts
+                    .get(&(frame.incarnation, frame.contract_version));
+                let contract = match logged {
+                    Some(logged) if frame.contract_version != now.version => logged,
+                    _ => &now,
+                };
+                let conformed = validate::conform(contract, batch, decoded.arrived)?;
+                let mut applied =
+                    validate::apply(contract, batch, &conformed, &decoded.verdict, &origin)?;
+                let schema = now.table_schema();
+                applied.accepted = applied.accepted.map(|rows| hot::conform(&rows, &schema));
+                applied
             }
             _ => validate::Applied::default(),
         };

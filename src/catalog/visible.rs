@@ -4,16 +4,16 @@
 //! group is on disk; a commit swaps a table's version and drops the chunks it covers in one step; a query clones the whole
 //! under a read lock. So no query sees half a frame, a gap or a double, at any instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
 use parking_lot::{Mutex, RwLock};
 
 use super::producer::Totals;
-use super::table::Table;
+use super::table::{Committed, Table};
 use super::view::{Snapshot, TableView};
-use super::{Day, Registry};
+use super::{CommitQuality, Day, Left, Registry, Replayed};
 use crate::cold::ColdView;
 use crate::dataset::{self, Contract};
 use crate::hot::{Buffer, Chunk};
@@ -58,6 +58,15 @@ pub enum FrameEffect {
     },
     Drop {
         table: Arc<Table>,
+    },
+    /// Rows have left the quarantine: both tables' versions, and the counts, in one step.
+    Replayed {
+        table: Arc<Table>,
+        replayed: Replayed,
+        /// Microseconds since 1970.
+        at: i64,
+        main: Arc<ColdView>,
+        quarantine: Arc<ColdView>,
     },
     /// Another contract from here on, and the Delta version that tells it.
     Alter {
@@ -111,6 +120,31 @@ struct Entry {
     days: BTreeMap<i32, Day>,
     /// Hot rows up to here stand in a file beside the log, which need not keep them.
     parked: Lsn,
+    /// The newest replay that `days` count.
+    replays: i64,
+    quality: Quality,
+}
+
+/// Commits that are remembered for each table.
+const COMMITS_KEPT: usize = 1000;
+
+/// Counts on their way from arrival to commit.
+#[derive(Default)]
+struct Quality {
+    /// Of frames that no commit has taken yet.
+    open: Totals,
+    /// Of frames up to the cut of the commit under way.
+    taken: Totals,
+    commits: VecDeque<CommitQuality>,
+}
+
+impl Quality {
+    fn push(&mut self, commit: CommitQuality) {
+        if self.commits.len() >= COMMITS_KEPT {
+            self.commits.pop_front();
+        }
+        self.commits.push_back(commit);
+    }
 }
 
 impl Entry {
@@ -122,6 +156,18 @@ impl Entry {
             moved: BTreeMap::new(),
             days: BTreeMap::new(),
             parked: Lsn::ZERO,
+            replays: 0,
+            quality: Quality::default(),
+        }
+    }
+
+    fn count_replay(&mut self, replayed: &Replayed) {
+        if replayed.number <= self.replays {
+            return;
+        }
+        self.replays = replayed.number;
+        for (day, left) in &replayed.days {
+            self.days.entry(*day).or_default().replay(*left);
         }
     }
 
@@ -140,6 +186,12 @@ struct State {
 }
 
 impl State {
+    /// None: this incarnation is gone.
+    fn entry(&mut self, table: &Table) -> Option<&mut Entry> {
+        let entry = self.tables.get_mut(&table.name().folded())?;
+        (entry.table.incarnation == table.incarnation).then_some(entry)
+    }
+
     fn remove(&mut self, table: &Table) {
         let name = table.name().folded();
         if self
@@ -280,6 +332,32 @@ impl Visible {
                         .tables
                         .insert(table.name().folded(), Entry::new(table, main, quarantine));
                 }
+                FrameEffect::Replayed {
+                    table,
+                    replayed,
+                    at,
+                    main,
+                    quarantine,
+                } => {
+                    if let Some(entry) = state.entry(&table) {
+                        let mut left = Left::default();
+                        for day in replayed.days.values() {
+                            left.accepted += day.accepted;
+                            left.duplicates += day.duplicates;
+                        }
+                        entry.quality.push(CommitQuality {
+                            version: main.version(),
+                            quarantine_version: quarantine.version(),
+                            offset: table.committed.borrow().offset,
+                            at,
+                            counts: Totals::default(),
+                            left,
+                        });
+                        entry.main.cold = main;
+                        entry.quarantine.cold = quarantine;
+                        entry.count_replay(&replayed);
+                    }
+                }
                 FrameEffect::Alter {
                     table,
                     contract,
@@ -342,6 +420,8 @@ impl Visible {
         }
         entry.main.hot.seal(cut);
         entry.quarantine.hot.seal(cut);
+        let open = std::mem::take(&mut entry.quality.open);
+        entry.quality.taken.add(open);
         Some(Span {
             cut,
             main: entry.main.hot.chunks().clone(),
@@ -374,6 +454,34 @@ impl Visible {
                 entry.moved.remove(producer);
             }
         }
+    }
+
+    /// All of a span is in Delta now: what it was made of goes into the history of commits.
+    pub fn committed(&self, table: &Table, committed: Committed, at: i64) {
+        if let Some(entry) = self.0.write().entry(table) {
+            let counts = std::mem::take(&mut entry.quality.taken);
+            let commit = CommitQuality {
+                version: entry.main.cold.version(),
+                quarantine_version: entry.quarantine.cold.version(),
+                offset: committed.offset,
+                at,
+                counts,
+                left: Left::default(),
+            };
+            entry.quality.push(commit);
+        }
+    }
+
+    /// The newest commits of each table, oldest first, and the counts of what no commit has taken yet.
+    pub fn quality(&self) -> Vec<(TableName, Vec<CommitQuality>, Totals)> {
+        let state = self.0.read();
+        let tables = state.tables.values().map(|e| {
+            let mut open = e.quality.open;
+            open.add(e.quality.taken);
+            let commits = e.quality.commits.iter().copied().collect();
+            (e.table.name().clone(), commits, open)
+        });
+        tables.collect()
     }
 
     /// Every data frame up to here is in Delta: what the log may let go of.
@@ -500,18 +608,34 @@ impl Visible {
         rows.collect()
     }
 
-    pub fn restore_days(&self, table: &Table, days: BTreeMap<i32, Day>) {
-        if let Some(entry) = self.0.write().tables.get_mut(&table.name().folded()) {
+    /// What a checkpoint tells of arrivals, and of the replays that they count.
+    pub fn restore_days(&self, table: &Table, days: BTreeMap<i32, Day>, replays: i64) {
+        if let Some(entry) = self.0.write().entry(table) {
             entry.days = days;
+            entry.replays = replays;
         }
     }
 
-    pub fn days_of(&self, table: &Table) -> BTreeMap<i32, Day> {
+    /// Replay of the log: a frame that tells of rows that left the quarantine.
+    pub fn count_replay(&self, table: &Table, replayed: &Replayed) {
+        if let Some(entry) = self.0.write().entry(table) {
+            entry.count_replay(replayed);
+        }
+    }
+
+    /// The newest replay of the table's quarantine that the counts know of.
+    pub fn replays(&self, table: &Table) -> i64 {
+        let mut state = self.0.write();
+        state.entry(table).map_or(0, |e| e.replays)
+    }
+
+    /// Counts per day of arrival, and the newest replay among them.
+    pub fn days_of(&self, table: &Table) -> (BTreeMap<i32, Day>, i64) {
         let state = self.0.read();
         state
             .tables
             .get(&table.name().folded())
-            .map(|e| e.days.clone())
+            .map(|e| (e.days.clone(), e.replays))
             .unwrap_or_default()
     }
 }
@@ -541,6 +665,9 @@ impl Entry {
             offset,
         } = arrival;
         let unnamed = moved.is_none();
+        if offset > committed {
+            self.quality.open.add(counts);
+        }
         self.days.entry(day).or_default().add(counts, &violations);
         if let Some(m) = moved
             && offset > committed

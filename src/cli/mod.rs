@@ -119,6 +119,26 @@ fn command() -> Command {
                         .arg(text("rule", "Only rows that broke this rule, as range:AT"))
                         .arg(text("limit", "At most so many").default_value("20")),
                 )
+                .subcommand(
+                    Command::new("replay")
+                        .about("Puts rejected rows that the rules in force take into the table, each once; prints how many; exit code 99 if none")
+                        .args([uri(), table(), format()])
+                        .arg(text("rule", "Only rows that broke this rule, as range:AT"))
+                        .arg(text("where", "Only rows that meet this condition over the quarantine's columns, as \"_source = 'edge-7'\""))
+                        .arg(
+                            Arg::new("set")
+                                .long("set")
+                                .value_name("COLUMN=VALUE")
+                                .action(ArgAction::Append)
+                                .help("Corrects a value on the way, in every row that is meant; COLUMN= makes it null"),
+                        )
+                        .arg(
+                            Arg::new("dry-run")
+                                .long("dry-run")
+                                .action(ArgAction::SetTrue)
+                                .help("Only count"),
+                        ),
+                )
         })
         .subcommand(
             Command::new("process")
@@ -283,6 +303,15 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
                         rule: m.get_one::<String>("rule").cloned(),
                         limit: text(m, "limit").parse()?,
                     };
+                    (ask, m)
+                }
+                Some(("replay", m)) => {
+                    let ask = quarantine::Ask::Replay(quarantine::Replay {
+                        rule: m.get_one::<String>("rule").cloned(),
+                        condition: m.get_one::<String>("where").cloned(),
+                        set: m.get_many("set").into_iter().flatten().cloned().collect(),
+                        dry_run: m.get_flag("dry-run"),
+                    });
                     (ask, m)
                 }
                 Some((_, m)) => (quarantine::Ask::List, m),

@@ -4,6 +4,7 @@
 pub mod delta;
 mod encoders;
 pub mod lake;
+mod read;
 pub mod scan;
 #[cfg(test)]
 mod tests;

@@ -35,8 +35,8 @@ pub const ROW: &str = "__row";
 pub struct ColdFile {
     /// As the Delta log has it, relative to the table.
     path: String,
-    meta: ObjectMeta,
-    partition_values: Vec<ScalarValue>,
+    pub(super) meta: ObjectMeta,
+    pub(super) partition_values: Vec<ScalarValue>,
     statistics: Arc<Statistics>,
     rows: Option<usize>,
 }
@@ -133,6 +133,15 @@ impl ColdFile {
     pub fn modified(&self) -> DateTime<Utc> {
         self.meta.last_modified
     }
+
+    /// A bound that no value of the column is below, if statistics tell one. Columns of partitions have none.
+    pub fn lower_bound(&self, column: usize) -> Option<&ScalarValue> {
+        self.statistics
+            .column_statistics
+            .get(column)?
+            .min_value
+            .get_value()
+    }
 }
 
 /// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.
@@ -187,9 +196,9 @@ fn scalar(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValu
 pub struct ColdView {
     version: i64,
     files: Arc<Vec<Arc<ColdFile>>>,
-    schema: SchemaRef,
-    partition_by: Vec<String>,
-    store: Arc<dyn ObjectStore>,
+    pub(super) schema: SchemaRef,
+    pub(super) partition_by: Vec<String>,
+    pub(super) store: Arc<dyn ObjectStore>,
     store_url: ObjectStoreUrl,
     /// The way to other versions; none for a view that no table made.
     history: Option<Arc<History>>,

@@ -53,6 +53,34 @@ impl ColumnType {
         }
     }
 
+    /// The type of a column that is made for such values; none for what a table has no place for (nested, intervals).
+    pub fn from_arrow(sent: &DataType) -> Option<Self> {
+        Some(match sent {
+            DataType::Boolean => ColumnType::Boolean,
+            DataType::Int8 => ColumnType::Byte,
+            DataType::Int16 | DataType::UInt8 => ColumnType::Short,
+            DataType::Int32 | DataType::UInt16 => ColumnType::Int,
+            // A value past BIGINT goes to quarantine with its row.
+            DataType::Int64 | DataType::UInt32 | DataType::UInt64 => ColumnType::Long,
+            DataType::Float16 | DataType::Float32 => ColumnType::Float,
+            DataType::Float64 => ColumnType::Double,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ColumnType::String,
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => ColumnType::Binary,
+            DataType::Date32 | DataType::Date64 => ColumnType::Date,
+            DataType::Timestamp(_, Some(_)) => ColumnType::Timestamp,
+            DataType::Timestamp(_, None) => ColumnType::TimestampNtz,
+            DataType::Decimal128(precision, scale) if *scale >= 0 => ColumnType::Decimal {
+                precision: *precision,
+                scale: *scale,
+            },
+            DataType::Dictionary(_, values) => return ColumnType::from_arrow(values),
+            _ => return None,
+        })
+    }
+
     pub fn is_number(self) -> bool {
         !matches!(
             self,
@@ -193,6 +221,8 @@ pub enum UnknownColumns {
     Reject,
     /// The column is left out.
     Ignore,
+    /// The table gains the column, nullable, and then takes the batch.
+    Add,
 }
 
 /// What becomes of a row that breaks a rule.

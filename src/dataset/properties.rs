@@ -93,7 +93,7 @@ impl Contract {
                 }
                 "unknownColumns" => {
                     self.unknown_columns = serde_json::from_str(&format!("\"{value}\""))
-                        .map_err(|_| bad("neither reject nor ignore"))?;
+                        .map_err(|_| bad("none of reject, ignore, add"))?;
                 }
                 "eventTime" => self.event_time = Some(value.clone()),
                 "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),

@@ -83,6 +83,13 @@ impl TableAdmin for Nothing {
     async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
         Err(not_real())
     }
+
+    async fn replay(
+        &self,
+        _: crate::statement::Replay,
+    ) -> Result<crate::ingest::replay::Outcome, Fault> {
+        Err(Fault::internal("not a real server"))
+    }
 }
 
 impl SnapshotSource for Nothing {

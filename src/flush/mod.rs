@@ -131,6 +131,9 @@ pub async fn commit_locked(
         version,
     };
     table.committed.send_replace(committed);
+    shared
+        .visible
+        .committed(table, committed, shared.clock.now());
     parking::unpark(shared, table, span.cut);
     shared.hot_space.notify_waiters();
     metrics::counter!("deltaplane_commits_total").increment(1);

@@ -90,15 +90,7 @@ impl Buffer {
     /// Gives every chunk the columns of `schema`, by name; a column that it lacks is null there.
     pub fn conform_to(&mut self, schema: &SchemaRef) {
         for chunk in Arc::make_mut(&mut self.chunks) {
-            let rows = chunk.batch.num_rows();
-            let columns = schema.fields().iter().map(|field| {
-                let known = chunk.batch.column_by_name(field.name()).cloned();
-                known.unwrap_or_else(|| new_null_array(field.data_type(), rows))
-            });
-            // Only nullable columns are ever added, and none changes its type.
-            if let Ok(batch) = RecordBatch::try_new(schema.clone(), columns.collect()) {
-                chunk.batch = batch;
-            }
+            chunk.batch = conform(&chunk.batch, schema);
         }
     }
 
@@ -111,6 +103,17 @@ impl Buffer {
             .map(|c| c.batch.get_array_memory_size())
             .sum();
     }
+}
+
+/// The rows with the columns of `schema`, by name; a column that they lack is null.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
+    let rows = batch.num_rows();
+    let columns = schema.fields().iter().map(|field| {
+        let known = batch.column_by_name(field.name()).cloned();
+        known.unwrap_or_else(|| new_null_array(field.data_type(), rows))
+    });
+    // Only nullable columns are ever added, and none changes its type.
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap_or_else(|_| batch.clone())
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! durable loses only what no ack spoke of; after it, replay brings the rows back.
 
 pub mod bulk;
+mod drift;
 pub mod insert;
 pub mod payload;
+pub mod replay;
 
 use std::sync::Arc;
 
@@ -273,6 +275,9 @@ impl IngestStream {
             }
         }
 
+        if let Some(batch) = &batch {
+            drift::grow(&self.shared, &self.table, batch.schema_ref()).await?;
+        }
         let arrived = self.shared.clock.now();
         // Open until the batch has its place in the log: the contract that judges it is the one in force there.
         let table = self.table.clone();

@@ -335,7 +335,11 @@ impl Engine {
     }
 
     /// The statement as a query, and all that it may read.
-    async fn read(&self, sql: &str, snapshot: Snapshot) -> Result<(Session, Statement), Fault> {
+    pub(super) async fn read(
+        &self,
+        sql: &str,
+        snapshot: Snapshot,
+    ) -> Result<(Session, Statement), Fault> {
         if let Some(asked) = super::history::parse(sql)? {
             let table = super::history::answer(&asked, &snapshot)?;
             let session = self.session(snapshot, Some(Arc::new(table)));
@@ -386,14 +390,17 @@ impl Engine {
 }
 
 /// One statement's view of the world.
-struct Session {
-    state: SessionState,
+pub(super) struct Session {
+    pub(super) state: SessionState,
     snapshot: Snapshot,
     others: Arc<Vec<(String, Vec<String>)>>,
 }
 
 impl Session {
-    async fn plan(&self, statement: Statement) -> Result<(LogicalPlan, SchemaRef), Fault> {
+    pub(super) async fn plan(
+        &self,
+        statement: Statement,
+    ) -> Result<(LogicalPlan, SchemaRef), Fault> {
         if !matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
             return Err(Fault::new(
                 Kind::Unimplemented,

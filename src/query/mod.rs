@@ -3,6 +3,7 @@
 mod caller;
 mod describe;
 mod engine;
+mod filter;
 mod history;
 mod names;
 mod provider;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
+mod replay;
+
 use super::*;
 use crate::catalog::visible::Part;
 use crate::catalog::{lifecycle, parking};

@@ -6,6 +6,7 @@ mod bound;
 mod ddl;
 pub mod dml;
 mod insert;
+mod replay;
 pub mod restore;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,11 @@ use datafusion::sql::sqlparser::ast::AlterTableOperation;
 use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
+use crate::ingest::replay::Outcome;
 use crate::query::Engine;
 use crate::types::TableName;
+
+pub use replay::Replay;
 
 /// Who creates and drops tables.
 #[async_trait]
@@ -45,6 +49,7 @@ pub trait TableAdmin: Send + Sync {
     /// Returns how many rows were changed, deleted and inserted.
     async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault>;
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
+    async fn replay(&self, replay: Replay) -> Result<Outcome, Fault>;
 }
 
 /// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
@@ -77,6 +82,7 @@ pub enum Change {
     Insert(Box<Insert>),
     Rows(Box<dml::Dml>),
     Restore(restore::Restore),
+    Replay(Box<Replay>),
 }
 
 /// What a statement has done.
@@ -112,6 +118,9 @@ impl Change {
         if let Some(restore) = restore::parse(sql)? {
             return Ok(Some(Change::Restore(restore)));
         }
+        if let Some(replay) = replay::parse(sql)? {
+            return Ok(Some(Change::Replay(Box::new(replay))));
+        }
         match alter::parse(sql)? {
             Some(change) => Ok(Some(change)),
             None => ddl::parse(sql),
@@ -140,7 +149,8 @@ impl Change {
             Change::Create { .. }
             | Change::Drop { .. }
             | Change::Alter { .. }
-            | Change::Restore(_) => Ok(Arc::new(Schema::empty())),
+            | Change::Restore(_)
+            | Change::Replay(_) => Ok(Arc::new(Schema::empty())),
         }
     }
 
@@ -151,7 +161,7 @@ impl Change {
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::Restore(_) => true,
-            Change::Insert(_) | Change::Rows(_) => false,
+            Change::Insert(_) | Change::Rows(_) | Change::Replay(_) => false,
         }
     }
 
@@ -164,12 +174,16 @@ impl Change {
             Change::Insert(_) => "INSERT",
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
+            Change::Replay(_) => "REPLAY",
         }
     }
 
     /// The columns of what it says of itself.
     pub fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::empty())
+        match self {
+            Change::Replay(_) => replay::schema(),
+            _ => Arc::new(Schema::empty()),
+        }
     }
 
     /// Does it. Bound to several rows it is still one statement.
@@ -187,6 +201,13 @@ impl Change {
             Change::Insert(insert) => admin.insert(*insert, bound).await,
             Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
+            Change::Replay(replay) => {
+                let outcome = admin.replay(*replay).await?;
+                return Ok(Done {
+                    written: outcome.replayed,
+                    rows: Some(replay::rows(outcome)?),
+                });
+            }
         };
         written.map(Done::from)
     }

@@ -318,6 +318,12 @@ mod tests {
         async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
             Ok(())
         }
+        async fn replay(
+            &self,
+            _: crate::statement::Replay,
+        ) -> Result<crate::ingest::replay::Outcome, Fault> {
+            Ok(crate::ingest::replay::Outcome::default())
+        }
         async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
             Ok(1)
         }

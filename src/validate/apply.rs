@@ -8,8 +8,11 @@ use arrow::array::{
     StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Schema, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
 use super::conform::{Conformed, show};
@@ -242,12 +245,8 @@ fn value(column: &ArrayRef, row: usize) -> Value {
         DataType::LargeUtf8 => Value::String(column.as_string::<i64>().value(row).to_owned()),
         DataType::Utf8View => Value::String(column.as_string_view().value(row).to_owned()),
         DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
-        DataType::Float64 => {
-            let number = column.as_primitive::<Float64Type>().value(row);
-            // NaN and infinities have no number in JSON; as text they stay what they were.
-            serde_json::Number::from_f64(number)
-                .map_or_else(|| Value::String(number.to_string()), Value::Number)
-        }
+        DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => number(f64::from(column.as_primitive::<Float32Type>().value(row))),
         other if other.is_integer() => {
             let text = show(column, row);
             text.parse::<i64>()
@@ -255,6 +254,18 @@ fn value(column: &ArrayRef, row: usize) -> Value {
                 .or_else(|_| text.parse::<u64>().map(Value::from))
                 .unwrap_or(Value::String(text))
         }
-        _ => Value::String(show(column, row)),
+        _ => Value::String(whole(column, row)),
     }
+}
+
+/// NaN and infinities have no number in JSON; as text they stay what they were.
+fn number(number: f64) -> Value {
+    serde_json::Number::from_f64(number)
+        .map_or_else(|| Value::String(number.to_string()), Value::Number)
+}
+
+/// As people write it, and not cut: it may come back from here.
+fn whole(column: &ArrayRef, row: usize) -> String {
+    ArrayFormatter::try_new(column, &FormatOptions::default().with_display_error(true))
+        .map_or_else(|e| e.to_string(), |f| f.value(row).to_string())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::times;
@@ -125,19 +125,44 @@ fn match_columns(contract: &Contract, sent: &RecordBatch) -> Result<Vec<Option<u
             }
             Some(at) => positions[at] = Some(index),
             None if contract.unknown_columns == UnknownColumns::Ignore
-                && !RESERVED_COLUMNS.contains(&name.to_ascii_lowercase().as_str()) => {}
+                && !filled(contract, name) => {}
+            // What `add` could add has been added before: see `unknown_fields`.
+            None if contract.unknown_columns == UnknownColumns::Add
+                && field.data_type().is_null()
+                && !filled(contract, name) => {}
             None => return Err(unknown(contract, name)),
         }
     }
     Ok(positions)
 }
 
+/// Columns that the contract does not know and that have values: what `unknown_columns = "add"` is about. A column of nulls
+/// alone, as JSON gives it, says nothing of its type and loses nothing.
+pub fn unknown_fields<'a>(contract: &Contract, sent: &'a Schema) -> Vec<&'a Field> {
+    let known = |name: &str| {
+        contract.columns.iter().any(|c| {
+            c.name.eq_ignore_ascii_case(name)
+                || c.from
+                    .as_deref()
+                    .is_some_and(|f| f.eq_ignore_ascii_case(name))
+        })
+    };
+    let fields = sent.fields().iter().map(AsRef::as_ref);
+    fields
+        .filter(|f| !f.data_type().is_null() && !known(f.name()) && !filled(contract, f.name()))
+        .collect()
+}
+
+/// Is it one that the server fills?
+fn filled(contract: &Contract, name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    RESERVED_COLUMNS.contains(&lower.as_str())
+        || (lower == "event_date" && contract.event_time.is_some())
+}
+
 fn unknown(contract: &Contract, name: &str) -> Fault {
     let shown: String = name.chars().take(100).collect();
-    let lower = name.to_ascii_lowercase();
-    let filled = RESERVED_COLUMNS.contains(&lower.as_str())
-        || (lower == "event_date" && contract.event_time.is_some());
-    if filled {
+    if filled(contract, name) {
         return Fault::invalid(
             "reserved_column",
             format!(
@@ -330,7 +355,7 @@ fn fits(sent: &DataType, column: &Column) -> bool {
         ColumnType::Double => integer || text || float,
         ColumnType::Decimal { .. } => integer || text || matches!(sent, DataType::Decimal128(..)),
         ColumnType::Boolean => text,
-        ColumnType::Date => text,
+        ColumnType::Date => text || matches!(sent, DataType::Date64),
         ColumnType::Timestamp => {
             text || float
                 || (integer && column.time_unit.is_some())

@@ -8,8 +8,10 @@
 mod apply;
 mod conform;
 mod keys;
-pub use conform::{Conformed, conform, distance, show};
+mod raw;
+pub use conform::{Conformed, conform, distance, show, unknown_fields};
 pub use keys::{Additions, Keys, key_hashes};
+pub use raw::{Override, Restored, Shape, restore};
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -42,10 +42,11 @@ pub enum FrameKind {
     CommitIntent,
     CommitDone,
     Checkpoint,
+    Replayed,
 }
 
 impl FrameKind {
-    const ALL: [FrameKind; 8] = [
+    const ALL: [FrameKind; 9] = [
         FrameKind::Data,
         FrameKind::Create,
         FrameKind::Alter,
@@ -54,6 +55,7 @@ impl FrameKind {
         FrameKind::CommitIntent,
         FrameKind::CommitDone,
         FrameKind::Checkpoint,
+        FrameKind::Replayed,
     ];
 
     fn code(self) -> u8 {
@@ -66,6 +68,7 @@ impl FrameKind {
             FrameKind::CommitIntent => 6,
             FrameKind::CommitDone => 7,
             FrameKind::Checkpoint => 8,
+            FrameKind::Replayed => 9,
         }
     }
 

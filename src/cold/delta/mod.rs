@@ -3,6 +3,7 @@
 mod alter;
 mod encode;
 pub mod history;
+mod note;
 mod restore;
 pub mod rewrite;
 pub mod synced_store;

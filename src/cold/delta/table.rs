@@ -48,6 +48,24 @@ impl Staged {
         self.adds.iter().map(|a| a.path.clone()).collect()
     }
 
+    /// What a note about the files has to keep for [`Staged::from_note`].
+    ///
+    /// # Errors
+    /// `Encode`: a file's entry cannot be written as JSON.
+    pub fn note(&self) -> Result<serde_json::Value, Error> {
+        serde_json::to_value(&self.adds).map_err(|e| Error::Encode(e.to_string()))
+    }
+
+    /// Files that an earlier run staged.
+    ///
+    /// # Errors
+    /// `Store`: this is no note.
+    pub fn from_note(note: serde_json::Value) -> Result<Self, Error> {
+        serde_json::from_value(note)
+            .map(|adds| Staged { adds })
+            .map_err(store_error)
+    }
+
     pub fn nothing() -> Self {
         Staged { adds: Vec::new() }
     }

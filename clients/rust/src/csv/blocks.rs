@@ -11,9 +11,8 @@ pub struct Block {
     pub number: u64,
     /// From 1; the header is line 1.
     pub first_line: u64,
+    /// Ends with a line's end, but for the last block of a file that does not.
     pub bytes: Vec<u8>,
-    /// Nothing comes behind it.
-    pub last: bool,
 }
 
 /// Blocks of whole lines, the header apart.
@@ -103,7 +102,6 @@ impl<R: Read> Blocks<R> {
         let block = Block {
             number: self.number,
             first_line: self.line,
-            last: self.ended && self.rest.is_empty(),
             bytes,
         };
         self.number += 1;
@@ -154,8 +152,7 @@ mod tests {
             for (number, block) in blocks.iter().enumerate() {
                 prop_assert_eq!(block.number, number as u64);
                 prop_assert_eq!(block.first_line, line);
-                prop_assert_eq!(block.last, number + 1 == blocks.len());
-                prop_assert!(block.last || block.bytes.ends_with(b"\n"));
+                prop_assert!(number + 1 == blocks.len() || block.bytes.ends_with(b"\n"));
                 line += super::super::newlines(&block.bytes);
                 all.extend(&block.bytes);
             }

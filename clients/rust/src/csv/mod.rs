@@ -73,7 +73,7 @@ pub fn check(block: &Block, fields: usize, delimiter: u8) -> Result<Shape, Probl
         }
         let found = 1 + line.iter().filter(|b| **b == delimiter).count();
         if found != fields {
-            let cut = block.last && shape.lines == newlines(text) + 1;
+            let cut = shape.lines == newlines(text) + 1;
             let hint = if cut {
                 "; the file ends in the middle of a row: write it again, whole"
             } else {
@@ -113,7 +113,6 @@ mod tests {
             number: 0,
             first_line: 2,
             bytes: text.to_vec(),
-            last: true,
         }
     }
 

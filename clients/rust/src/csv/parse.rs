@@ -202,7 +202,6 @@ mod tests {
             number: 0,
             first_line: 2,
             bytes: text.as_bytes().to_vec(),
-            last: true,
         }
     }
 

@@ -1,0 +1,56 @@
+//! A condition of SQL's, to be asked of batches that are at hand.
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::logical_expr::LogicalPlan;
+
+use super::engine::{Engine, fault_of};
+use crate::fault::Fault;
+use crate::types::TableName;
+
+/// True for each row that meets the condition; null counts as no.
+pub type Condition = dyn Fn(&RecordBatch) -> Result<BooleanArray, Fault> + Send + Sync;
+
+impl Engine {
+    /// Understands a condition over the columns of a table, whose schema the batches must have.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for what is no condition over them; UNIMPLEMENTED for one that holds a query.
+    pub async fn filter(
+        &self,
+        table: &TableName,
+        condition: &str,
+    ) -> Result<Box<Condition>, Fault> {
+        let sql = format!("SELECT * FROM {table} WHERE {condition}");
+        let (session, statement) = self.read(&sql, self.snapshot()).await?;
+        let (plan, parameters) = session.plan(statement).await?;
+        if !parameters.fields().is_empty() {
+            return Err(Fault::invalid(
+                "parameters",
+                "a condition takes no parameters here",
+            ));
+        }
+        let mut node = &plan;
+        let filter = loop {
+            if let LogicalPlan::Filter(filter) = node {
+                break filter;
+            }
+            node = node
+                .inputs()
+                .into_iter()
+                .next()
+                .ok_or_else(|| Fault::internal("a condition without a filter in its plan"))?;
+        };
+        let predicate = session
+            .state
+            .create_physical_expr(filter.predicate.clone(), filter.input.schema())
+            .map_err(fault_of)?;
+        Ok(Box::new(move |batch| {
+            let value = predicate.evaluate(batch).map_err(fault_of)?;
+            let array = value.into_array(batch.num_rows()).map_err(fault_of)?;
+            let array = array
+                .as_boolean_opt()
+                .ok_or_else(|| Fault::invalid("invalid_query", "the condition is no BOOLEAN"))?;
+            Ok(array.clone())
+        }))
+    }
+}
