@@ -4,6 +4,7 @@ pub mod building;
 pub mod energy;
 pub mod faults;
 pub mod files;
+mod fleet;
 pub mod reactor;
 pub mod run;
 pub mod satellite;
@@ -11,5 +12,6 @@ pub mod source;
 pub mod telemetry;
 pub mod vehicle;
 
-pub use run::{Options, Progress, Summary, run};
+pub use fleet::run_fleet;
+pub use run::{Options, Progress, Summary, dry_run, run};
 pub use source::Dataset;

@@ -10,7 +10,7 @@ use deltaplane_client::protocol::AckLevel;
 use deltaplane_simulator::faults::Faults;
 use deltaplane_simulator::files::Rows;
 use deltaplane_simulator::reactor::Source;
-use deltaplane_simulator::{Dataset, Options, run};
+use deltaplane_simulator::{Dataset, Options, Progress, run, run_fleet};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
@@ -134,6 +134,12 @@ impl Command {
 
 #[derive(clap::Args)]
 struct Arguments {
+    /// So many producers, each with its share of satellites, rate and rows, on a connection of its own
+    #[arg(long, default_value_t = 1)]
+    producers: usize,
+    /// Make rows and send them nowhere: what one core can make
+    #[arg(long)]
+    dry_run: bool,
     /// The server's Flight address
     #[arg(long, env = "DELTAPLANE_URI", default_value = "http://127.0.0.1:32010")]
     uri: String,
@@ -240,6 +246,14 @@ async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
         },
         give_up_after: Duration::from_secs_f64(a.give_up_after),
     };
+    if a.dry_run {
+        let made = deltaplane_simulator::dry_run(options)?;
+        println!(
+            "{} rows made in {:.2} s, {:.0} rows/s",
+            made.sent, made.seconds, made.rows_per_second
+        );
+        return Ok(());
+    }
     let (stop_tx, stop) = watch::channel(false);
     tokio::spawn(async move {
         let _ = tokio::signal::ctrl_c().await;
@@ -253,7 +267,7 @@ async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
     };
     bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}")?);
     let started = std::time::Instant::now();
-    let summary = run(options, stop, |p| {
+    let report = |p: &Progress| {
         let rate = p.sent as f64 / started.elapsed().as_secs_f64().max(1e-9);
         bar.set_message(format!(
             "{} rows sent, {rate:.0} rows/s, ack {:.1} ms, {} accepted, {} quarantined{}",
@@ -268,8 +282,11 @@ async fn stream(dataset: Dataset, a: Arguments) -> anyhow::Result<()> {
             }
         ));
         bar.tick();
-    })
-    .await?;
+    };
+    let summary = match a.producers {
+        0 | 1 => run(options, stop, report).await?,
+        many => run_fleet(options, many, stop, report).await?,
+    };
     bar.finish_and_clear();
     if a.json {
         println!("{}", serde_json::to_string(&summary)?);

@@ -73,9 +73,53 @@ fn now_micros() -> i64 {
 /// The server refused, or could not be reached for `give_up_after`.
 pub async fn run(
     options: Options,
+    stop: watch::Receiver<bool>,
+    progress: impl FnMut(&Progress),
+) -> anyhow::Result<Summary> {
+    let (summary, _) = one(options, stop, progress, None).await?;
+    Ok(summary)
+}
+
+/// Makes rows on one core and sends them nowhere, until the rows or the time say so: what the generator can do by itself.
+///
+/// # Errors
+/// A replay's file cannot be read.
+pub fn dry_run(options: Options) -> anyhow::Result<Summary> {
+    let mut devices = options
+        .dataset
+        .open(options.seed, now_micros(), options.start)?;
+    let mut injector = Injector::new(options.faults, options.seed);
+    let rows_max = options.rows.or(devices.len()).unwrap_or(u64::MAX);
+    let batch_rows = options.batch_rows.unwrap_or(8192);
+    let started = Instant::now();
+    let mut sent = 0;
+    while sent < rows_max && options.duration.is_none_or(|d| started.elapsed() < d) {
+        let left = usize::try_from(rows_max - sent).unwrap_or(usize::MAX);
+        let mut batch = devices.batch(batch_rows.min(left), now_micros())?;
+        sent += batch.num_rows() as u64;
+        if !injector.is_idle() {
+            batch = injector.inject(batch)?;
+        }
+        std::hint::black_box(devices.wire(batch)?);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Summary {
+        producer: options.producer,
+        sent,
+        seconds,
+        rows_per_second: sent as f64 / seconds.max(1e-9),
+        ..Summary::default()
+    })
+}
+
+/// One producer, and how long each of its batches took from send to ack, in milliseconds. `ready`: it waits there, connected,
+/// until it is its turn.
+pub(crate) async fn one(
+    options: Options,
     mut stop: watch::Receiver<bool>,
     mut progress: impl FnMut(&Progress),
-) -> anyhow::Result<Summary> {
+    ready: Option<crate::fleet::Ready>,
+) -> anyhow::Result<(Summary, Vec<f64>)> {
     let mut devices = options
         .dataset
         .open(options.seed, now_micros(), options.start)?;
@@ -89,6 +133,9 @@ pub async fn run(
     };
     let table = [options.table[0].as_str(), options.table[1].as_str()];
     let producer = Producer::connect(&options.uri, table, producer_options).await?;
+    if let Some(ready) = ready {
+        ready.wait().await;
+    }
     let started = Instant::now();
     let free = rate <= 0.0;
     // A tenth of a second's rows a batch keeps the stream smooth at any rate; at their own pace devices send as they do.
@@ -173,5 +220,5 @@ pub async fn run(
         rejects: rejects.collect(),
     };
     producer.close().await?;
-    Ok(summary)
+    Ok((summary, latencies))
 }
