@@ -159,12 +159,14 @@ async fn lines(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
             })
         });
     futures::pin_mut!(shapes);
+    let mut rows = Vec::new();
     while let Some(shape) = shapes.try_next().await? {
         if shape.quoted {
             return quoted(path, bar).await;
         }
+        rows.push(shape.rows);
     }
-    Ok(Layout::Lines { header })
+    Ok(Layout::Lines { header, rows })
 }
 
 fn cannot_read(path: &Path) -> String {

@@ -22,8 +22,9 @@ pub fn identity(reader: &mut impl Read) -> io::Result<String> {
         // The last word is filled up with what the buffer held before, so it is cleared first.
         buffer[read..].iter_mut().take(8).for_each(|b| *b = 0);
         for word in buffer[..read.next_multiple_of(8)].chunks_exact(8) {
-            let word = word.iter().rev().fold(0u64, |w, b| w << 8 | u64::from(*b));
-            sum = (sum ^ word).wrapping_mul(FACTOR);
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(word);
+            sum = (sum ^ u64::from_le_bytes(bytes)).wrapping_mul(FACTOR);
             sum ^= sum >> 29;
         }
     }
