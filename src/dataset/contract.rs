@@ -54,7 +54,7 @@ impl ColumnType {
     }
 
     /// The type of a column that is made for such values; none for what a table has no place for (nested, intervals).
-    pub fn from_arrow(sent: &DataType) -> Option<Self> {
+    pub fn from_sent(sent: &DataType) -> Option<Self> {
         Some(match sent {
             DataType::Boolean => ColumnType::Boolean,
             DataType::Int8 => ColumnType::Byte,
@@ -76,7 +76,7 @@ impl ColumnType {
                 precision: *precision,
                 scale: *scale,
             },
-            DataType::Dictionary(_, values) => return ColumnType::from_arrow(values),
+            DataType::Dictionary(_, values) => return ColumnType::from_sent(values),
             _ => return None,
         })
     }

@@ -49,7 +49,7 @@ fn columns(contract: &Contract, sent: &Schema) -> Result<Vec<Alteration>, Fault>
         ));
     }
     let added = unknown.into_iter().map(|field| {
-        let data_type = ColumnType::from_arrow(field.data_type()).ok_or_else(|| {
+        let data_type = ColumnType::from_sent(field.data_type()).ok_or_else(|| {
             let name: String = field.name().chars().take(100).collect();
             Fault::invalid(
                 "unknown_column",

@@ -24,6 +24,8 @@ pub enum Layout {
     /// CSV without quotes, in blocks.
     Lines {
         header: Vec<String>,
+        /// Rows of each block.
+        rows: Vec<u64>,
     },
     /// CSV with quotes, row by row.
     Quoted {
