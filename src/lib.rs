@@ -29,6 +29,8 @@ pub mod validate;
 pub mod query;
 // what changes tables
 pub mod statement;
+// what looks after them
+pub mod upkeep;
 // edges
 pub mod auth;
 pub mod flight;

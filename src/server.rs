@@ -26,6 +26,8 @@ use crate::query::{Engine, EngineConfig, Queries};
 use crate::server_state::{Admin, Status};
 use crate::statement::transaction::{self, Transactions};
 use crate::types::Lsn;
+use crate::upkeep::Upkeep;
+use crate::upkeep::journal::Journal;
 use crate::wal::{self, GroupHook};
 use crate::web::{self, Readiness};
 
@@ -37,6 +39,7 @@ pub struct Running {
     readiness: Readiness,
     doors: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
+    upkeep: Arc<Upkeep>,
     /// The server's parts hold it weakly, so that they can end.
     _reader: Arc<dyn crate::catalog::lookup::RowReader>,
     /// Held for as long as the directory is ours.
@@ -84,11 +87,13 @@ impl Server {
             bytes: config.limits.transaction_bytes_max.as_usize(),
             idle: config.limits.transaction_idle,
         }));
+        let journal = Arc::new(Journal::new(shared.clock.clone()));
         let queries = Queries::default();
         let source = Arc::new(Status::new(
             shared.clone(),
             queries.clone(),
             sessions.clone(),
+            journal.clone(),
         ));
         let engine = Engine::new(
             EngineConfig {
@@ -106,7 +111,9 @@ impl Server {
         shared.lookups.set_reader(&reader);
         let doors = CancellationToken::new();
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
-        let admin = Arc::new(Admin::new(shared.clone(), engine.clone()));
+        let upkeep = Upkeep::new(shared.clone(), engine.clone(), journal);
+        upkeep.spawn();
+        let admin = Arc::new(Admin::new(shared.clone(), engine.clone(), upkeep.clone()));
         let service = flight::FlightSqlServer::new(flight::Parts {
             engine,
             admin: admin.clone(),
@@ -135,6 +142,7 @@ impl Server {
             readiness,
             doors,
             tasks: vec![flight_task, web_task],
+            upkeep,
             _reader: reader,
             _lock: lock,
         })
@@ -152,6 +160,10 @@ impl Running {
 
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub fn upkeep(&self) -> &Arc<Upkeep> {
+        &self.upkeep
     }
 
     /// Stops taking, acks what came, commits every table and empties the log.
@@ -381,4 +393,4 @@ fn lock_directory(dir: &Path) -> Result<File, Fault> {
 #[cfg(test)]
 mod statement_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

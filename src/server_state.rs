@@ -25,6 +25,8 @@ use crate::ingest;
 use crate::query::{Engine, Queries, SnapshotSource};
 use crate::statement::{Bound, Insert, Replay, TableAdmin, dml, restore, values};
 use crate::types::TableName;
+use crate::upkeep::Upkeep;
+use crate::upkeep::journal::Journal;
 
 /// One table on the console and in `system.tables`.
 #[derive(Clone, Debug)]
@@ -49,16 +51,23 @@ pub struct Status {
     queries: Queries,
     sessions: Arc<Sessions>,
     started: Micros,
+    journal: Arc<Journal>,
 }
 
 impl Status {
-    pub fn new(shared: Arc<Shared>, queries: Queries, sessions: Arc<Sessions>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        queries: Queries,
+        sessions: Arc<Sessions>,
+        journal: Arc<Journal>,
+    ) -> Self {
         let started = shared.clock.now();
         Status {
             shared,
             queries,
             sessions,
             started,
+            journal,
         }
     }
 
@@ -306,6 +315,8 @@ impl SnapshotSource for Status {
             ("quality", quality),
             ("quality_commits", quality_commits),
             ("rules", rules),
+            ("commits", crate::upkeep::state::commits(&self.shared)),
+            ("upkeep", crate::upkeep::state::runs(&self.journal)),
         ];
         made.into_iter()
             .filter_map(|(name, batch)| batch.ok().map(|b| (name, b)))
@@ -379,11 +390,16 @@ impl RowReader for EngineReader {
 pub struct Admin {
     shared: Arc<Shared>,
     engine: Arc<Engine>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Admin {
-    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>) -> Self {
-        Admin { shared, engine }
+    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>, upkeep: Arc<Upkeep>) -> Self {
+        Admin {
+            shared,
+            engine,
+            upkeep,
+        }
     }
 }
 
@@ -399,6 +415,10 @@ impl TableAdmin for Admin {
 
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
         crate::catalog::alter::alter(&self.shared, name, plan).await
+    }
+
+    async fn upkeep(&self, upkeep: crate::statement::Upkeep) -> Result<RecordBatch, Fault> {
+        self.upkeep.answer(upkeep).await
     }
 
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {

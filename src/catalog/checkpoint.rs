@@ -30,6 +30,9 @@ pub struct SavedTable {
     /// The newest replay of the quarantine that `days` count.
     #[serde(default)]
     pub replays: i64,
+    /// Idle producers were forgotten: an unknown name may be one that Delta knows.
+    #[serde(default)]
+    pub forgetful: bool,
 }
 
 /// Payload of a `Create` frame.
@@ -57,10 +60,14 @@ impl Checkpoint {
                     .producers
                     .lock()
                     .iter()
-                    .map(|(name, entry)| entry.state.save(name))
+                    .map(|(name, entry)| producer::Saved {
+                        seen: entry.seen,
+                        ..entry.state.save(name)
+                    })
                     .collect(),
                 days,
                 replays,
+                forgetful: table.is_forgetful(),
             }
         });
         Checkpoint {

@@ -144,7 +144,7 @@ pub async fn create(
         incarnation,
         Arc::new(contract),
         folder,
-        Cold { main, quarantine },
+        Cold::new(main, quarantine),
         committed,
     ));
     let frame = control_frame(FrameKind::Create, &table, payload);

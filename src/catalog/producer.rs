@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 
@@ -78,9 +79,31 @@ pub struct Saved {
     pub epoch: u64,
     pub durable: DurablePoint,
     pub recent: Vec<(u64, u32)>,
+    /// When it was last heard of, in microseconds since 1970; 0: not known.
+    #[serde(default)]
+    pub seen: Micros,
 }
 
 impl Producer {
+    /// One that was forgotten, and whose last committed batch the Delta table tells: it goes on behind it. An older resend is
+    /// taken on trust, as one beyond the last [`RECENT_CRCS`] is; totals begin anew.
+    pub fn returning(seq: u64) -> Self {
+        let mut producer = Producer::default();
+        producer.resume(seq);
+        producer
+    }
+
+    /// Replay of a return.
+    pub fn resume(&mut self, seq: u64) {
+        self.admitted = self.admitted.max(seq);
+        self.durable.seq = self.durable.seq.max(seq);
+    }
+
+    /// Is everything that came from it on disk?
+    pub fn is_durable(&self) -> bool {
+        self.admitted == self.durable.seq && self.epoch == self.durable_epoch
+    }
+
     pub fn restore(saved: &Saved) -> Self {
         Producer {
             epoch: saved.epoch,
@@ -100,6 +123,7 @@ impl Producer {
             epoch: self.durable_epoch,
             durable: self.durable,
             recent: recent.filter(|(seq, _)| *seq <= self.durable.seq).collect(),
+            seen: 0,
         }
     }
 

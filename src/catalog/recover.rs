@@ -8,7 +8,7 @@ use super::checkpoint::{Checkpoint, Created, SavedTable};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parking::Parked;
 use super::producer::Totals;
-use super::table::{Cold, Committed, Table};
+use super::table::{Cold, Committed, FORGOTTEN_EPOCH, ProducerEntry, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
 use super::{Day, Registry, Replayed};
 use crate::cold::{ColdTable, Lake};
@@ -141,7 +141,7 @@ impl<'a> Recovery<'a> {
             saved.incarnation,
             Arc::new(contract),
             saved.folder,
-            Cold { main, quarantine },
+            Cold::new(main, quarantine),
             Committed {
                 offset: committed,
                 version,
@@ -150,11 +150,15 @@ impl<'a> Recovery<'a> {
         {
             let mut producers = table.producers.lock();
             for p in &saved.producers {
-                producers.insert(
-                    p.name.as_str().into(),
-                    super::producer::Producer::restore(p).into(),
-                );
+                let entry = ProducerEntry {
+                    seen: p.seen,
+                    ..super::producer::Producer::restore(p).into()
+                };
+                producers.insert(p.name.as_str().into(), entry);
             }
+        }
+        if saved.forgetful {
+            table.mark_forgetful();
         }
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
@@ -195,6 +199,7 @@ impl<'a> Recovery<'a> {
                         producers: Vec::new(),
                         days: BTreeMap::<i32, Day>::new(),
                         replays: 0,
+                        forgetful: false,
                     };
                     self.open(saved).await?;
                 }
@@ -209,11 +214,14 @@ impl<'a> Recovery<'a> {
             FrameKind::Epoch => {
                 if let Some(Open { table, .. }) = self.tables.get(&frame.incarnation) {
                     let mut producers = table.producers.lock();
-                    producers
-                        .entry(frame.producer.clone())
-                        .or_default()
-                        .state
-                        .replay_epoch(frame.epoch);
+                    if frame.epoch == FORGOTTEN_EPOCH {
+                        producers.remove(&frame.producer);
+                        table.mark_forgetful();
+                    } else {
+                        let state = &mut producers.entry(frame.producer.clone()).or_default().state;
+                        state.replay_epoch(frame.epoch);
+                        state.resume(frame.seq);
+                    }
                 }
             }
             FrameKind::Data => self.rows(&frame)?,
@@ -267,6 +275,7 @@ impl<'a> Recovery<'a> {
                 frame.offset,
                 counts,
             );
+            entry.seen = entry.seen.max(decoded.arrived);
         }
         let applied = match &decoded.batch {
             // Both sides in Delta: only the counts are wanted.

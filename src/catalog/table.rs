@@ -8,7 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::catalog::producer;
-use crate::cold::ColdTable;
+use crate::clock::Micros;
+use crate::cold::{ColdTable, Recent};
 use crate::dataset::Contract;
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::Keys;
@@ -16,10 +17,17 @@ use crate::validate::Keys;
 /// Keys that a table's uniqueness is held against: about 100 bytes each.
 pub const DEDUP_KEYS_MAX: usize = 1_000_000;
 
+/// The epoch in the frame that says that a producer was forgotten: streams have 1 and above.
+pub const FORGOTTEN_EPOCH: u64 = 0;
+
 /// A producer's admission state, and a bell that rings when its claim changes hands.
 pub struct ProducerEntry {
     pub state: producer::Producer,
     pub changed: watch::Sender<u64>,
+    /// When it was last heard of; 0: not known, after a start from an older log.
+    pub seen: Micros,
+    /// Streams that are open.
+    pub streams: usize,
 }
 
 impl Default for ProducerEntry {
@@ -27,6 +35,8 @@ impl Default for ProducerEntry {
         ProducerEntry {
             state: producer::Producer::default(),
             changed: watch::channel(0).0,
+            seen: 0,
+            streams: 0,
         }
     }
 }
@@ -51,6 +61,18 @@ pub struct Committed {
 pub struct Cold {
     pub main: ColdTable,
     pub quarantine: ColdTable,
+    /// A commit of hot rows failed, and the store did not say whether it happened: to be asked before anything else.
+    pub unsure: bool,
+}
+
+impl Cold {
+    pub fn new(main: ColdTable, quarantine: ColdTable) -> Self {
+        Cold {
+            main,
+            quarantine,
+            unsure: false,
+        }
+    }
 }
 
 pub struct Table {
@@ -71,8 +93,11 @@ pub struct Table {
     pub flush_now: Notify,
     /// What rules about earlier rows know. Held across the admission of a batch, for tables that have such rules.
     pub keys: tokio::sync::Mutex<Keys>,
+    /// The last versions of table and quarantine.
+    pub recent: [Recent; 2],
     dropped: AtomicBool,
     failing: AtomicBool,
+    forgetful: AtomicBool,
     pub unnamed_accepted: AtomicU64,
 }
 
@@ -91,12 +116,14 @@ impl Table {
             gate: tokio::sync::RwLock::new(()),
             folder,
             producers: Mutex::default(),
+            recent: [cold.main.recent(), cold.quarantine.recent()],
             cold: tokio::sync::Mutex::new(cold),
             committed: watch::channel(committed).0,
             flush_now: Notify::new(),
             keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),
             dropped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            forgetful: AtomicBool::new(false),
             unnamed_accepted: AtomicU64::new(0),
         }
     }
@@ -112,6 +139,15 @@ impl Table {
 
     pub fn set_contract(&self, contract: Arc<Contract>) {
         *self.contract.write() = contract;
+    }
+
+    /// Has it ever forgotten an idle producer? Then an unknown name is looked up in Delta.
+    pub fn is_forgetful(&self) -> bool {
+        self.forgetful.load(Ordering::Acquire)
+    }
+
+    pub fn mark_forgetful(&self) {
+        self.forgetful.store(true, Ordering::Release);
     }
 
     pub fn is_dropped(&self) -> bool {

@@ -608,6 +608,13 @@ impl Visible {
         rows.collect()
     }
 
+    /// Producers of a table whose newest durable batch no commit has recorded yet.
+    pub fn unrecorded(&self, table: &Table) -> Vec<Arc<str>> {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.name().folded());
+        entry.map_or_else(Vec::new, |e| e.moved.keys().cloned().collect())
+    }
+
     /// What a checkpoint tells of arrivals, and of the replays that they count.
     pub fn restore_days(&self, table: &Table, days: BTreeMap<i32, Day>, replays: i64) {
         if let Some(entry) = self.0.write().entry(table) {

@@ -13,6 +13,7 @@ mod process;
 mod quarantine;
 mod serve;
 mod sql;
+mod table;
 
 use std::path::PathBuf;
 
@@ -140,6 +141,7 @@ fn command() -> Command {
                         ),
                 )
         })
+        .subcommand(table_verbs(uri))
         .subcommand(
             Command::new("process")
                 .about("Runs a day's batch; prints its quality as JSON; exit code 99 and nothing changed if the day has no rows")
@@ -180,6 +182,62 @@ fn command() -> Command {
                         .help("Do not ask"),
                 ),
         )
+}
+
+/// `deltaplane table ..`
+fn table_verbs(uri: impl Fn() -> Arg) -> Command {
+    let verb = |name: &'static str, about: &'static str| {
+        let table = Arg::new("table").required(true).help("schema.table");
+        let format = Arg::new("format")
+            .long("format")
+            .help("How rows are printed")
+            .default_value("table")
+            .value_parser(["table", "csv", "json"]);
+        Command::new(name).about(about).args([uri(), table, format])
+    };
+    let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    Command::new("table")
+        .about("What happened to a table, and what keeps it in shape")
+        .subcommand_required(true)
+        .subcommand(
+            verb("history", "Its versions, the newest first").arg(
+                value("limit", "At most so many")
+                    .default_value("20")
+                    .value_parser(value_parser!(u32)),
+            ),
+        )
+        .subcommand(
+            verb("optimize", "Makes small files into large ones").arg(
+                value(
+                    "zorder",
+                    "Every file again, so that these columns prune well",
+                )
+                .value_name("COLUMN,..")
+                .value_delimiter(','),
+            ),
+        )
+        .subcommand(
+            verb("vacuum", "Deletes files that nothing needs any more")
+                .arg(
+                    value(
+                        "retain-hours",
+                        "Keep what was removed since; else as the table says",
+                    )
+                    .value_parser(value_parser!(f64)),
+                )
+                .arg(value("dry-run", "Only list the files").action(ArgAction::SetTrue)),
+        )
+        .subcommand(
+            verb("restore", "Makes an older version's rows the newest").arg(
+                value("version", "The version")
+                    .required(true)
+                    .value_parser(value_parser!(i64)),
+            ),
+        )
+        .subcommand(verb(
+            "check",
+            "Reads every file against the Delta log; exit code 1 if one is wrong",
+        ))
 }
 
 /// The settings that are common enough for a flag; all are derived from the one table.
@@ -318,6 +376,38 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
                 None => anyhow::bail!("list or show"),
             };
             runtime()?.block_on(quarantine::run(
+                &text(m, "uri"),
+                &text(m, "table"),
+                ask,
+                &text(m, "format"),
+            ))
+        }
+        Some(("table", m)) => {
+            let (ask, m) = match m.subcommand() {
+                Some(("history", m)) => {
+                    let limit = m.get_one("limit").copied().unwrap_or(20);
+                    (table::Ask::History { limit }, m)
+                }
+                Some(("optimize", m)) => {
+                    let order = m.get_many::<String>("zorder").into_iter().flatten();
+                    let order = order.map(|c| c.trim().to_owned()).collect();
+                    (table::Ask::Optimize { order }, m)
+                }
+                Some(("vacuum", m)) => {
+                    let ask = table::Ask::Vacuum {
+                        retain_hours: m.get_one("retain-hours").copied(),
+                        dry_run: m.get_flag("dry-run"),
+                    };
+                    (ask, m)
+                }
+                Some(("restore", m)) => {
+                    let version = m.get_one("version").copied().unwrap_or_default();
+                    (table::Ask::Restore { version }, m)
+                }
+                Some(("check", m)) => (table::Ask::Check, m),
+                _ => anyhow::bail!("history, optimize, vacuum, restore or check"),
+            };
+            runtime()?.block_on(table::run(
                 &text(m, "uri"),
                 &text(m, "table"),
                 ask,

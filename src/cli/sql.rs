@@ -291,7 +291,7 @@ fn encode(
 }
 
 /// The server's own words, with the gRPC code.
-fn readable(error: anyhow::Error) -> anyhow::Error {
+pub fn readable(error: anyhow::Error) -> anyhow::Error {
     let text = error.to_string();
     for cause in error.chain() {
         let status = match cause.downcast_ref::<FlightError>() {

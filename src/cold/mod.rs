@@ -1,17 +1,24 @@
 //! Committed rows: Delta tables behind an object store, local or not. It knows no log and no contracts; it is handed
 //! schemas, properties and positions.
 
+pub mod check;
 pub mod delta;
 mod encoders;
 pub mod lake;
+pub mod pins;
 mod read;
 pub mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
+pub use delta::encode::{Effort, large_enough};
 pub use delta::history::{At, Detail, Entry, History};
+pub use delta::recent::{CommitNote, Recent};
 pub use delta::rewrite::{Reason, Removal};
-pub use delta::table::{ColdTable, Staged, Stager};
+pub use delta::stage::{Slicer, Staged, Stager};
+pub use delta::table::ColdTable;
+pub use delta::vacuum::{Found, Keep, Sweep, Sweeper};
 pub use lake::Lake;
 pub use scan::{ColdFile, ColdView};
 

@@ -24,6 +24,7 @@ use parquet::arrow::RowNumber;
 use serde_json::Value;
 
 use super::delta::history::History;
+use super::pins::Pins;
 use super::{Error, Lake, store_error};
 
 /// Where a row stands: the place of its file in the view's list, and its own place in the file.
@@ -142,6 +143,44 @@ impl ColdFile {
             .min_value
             .get_value()
     }
+
+    pub(super) fn location(&self) -> &Path {
+        &self.meta.location
+    }
+
+    /// Of the columns that are in the file, in the table's order.
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Milliseconds since 1970, as the Delta log has it.
+    pub fn modified_ms(&self) -> i64 {
+        self.meta.last_modified.timestamp_millis()
+    }
+
+    /// The values of the table's partition columns in their order, as text; None is null.
+    pub fn partition(&self) -> Vec<Option<String>> {
+        let text = |v: &ScalarValue| (!v.is_null()).then(|| v.to_string());
+        self.partition_values.iter().map(text).collect()
+    }
+
+    /// No row of the file has a later time in this column, in microseconds since 1970. None: unknown, or no column of time.
+    pub fn latest(&self, schema: &Schema, partition_by: &[String], column: &str) -> Option<i64> {
+        let kept = schema.fields().iter().map(|f| f.name());
+        let index = kept
+            .filter(|name| !partition_by.contains(name))
+            .position(|name| name == column)?;
+        match self
+            .statistics
+            .column_statistics
+            .get(index)?
+            .max_value
+            .get_value()?
+        {
+            ScalarValue::TimestampMicrosecond(micros, _) => *micros,
+            _ => None,
+        }
+    }
 }
 
 /// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.
@@ -204,6 +243,7 @@ pub struct ColdView {
     history: Option<Arc<History>>,
     located: bool,
     in_order: bool,
+    pins: Pins,
 }
 
 impl ColdView {
@@ -220,6 +260,7 @@ impl ColdView {
             history: None,
             located: false,
             in_order: false,
+            pins: Pins::default(),
         }
     }
 
@@ -259,18 +300,47 @@ impl ColdView {
     /// Some of the files, read one after the other as they are listed here.
     pub fn only(&self, files: Vec<Arc<ColdFile>>) -> Self {
         ColdView {
-            files: Arc::new(files),
             in_order: true,
+            ..self.with_files(self.version, files)
+        }
+    }
+
+    /// Another set of the table's files. They are safe from vacuum for as long as the view lives.
+    pub fn with_files(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {
+        let files = Arc::new(files);
+        self.pins.note(&files);
+        ColdView {
+            version,
+            files,
             ..self.clone()
         }
     }
 
-    pub fn with_files(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {
+    pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
+    }
+
+    /// The same files in the books of another view of the table: vacuum leaves them for as long as this lives.
+    pub fn pinned_with(&self, owner: &ColdView) -> Self {
+        let files = Arc::new(self.files.to_vec());
+        owner.pins.note(&files);
         ColdView {
-            version,
-            files: Arc::new(files),
+            files,
+            pins: owner.pins.clone(),
             ..self.clone()
         }
+    }
+
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    pub fn partition_by(&self) -> &[String] {
+        &self.partition_by
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.size()).sum()
     }
 
     pub fn appended(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {

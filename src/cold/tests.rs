@@ -174,7 +174,8 @@ async fn a_table_with_a_checkpoint_reads_back_whole() {
     for position in 1..=6 {
         commit(&mut table, position).await.unwrap();
         if position == 3 {
-            table.checkpoint().await.unwrap();
+            let due = table.checkpoint_due(3).unwrap();
+            due.write(std::time::Duration::ZERO).await.unwrap();
         }
     }
     let again = ColdTable::open(&lake, "s/t").await.unwrap().unwrap();
@@ -191,7 +192,10 @@ async fn versions_before_the_oldest_checkpoint_are_gone_once_their_entries_are()
     for position in 1..=5 {
         commit(&mut table, position).await.unwrap();
         if position == 3 {
-            table.checkpoint().await.unwrap();
+            let due = table.checkpoint_due(1).unwrap();
+            due.write(std::time::Duration::from_secs(3600))
+                .await
+                .unwrap();
         }
     }
     let now = table.view();

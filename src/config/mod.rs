@@ -158,6 +158,31 @@ settings! {
         /// commits between two Delta checkpoints of one table
         checkpoint_every: usize = "50";
     }
+    /// What the server does for its tables when nobody asks.
+    upkeep: Upkeep {
+        /// compaction, vacuum and retention run by themselves
+        enabled: bool = "true";
+        /// time between two looks at all tables
+        interval: Duration = "1min";
+        /// size that data files are made to have; smaller than three quarters of it is small
+        target_file_bytes: ByteSize = "128MiB";
+        /// small files of about one size in one partition that are made into one
+        min_files: usize = "16";
+        /// a partition that got no file for so long is made whole, however few small files it has
+        settle: Duration = "10min";
+        /// speed at which compaction reads, so that it leaves the disk to the log
+        bytes_per_second: ByteSize = "64MiB";
+        /// time between two vacuums of one table
+        vacuum_interval: Duration = "1h";
+        /// how long removed files are kept, where delta.deletedFileRetentionDuration does not say
+        file_retention: Duration = "7d";
+        /// how long log entries are kept, where delta.logRetentionDuration does not say
+        log_retention: Duration = "7d";
+        /// a file that no version ever had goes after so long
+        orphan_age: Duration = "1d";
+        /// VACUUM .. RETAIN refuses less than this, and less than query.timeout; 0s lets it do anything
+        retain_min: Duration = "1h";
+    }
     /// What the process may hold in memory.
     memory: Memory {
         /// rows that are durable and not yet committed, all tables together
@@ -258,6 +283,21 @@ impl Config {
         positive("commit.interval", !self.commit.interval.is_zero())?;
         positive("commit.checkpoint_every", self.commit.checkpoint_every > 0)?;
         positive("log.producers_max", self.log.producers_max > 0)?;
+        positive("upkeep.interval", !self.upkeep.interval.is_zero())?;
+        positive(
+            "upkeep.target_file_bytes",
+            self.upkeep.target_file_bytes.get() > 0,
+        )?;
+        positive(
+            "upkeep.bytes_per_second",
+            self.upkeep.bytes_per_second.get() > 0,
+        )?;
+        if self.upkeep.min_files < 2 {
+            return Err(Conflict {
+                setting: "upkeep.min_files",
+                problem: "must be 2 or more".to_owned(),
+            });
+        }
         positive("query.timeout", !self.query.timeout.is_zero())?;
         positive(
             "limits.batch_bytes_max",

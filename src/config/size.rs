@@ -88,6 +88,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "too large".to_owned())
 }
 
+/// Delta's intervals, as in `interval 7 days`; None for what is none.
+pub fn parse_interval(text: &str) -> Option<Duration> {
+    let mut words = text.split_whitespace();
+    let mut word = words.next()?;
+    if word.eq_ignore_ascii_case("interval") {
+        word = words.next()?;
+    }
+    let number: u64 = word.parse().ok()?;
+    let unit = words.next()?.to_ascii_lowercase();
+    let millis = match unit.trim_end_matches('s') {
+        "millisecond" => 1,
+        "second" => 1_000,
+        "minute" => 60_000,
+        "hour" => 3_600_000,
+        "day" => 86_400_000,
+        "week" => 604_800_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
+}
+
 /// The inverse of [`parse_duration`]; parts below a millisecond are dropped.
 pub fn show_duration(value: Duration) -> String {
     let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);

@@ -185,3 +185,13 @@ fn sizes_and_times_round_trip_and_want_units() {
         text.parse::<ByteSize>().unwrap_err();
     }
 }
+
+#[test]
+fn intervals_are_read_as_delta_writes_them() {
+    let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    assert_eq!(size::parse_interval("interval 7 days"), hours(168));
+    assert_eq!(size::parse_interval("interval 1 week"), hours(168));
+    assert_eq!(size::parse_interval("1 hour"), hours(1));
+    assert_eq!(size::parse_interval("interval 1 month"), None);
+    assert_eq!(size::parse_interval("soon"), None);
+}

@@ -359,7 +359,11 @@ pub struct Contract {
     pub partition_by: Vec<String>,
     pub rules: Vec<Rule>,
     pub on_violation: Action,
+    /// Rows of days that are older than this go, as in `3d`.
     pub retention: Option<String>,
+    /// Properties that are Delta's own and kept as they are.
+    #[serde(default)]
+    pub delta: std::collections::BTreeMap<String, String>,
     pub system_columns: bool,
     #[serde(default)]
     pub unknown_columns: UnknownColumns,
@@ -378,6 +382,7 @@ impl Contract {
             rules: Vec::new(),
             on_violation: Action::Reject,
             retention: None,
+            delta: std::collections::BTreeMap::new(),
             system_columns: false,
             unknown_columns: UnknownColumns::default(),
             version: 1,
@@ -485,6 +490,7 @@ impl Contract {
         for name in &self.key {
             must_exist(name, "key")?;
         }
+        self.check_retention()?;
         for column in &self.columns {
             let time = column.data_type == ColumnType::Timestamp;
             if !time && (column.timezone.is_some() || column.time_unit.is_some()) {

@@ -7,6 +7,7 @@ mod contract;
 mod ddl;
 mod properties;
 mod quarantine;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod toml;

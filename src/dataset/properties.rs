@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::contract::{Action, Contract, Rule, RuleKind, UnknownColumns};
 use super::ddl::quote_text;
-use super::{Column, Error};
+use super::{Column, Error, retention};
 use crate::types::TableName;
 
 const PREFIX: &str = "deltaplane.";
@@ -52,6 +52,7 @@ impl Contract {
         if let Some(retention) = &self.retention {
             put("retention", retention.clone());
         }
+        out.extend(self.delta.iter().map(|(k, v)| (k.clone(), v.clone())));
         out
     }
 
@@ -72,6 +73,9 @@ impl Contract {
     /// Takes what TBLPROPERTIES say. Keys that are not ours are left alone; a key of ours that is unknown is an error.
     pub fn apply_properties(&mut self, properties: &BTreeMap<String, String>) -> Result<(), Error> {
         for (property, value) in properties {
+            if retention::KEPT.contains(&property.as_str()) {
+                self.delta.insert(property.clone(), value.clone());
+            }
             let Some(key) = property.strip_prefix(PREFIX) else {
                 continue;
             };

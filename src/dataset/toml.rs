@@ -90,6 +90,9 @@ struct TableEntry {
     #[serde(default)]
     on_violation: Action,
     retention: Option<String>,
+    /// Delta's own, as in `"delta.logRetentionDuration" = "interval 7 days"`.
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
     #[serde(default = "yes")]
     system_columns: bool,
     #[serde(default)]
@@ -402,6 +405,16 @@ fn table(
     let default_partition = || event_time.iter().map(|_| EVENT_DATE.to_owned()).collect();
     let name = TableName::new(dataset, entry.name.get_ref())
         .map_err(|e| lines.at(&entry.name.span(), e.into()))?;
+    if let Some(property) = entry
+        .properties
+        .keys()
+        .find(|p| !super::retention::KEPT.contains(&p.as_str()))
+    {
+        return Err(Error::Property {
+            property: property.clone(),
+            problem: format!("not kept; known: {}", super::retention::KEPT.join(", ")),
+        });
+    }
     let contract = Contract {
         table: name,
         columns,
@@ -413,6 +426,7 @@ fn table(
         rules,
         on_violation: entry.on_violation,
         retention: entry.retention,
+        delta: entry.properties,
         system_columns: entry.system_columns,
         unknown_columns: entry.unknown_columns,
         version: 1,

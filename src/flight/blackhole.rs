@@ -90,6 +90,13 @@ impl TableAdmin for Nothing {
     ) -> Result<crate::ingest::replay::Outcome, Fault> {
         Err(Fault::internal("not a real server"))
     }
+
+    async fn upkeep(
+        &self,
+        _: crate::statement::Upkeep,
+    ) -> Result<arrow::array::RecordBatch, Fault> {
+        Err(Fault::internal("not a real server"))
+    }
 }
 
 impl SnapshotSource for Nothing {

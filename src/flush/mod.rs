@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{control_frame, offset_i64};
@@ -32,11 +33,31 @@ fn producer_txn(producer: &str) -> String {
     format!("deltaplane/producer/{producer}")
 }
 
+/// The last batch of a producer that the table's commits have recorded; 0 if there is none. A span of rejected rows alone is
+/// recorded with the quarantine.
+///
+/// # Errors
+/// The store's.
+pub async fn recorded_seq(table: &Table, producer: &str) -> Result<u64, Fault> {
+    let readers = {
+        let cold = table.cold.lock().await;
+        [cold.main.txns(), cold.quarantine.txns()]
+    };
+    let app = producer_txn(producer);
+    let mut last = 0;
+    for reader in readers {
+        let seq = reader.read(&app).await?.unwrap_or(0);
+        last = last.max(u64::try_from(seq).unwrap_or(0));
+    }
+    Ok(last)
+}
+
 /// Starts the table's flush. It ends when the table is dropped or the server has drained.
 pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
     tokio::spawn(async move {
         let interval = shared.config.commit.interval;
         let mut failures = 0u32;
+        let mut checkpoint: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
@@ -47,7 +68,13 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
                 return;
             }
             match watched(&shared, &table).await {
-                Ok(_) => failures = 0,
+                Ok(_) => {
+                    failures = 0;
+                    // Beside the commits, one at a time.
+                    if checkpoint.as_ref().is_none_or(JoinHandle::is_finished) {
+                        checkpoint = checkpoint_if_due(&shared, &table).await;
+                    }
+                }
                 Err(fault) => {
                     failures += 1;
                     tracing::warn!(table = %table.name(), failures, "commit failed, the rows stay hot: {fault}");
@@ -75,6 +102,31 @@ async fn watched(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
     outcome
 }
 
+/// Writes the Delta checkpoints that are due, and removes log entries past their time, without the commit lock.
+async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<JoinHandle<()>> {
+    let every = i64::try_from(shared.config.commit.checkpoint_every)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let due: Vec<_> = {
+        let cold = table.cold.lock().await;
+        let both = [&cold.main, &cold.quarantine];
+        both.iter()
+            .filter_map(|t| t.checkpoint_due(every))
+            .collect()
+    };
+    if due.is_empty() {
+        return None;
+    }
+    let (name, log_retention) = (table.name().clone(), shared.config.upkeep.log_retention);
+    Some(tokio::spawn(async move {
+        for checkpoint in due {
+            if let Err(error) = checkpoint.write(log_retention).await {
+                tracing::warn!(table = %name, %error, "Delta checkpoint failed; commits go on");
+            }
+        }
+    }))
+}
+
 /// Commits everything of the table that is durable now. Returns what is committed afterwards.
 ///
 /// # Errors
@@ -93,11 +145,16 @@ pub async fn commit_locked(
     if table.is_dropped() {
         return Ok(*table.committed.borrow());
     }
+    if cold.unsure {
+        settle(shared, table, cold).await?;
+    }
     let Some(span) = shared.visible.span(table) else {
         // Nothing hot: everything durable so far is committed, which waiters may rely on.
         return Ok(*table.committed.borrow());
     };
     let started = std::time::Instant::now();
+    // Until both are known to be in: a store that fails now may have taken them all the same.
+    cold.unsure = true;
     if span.quarantine.iter().any(|c| c.last <= span.cut) {
         let recorded = if span.main.is_empty() {
             span.moved.clone()
@@ -125,6 +182,7 @@ pub async fn commit_locked(
         )
         .await?;
     }
+    cold.unsure = false;
     let version = cold.main.version();
     let committed = Committed {
         offset: span.cut,
@@ -139,18 +197,34 @@ pub async fn commit_locked(
     metrics::counter!("deltaplane_commits_total").increment(1);
     metrics::histogram!("deltaplane_commit_seconds").record(started.elapsed().as_secs_f64());
     shared.log.trim(shared.visible.trim_point());
-    let every = i64::try_from(shared.config.commit.checkpoint_every)
-        .unwrap_or(i64::MAX)
-        .max(1);
-    let Cold { main, quarantine } = cold;
-    for t in [main, quarantine] {
-        if t.version() - t.checkpointed() >= every
-            && let Err(error) = t.checkpoint().await
-        {
-            tracing::warn!(table = %table.name(), %error, "Delta checkpoint failed; commits go on");
-        }
-    }
     Ok(committed)
+}
+
+/// After a commit whose outcome nobody knows: reads both logs again, and lets go of the hot rows that are in Delta after all.
+/// Without it the next commit, with a later position, would take them a second time.
+///
+/// # Errors
+/// The store's: still nobody knows, and nothing may be committed.
+pub async fn settle(shared: &Shared, table: &Table, cold: &mut Cold) -> Result<(), Fault> {
+    let app = shared.app_id(table.incarnation);
+    let mut held = Lsn::ZERO;
+    for (part, side) in [
+        (Part::Quarantine, &mut cold.quarantine),
+        (Part::Main, &mut cold.main),
+    ] {
+        side.refresh().await?;
+        let position = side.read_txn(&app).await?.unwrap_or(0);
+        held = Lsn::new(u64::try_from(position).unwrap_or(0));
+        // Producers stay to be recorded: the next commit says again what this one may have said.
+        shared.visible.swap(table, part, side.view(), held, &[]);
+    }
+    let now = *table.committed.borrow();
+    table.committed.send_replace(Committed {
+        offset: now.offset.max(held),
+        version: cold.main.version(),
+    });
+    cold.unsure = false;
+    Ok(())
 }
 
 /// Stages, announces, commits and swaps one of the two tables.

@@ -387,7 +387,7 @@ impl Side {
             stager,
             waiting: Vec::new(),
             share: Share::default(),
-            staged: Staged::nothing(),
+            staged: Staged::empty(),
         }
     }
 
@@ -406,13 +406,13 @@ impl Side {
             return Ok(());
         }
         let more = self.stager.stage(std::mem::take(&mut self.waiting)).await?;
-        self.staged.add(more);
+        self.staged.append(more);
         self.share.give_back();
         Ok(())
     }
 
     fn take(&mut self) -> Staged {
-        std::mem::replace(&mut self.staged, Staged::nothing())
+        std::mem::replace(&mut self.staged, Staged::empty())
     }
 }
 

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::catalog::Shared;
-use crate::catalog::producer::{Claim, Decision, DurablePoint, Totals};
+use crate::catalog::producer::{Claim, Decision, DurablePoint, Producer, Totals};
 use crate::catalog::table::Table;
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::fault::{Fault, Kind};
+use crate::flush;
 use crate::types::Lsn;
 use crate::validate::{self, Additions, Context, Origin, Verdict};
 use crate::wal::{AppendTicket, FrameKind, NewFrame, Payload};
@@ -69,12 +70,28 @@ pub fn counts(verdict: &Verdict) -> Totals {
     }
 }
 
+/// Counts a named producer's open stream until it is dropped.
+struct OpenStream {
+    table: Arc<Table>,
+    name: Arc<str>,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let Some(entry) = self.table.producers.lock().get_mut(&self.name) {
+            entry.streams = entry.streams.saturating_sub(1);
+        }
+    }
+}
+
 /// One open stream of a named producer, or an unnamed one.
 pub struct IngestStream {
     shared: Arc<Shared>,
     table: Arc<Table>,
     named: Option<(Arc<str>, Claim)>,
     unnamed_seq: u64,
+    /// Keeps the producer from being forgotten.
+    _open: Option<OpenStream>,
     /// A row that breaks a rule refuses the batch.
     strict: bool,
     balance: Balance,
@@ -87,6 +104,7 @@ impl IngestStream {
             table,
             named: None,
             unnamed_seq: 0,
+            _open: None,
             strict: false,
             balance: Balance::default(),
         }
@@ -120,8 +138,22 @@ impl IngestStream {
         let name: Arc<str> = name.into();
         // Room first: with the log full even a new epoch is refused, before it has fenced anyone.
         let reservation = shared.log.reserve(name.len() + 256).await?;
+        let mut told = None;
+        if table.is_forgetful() && !table.producers.lock().contains_key(&name) {
+            told = Some(flush::recorded_seq(&table, &name).await?);
+        }
+        let opened_by = name.clone();
         let (claim, ticket) = {
             let mut producers = table.producers.lock();
+            if told.is_none() && table.is_forgetful() && !producers.contains_key(&name) {
+                return Err(Fault::new(
+                    Kind::Unavailable,
+                    "producer_forgotten",
+                    format!(
+                        "the producer was forgotten at this moment, producer={name}; open again"
+                    ),
+                ));
+            }
             if !producers.contains_key(&name) && producers.len() >= shared.config.log.producers_max
             {
                 return Err(Fault::new(
@@ -133,8 +165,13 @@ impl IngestStream {
                     ),
                 ));
             }
-            let entry = producers.entry(name.clone()).or_default();
+            let fresh = !producers.contains_key(&name);
+            let returned = if fresh { told.unwrap_or(0) } else { 0 };
+            let entry = producers
+                .entry(name.clone())
+                .or_insert_with(|| Producer::returning(returned).into());
             let opened = entry.state.open(&name, asked)?;
+            entry.seen = shared.clock.now();
             entry.changed.send_modify(|n| *n += 1);
             let frame = NewFrame {
                 kind: FrameKind::Epoch,
@@ -142,7 +179,8 @@ impl IngestStream {
                 contract_version: table.contract().version,
                 producer: name.clone(),
                 epoch: opened.claim.epoch,
-                seq: 0,
+                // Where a producer goes on that was forgotten: replay has no Delta to ask.
+                seq: returned,
                 batch_crc: 0,
                 payload: Payload::default(),
             };
@@ -161,7 +199,13 @@ impl IngestStream {
                     });
                 }),
             )?;
+            entry.streams += 1;
             (opened.claim, ticket)
+        };
+        // Its end takes the lock that was held until here.
+        let open = OpenStream {
+            table: table.clone(),
+            name: opened_by,
         };
         ticket.wait().await?;
         let durable = {
@@ -177,6 +221,7 @@ impl IngestStream {
             table,
             named: Some((name, claim)),
             unnamed_seq: durable.seq,
+            _open: Some(open),
             strict: false,
             balance: Balance::default(),
         };
@@ -398,6 +443,7 @@ impl IngestStream {
                         .log
                         .append(reservation, frame(crc, seq, payload), on_durable)?;
                 entry.state.admit(seq, crc);
+                entry.seen = arrived;
                 ticket
             }
             None => {

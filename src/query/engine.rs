@@ -31,9 +31,11 @@ use super::names::{self, Resolved};
 use super::provider::{SnapshotTable, SystemTable};
 use super::running::{self, Queries, State};
 use super::wire::{conform_to_wire, wire_schema};
+use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
-use crate::catalog::view::Snapshot;
+use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
+use crate::types::Lsn;
 
 /// Batches between a query and the stream that sends it.
 const BATCHES_AHEAD: usize = 4;
@@ -232,9 +234,52 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
         types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
-        let mut guard = self.queries.begin(&Caller::current(), sql)?;
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        let (session, statement) = self.read(sql, snapshot).await?;
+        let guard = self.queries.begin(&Caller::current(), sql)?;
+        let read = self.read(sql, snapshot).await?;
+        self.start(read, parameters, types, guard, self.timeout)
+            .await
+    }
+
+    /// Reads one table's pinned view for upkeep: in one thread, so that users' queries come first, and for as long as it
+    /// takes up to `timeout`; `curve` is the query's function `zorder`. Memory and spilling are those of all queries.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn read_view(
+        &self,
+        view: TableView,
+        sql: &str,
+        curve: Option<Curve>,
+        timeout: Duration,
+    ) -> Result<ResultStream, Fault> {
+        let guard = self.queries.begin(&Caller::current(), sql)?;
+        let snapshot = Snapshot {
+            read_point: Lsn::ZERO,
+            tables: Arc::new([(view.name.folded(), view)].into()),
+        };
+        let (mut session, statement) = self.read(sql, snapshot).await?;
+        let options = session.state.config_mut().options_mut();
+        options.execution.target_partitions = 1;
+        if let Some(curve) = curve {
+            session
+                .state
+                .register_udf(curve.function())
+                .map_err(fault_of)?;
+        }
+        let read = (session, statement);
+        self.start(read, None, &BTreeMap::new(), guard, timeout)
+            .await
+    }
+
+    async fn start(
+        &self,
+        (session, statement): (Session, Statement),
+        parameters: Option<Vec<ScalarValue>>,
+        types: &BTreeMap<usize, DataType>,
+        mut guard: running::Guard,
+        timeout: Duration,
+    ) -> Result<ResultStream, Fault> {
+        let deadline = tokio::time::Instant::now() + timeout;
         let (mut plan, fields) = session.plan(statement).await?;
         let wire = wire_schema(plan.schema().as_arrow());
         let given = parameters.unwrap_or_default();
@@ -265,7 +310,6 @@ impl Engine {
             receiver,
             ended: ended.clone(),
         };
-        let timeout = self.timeout;
         let schema = wire.clone();
         let token = guard.token();
         let work = async move {

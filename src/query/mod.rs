@@ -13,6 +13,7 @@ mod slices;
 mod tests;
 mod versions;
 mod wire;
+pub mod zorder;
 
 pub use caller::{Caller, OwnRows, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};

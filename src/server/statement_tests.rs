@@ -15,6 +15,8 @@ use crate::fault::Kind;
 use crate::server_state::Admin;
 use crate::statement::Change;
 use crate::types::TableName;
+use crate::upkeep::Upkeep;
+use crate::upkeep::journal::Journal;
 
 async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
     let resolved = Resolved::default()
@@ -34,18 +36,23 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         spill_dir: dir.join("spill"),
         spill_bytes: 1 << 20,
     };
+    let journal = Arc::new(Journal::new(running.shared.clock.clone()));
+    let sessions = crate::flight::Sessions::new(crate::flight::session::Limits {
+        count: 4,
+        idle: std::time::Duration::from_secs(60),
+    });
     let source = Arc::new(Status::new(
         running.shared.clone(),
         crate::query::Queries::default(),
-        Arc::new(crate::flight::Sessions::new(
-            crate::flight::session::Limits {
-                count: 4,
-                idle: std::time::Duration::from_secs(60),
-            },
-        )),
+        Arc::new(sessions),
+        journal.clone(),
     ));
     let engine = Arc::new(Engine::new(config, source).unwrap());
-    let admin = Admin::new(running.shared.clone(), engine.clone());
+    let admin = Admin::new(
+        running.shared.clone(),
+        engine.clone(),
+        Upkeep::new(running.shared.clone(), engine.clone(), journal),
+    );
     (running, engine, admin)
 }
 

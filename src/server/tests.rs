@@ -30,7 +30,7 @@ async fn start(dir: &Path) -> Running {
 }
 
 /// Ends everything that runs, and leaves the directory as a crash does: nothing flushed, nothing trimmed.
-async fn crash(running: Running) {
+pub(crate) async fn crash(running: Running) {
     let Running {
         shared,
         doors,

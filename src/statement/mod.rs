@@ -11,6 +11,7 @@ pub mod restore;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
+mod upkeep;
 pub mod values;
 
 pub use bound::Bound;
@@ -31,6 +32,7 @@ use crate::query::Engine;
 use crate::types::TableName;
 
 pub use replay::Replay;
+pub use upkeep::Upkeep;
 
 /// Who creates and drops tables.
 #[async_trait]
@@ -50,6 +52,8 @@ pub trait TableAdmin: Send + Sync {
     async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault>;
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
     async fn replay(&self, replay: Replay) -> Result<Outcome, Fault>;
+    /// The answer has the columns of [`Upkeep::schema`].
+    async fn upkeep(&self, upkeep: Upkeep) -> Result<RecordBatch, Fault>;
 }
 
 /// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
@@ -83,6 +87,7 @@ pub enum Change {
     Rows(Box<dml::Dml>),
     Restore(restore::Restore),
     Replay(Box<Replay>),
+    Upkeep(Upkeep),
 }
 
 /// What a statement has done.
@@ -121,6 +126,9 @@ impl Change {
         if let Some(replay) = replay::parse(sql)? {
             return Ok(Some(Change::Replay(Box::new(replay))));
         }
+        if let Some(upkeep) = upkeep::parse(sql)? {
+            return Ok(Some(Change::Upkeep(upkeep)));
+        }
         match alter::parse(sql)? {
             Some(change) => Ok(Some(change)),
             None => ddl::parse(sql),
@@ -150,7 +158,8 @@ impl Change {
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::Restore(_)
-            | Change::Replay(_) => Ok(Arc::new(Schema::empty())),
+            | Change::Replay(_)
+            | Change::Upkeep(_) => Ok(Arc::new(Schema::empty())),
         }
     }
 
@@ -160,7 +169,8 @@ impl Change {
             Change::Create { .. }
             | Change::Drop { .. }
             | Change::Alter { .. }
-            | Change::Restore(_) => true,
+            | Change::Restore(_)
+            | Change::Upkeep(_) => true,
             Change::Insert(_) | Change::Rows(_) | Change::Replay(_) => false,
         }
     }
@@ -175,6 +185,7 @@ impl Change {
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
             Change::Replay(_) => "REPLAY",
+            Change::Upkeep(upkeep) => upkeep.verb(),
         }
     }
 
@@ -182,6 +193,7 @@ impl Change {
     pub fn schema(&self) -> SchemaRef {
         match self {
             Change::Replay(_) => replay::schema(),
+            Change::Upkeep(upkeep) => upkeep.schema(),
             _ => Arc::new(Schema::empty()),
         }
     }
@@ -206,6 +218,13 @@ impl Change {
                 return Ok(Done {
                     written: outcome.replayed,
                     rows: Some(replay::rows(outcome)?),
+                });
+            }
+            // Changes files and no rows.
+            Change::Upkeep(upkeep) => {
+                return Ok(Done {
+                    written: 0,
+                    rows: Some(admin.upkeep(upkeep).await?),
                 });
             }
         };

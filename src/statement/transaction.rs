@@ -336,6 +336,9 @@ mod tests {
             self.0.lock().push(count);
             Ok(count as u64)
         }
+        async fn upkeep(&self, _: crate::statement::Upkeep) -> Result<RecordBatch, Fault> {
+            Err(Fault::internal("no tables here"))
+        }
     }
 
     fn transactions(bytes: usize, idle: Duration) -> Transactions {

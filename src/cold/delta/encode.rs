@@ -1,6 +1,7 @@
-//! Rows to Parquet files, one a partition value, each with the statistics that its Delta `add` action carries. No sort and no
-//! hash a row: batches come nearly ordered by time, so a few ranges of equal partition values make up each of them.
+//! Rows to Parquet files, one or more a partition value, each with the statistics that its Delta `add` action carries. No sort
+//! and no hash a row: batches come nearly ordered by time, so a few ranges of equal partition values make up each of them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use datafusion::common::ScalarValue;
 use deltalake::kernel::Add;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -27,61 +28,150 @@ const STATISTICS_COLUMNS: usize = 32;
 const STATISTICS_TEXT: usize = 32;
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
+/// How hard to try: a flush is waited for, compaction has time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    Quick,
+    /// Smaller, and in row groups that a reader can leave out.
+    Thorough,
+}
+
+impl Effort {
+    fn compression(self) -> Compression {
+        match self {
+            Effort::Quick => Compression::SNAPPY,
+            Effort::Thorough => Compression::ZSTD(ZstdLevel::default()),
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Effort::Quick => "c000.snappy.parquet",
+            Effort::Thorough => "c000.zstd.parquet",
+        }
+    }
+}
+
+/// Rows of a row group in files that are read often and written once.
+const GROUP_ROWS: usize = 128 * 1024;
+
+/// A file of at least this share of its target is not small any more.
+pub fn large_enough(target_bytes: usize) -> usize {
+    target_bytes / 4 * 3
+}
+
 /// One file's bytes and what Delta is told of it. `add.path` is relative to the table.
 pub struct EncodedFile {
     pub add: Add,
     pub bytes: Vec<u8>,
+    pub rows: u64,
 }
 
 type Key = Vec<Option<String>>;
 
-/// Encodes batches of one schema. `partition_by`: columns that go into the path and not into the file.
-///
-/// # Errors
-/// `Encode`: a partition column is missing, or Parquet cannot hold a type. Contracts are checked against both.
-pub fn encode(
-    batches: &[RecordBatch],
-    schema: &SchemaRef,
-    partition_by: &[String],
-) -> Result<Vec<EncodedFile>, Error> {
-    let keys = partition_by
-        .iter()
-        .map(|name| schema.index_of(name))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
-    let kept: Vec<usize> = (0..schema.fields().len())
-        .filter(|i| !keys.contains(i))
-        .collect();
-    let file_schema = Arc::new(schema.project(&kept).map_err(failed)?);
-    let properties = properties(&file_schema);
-    let mut writers: BTreeMap<Key, ArrowWriter<Vec<u8>>> = BTreeMap::new();
-    for batch in batches {
+/// Files in the making, one a partition value.
+pub struct Slices {
+    schema: SchemaRef,
+    partition_by: Vec<String>,
+    keys: Vec<usize>,
+    kept: Vec<usize>,
+    file_schema: SchemaRef,
+    properties: WriterProperties,
+    effort: Effort,
+    target_bytes: usize,
+    open: BTreeMap<Key, ArrowWriter<Vec<u8>>>,
+}
+
+impl Slices {
+    /// `partition_by`: columns that go into the path and not into the file. A file that has `target_bytes` is ended and the
+    /// next one begun.
+    ///
+    /// # Errors
+    /// `Encode`: a partition column is missing.
+    pub fn new(
+        schema: &SchemaRef,
+        partition_by: &[String],
+        effort: Effort,
+        target_bytes: usize,
+    ) -> Result<Self, Error> {
+        let keys = partition_by
+            .iter()
+            .map(|name| schema.index_of(name))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let kept: Vec<usize> = (0..schema.fields().len())
+            .filter(|i| !keys.contains(i))
+            .collect();
+        let file_schema = Arc::new(schema.project(&kept).map_err(failed)?);
+        Ok(Slices {
+            schema: schema.clone(),
+            partition_by: partition_by.to_vec(),
+            keys,
+            kept,
+            properties: properties(&file_schema, effort),
+            file_schema,
+            effort,
+            target_bytes,
+            open: BTreeMap::new(),
+        })
+    }
+
+    /// Takes a batch of the table's columns; returns the files that are full now.
+    ///
+    /// # Errors
+    /// `Encode`: Parquet cannot hold a type. Contracts are checked against it.
+    pub fn push(&mut self, batch: RecordBatch) -> Result<Vec<EncodedFile>, Error> {
         // The same columns under the table's names and nullability.
         let batch =
-            RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(failed)?;
-        for (key, part) in split(&batch, &keys)? {
-            let part = part.project(&kept).map_err(failed)?;
-            let writer = match writers.entry(key) {
-                std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-                std::collections::btree_map::Entry::Vacant(free) => free.insert(
-                    ArrowWriter::try_new(Vec::new(), file_schema.clone(), Some(properties.clone()))
-                        .map_err(failed)?,
+            RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec()).map_err(failed)?;
+        let mut full = Vec::new();
+        for (key, part) in split(&batch, &self.keys)? {
+            let part = part.project(&self.kept).map_err(failed)?;
+            let writer = match self.open.entry(key.clone()) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(
+                    ArrowWriter::try_new(
+                        Vec::new(),
+                        self.file_schema.clone(),
+                        Some(self.properties.clone()),
+                    )
+                    .map_err(failed)?,
                 ),
             };
             writer.write(&part).map_err(failed)?;
+            if writer.bytes_written() + writer.in_progress_size() >= self.target_bytes {
+                // What is in progress is an estimate from before compression.
+                writer.flush().map_err(failed)?;
+                if writer.bytes_written() >= large_enough(self.target_bytes)
+                    && let Some(writer) = self.open.remove(&key)
+                {
+                    full.push(self.close(&key, writer)?);
+                }
+            }
         }
+        Ok(full)
     }
-    let files = writers.into_iter().map(|(key, mut writer)| {
+
+    /// Ends the files that are left.
+    pub fn finish(&mut self) -> Result<Vec<EncodedFile>, Error> {
+        let open = std::mem::take(&mut self.open);
+        open.into_iter()
+            .map(|(key, writer)| self.close(&key, writer))
+            .collect()
+    }
+
+    fn close(&self, key: &Key, mut writer: ArrowWriter<Vec<u8>>) -> Result<EncodedFile, Error> {
         let metadata = writer.finish().map_err(failed)?;
         let bytes = std::mem::take(writer.inner_mut());
-        let statistics = statistics(&metadata, &file_schema)?;
-        let values: HashMap<String, Option<String>> = partition_by
+        let statistics = statistics(&metadata, &self.file_schema)?;
+        let values: HashMap<String, Option<String>> = self
+            .partition_by
             .iter()
             .cloned()
             .zip(key.iter().cloned())
             .collect();
         let add = Add {
-            path: path(partition_by, &key),
+            path: path(&self.partition_by, key, self.effort),
             size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             partition_values: values,
             modification_time: chrono::Utc::now().timestamp_millis(),
@@ -89,9 +179,9 @@ pub fn encode(
             stats: Some(statistics.to_string()),
             ..Add::default()
         };
-        Ok(EncodedFile { add, bytes })
-    });
-    files.collect()
+        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
+        Ok(EncodedFile { add, bytes, rows })
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -99,13 +189,15 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Encode(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// Snappy at flush; zstd is for compaction. Counters and times rise evenly: as differences they need no dictionary and a
-/// few bits each.
-fn properties(schema: &Schema) -> WriterProperties {
+/// Counters and times rise evenly: as differences they need no dictionary and a few bits each.
+fn properties(schema: &Schema, effort: Effort) -> WriterProperties {
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(effort.compression())
         .set_write_batch_size(8192)
         .set_created_by(concat!("deltaplane ", env!("CARGO_PKG_VERSION")).to_owned());
+    if effort == Effort::Thorough {
+        builder = builder.set_max_row_group_row_count(Some(GROUP_ROWS));
+    }
     for field in schema.fields() {
         if matches!(
             field.data_type(),
@@ -163,7 +255,7 @@ fn partition_value(column: &ArrayRef) -> Result<Option<String>, Error> {
 }
 
 /// Values stand in the log; the folder's name is for people, so what a path cannot hold becomes `_`.
-fn path(partition_by: &[String], key: &[Option<String>]) -> String {
+fn path(partition_by: &[String], key: &[Option<String>], effort: Effort) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || "-.".contains(c) {
             c
@@ -179,8 +271,9 @@ fn path(partition_by: &[String], key: &[Option<String>]) -> String {
         out.push_str(&format!("{name}={value}/"));
     }
     out.push_str(&format!(
-        "part-00000-{}-c000.snappy.parquet",
-        uuid::Uuid::new_v4()
+        "part-00000-{}-{}",
+        uuid::Uuid::new_v4(),
+        effort.suffix()
     ));
     out
 }
@@ -304,6 +397,21 @@ mod tests {
         .unwrap()
     }
 
+    fn encode(
+        batches: &[RecordBatch],
+        effort: Effort,
+        target_bytes: usize,
+    ) -> Result<Vec<EncodedFile>, Error> {
+        let partition = ["day".to_owned()];
+        let mut slices = Slices::new(&batches[0].schema(), &partition, effort, target_bytes)?;
+        let mut files = Vec::new();
+        for batch in batches {
+            files.extend(slices.push(batch.clone())?);
+        }
+        files.extend(slices.finish()?);
+        Ok(files)
+    }
+
     fn read(file: EncodedFile) -> Vec<f64> {
         let reader =
             ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.bytes)).unwrap();
@@ -317,12 +425,8 @@ mod tests {
         for rows in [6i32, 1000] {
             let days: Vec<i32> = (0..rows).map(|n| n % 2).collect();
             let batch = batch(&days);
-            let files = encode(
-                &[batch.clone(), batch.clone()],
-                &batch.schema(),
-                &["day".to_owned()],
-            )
-            .unwrap();
+            let twice = [batch.clone(), batch.clone()];
+            let files = encode(&twice, Effort::Quick, usize::MAX).unwrap();
             let values: Vec<_> = files
                 .iter()
                 .map(|f| f.add.partition_values["day"].clone().unwrap())
@@ -340,12 +444,7 @@ mod tests {
     #[test]
     fn statistics_bound_every_value_and_count_nulls() {
         let batch = batch(&[0, 0, 0]);
-        let files = encode(
-            std::slice::from_ref(&batch),
-            &batch.schema(),
-            &["day".to_owned()],
-        )
-        .unwrap();
+        let files = encode(std::slice::from_ref(&batch), Effort::Quick, usize::MAX).unwrap();
         let statistics: Value =
             serde_json::from_str(files[0].add.stats.as_deref().unwrap()).unwrap();
         assert_eq!(
@@ -358,5 +457,26 @@ mod tests {
                 "nullCount": { "ts": 0, "v": 1 },
             })
         );
+    }
+
+    #[test]
+    fn files_end_near_their_target_and_hold_every_row_once() {
+        let batches: Vec<RecordBatch> = (0..40).map(|_| batch(&[0; 2000])).collect();
+        let target = 60_000;
+        let files = encode(&batches, Effort::Thorough, target).unwrap();
+        assert!(files.len() > 2, "{} files", files.len());
+        let (last, full) = files.split_last().unwrap();
+        for file in full {
+            assert!(
+                file.bytes.len() >= large_enough(target),
+                "{}",
+                file.bytes.len()
+            );
+            assert!(file.bytes.len() < 2 * target, "{}", file.bytes.len());
+        }
+        assert!(last.add.path.ends_with(".zstd.parquet"));
+        assert_eq!(files.iter().map(|f| f.rows).sum::<u64>(), 80_000);
+        let stats: Value = serde_json::from_str(files[0].add.stats.as_deref().unwrap()).unwrap();
+        assert_eq!(stats["numRecords"], files[0].rows);
     }
 }

@@ -289,7 +289,9 @@ impl History {
     /// `NoVersion`; `Vacuumed` names the versions that can still be read.
     pub async fn view(&self, at: At, now: &ColdView) -> Result<Arc<ColdView>, Error> {
         let version = self.number(at).await?;
+        // Held first and looked for then, so that no vacuum comes in between. What is remembered here holds nothing.
         let view = self.files_of(version, now).await?;
+        let view = Arc::new(view.pinned_with(now));
         let Some(path) = self.lost(&view, now).await? else {
             return Ok(view);
         };

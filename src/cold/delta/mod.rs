@@ -1,10 +1,14 @@
 //! Delta Lake, through deltalake: the only place that knows it. Another table format would be a neighbour of this folder.
 
 mod alter;
-mod encode;
+pub mod checkpoint;
+pub mod encode;
 pub mod history;
 mod note;
+pub mod recent;
 mod restore;
 pub mod rewrite;
+pub mod stage;
 pub mod synced_store;
 pub mod table;
+pub mod vacuum;

@@ -10,7 +10,8 @@ use super::super::{Error, Removal, store_error};
 use super::alter::same_type;
 use super::history::At;
 use super::rewrite::Reason;
-use super::table::{ColdTable, Staged};
+use super::stage::Staged;
+use super::table::ColdTable;
 
 impl ColdTable {
     /// Puts the files of an older version in the place of those that are there. Returns the new version's number, none if
@@ -58,7 +59,7 @@ impl ColdTable {
         let reason = Reason::Restore {
             version: then.version(),
         };
-        let staged = Staged { adds: back };
+        let staged = Staged::again(back);
         let version = self
             .rewrite(&Removal::Files(gone), staged, &reason, &[])
             .await?;

@@ -10,7 +10,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::super::{Error, store_error};
-use super::table::{ATTEMPTS, ColdTable, OWNER, Staged, properties_of, table_with};
+use super::stage::Staged;
+use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
 /// Counts versions that were written past the log, so that the outcome of an unclear commit can be told.
 const STATEMENT: &str = "deltaplane/statement";
@@ -112,8 +113,13 @@ impl ColdTable {
             }
             let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
             let actions = self.actions(removal, &staged, reason)?;
+            let removed = actions.len() - staged.files();
             match self.try_rewrite(actions, reason, txns, number).await {
-                Ok(()) => return Ok(self.version()),
+                Ok(()) => {
+                    let operation = reason.operation(&self.partition_by);
+                    self.note(&operation, &staged, removed);
+                    return Ok(self.version());
+                }
                 Err(error) => {
                     tracing::debug!(folder = %self.folder, %error, "rewrite outcome not ok, reading the log again");
                     last = Some(error);

@@ -1,8 +1,9 @@
 //! One Delta table, held by its one committer. Create, stage Parquet files, commit them with the `txn`s that make the commit
-//! happen exactly once, checkpoint.
+//! happen exactly once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -14,111 +15,27 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 
+use super::super::pins::Staging;
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
-use super::encode;
+use super::checkpoint;
 use super::history::History;
+use super::recent::{CommitNote, Recent};
+use super::stage::{Staged, Stager};
 
 /// How often a commit is tried against other writers' versions before it is given back.
 pub(super) const ATTEMPTS: usize = 10;
 pub(super) const OWNER: &str = "deltaplane/owner";
 
-/// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
-#[derive(Clone, Debug)]
-pub struct Staged {
-    pub(super) adds: Vec<Add>,
-}
+/// Application ids of one version.
+pub struct Txns(DeltaTable);
 
-impl Staged {
-    /// Nothing yet.
-    pub fn empty() -> Self {
-        Staged { adds: Vec::new() }
-    }
-
-    /// The files of both become one version.
-    pub fn append(&mut self, other: Staged) {
-        self.adds.extend(other.adds);
-    }
-
-    /// Partition values of each file.
-    pub fn partitions(&self) -> impl Iterator<Item = &HashMap<String, Option<String>>> {
-        self.adds.iter().map(|a| &a.partition_values)
-    }
-
-    pub fn paths(&self) -> Vec<String> {
-        self.adds.iter().map(|a| a.path.clone()).collect()
-    }
-
-    /// What a note about the files has to keep for [`Staged::from_note`].
-    ///
-    /// # Errors
-    /// `Encode`: a file's entry cannot be written as JSON.
-    pub fn note(&self) -> Result<serde_json::Value, Error> {
-        serde_json::to_value(&self.adds).map_err(|e| Error::Encode(e.to_string()))
-    }
-
-    /// Files that an earlier run staged.
-    ///
-    /// # Errors
-    /// `Store`: this is no note.
-    pub fn from_note(note: serde_json::Value) -> Result<Self, Error> {
-        serde_json::from_value(note)
-            .map(|adds| Staged { adds })
+impl Txns {
+    pub async fn read(&self, app: &str) -> Result<Option<i64>, Error> {
+        let snapshot = self.0.snapshot().map_err(store_error)?;
+        snapshot
+            .transaction_version(self.0.log_store().as_ref(), app)
+            .await
             .map_err(store_error)
-    }
-
-    pub fn nothing() -> Self {
-        Staged { adds: Vec::new() }
-    }
-
-    pub fn files(&self) -> usize {
-        self.adds.len()
-    }
-
-    /// Takes the files of another one to its own.
-    pub fn add(&mut self, more: Staged) {
-        self.adds.extend(more.adds);
-    }
-}
-
-/// Writes a table's files without its commit lock. Good until the table's schema changes.
-#[derive(Clone)]
-pub struct Stager {
-    lake: Lake,
-    folder: String,
-    schema: SchemaRef,
-    partition_by: Vec<String>,
-}
-
-impl Stager {
-    /// Writes the rows as Parquet files, one or more a partition. They are on disk, and in no version.
-    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
-        let (schema, partition_by) = (self.schema.clone(), self.partition_by.clone());
-        let work = move || encode::encode(&batches, &schema, &partition_by);
-        let files = self.lake.encoders.run(work).await?;
-        let (store, root) = (self.lake.store(), self.lake.path(&self.folder));
-        let mut adds = Vec::with_capacity(files.len());
-        for file in files {
-            let path = object_store::path::Path::parse(format!("{root}/{}", file.add.path))
-                .map_err(store_error)?;
-            store
-                .put(&path, file.bytes.into())
-                .await
-                .map_err(store_error)?;
-            adds.push(file.add);
-        }
-        Ok(Staged { adds })
-    }
-
-    /// Deletes staged files that will not be committed. What cannot be deleted is an orphan, which harms nobody.
-    pub async fn discard(&self, staged: Staged) {
-        let root = self.lake.path(&self.folder);
-        for add in staged.adds {
-            let path = object_store::path::Path::parse(format!("{root}/{}", add.path));
-            let Ok(path) = path else { continue };
-            if let Err(error) = self.lake.store().delete(&path).await {
-                tracing::debug!(%path, %error, "a staged file was left behind");
-            }
-        }
     }
 }
 
@@ -130,8 +47,11 @@ pub struct ColdTable {
     pub(super) partition_by: Vec<String>,
     /// The owner epoch under which this handle commits; 0 until it has claimed.
     pub(super) owner: i64,
-    checkpointed: i64,
+    /// The newest Delta checkpoint: written by [`Checkpointer`] outside the commit lock.
+    pub(super) checkpointed: Arc<AtomicI64>,
     pub(super) view: Arc<ColdView>,
+    pub(super) staging: Staging,
+    pub(super) recent: Recent,
 }
 
 impl ColdTable {
@@ -172,7 +92,7 @@ impl ColdTable {
             .with_commit_properties(properties_of(txns))
             .await
             .map_err(store_error)?;
-        Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner)
+        Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner, 0)
     }
 
     /// Opens the newest version; none if there is no table.
@@ -190,7 +110,8 @@ impl ColdTable {
         let schema = snapshot.snapshot().arrow_schema();
         let partition_by = snapshot.metadata().partition_columns().to_vec();
         let schema = super::super::scan::plain_schema(&schema);
-        Self::over(lake, folder, delta, schema, partition_by, 0).map(Some)
+        let checkpointed = checkpoint::newest(lake, folder).await;
+        Self::over(lake, folder, delta, schema, partition_by, 0, checkpointed).map(Some)
     }
 
     fn over(
@@ -200,11 +121,11 @@ impl ColdTable {
         schema: SchemaRef,
         partition_by: Vec<String>,
         owner: i64,
+        checkpointed: i64,
     ) -> Result<Self, Error> {
         let history = Arc::new(History::new(lake, folder));
         let view = ColdView::empty(lake, schema.clone(), partition_by.clone());
         let view = Arc::new(view.with_history(history));
-        let checkpointed = version_of(&delta);
         let mut table = ColdTable {
             lake: lake.clone(),
             folder: folder.to_owned(),
@@ -212,8 +133,10 @@ impl ColdTable {
             schema,
             partition_by,
             owner,
-            checkpointed,
+            checkpointed: Arc::new(AtomicI64::new(checkpointed)),
             view,
+            staging: Staging::default(),
+            recent: Recent::default(),
         };
         table.reload()?;
         Ok(table)
@@ -248,11 +171,6 @@ impl ColdTable {
         version_of(&self.delta)
     }
 
-    /// The version of the newest Delta checkpoint that this handle knows of.
-    pub fn checkpointed(&self) -> i64 {
-        self.checkpointed
-    }
-
     pub fn view(&self) -> Arc<ColdView> {
         self.view.clone()
     }
@@ -269,28 +187,48 @@ impl ColdTable {
         configuration.into_iter().collect()
     }
 
-    /// The version last committed under an application id.
-    pub async fn read_txn(&self, app: &str) -> Result<Option<i64>, Error> {
-        let snapshot = self.delta.snapshot().map_err(store_error)?;
-        snapshot
-            .transaction_version(self.delta.log_store().as_ref(), app)
-            .await
-            .map_err(store_error)
+    /// Reads application ids of the present version without the commit lock.
+    pub fn txns(&self) -> Txns {
+        Txns(self.delta.clone())
     }
 
-    /// What can write files for this table while others hold its lock.
+    /// The version last committed under an application id.
+    pub async fn read_txn(&self, app: &str) -> Result<Option<i64>, Error> {
+        Txns(self.delta.clone()).read(app).await
+    }
+
+    /// What stages files for this table, without the commit lock.
     pub fn stager(&self) -> Stager {
         Stager {
             lake: self.lake.clone(),
             folder: self.folder.clone(),
             schema: self.schema.clone(),
             partition_by: self.partition_by.clone(),
+            staging: self.staging.clone(),
         }
     }
 
-    /// [`Stager::stage`]
+    /// Writes the rows as Parquet files, one a partition. They are on disk, and in no version.
     pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
         self.stager().stage(batches).await
+    }
+
+    /// The last versions that this server wrote.
+    pub fn recent(&self) -> Recent {
+        self.recent.clone()
+    }
+
+    pub(super) fn note(&self, operation: &DeltaOperation, staged: &Staged, files_removed: usize) {
+        self.recent.note(CommitNote {
+            version: self.version(),
+            at_ms: chrono::Utc::now().timestamp_millis(),
+            kind: operation.name().to_owned(),
+            rows: staged.rows(),
+            files: staged.files(),
+            bytes: staged.bytes(),
+            files_removed,
+            took: staged.elapsed(),
+        });
     }
 
     /// Makes the staged files a version, once. `txns`' first entry is the log's position: if the table holds it already, the
@@ -316,7 +254,10 @@ impl ColdTable {
             match self.held(&app, position).await? {
                 Some(version) => return Ok(version),
                 None => match self.try_commit(staged.adds.clone(), txns.clone()).await {
-                    Ok(()) => return Ok(self.version()),
+                    Ok(()) => {
+                        self.note(&self.appends(), &staged, 0);
+                        return Ok(self.version());
+                    }
                     Err(error) => {
                         tracing::debug!(folder = %self.folder, %error, "commit outcome not ok, reading the log again");
                         last = Some(error);
@@ -369,11 +310,7 @@ impl ColdTable {
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let operation = DeltaOperation::Write {
-            mode: SaveMode::Append,
-            partition_by: (!self.partition_by.is_empty()).then(|| self.partition_by.clone()),
-            predicate: None,
-        };
+        let operation = self.appends();
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let based_on = self.version();
         let finalized = CommitBuilder::from(properties_of(txns).with_max_retries(0))
@@ -389,6 +326,14 @@ impl ColdTable {
             self.reload()?;
         }
         Ok(())
+    }
+
+    fn appends(&self) -> DeltaOperation {
+        DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: (!self.partition_by.is_empty()).then(|| self.partition_by.clone()),
+            predicate: None,
+        }
     }
 
     pub fn partition_by(&self) -> &[String] {
@@ -434,21 +379,9 @@ impl ColdTable {
         self.delta.update_state().await.map_err(store_error)?;
         self.reload()
     }
-
-    /// Writes a Delta checkpoint and removes log files that have expired.
-    pub async fn checkpoint(&mut self) -> Result<(), Error> {
-        deltalake::checkpoints::create_checkpoint(&self.delta, None)
-            .await
-            .map_err(store_error)?;
-        self.checkpointed = self.version();
-        deltalake::checkpoints::cleanup_metadata(&self.delta, None)
-            .await
-            .map_err(store_error)?;
-        Ok(())
-    }
 }
 
-fn version_of(delta: &DeltaTable) -> i64 {
+pub(super) fn version_of(delta: &DeltaTable) -> i64 {
     delta
         .version()
         .and_then(|v| i64::try_from(v).ok())

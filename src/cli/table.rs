@@ -1,0 +1,120 @@
+//! `deltaplane table`: what happened to a table, and what keeps it in shape. Each verb is a statement that can be typed as well.
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use deltaplane_client::SqlClient;
+
+use super::Outcome;
+use super::sql::{readable, render};
+use crate::types::TableName;
+
+/// What is asked of a table.
+pub enum Ask {
+    History {
+        limit: u32,
+    },
+    Optimize {
+        order: Vec<String>,
+    },
+    Vacuum {
+        retain_hours: Option<f64>,
+        dry_run: bool,
+    },
+    Restore {
+        version: i64,
+    },
+    Check,
+}
+
+impl Ask {
+    fn sql(&self, table: &TableName) -> String {
+        match self {
+            Ask::History { limit } => format!("DESCRIBE HISTORY {table} LIMIT {limit}"),
+            Ask::Optimize { order } if order.is_empty() => format!("OPTIMIZE {table}"),
+            Ask::Optimize { order } => {
+                let quoted: Vec<String> = order
+                    .iter()
+                    .map(|c| format!("\"{}\"", c.replace('"', "\"\"")))
+                    .collect();
+                format!("OPTIMIZE {table} ZORDER BY ({})", quoted.join(", "))
+            }
+            Ask::Vacuum {
+                retain_hours,
+                dry_run,
+            } => {
+                let retain =
+                    retain_hours.map_or_else(String::new, |h| format!(" RETAIN {h} HOURS"));
+                let dry_run = if *dry_run { " DRY RUN" } else { "" };
+                format!("VACUUM {table}{retain}{dry_run}")
+            }
+            Ask::Restore { version } => {
+                format!("RESTORE TABLE {table} TO VERSION AS OF {version}")
+            }
+            Ask::Check => format!("CHECK TABLE {table}"),
+        }
+    }
+}
+
+/// # Errors
+/// The name is none, the server refuses, or `check` found something wrong.
+pub async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
+    let (schema, name) = table
+        .split_once('.')
+        .ok_or_else(|| anyhow::anyhow!("the table is schema.table, got {table}"))?;
+    let sql = ask.sql(&TableName::new(schema, name)?);
+    let mut client = SqlClient::connect(uri).await?;
+    let (schema, rows) = client.query(&sql).await.map_err(readable)?;
+    if schema.fields().is_empty() {
+        println!("done");
+        return Ok(Outcome::Done);
+    }
+    println!("{}", render(&rows, &schema, format)?);
+    if matches!(ask, Ask::Check) {
+        let problems = rows.iter().filter_map(|batch| {
+            let column = batch.column_by_name("problems")?;
+            let column = column.as_primitive_opt::<Int64Type>()?;
+            arrow::compute::sum(column)
+        });
+        let problems: i64 = problems.sum();
+        anyhow::ensure!(problems == 0, "{table} has {problems} problems");
+    }
+    Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn verbs_are_statements() {
+        let table = TableName::new("a", "b").unwrap();
+        let order = vec!["x".to_owned(), "Y".to_owned()];
+        for (ask, sql) in [
+            (
+                Ask::Optimize { order },
+                "OPTIMIZE a.b ZORDER BY (\"x\", \"Y\")",
+            ),
+            (
+                Ask::Vacuum {
+                    retain_hours: Some(0.5),
+                    dry_run: true,
+                },
+                "VACUUM a.b RETAIN 0.5 HOURS DRY RUN",
+            ),
+            (
+                Ask::Vacuum {
+                    retain_hours: None,
+                    dry_run: false,
+                },
+                "VACUUM a.b",
+            ),
+            (
+                Ask::Restore { version: 3 },
+                "RESTORE TABLE a.b TO VERSION AS OF 3",
+            ),
+        ] {
+            assert_eq!(ask.sql(&table), sql);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Rows on their way into a version: encoded, written and synced, in no version yet. It needs no commit lock: files that
+//! nobody speaks of are in nobody's way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use deltalake::kernel::Add;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::super::pins::{Hold, Staging};
+use super::super::{Error, Lake, store_error};
+use super::encode::{Effort, EncodedFile, Slices};
+
+/// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    pub(super) adds: Vec<Add>,
+    rows: u64,
+    since: Instant,
+    /// Vacuum leaves them alone for as long as these live.
+    holds: Vec<Arc<Hold>>,
+}
+
+impl Staged {
+    /// Nothing yet.
+    pub fn empty() -> Self {
+        Staged {
+            adds: Vec::new(),
+            rows: 0,
+            since: Instant::now(),
+            holds: Vec::new(),
+        }
+    }
+
+    /// Files of an older version, which are there already.
+    pub(super) fn again(adds: Vec<Add>) -> Self {
+        Staged {
+            adds,
+            ..Staged::empty()
+        }
+    }
+
+    /// What a note about the files has to keep for [`Staged::from_note`].
+    ///
+    /// # Errors
+    /// `Encode`: a file's entry cannot be written as JSON.
+    pub fn note(&self) -> Result<serde_json::Value, Error> {
+        serde_json::to_value(&self.adds).map_err(|e| Error::Encode(e.to_string()))
+    }
+
+    /// Files that an earlier run staged. Vacuum knows of them by their age alone.
+    ///
+    /// # Errors
+    /// `Store`: this is no note.
+    pub fn from_note(note: serde_json::Value) -> Result<Self, Error> {
+        serde_json::from_value(note)
+            .map(Staged::again)
+            .map_err(store_error)
+    }
+
+    /// The files of both become one version.
+    pub fn append(&mut self, other: Staged) {
+        self.adds.extend(other.adds);
+        self.rows += other.rows;
+        self.since = self.since.min(other.since);
+        self.holds.extend(other.holds);
+    }
+
+    /// Partition values of each file.
+    pub fn partitions(&self) -> impl Iterator<Item = &HashMap<String, Option<String>>> {
+        self.adds.iter().map(|a| &a.partition_values)
+    }
+
+    pub fn paths(&self) -> Vec<String> {
+        self.adds.iter().map(|a| a.path.clone()).collect()
+    }
+
+    pub fn files(&self) -> usize {
+        self.adds.len()
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.adds.iter().map(|a| u64::try_from(a.size).unwrap_or(0));
+        sizes.sum()
+    }
+
+    /// How long it is since staging began.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+/// Stages files for one table. Cheap to clone, and good for as long as the table's columns stay.
+#[derive(Clone, Debug)]
+pub struct Stager {
+    pub(super) lake: Lake,
+    pub(super) folder: String,
+    pub(super) schema: SchemaRef,
+    pub(super) partition_by: Vec<String>,
+    pub(super) staging: Staging,
+}
+
+impl Stager {
+    /// Writes the rows as Parquet files, one a partition.
+    pub async fn stage(&self, batches: Vec<RecordBatch>) -> Result<Staged, Error> {
+        let mut slicer = self.slicer(Effort::Quick, usize::MAX)?;
+        slicer.work(batches, true).await?;
+        Ok(slicer.done())
+    }
+
+    /// Deletes staged files that will not be committed. What cannot be deleted is an orphan, which vacuum takes.
+    pub async fn discard(&self, staged: Staged) {
+        let root = self.lake.path(&self.folder);
+        for add in &staged.adds {
+            let Ok(path) = Path::parse(format!("{root}/{}", add.path)) else {
+                continue;
+            };
+            if let Err(error) = self.lake.store().delete(&path).await {
+                tracing::debug!(%path, %error, "a staged file was left behind");
+            }
+        }
+    }
+
+    /// Stages rows as they come, and ends a file when it has about `target_bytes`.
+    pub fn slicer(&self, effort: Effort, target_bytes: usize) -> Result<Slicer, Error> {
+        let slices = Slices::new(&self.schema, &self.partition_by, effort, target_bytes)?;
+        Ok(Slicer {
+            staged: Staged::empty(),
+            hold: self.staging.hold(),
+            stager: self.clone(),
+            slices: Some(slices),
+        })
+    }
+}
+
+/// Rows become files slice by slice: memory holds one file a partition, encoded.
+pub struct Slicer {
+    stager: Stager,
+    /// None only while it is at work, or after that failed.
+    slices: Option<Slices>,
+    staged: Staged,
+    hold: Hold,
+}
+
+impl Slicer {
+    pub async fn push(&mut self, batch: RecordBatch) -> Result<(), Error> {
+        self.work(vec![batch], false).await
+    }
+
+    pub async fn finish(mut self) -> Result<Staged, Error> {
+        self.work(Vec::new(), true).await?;
+        Ok(self.done())
+    }
+
+    fn done(mut self) -> Staged {
+        self.staged.holds.push(Arc::new(self.hold));
+        self.staged
+    }
+
+    async fn work(&mut self, batches: Vec<RecordBatch>, last: bool) -> Result<(), Error> {
+        let mut slices = self
+            .slices
+            .take()
+            .ok_or_else(|| Error::Encode("an earlier batch failed".to_owned()))?;
+        let work = move || {
+            let mut files = Vec::new();
+            for batch in batches {
+                files.extend(slices.push(batch)?);
+            }
+            if last {
+                files.extend(slices.finish()?);
+            }
+            Ok::<_, Error>((slices, files))
+        };
+        let (slices, files) = self.stager.lake.encoders.run(work).await?;
+        self.slices = Some(slices);
+        for file in files {
+            self.put(file).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, file: EncodedFile) -> Result<(), Error> {
+        let root = self.stager.lake.path(&self.stager.folder);
+        let path = Path::parse(format!("{root}/{}", file.add.path)).map_err(store_error)?;
+        // Known before it can be listed.
+        self.hold.add(&file.add.path);
+        self.stager
+            .lake
+            .store()
+            .put(&path, file.bytes.into())
+            .await
+            .map_err(store_error)?;
+        self.staged.rows += file.rows;
+        self.staged.adds.push(file.add);
+        Ok(())
+    }
+}

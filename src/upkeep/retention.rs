@@ -1,0 +1,165 @@
+//! Retention: whole partitions by `event_date` that are older than the contract says go in one commit. Vacuum takes their
+//! files when their time has come.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate};
+
+use super::journal::Outcome;
+use super::{Upkeep, dropped};
+use crate::catalog::table::Table;
+use crate::cold::{ColdFile, ColdView, Reason, Removal, Staged};
+use crate::dataset::EVENT_DATE;
+use crate::fault::Fault;
+
+/// Partitions before this day go: their youngest possible row is older than `keep_us` at `reference_us`.
+fn cutoff(reference_us: i64, keep_us: i64) -> Option<NaiveDate> {
+    let oldest = reference_us.checked_sub(keep_us)?;
+    Some(DateTime::from_timestamp_micros(oldest)?.date_naive())
+}
+
+/// Statistics are of milliseconds, and rounded up: no row is older than its file's latest by more than this.
+const ROUNDED_UP_US: i64 = 1999;
+
+/// A time that an accepted event reaches, as late as the files tell; hot rows come at their commit. `index`: as in [`expired`].
+fn newest(view: &ColdView, event_time: &str, index: usize) -> Option<i64> {
+    let (schema, partition_by) = (view.schema(), view.partition_by());
+    let times = view.files().iter();
+    times
+        .filter_map(|file| {
+            let latest = file.latest(&schema, partition_by, event_time);
+            latest.map(|t| t - ROUNDED_UP_US).or_else(|| {
+                let midnight = date(file, index)?.and_hms_opt(0, 0, 0)?;
+                Some(midnight.and_utc().timestamp_micros())
+            })
+        })
+        .max()
+}
+
+fn date(file: &ColdFile, index: usize) -> Option<NaiveDate> {
+    file.partition()
+        .into_iter()
+        .nth(index)
+        .flatten()?
+        .parse()
+        .ok()
+}
+
+/// Files of partitions before `day`. `index`: the place of `event_date` among the partition columns.
+fn expired(files: &[Arc<ColdFile>], index: usize, day: NaiveDate) -> Vec<Arc<ColdFile>> {
+    // A row without an event time is of no day, and stays.
+    let old = files
+        .iter()
+        .filter(|file| date(file, index).is_some_and(|date| date < day));
+    old.cloned().collect()
+}
+
+impl Upkeep {
+    /// Takes out the partitions of the table that are past its retention, if it has one. With the turn held.
+    pub(super) async fn expire(&self, table: &Arc<Table>) {
+        let contract = table.contract();
+        let (Some(keep), Some(event_time)) = (contract.retention_micros(), &contract.event_time)
+        else {
+            return;
+        };
+        let run = self.journal.begin("retention", table.name());
+        let ended = self.expire_now(table, keep, event_time).await;
+        self.journal.end(run, ended);
+    }
+
+    async fn expire_now(
+        &self,
+        table: &Arc<Table>,
+        keep: i64,
+        event_time: &str,
+    ) -> Result<Outcome, Fault> {
+        // As streams take them: keys of rows that go are forgotten with them.
+        let mut keys = table.keys.lock().await;
+        let mut cold = table.cold.lock().await;
+        if table.is_dropped() {
+            return Err(dropped(table));
+        }
+        let view = cold.main.view();
+        let Some(index) = view.partition_by().iter().position(|c| c == EVENT_DATE) else {
+            return Ok(Outcome::default());
+        };
+        // One device from the future must not take the present away.
+        let clock = self.shared.clock.now();
+        let Some(reference) = newest(&view, event_time, index).map(|t| t.min(clock)) else {
+            return Ok(Outcome::default());
+        };
+        let Some(day) = cutoff(reference, keep) else {
+            return Ok(Outcome::default());
+        };
+        let old = expired(view.files(), index, day);
+        if old.is_empty() {
+            return Ok(Outcome::default());
+        }
+        let outcome = Outcome {
+            files_removed: u64::try_from(old.len()).unwrap_or(0),
+            bytes_removed: old.iter().map(|f| f.size()).sum(),
+            rows: old
+                .iter()
+                .filter_map(|f| f.rows())
+                .map(|n| u64::try_from(n).unwrap_or(0))
+                .sum(),
+            detail: format!("{EVENT_DATE} before {day}"),
+            ..Outcome::default()
+        };
+        drop(view);
+        self.settle(table, &mut cold).await?;
+        let paths: BTreeSet<String> = old.iter().map(|f| f.path().to_owned()).collect();
+        let reason = Reason::Delete {
+            predicate: Some(format!("{EVENT_DATE} < '{day}'")),
+        };
+        let done = cold
+            .main
+            .rewrite(&Removal::Files(paths), Staged::empty(), &reason, &[])
+            .await;
+        self.publish(table, &cold);
+        done?;
+        keys.forget();
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    #[test]
+    fn a_partition_goes_when_its_last_row_could_be_no_younger() {
+        let noon = DateTime::parse_from_rfc3339("2026-01-10T12:00:00Z")
+            .unwrap()
+            .timestamp_micros();
+        let day = |d| NaiveDate::from_ymd_opt(2026, 1, d).unwrap();
+        // At noon of the 10th three days back is noon of the 7th: the 7th still has younger rows, the 6th has not.
+        assert_eq!(cutoff(noon, 3 * DAY), Some(day(7)));
+        let midnight = noon - DAY / 2;
+        assert_eq!(cutoff(midnight, 3 * DAY), Some(day(7)));
+        assert_eq!(cutoff(midnight - 1, 3 * DAY), Some(day(6)));
+        assert_eq!(cutoff(i64::MIN, DAY), None);
+    }
+
+    proptest! {
+        /// No row that is younger than the retention is ever in a partition that goes, and every older day goes.
+        #[test]
+        fn nothing_young_goes_and_whole_old_days_do(reference in 0i64..4_000_000_000_000_000, keep in 1i64..400 * DAY, age in 0i64..500 * DAY) {
+            let day = cutoff(reference, keep).unwrap();
+            let row = reference - age;
+            let date = DateTime::from_timestamp_micros(row).unwrap().date_naive();
+            if age <= keep {
+                prop_assert!(date >= day);
+            }
+            if age >= keep + DAY {
+                prop_assert!(date < day);
+            }
+        }
+    }
+}

@@ -1,0 +1,559 @@
+//! Upkeep of a running server's table, in one process.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::Float64Type;
+use proptest::prelude::*;
+
+use super::*;
+use crate::catalog::lifecycle;
+use crate::clock::ManualClock;
+use crate::config::Resolved;
+use crate::ingest::IngestStream;
+use crate::server::{Running, Server};
+use crate::statement::Change;
+
+const DAY: i64 = 86_400_000_000;
+
+/// Noon of tomorrow: files that are written now are old by it.
+fn noon() -> i64 {
+    use crate::clock::Clock;
+    let now = crate::clock::SystemClock.now();
+    now - now.rem_euclid(DAY) + DAY + DAY / 2
+}
+
+async fn start(dir: &Path, settings: &[(&str, &str)]) -> Running {
+    let dir = dir.to_string_lossy();
+    let mut values = vec![
+        ("server.data_dir", &*dir),
+        ("server.listen", "127.0.0.1:0"),
+        ("server.http", "127.0.0.1:0"),
+        // Commits and upkeep happen when the test says so.
+        ("commit.interval", "1h"),
+        ("upkeep.enabled", "false"),
+    ];
+    values.extend_from_slice(settings);
+    let resolved = Resolved::default().with(&values).unwrap();
+    Server::start_with(resolved, ManualClock::at(noon()))
+        .await
+        .unwrap()
+}
+
+async fn create(running: &Running, properties: &str) -> Arc<Table> {
+    let sql = format!(
+        "CREATE TABLE s.t (id STRING NOT NULL, ts TIMESTAMP NOT NULL, v DOUBLE, CONSTRAINT range CHECK (v BETWEEN -1 AND 1000000)) \
+         PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.key'='id'{properties})"
+    );
+    let Some(Change::Create { contract, .. }) = Change::parse(&sql).unwrap() else {
+        panic!("not a create");
+    };
+    lifecycle::create(running.shared(), *contract, false)
+        .await
+        .unwrap();
+    running.shared().table(&name()).unwrap()
+}
+
+fn name() -> TableName {
+    TableName::new("s", "t").unwrap()
+}
+
+/// One commit of rows (id, days before now, value).
+async fn commit(running: &Running, table: &Arc<Table>, rows: &[(u8, i64, f64)]) {
+    push(running, table, rows).await;
+    crate::flush::commit(running.shared(), table).await.unwrap();
+}
+
+async fn named(running: &Running, table: &Arc<Table>, seqs: std::ops::RangeInclusive<u64>) -> u64 {
+    let shared = running.shared().clone();
+    let (mut stream, ready, _) = IngestStream::open(shared, table.clone(), "p", None)
+        .await
+        .unwrap();
+    for seq in seqs {
+        let row = made(&[(u8::try_from(seq).unwrap(), 0, 1.0)]);
+        let mut pending = stream.push(Some(seq), Some(row)).await.unwrap();
+        pending.durable().await.unwrap();
+    }
+    ready.seq
+}
+
+fn made(rows: &[(u8, i64, f64)]) -> RecordBatch {
+    let ids: StringArray = rows.iter().map(|r| Some(format!("id{}", r.0))).collect();
+    let times = TimestampMicrosecondArray::from_iter_values(
+        rows.iter().map(|r| noon() - r.1 * DAY - i64::from(r.0)),
+    );
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(ids) as ArrayRef),
+        ("ts", Arc::new(times.with_timezone("UTC"))),
+        (
+            "v",
+            Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.2))),
+        ),
+    ])
+    .unwrap()
+}
+
+async fn push(running: &Running, table: &Arc<Table>, rows: &[(u8, i64, f64)]) {
+    let mut stream = IngestStream::unnamed(running.shared().clone(), table.clone());
+    let mut pending = stream.push(None, Some(made(rows))).await.unwrap();
+    pending.durable().await.unwrap();
+}
+
+/// Every row as text, in no order: a multiset.
+async fn rows(running: &Running, table: &str) -> Vec<String> {
+    query(running, &format!("SELECT * FROM s.{table}")).await
+}
+
+async fn query(running: &Running, sql: &str) -> Vec<String> {
+    let result = running.upkeep().engine.query(sql, None).await.unwrap();
+    let mut out = Vec::new();
+    for batch in result.collect().await.unwrap() {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|c| {
+                let value = datafusion::common::ScalarValue::try_from_array(c, row).unwrap();
+                format!("{value:?}")
+            });
+            out.push(cells.collect::<Vec<_>>().join("|"));
+        }
+    }
+    out.sort();
+    out
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("_delta_log") {
+                walk(&path, out);
+            } else if path.extension().is_some_and(|e| e == "parquet") {
+                out.push(path);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(&dir.join("tables/s/t"), &mut out);
+    out
+}
+
+async fn active(table: &Table) -> usize {
+    table.cold.lock().await.main.view().files().len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// Whatever was committed how, compaction and Z-order change no row, and leave one small file a partition.
+    #[test]
+    fn compaction_changes_no_row(commits in prop::collection::vec(prop::collection::vec((any::<u8>(), 0i64..3, -5.0f64..100.0), 1..20), 1..8), by_curve in any::<bool>()) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let running = start(dir.path(), &[]).await;
+            let table = create(&running, "").await;
+            for rows in &commits {
+                commit(&running, &table, rows).await;
+            }
+            let before = (rows(&running, "t").await, rows(&running, "t_quarantine").await);
+            let order = if by_curve { vec!["v".to_owned(), "id".to_owned()] } else { Vec::new() };
+            running.upkeep().optimize(&name(), &order).await.unwrap();
+            running.upkeep().optimize(&name().quarantine(), &[]).await.unwrap();
+            let after = (rows(&running, "t").await, rows(&running, "t_quarantine").await);
+            assert_eq!(before, after);
+            assert!(active(&table).await <= 3, "one file a day");
+            running.shutdown().await.unwrap();
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compacted_files_are_sorted_and_their_statistics_and_counts_are_exact() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, "").await;
+    for n in [3u8, 1, 2] {
+        commit(&running, &table, &[(n, 0, f64::from(n)), (n + 10, 0, 5.0)]).await;
+    }
+    let (done, _) = running.upkeep().optimize(&name(), &[]).await.unwrap();
+    assert_eq!((done.files_removed, done.files_added, done.rows), (3, 1, 6));
+    let view = table.cold.lock().await.main.view();
+    assert_eq!(view.rows(), Some(6));
+    assert!(view.files()[0].path().ends_with(".zstd.parquet"));
+    let latest = view.files()[0].latest(&view.schema(), view.partition_by(), "ts");
+    let newest = noon() - 1;
+    assert!(
+        latest.is_some_and(|t| t >= newest && t < newest + 2000),
+        "{latest:?}, {newest}"
+    );
+    let read = running
+        .upkeep()
+        .engine
+        .query("SELECT v FROM s.t", None)
+        .await
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
+    let values = read[0]
+        .column(0)
+        .as_primitive::<Float64Type>()
+        .values()
+        .to_vec();
+    assert_eq!(values, [1.0, 5.0, 5.0, 5.0, 2.0, 3.0], "by id as text");
+    let kinds: Vec<String> = table.recent[0]
+        .notes()
+        .into_iter()
+        .map(|n| n.kind)
+        .collect();
+    assert_eq!(kinds, ["WRITE", "WRITE", "WRITE", "OPTIMIZE"]);
+    // A second time there is nothing to do.
+    let (again, _) = running.upkeep().optimize(&name(), &[]).await.unwrap();
+    assert_eq!((again.files_removed, again.version), (0, None));
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_target_size_come_out_of_many_small_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[("upkeep.target_file_bytes", "64KiB")]).await;
+    let table = create(&running, "").await;
+    for n in 0..20u32 {
+        let row = |i: u32| {
+            let value = f64::from((i * 7919 + n * 104_729) % 999_983) / 3.0;
+            (u8::try_from(i % 251).unwrap(), 0, value)
+        };
+        let many: Vec<(u8, i64, f64)> = (0..4000).map(row).collect();
+        commit(&running, &table, &many).await;
+    }
+    let sums = "SELECT count(*), count(DISTINCT v), sum(CAST(round(v * 3) AS BIGINT)) FROM s.t";
+    let before = query(&running, sums).await;
+    let (done, _) = running.upkeep().optimize(&name(), &[]).await.unwrap();
+    assert!(done.files_added > 2, "{done:?}");
+    assert_eq!(query(&running, sums).await, before);
+    let view = table.cold.lock().await.main.view();
+    let small = view.files().iter().filter(|f| f.size() < 48 * 1024);
+    assert!(small.count() <= 1, "one remainder at most");
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_leaves_what_a_running_query_has_and_takes_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(
+        dir.path(),
+        &[("upkeep.retain_min", "0ms"), ("upkeep.orphan_age", "0ms")],
+    )
+    .await;
+    let table = create(&running, "").await;
+    for n in 0..4 {
+        commit(&running, &table, &[(n, 0, 1.0)]).await;
+    }
+    let upkeep = running.upkeep();
+    let query = running.shared().visible.snapshot();
+    upkeep.optimize(&name(), &[]).await.unwrap();
+    let zero = Some(Duration::ZERO);
+    let (dry, _) = upkeep.vacuum(&name(), zero, true).await.unwrap();
+    assert!(dry.files.is_empty(), "pinned: {dry:?}");
+    upkeep.vacuum(&name(), zero, false).await.unwrap();
+    assert_eq!(files(dir.path()).len(), 5);
+    drop(query);
+    let (dry, _) = upkeep.vacuum(&name(), zero, true).await.unwrap();
+    assert_eq!((dry.files.len(), files(dir.path()).len()), (4, 5));
+    let (done, _) = upkeep.vacuum(&name(), zero, false).await.unwrap();
+    assert_eq!((done.deleted, files(dir.path()).len()), (4, 1));
+    assert_eq!(rows(&running, "t").await.len(), 4);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_stage_and_commit_leaves_orphans_that_vacuum_takes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(
+        dir.path(),
+        &[("upkeep.retain_min", "0ms"), ("upkeep.orphan_age", "0ms")],
+    )
+    .await;
+    let table = create(&running, "").await;
+    commit(&running, &table, &[(1, 0, 1.0)]).await;
+    let stager = table.cold.lock().await.main.stager();
+    let batch = running
+        .upkeep()
+        .engine
+        .query("SELECT * FROM s.t", None)
+        .await
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
+    let staged = stager.stage(batch).await.unwrap();
+    let zero = Some(Duration::ZERO);
+    let (done, _) = running.upkeep().vacuum(&name(), zero, false).await.unwrap();
+    assert_eq!(
+        (done.deleted, files(dir.path()).len()),
+        (0, 2),
+        "a commit under way"
+    );
+    drop(staged);
+    let (done, _) = running.upkeep().vacuum(&name(), zero, false).await.unwrap();
+    assert_eq!((done.deleted, files(dir.path()).len()), (1, 1));
+    assert_eq!(rows(&running, "t").await.len(), 1);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_retain_is_refused_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    create(&running, "").await;
+    let hour = Duration::from_secs(3600);
+    let fault = running
+        .upkeep()
+        .vacuum(&name(), Some(hour / 2), false)
+        .await
+        .unwrap_err();
+    assert_eq!(&*fault.reason, "retain_too_short");
+    assert!(
+        fault.message.contains("0.5 HOURS") && fault.message.contains("upkeep.retain_min"),
+        "{fault}"
+    );
+    running
+        .upkeep()
+        .vacuum(&name(), Some(hour), false)
+        .await
+        .unwrap();
+    running.shutdown().await.unwrap();
+}
+
+/// A flush whose answer was lost, and whose log could not be read again either: the rows are in Delta, and nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_unknown_outcome_is_settled_before_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, "").await;
+    push(&running, &table, &[(1, 0, 1.0), (2, 0, -5.0)]).await;
+    {
+        let mut cold = table.cold.lock().await;
+        let span = running.shared().visible.span(&table).unwrap();
+        let batches = span.main.iter().map(|c| c.batch.clone()).collect();
+        let staged = cold.main.stage(batches).await.unwrap();
+        let app = running.shared().app_id(table.incarnation);
+        cold.main
+            .commit(staged, vec![(app, lifecycle::offset_i64(span.cut))])
+            .await
+            .unwrap();
+        cold.unsure = true;
+    }
+    push(&running, &table, &[(3, 0, 1.0)]).await;
+    running.upkeep().optimize(&name(), &[]).await.unwrap();
+    assert_eq!(
+        (
+            rows(&running, "t").await.len(),
+            rows(&running, "t_quarantine").await.len()
+        ),
+        (2, 1)
+    );
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_come_on_time_and_old_log_entries_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[("commit.checkpoint_every", "5")]).await;
+    let table = create(&running, "").await;
+    let log = dir.path().join("tables/s/t/_delta_log");
+    let entries = |end: &str| {
+        std::fs::read_dir(&log)
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().to_string_lossy().ends_with(end))
+            .count()
+    };
+    for n in 0..18 {
+        commit(&running, &table, &[(n, 0, 1.0)]).await;
+        let due = table.cold.lock().await.main.checkpoint_due(5);
+        if let Some(due) = due {
+            due.write(Duration::ZERO).await.unwrap();
+        }
+    }
+    // Versions 5, 10, 15; what is before 10 may go since 15 is there.
+    assert!(entries(".checkpoint.parquet") >= 2);
+    assert_eq!(entries(".json"), 9, "10 to 18");
+    assert!(
+        table
+            .cold
+            .lock()
+            .await
+            .quarantine
+            .checkpoint_due(5)
+            .is_none()
+    );
+    let before = rows(&running, "t").await;
+    running.shutdown().await.unwrap();
+    let running = start(dir.path(), &[("commit.checkpoint_every", "5")]).await;
+    assert_eq!(rows(&running, "t").await, before);
+    let table = running.shared().table(&name()).unwrap();
+    assert!(
+        table.cold.lock().await.main.checkpoint_due(5).is_none(),
+        "known from the log"
+    );
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_takes_whole_old_days_and_a_device_from_the_future_takes_nothing_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, ", 'deltaplane.retention'='3d'").await;
+    for days in 0..7 {
+        commit(&running, &table, &[(1, days, 1.0), (2, days, 2.0)]).await;
+    }
+    // Nothing newer than what was accepted: counted from there, three days back are younger than the retention.
+    running.upkeep().look_after(&table).await;
+    assert_eq!(rows(&running, "t").await.len(), 8, "today and three days");
+    running.upkeep().look_after(&table).await;
+    assert_eq!(rows(&running, "t").await.len(), 8);
+    let kinds: Vec<String> = table.recent[0]
+        .notes()
+        .into_iter()
+        .map(|n| n.kind)
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|k| *k == "DELETE").count(),
+        1,
+        "one commit"
+    );
+    // A row of tomorrow, which the rules let in: the clock counts, not the row.
+    commit(&running, &table, &[(3, -1, 1.0)]).await;
+    running.upkeep().look_after(&table).await;
+    assert_eq!(rows(&running, "t").await.len(), 9);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_retention_keeps_everything_and_old_rows_alone_do_not_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, "").await;
+    commit(&running, &table, &[(1, 4000, 1.0), (2, 0, 1.0)]).await;
+    running.upkeep().look_after(&table).await;
+    assert_eq!(rows(&running, "t").await.len(), 2);
+    running.shutdown().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, ", 'deltaplane.retention'='3d'").await;
+    commit(&running, &table, &[(1, 4000, 1.0), (2, 4001, 1.0)]).await;
+    running.upkeep().look_after(&table).await;
+    assert_eq!(
+        rows(&running, "t").await.len(),
+        2,
+        "counted from the newest row"
+    );
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_producer_goes_on_where_delta_says_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[("log.producer_idle", "1h")]).await;
+    let table = create(&running, "").await;
+    assert_eq!(named(&running, &table, 1..=3).await, 0);
+    let long = 2 * 3_600_000_000;
+    // Its rows are not committed: it stays, however long it is silent.
+    age(&table, long);
+    running.upkeep().forget_producers(&table);
+    assert_eq!(table.producers.lock().len(), 1);
+    crate::flush::commit(running.shared(), &table)
+        .await
+        .unwrap();
+    // A stream is open: it stays.
+    let shared = running.shared().clone();
+    let opened = IngestStream::open(shared, table.clone(), "p", None)
+        .await
+        .unwrap();
+    age(&table, long);
+    running.upkeep().forget_producers(&table);
+    assert_eq!(table.producers.lock().len(), 1);
+    drop(opened);
+    running.upkeep().forget_producers(&table);
+    assert!(table.producers.lock().is_empty() && table.is_forgetful());
+    // A name that nobody knows begins at 1; the one that was forgotten goes on.
+    let (_, ready, epoch) =
+        IngestStream::open(running.shared().clone(), table.clone(), "new", None)
+            .await
+            .unwrap();
+    assert_eq!((ready.seq, epoch), (0, 1));
+    assert_eq!(named(&running, &table, 4..=5).await, 3);
+    // Batch 3 again, whose ack was lost: nothing is written.
+    assert_eq!(named(&running, &table, 3..=3).await, 5);
+    assert_eq!(rows(&running, "t").await.len(), 5);
+    crate::server::tests::crash(running).await;
+    let running = start(dir.path(), &[("log.producer_idle", "1h")]).await;
+    let table = running.shared().table(&name()).unwrap();
+    assert!(table.is_forgetful());
+    assert_eq!(named(&running, &table, 6..=6).await, 5);
+    assert_eq!(rows(&running, "t").await.len(), 6);
+    running.shutdown().await.unwrap();
+}
+
+/// As if the table's producers had been heard of so much earlier.
+fn age(table: &Table, by: i64) {
+    for entry in table.producers.lock().values_mut() {
+        entry.seen -= by;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_what_is_damaged_missing_or_told_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, "").await;
+    for n in 0..4 {
+        commit(
+            &running,
+            &table,
+            &[(n, 0, f64::NAN), (n, 0, 7.0), (n, 1, 0.5)],
+        )
+        .await;
+    }
+    let upkeep = running.upkeep();
+    let sound = upkeep.check(&name()).await.unwrap();
+    assert_eq!(
+        (sound.files, sound.rows, sound.problems.len()),
+        (8, Some(8), 0),
+        "{sound:?}"
+    );
+    let paths = files(dir.path());
+    std::fs::remove_file(&paths[0]).unwrap();
+    // Another file's rows under this one's name, of the same size: statistics tell.
+    let of_day = |i: usize| paths[i].parent().unwrap().to_owned();
+    let other = (2..8)
+        .find(|i| of_day(*i) != of_day(1) && paths[*i] != paths[0])
+        .unwrap();
+    std::fs::copy(&paths[other], &paths[1]).unwrap();
+    let mut bytes = std::fs::read(&paths[2]).unwrap();
+    if other != 2 {
+        let middle = bytes.len() / 3;
+        bytes[4..middle].fill(0xa5);
+        std::fs::write(&paths[2], bytes).unwrap();
+    }
+    let found = upkeep.check(&name()).await.unwrap();
+    let detail = found.detail().unwrap();
+    assert!(detail.contains("is missing"), "{detail}");
+    assert!(found.problems.len() >= 2, "{detail}");
+    assert!(
+        detail.contains("the log says") || detail.contains("outside the bounds"),
+        "{detail}"
+    );
+    // What is not sound is not compacted into something that looks so.
+    let fault = upkeep.optimize(&name(), &[]).await.unwrap_err();
+    assert!(
+        matches!(
+            fault.kind,
+            crate::fault::Kind::Corrupt | crate::fault::Kind::Unavailable
+        ),
+        "{fault}"
+    );
+    running.shutdown().await.unwrap();
+}
