@@ -90,7 +90,7 @@ pub struct ResultStream {
 /// and never a shorter result.
 pub struct Batches {
     receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
-    /// Set by the query before its last word.
+    /// Set by the query when all of its rows have been sent.
     ended: Arc<AtomicBool>,
 }
 
@@ -336,13 +336,13 @@ impl Engine {
             };
             // Nobody reads any more: the plan is dropped at its next await.
             let outcome = tokio::select! {
-                ended = tokio::time::timeout_at(deadline, run) => ended,
+                done = tokio::time::timeout_at(deadline, run) => done,
                 () = token.cancelled() => Ok(Err(running::cancelled())),
                 () = tx.closed() => Ok(Err(running::cancelled())),
             };
-            ended.store(true, Ordering::Release);
             let fault = match outcome {
                 Ok(Ok(())) => {
+                    ended.store(true, Ordering::Release);
                     guard.ended(State::Finished);
                     return;
                 }
