@@ -11,7 +11,7 @@ const TOP: &str = "First use:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do.";
 
-const VERBS: [(&str, &str); 7] = [
+const VERBS: [(&str, &str); 8] = [
     (
         "demo",
         "A folder in the system's temporary one is taken unless --data-dir names another, and stays. Ports that are taken are replaced by free ones.
@@ -57,6 +57,17 @@ Examples:
 
 Example, as a scheduler runs it:
   deltaplane process energy --date 2025-08-01",
+    ),
+    (
+        "table",
+        "docs/upkeep.md says what the server does by itself.
+
+Examples:
+  deltaplane table history building.raw --limit 5
+  deltaplane table optimize building.raw --zorder room_id,temperature
+  deltaplane table vacuum building.raw --dry-run
+  deltaplane table restore building.raw --version 12
+  deltaplane table check building.raw",
     ),
     (
         "quarantine",

@@ -191,7 +191,7 @@ fn what_is_wrong_is_told_with_its_line() {
         (
             format!("{head}{long}retention = \"three days\""),
             4,
-            "deltaplane.retention",
+            "property=retention: three days",
         ),
         (
             format!("{head}{long}\n[[process]]\ntable = \"gold\"\nday = \"a\"\nsql = \"SELECT 1\""),

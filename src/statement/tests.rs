@@ -242,57 +242,60 @@ mod whole {
             any::<bool>(),
             any::<bool>(),
             any::<bool>(),
-            any::<bool>(),
+            prop::sample::select(vec![
+                UnknownColumns::Reject,
+                UnknownColumns::Ignore,
+                UnknownColumns::Add,
+            ]),
             action(),
         );
-        (
-            columns,
-            draws,
-            switches,
+        let kept = (
             prop::option::of(Just("3d".to_owned())),
-            1u32..9,
-        )
-            .prop_map(
-                |(
-                    columns,
-                    draws,
-                    (event, partition, system, ignore, on_violation),
-                    retention,
-                    version,
-                )| {
-                    let name = TableName::new("d", "t").unwrap();
-                    let mut contract = Contract::plain(name, columns);
-                    for (at, kind, low, high, words, action) in draws {
-                        let column = contract.columns[at % contract.columns.len()].clone();
-                        let mut next = contract.clone();
-                        next.rules
-                            .extend(rule(&column, kind, low, high, words, action));
-                        if next.validate_self().is_ok() {
-                            contract = next;
-                        }
+            prop::option::of(Just("interval 7 days".to_owned())),
+        );
+        (columns, draws, switches, kept, 1u32..9).prop_map(
+            |(
+                columns,
+                draws,
+                (event, partition, system, unknown, on_violation),
+                (retention, removed_files),
+                version,
+            )| {
+                let name = TableName::new("d", "t").unwrap();
+                let mut contract = Contract::plain(name, columns);
+                for (at, kind, low, high, words, action) in draws {
+                    let column = contract.columns[at % contract.columns.len()].clone();
+                    let mut next = contract.clone();
+                    next.rules
+                        .extend(rule(&column, kind, low, high, words, action));
+                    if next.validate_self().is_ok() {
+                        contract = next;
                     }
-                    let times = contract
-                        .columns
-                        .iter()
-                        .filter(|c| c.data_type == ColumnType::Timestamp);
-                    contract.event_time = times.map(|c| c.name.clone()).next().filter(|_| event);
-                    if partition {
-                        contract.partition_by = vec![contract.columns[0].name.clone()];
-                    }
-                    if contract.event_time.is_some() {
-                        contract.partition_by.push("event_date".to_owned());
-                        contract.key = vec!["c0".to_owned()];
-                    }
-                    contract.on_violation = on_violation;
-                    contract.system_columns = system;
+                }
+                let times = contract
+                    .columns
+                    .iter()
+                    .filter(|c| c.data_type == ColumnType::Timestamp);
+                contract.event_time = times.map(|c| c.name.clone()).next().filter(|_| event);
+                if partition {
+                    contract.partition_by = vec![contract.columns[0].name.clone()];
+                }
+                if contract.event_time.is_some() {
+                    contract.partition_by.push("event_date".to_owned());
+                    contract.key = vec!["c0".to_owned()];
                     contract.retention = retention;
-                    contract.version = version;
-                    if ignore {
-                        contract.unknown_columns = UnknownColumns::Ignore;
-                    }
-                    contract
-                },
-            )
+                }
+                if let Some(kept) = removed_files {
+                    let property = "delta.deletedFileRetentionDuration";
+                    contract.delta.insert(property.to_owned(), kept);
+                }
+                contract.on_violation = on_violation;
+                contract.system_columns = system;
+                contract.version = version;
+                contract.unknown_columns = unknown;
+                contract
+            },
+        )
     }
 }
 

@@ -199,23 +199,7 @@ fn names(contract: &Contract) -> String {
 
 /// Edits between two names, without regard to case; for hints only.
 pub fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<u8>, Vec<u8>) = (
-        a.to_ascii_lowercase().into_bytes(),
-        b.to_ascii_lowercase().into_bytes(),
-    );
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(x != y))
-                .min(row[j] + 1)
-                .min(row[j + 1] + 1);
-            diagonal = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
+    strsim::osa_distance(&a.to_ascii_lowercase(), &b.to_ascii_lowercase())
 }
 
 fn absent(contract: &Contract, column: &Column, rows: usize) -> Result<ArrayRef, Fault> {

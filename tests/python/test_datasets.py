@@ -323,7 +323,7 @@ def test_ingest_goes_on_after_a_cut_and_names_what_is_wrong_with_a_file(five, tm
     five.run("ingest", "reactor.core", path, check=False)
     assert five.one("SELECT count(*) AS n, count(DISTINCT event_time) AS d FROM reactor.core") == (n, n)
     bad = {"half.csv": (b"reactor_id,event_time,power_mw\nR1,2026-11-01T00:00:00Z,1\nR1,2026-", "line 3"), "wrong.csv": (b"reactor,when\nR1,2026\n", "unknown column"),
-           "latin.csv": ("reactor_id,event_time,power_mw\nR\u00fc,2026-11-01T00:00:00Z,1\n".encode("latin-1"), "UTF-8"), "packed.csv": (b"\x1f\x8b\x08\x00rest", "gunzip"),
+           "latin.csv": ("reactor_id,event_time,power_mw\nR\u00fc,2026-11-01T00:00:00Z,1\n".encode("latin-1"), "UTF-8"), "packed.csv": (b"\x1f\x8b\x08\x00rest", "cannot be unpacked"),
            "notes.txt": (b"x", "known: .csv"), "broken.jsonl": (b'{"reactor_id": "R1", \n', "broken.jsonl")}
     for name, (content, expected) in bad.items():
         (tmp_path / name).write_bytes(content)

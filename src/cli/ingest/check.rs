@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Set;
-use super::source::{Format, text};
+use super::source::{self, Format, text};
 
 /// How a file is read.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn header(line: &[u8]) -> anyhow::Result<Vec<String>> {
 }
 
 async fn lines(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
-    let (first, blocks) = Blocks::open(text(path, bar)?).context(cannot_read(path))?;
+    let (first, blocks) = Blocks::open(text(path, bar)?).with_context(|| cannot_read(path))?;
     let line = first.context("line 1: the file is empty; the first line must name the columns")?;
     let header = header(&line)?;
     if line.contains(&b'"') || line.contains(&b'\r') {
@@ -171,14 +171,11 @@ async fn lines(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
     Ok(Layout::Lines { header, rows })
 }
 
-fn cannot_read(path: &Path) -> String {
-    let packed = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    if packed {
-        "it cannot be unpacked; if it was cut short, write it again".to_owned()
+fn cannot_read(path: &Path) -> &'static str {
+    if source::is_gzip(path) {
+        source::CANNOT_UNPACK
     } else {
-        "it cannot be read".to_owned()
+        "it cannot be read"
     }
 }
 
@@ -191,7 +188,7 @@ async fn quoted(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
             .from_reader(text(&path, &bar)?);
         let mut record = ::csv::ByteRecord::new();
         let mut names: Option<Vec<String>> = None;
-        while reader.read_byte_record(&mut record).context(cannot_read(&path))? {
+        while reader.read_byte_record(&mut record).with_context(|| cannot_read(&path))? {
             let line = record.position().map_or(0, ::csv::Position::line);
             let bad = record.iter().find(|f| std::str::from_utf8(f).is_err());
             if bad.is_some() {

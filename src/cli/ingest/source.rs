@@ -48,6 +48,16 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// What a gzip file begins with (RFC 1952), whatever its name.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub const CANNOT_UNPACK: &str = "it cannot be unpacked; if it was cut short, write it again";
+
+/// By what it begins with: a name without `.gz` proves nothing.
+pub fn is_gzip(path: &Path) -> bool {
+    let mut start = [0; GZIP.len()];
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == GZIP
+}
+
 /// Opens a file of text.
 ///
 /// # Errors
@@ -59,7 +69,7 @@ pub fn text(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead + 
         bar: bar.clone(),
     };
     let mut packed = BufReader::with_capacity(1 << 18, counted);
-    let gzip = packed.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    let gzip = packed.fill_buf()?.starts_with(&GZIP);
     let mut reader: Box<dyn BufRead + Send> = if gzip {
         let plain = FileCompressionType::GZIP
             .convert_read(packed)
@@ -68,7 +78,10 @@ pub fn text(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead + 
     } else {
         Box::new(packed)
     };
-    let start = reader.fill_buf()?;
+    let start = match reader.fill_buf() {
+        Err(e) if gzip => return Err(e).context(CANNOT_UNPACK),
+        start => start?,
+    };
     if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
         bail!("line 1: it is UTF-16; convert it, as with `iconv -f utf-16 -t utf-8`");
     }
