@@ -54,27 +54,17 @@ pub const AHEAD: usize = 2;
 /// # Errors
 /// With the line, and what to do.
 pub async fn check(path: PathBuf, set: Vec<Set>, bar: &ProgressBar) -> anyhow::Result<Checked> {
-    let mut identity = {
+    if path.metadata().context("cannot open it")?.len() == 0 {
+        bail!("line 1: the file is empty; write it again, or leave it out");
+    }
+    // Beside the look at its lines: either reads all of it.
+    let identity = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {
             let mut file = File::open(&path).context("cannot open it")?;
             anyhow::Ok(identity(&mut file)?)
         })
-        .await??
     };
-    if !set.is_empty() {
-        let values: Vec<String> = set
-            .iter()
-            .map(|s| format!("{}={}", s.column, s.value))
-            .collect();
-        identity = format!(
-            "{identity}-{:08x}",
-            crc32c::crc32c(values.join("\n").as_bytes())
-        );
-    }
-    if identity.starts_with("0-") {
-        bail!("line 1: the file is empty; write it again, or leave it out");
-    }
     let layout = match Format::of(&path).context("its name does not say what it is")? {
         Format::Csv => lines(&path, bar).await?,
         Format::Json => {
@@ -93,6 +83,17 @@ pub async fn check(path: PathBuf, set: Vec<Set>, bar: &ProgressBar) -> anyhow::R
             Layout::Arrow
         }
     };
+    let mut identity = identity.await??;
+    if !set.is_empty() {
+        let values: Vec<String> = set
+            .iter()
+            .map(|s| format!("{}={}", s.column, s.value))
+            .collect();
+        identity = format!(
+            "{identity}-{:08x}",
+            crc32c::crc32c(values.join("\n").as_bytes())
+        );
+    }
     Ok(Checked {
         path,
         set,
@@ -155,7 +156,7 @@ async fn lines(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
                     if e.is::<csv::Problem>() {
                         e
                     } else {
-                        e.context(unreadable.clone())
+                        e.context(unreadable)
                     }
                 })
             })

@@ -84,9 +84,7 @@ impl<R: Read> Blocks<R> {
         // Cut at the first line's end behind the size: it depends on nothing but the content.
         let end = loop {
             if self.rest.len() > self.block_bytes
-                && let Some(at) = self.rest[self.block_bytes..]
-                    .iter()
-                    .position(|b| *b == b'\n')
+                && let Some(at) = memchr::memchr(b'\n', &self.rest[self.block_bytes..])
             {
                 break self.block_bytes + at + 1;
             }

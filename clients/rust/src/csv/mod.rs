@@ -48,7 +48,7 @@ pub struct Shape {
 pub fn check(block: &Block, fields: usize, delimiter: u8) -> Result<Shape, Problem> {
     let mut shape = Shape::default();
     let text = &block.bytes;
-    if text.contains(&b'"') {
+    if memchr::memchr(b'"', text).is_some() {
         shape.quoted = true;
         return Ok(shape);
     }
@@ -62,16 +62,17 @@ pub fn check(block: &Block, fields: usize, delimiter: u8) -> Result<Shape, Probl
             ),
         });
     }
+    let returns = memchr::memchr(b'\r', text).is_some();
     for line in lines(text) {
         shape.lines += 1;
         if line.is_empty() {
             continue;
         }
-        if line.contains(&b'\r') {
+        if returns && line.contains(&b'\r') {
             shape.quoted = true;
             return Ok(shape);
         }
-        let found = 1 + line.iter().filter(|b| **b == delimiter).count();
+        let found = 1 + count(line, delimiter);
         if found != fields {
             let cut = shape.lines == newlines(text) + 1;
             let hint = if cut {
@@ -90,17 +91,23 @@ pub fn check(block: &Block, fields: usize, delimiter: u8) -> Result<Shape, Probl
 }
 
 fn newlines(text: &[u8]) -> u64 {
-    text.iter().filter(|b| **b == b'\n').count() as u64
+    count(text, b'\n') as u64
+}
+
+fn count(text: &[u8], byte: u8) -> usize {
+    memchr::memchr_iter(byte, text).count()
 }
 
 /// Lines without their ends, `\n` or `\r\n`.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let whole = text.strip_suffix(b"\n").unwrap_or(text);
-    let parts = (!text.is_empty()).then(|| whole.split(|b| *b == b'\n'));
-    parts
-        .into_iter()
-        .flatten()
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', whole).chain((!text.is_empty()).then_some(whole.len()));
+    ends.map(move |end| {
+        let line = &whole[start..end];
+        start = end + 1;
+        line.strip_suffix(b"\r").unwrap_or(line)
+    })
 }
 
 #[cfg(test)]
