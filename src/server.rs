@@ -99,6 +99,7 @@ impl Server {
             EngineConfig {
                 threads: config.query_threads(),
                 memory_bytes: config.memory.query_bytes_max.as_usize(),
+                upkeep_bytes: config.memory.upkeep_bytes_max.as_usize(),
                 timeout: config.query.timeout,
                 spill_dir: config.server.data_dir.join("spill"),
                 spill_bytes: config.query.spill_bytes_max.get(),

@@ -100,6 +100,7 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
     let config = EngineConfig {
         threads: 1,
         memory_bytes: 16 << 20,
+        upkeep_bytes: 1 << 20,
         timeout: Duration::from_secs(10),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 0,

@@ -189,6 +189,8 @@ settings! {
         hot_bytes_max: ByteSize = "1GiB", flag "hot-bytes-max";
         /// all queries together; beyond it they spill to disk or fail
         query_bytes_max: ByteSize = "1GiB", flag "query-bytes-max";
+        /// compaction; beyond it it spills to disk
+        upkeep_bytes_max: ByteSize = "64MiB";
     }
     /// What one query may take.
     query: Query {

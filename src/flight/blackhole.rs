@@ -119,6 +119,7 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
     let config = EngineConfig {
         threads: 1,
         memory_bytes: 1 << 20,
+        upkeep_bytes: 1 << 20,
         timeout: std::time::Duration::from_secs(1),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 1,

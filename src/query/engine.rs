@@ -16,7 +16,7 @@ use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError}
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SQLOptions, SessionConfig};
@@ -47,6 +47,8 @@ const SPARE_THREADS: usize = 2;
 pub struct EngineConfig {
     pub threads: usize,
     pub memory_bytes: usize,
+    /// What [`Engine::read_view`] has for itself.
+    pub upkeep_bytes: usize,
     pub timeout: Duration,
     pub spill_dir: PathBuf,
     pub spill_bytes: u64,
@@ -56,6 +58,8 @@ pub struct Engine {
     /// None only while it is being dropped, which a runtime may not be from within another.
     runtime: Option<Runtime>,
     state: SessionState,
+    /// The same, with the memory that upkeep may take.
+    upkeep: Arc<RuntimeEnv>,
     source: Arc<dyn SnapshotSource>,
     system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
@@ -145,6 +149,11 @@ impl Engine {
             .with_disk_manager_builder(spill)
             .build_arc()
             .map_err(|e| Fault::internal(format!("query environment: {e}")))?;
+        let pool = TrackConsumersPool::new(FairSpillPool::new(config.upkeep_bytes), top);
+        let upkeep = RuntimeEnvBuilder::from_runtime_env(&environment)
+            .with_memory_pool(Arc::new(pool))
+            .build_arc()
+            .map_err(|e| Fault::internal(format!("upkeep's environment: {e}")))?;
         let mut session = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_information_schema(true)
@@ -180,6 +189,7 @@ impl Engine {
         Ok(Engine {
             runtime: Some(runtime),
             state,
+            upkeep,
             system,
             others: Arc::new(others),
             queries: source.queries(),
@@ -258,6 +268,9 @@ impl Engine {
             tables: Arc::new([(view.name.folded(), view)].into()),
         };
         let (mut session, statement) = self.read(sql, snapshot).await?;
+        session.state = SessionStateBuilder::new_from_existing(session.state)
+            .with_runtime_env(self.upkeep.clone())
+            .build();
         let options = session.state.config_mut().options_mut();
         options.execution.target_partitions = 1;
         if let Some(curve) = curve {

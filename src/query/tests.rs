@@ -57,6 +57,7 @@ async fn engine() -> Engine {
     let config = EngineConfig {
         threads: 2,
         memory_bytes: 64 << 20,
+        upkeep_bytes: 64 << 20,
         timeout: std::time::Duration::from_secs(10),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 1 << 20,

@@ -32,6 +32,7 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
     let config = crate::query::EngineConfig {
         threads: 2,
         memory_bytes: 256 << 20,
+        upkeep_bytes: 64 << 20,
         timeout: std::time::Duration::from_secs(60),
         spill_dir: dir.join("spill"),
         spill_bytes: 1 << 20,
