@@ -2,6 +2,7 @@
 //! schemas, properties and positions.
 
 pub mod check;
+pub mod bounds;
 pub mod delta;
 mod encoders;
 pub mod lake;
@@ -15,6 +16,7 @@ pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
 pub use delta::encode::{Effort, large_enough};
 pub use delta::history::{At, Detail, Entry, History};
 pub use delta::recent::{CommitNote, Recent};
+pub use delta::past::{silent_paths, view_at};
 pub use delta::rewrite::{Reason, Removal};
 pub use delta::stage::{Slicer, Staged, Stager};
 pub use delta::table::ColdTable;

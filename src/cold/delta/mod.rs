@@ -6,6 +6,7 @@ pub mod encode;
 pub mod history;
 mod note;
 pub mod recent;
+pub mod past;
 mod restore;
 pub mod rewrite;
 pub mod stage;
