@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
-use super::functions::{rewrite_first_last, scalar_functions};
+use super::functions::{scalar_functions, write_out};
 use super::names::{self, Resolved};
 use super::provider::SystemTable;
 use super::running::{self, Queries, State};
@@ -574,7 +574,7 @@ impl Session {
         &self,
         mut statement: Statement,
     ) -> Result<(LogicalPlan, SchemaRef), Fault> {
-        rewrite_first_last(&mut statement, &self.snapshot)?;
+        write_out(&mut statement, &self.snapshot)?;
         let Resolved {
             statement,
             parameters,

@@ -66,7 +66,7 @@ impl BucketFunction {
     }
 }
 
-fn span_of(value: &ScalarValue) -> Result<i64> {
+pub(super) fn span_of(value: &ScalarValue) -> Result<i64> {
     let micros = match value {
         ScalarValue::Utf8(Some(text)) => parse_span(text),
         ScalarValue::IntervalMonthDayNano(Some(i)) if i.months == 0 => {

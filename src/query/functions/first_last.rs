@@ -82,11 +82,44 @@ fn arrival_columns(select: &Select, snapshot: &Snapshot) -> String {
     }
 }
 
+/// Approximations under the names that other engines have for them.
+fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> {
+    let FunctionArguments::List(list) = &call.args else {
+        return Ok(None);
+    };
+    let values: Vec<String> = list.args.iter().map(ToString::to_string).collect();
+    let filter = call
+        .filter
+        .as_ref()
+        .map_or_else(String::new, |f| format!(" FILTER (WHERE {f})"));
+    let text = match (name, values.as_slice()) {
+        ("approx_percentile", [value, part]) => {
+            format!("approx_percentile_cont({part}) WITHIN GROUP (ORDER BY {value}){filter}")
+        }
+        ("approx_count_distinct", [value]) => format!("approx_distinct({value}){filter}"),
+        _ => {
+            return Err(Fault::invalid(
+                "invalid_query",
+                "it is approx_percentile(value, 0.95), and approx_count_distinct(value)",
+            ));
+        }
+    };
+    parsed(&text).map(Some)
+}
+
+fn parsed(text: &str) -> Result<Expr, Fault> {
+    Parser::new(&GenericDialect {})
+        .try_with_sql(text)
+        .and_then(|mut p| p.parse_expr())
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+}
+
 fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
     let name = call.name.to_string().to_ascii_lowercase();
     let (function, nulls) = match name.as_str() {
         "first" => ("first_value", "LAST"),
         "last" => ("last_value", "FIRST"),
+        "approx_percentile" | "approx_count_distinct" => return usual(call, &name),
         _ => return Ok(None),
     };
     let wrong = || {
@@ -117,10 +150,5 @@ fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
     let text = format!(
         "{function}({value} ORDER BY {time} ASC NULLS {nulls}{arrival}, {value} ASC NULLS {nulls}){filter}"
     );
-    let parsed = Parser::new(&GenericDialect {})
-        .try_with_sql(&text)
-        .and_then(|mut p| p.parse_expr());
-    parsed
-        .map(Some)
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+    parsed(&text).map(Some)
 }
