@@ -119,7 +119,12 @@ impl Server {
         upkeep.spawn();
         let views = Views::new(shared.clone(), engine.clone());
         source.set_views(&views);
-        let admin = Arc::new(Admin::new(shared.clone(), engine.clone(), upkeep.clone(), views.clone()));
+        let admin = Arc::new(Admin::new(
+            shared.clone(),
+            engine.clone(),
+            upkeep.clone(),
+            views.clone(),
+        ));
         let service = flight::FlightSqlServer::new(flight::Parts {
             engine,
             admin: admin.clone(),

@@ -521,7 +521,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>, upkeep: Arc<Upkeep>, views: Arc<Views>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        engine: Arc<Engine>,
+        upkeep: Arc<Upkeep>,
+        views: Arc<Views>,
+    ) -> Self {
         Admin {
             shared,
             engine,

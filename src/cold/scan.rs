@@ -331,6 +331,15 @@ impl ColdView {
         }
     }
 
+    /// The same version as a list to compare with: nobody may read by it, as vacuum may take its files.
+    pub fn unpinned(&self) -> Self {
+        ColdView {
+            files: Arc::new(self.files.to_vec()),
+            pins: Pins::default(),
+            ..self.clone()
+        }
+    }
+
     pub fn pins(&self) -> &Pins {
         &self.pins
     }

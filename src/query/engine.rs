@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -33,6 +33,7 @@ use super::world::World;
 use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::{Snapshot, TableView};
+use crate::clock::Micros;
 use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
@@ -66,6 +67,7 @@ pub struct Engine {
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
     queries: Queries,
+    latest: AtomicI64,
 }
 
 impl Drop for Engine {
@@ -199,11 +201,19 @@ impl Engine {
             queries: source.queries(),
             source,
             timeout: config.timeout,
+            latest: AtomicI64::new(i64::MIN),
         })
     }
 
     pub fn snapshot(&self) -> Snapshot {
         self.source.snapshot()
+    }
+
+    /// The latest that the server's clock ever showed: when it is put back, what a view has as past its source's retention
+    /// stays so.
+    pub fn latest_now(&self) -> Micros {
+        let now = self.source.now();
+        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     pub fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
@@ -423,7 +433,7 @@ impl Engine {
             snapshot,
             system: self.system.clone(),
             others: self.others.clone(),
-            now: self.source.now(),
+            now: self.latest_now(),
         };
         Session {
             state: world.session(),

@@ -15,8 +15,8 @@ mod tests;
 mod versions;
 pub mod view;
 mod wire;
-pub mod zorder;
 mod world;
+pub mod zorder;
 
 pub use caller::{Caller, OwnRows, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};

@@ -111,7 +111,9 @@ impl Views {
                 Some(self.above(watch, spec, below.open_from, inner))
             }
             None => {
-                self.observe(watch, spec, source, &job.rows, now).await?;
+                let folder = &self.shared.table(&spec.source)?.folder;
+                self.observe(watch, spec, source, folder, &job.rows, now)
+                    .await?;
                 watch
                     .watermark
                     .at(self.started.elapsed(), &spec.settings, bucket.size)
@@ -125,7 +127,7 @@ impl Views {
             None
         };
         self.note(job.table.name(), |s| s.watermark = target.or(shown));
-        let frozen = frozen_before(source, spec, now).min(open_from);
+        let frozen = frozen_before(source, spec, self.engine.latest_now()).min(open_from);
         // What has changed under the closed windows.
         let dirty = match &progress.source {
             Some(seen) if seen.version() == source.cold.version() => Spans::default(),
@@ -143,6 +145,8 @@ impl Views {
             return Ok(Outcome::default());
         }
         let mut outcome = Outcome::default();
+        // Vacuum need not wait for what a view has seen.
+        let seen = Arc::new(source.cold.unpinned());
         let rows = self.plain(&job)?.cold;
         let changed = pieces(&dirty.coarse(SPANS_MAX), &job, &rows);
         let closing = Spans::of([(before.max(frozen), open_from)]);
@@ -154,7 +158,7 @@ impl Views {
         for (index, (part, closes)) in steps.into_iter().enumerate() {
             // Until the last piece stands, the view is one of the old version with some buckets of the new.
             let done = if index + 1 == last {
-                (Some(source.cold.clone()), open_from)
+                (Some(seen.clone()), open_from)
             } else {
                 if closes {
                     stored = part
@@ -167,7 +171,7 @@ impl Views {
             };
             self.replace(&job, watch, part, done, &mut outcome).await?;
         }
-        let done = (Some(source.cold.clone()), open_from);
+        let done = (Some(seen.clone()), open_from);
         self.finish(&job, watch, done, &mut outcome).await?;
         Ok(outcome)
     }
@@ -207,6 +211,7 @@ impl Views {
         if job.table.is_dropped() {
             return Err(gone(job.table.name()));
         }
+        cold.main.make_sure().await?;
         // Files of the view that hold one of the windows; their other rows stay as they are.
         let stored = cold.main.view();
         let start = &job.spec.start_column;

@@ -1,6 +1,5 @@
 //! What a view needs to know of its source: which windows the changes since a version touch, and how far its producers are.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 use super::{Views, Watch};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::clock::Micros;
-use crate::cold::bounds::Times;
-use crate::cold::{ColdFile, ColdView, silent_paths};
+use crate::cold::bounds::{Difference, Times};
+use crate::cold::{ColdFile, ColdView, Silent, silent_files};
 use crate::dataset::{Spans, ViewSpec};
 use crate::fault::Fault;
+use crate::types::TableName;
 
 /// A file that may touch more closed windows than this is looked into.
 const WINDOWS_UNREAD: i64 = 4;
@@ -74,25 +74,9 @@ impl Views {
     ) -> Result<Spans, Fault> {
         let now = &source.cold;
         let mut changed = now.since(seen);
-        if !changed.removed.is_empty() {
-            let silent: HashSet<String> = match silent_paths(
-                &self.shared.lake,
-                folder,
-                seen.version(),
-                now.version(),
-            )
-            .await
-            {
-                Ok(silent) => silent,
-                Err(error) => {
-                    // Then compaction looks like change: more is computed, and nothing is missed.
-                    tracing::debug!(table = %source.name, %error, "the log does not tell compaction from change");
-                    HashSet::new()
-                }
-            };
-            changed.added.retain(|f| !silent.contains(f.path()));
-            changed.removed.retain(|f| !silent.contains(f.path()));
-        }
+        let silent = self.silent(&source.name, folder, &changed, seen, now).await;
+        changed.added.retain(|f| !silent.paths.contains(f.path()));
+        changed.removed.retain(|f| !silent.paths.contains(f.path()));
         let clip = |times: Times| {
             let (min, max) = times.range()?;
             let (first, end) = spec.bucket.touched(min, max);
@@ -113,6 +97,9 @@ impl Views {
                 spans.push((first, end));
             }
         }
+        for file in &silent.passed {
+            spans.extend(clip(now.times(file, &spec.time_column)));
+        }
         for file in &changed.removed {
             spans.extend(clip(seen.times(file, &spec.time_column)));
         }
@@ -132,6 +119,26 @@ impl Views {
         Ok(Spans::of(spans).clip(frozen, open_from))
     }
 
+    /// What compaction did to the source between two versions. Files only came: nothing.
+    async fn silent(
+        &self,
+        name: &TableName,
+        folder: &str,
+        changed: &Difference,
+        seen: &ColdView,
+        now: &ColdView,
+    ) -> Silent {
+        if changed.removed.is_empty() {
+            return Silent::default();
+        }
+        let found = silent_files(&self.shared.lake, folder, seen.version(), now).await;
+        found.unwrap_or_else(|error| {
+            // Then compaction looks like change: more is computed, and nothing is missed.
+            tracing::debug!(table = %name, %error, "the log does not tell compaction from change");
+            Silent::default()
+        })
+    }
+
     /// Tells the watermark what came since it last looked.
     ///
     /// # Errors
@@ -141,6 +148,7 @@ impl Views {
         watch: &mut Watch,
         spec: &ViewSpec,
         source: &TableView,
+        folder: &str,
         snapshot: &Snapshot,
         now: Micros,
     ) -> Result<(), Fault> {
@@ -148,7 +156,18 @@ impl Views {
         let bound = now.saturating_add(spec.settings.future);
         let cold = &source.cold;
         let files = match &watch.seen {
-            Some(seen) => cold.since(seen).added,
+            Some(seen) => {
+                let mut changed = cold.since(seen);
+                let silent = self
+                    .silent(&source.name, folder, &changed, seen, cold)
+                    .await;
+                // Rows that were only put together are no word from anyone. Those that came and were put together between two
+                // looks are in no file of their own: then all are taken as new, which can close a window late, and none early.
+                if silent.passed.is_empty() {
+                    changed.added.retain(|f| !silent.paths.contains(f.path()));
+                }
+                changed.added
+            }
             None => cold.files().to_vec(),
         };
         let first_look = watch.seen.is_none();
@@ -186,7 +205,10 @@ impl Views {
             )
             .await?;
         }
-        watch.seen = Some(cold.clone());
+        let known = watch.seen.as_ref().map(|seen| seen.version());
+        if known != Some(cold.version()) {
+            watch.seen = Some(Arc::new(cold.unpinned()));
+        }
         Ok(())
     }
 

@@ -190,6 +190,58 @@ def test_a_device_in_2099_moves_no_watermark_and_a_silent_one_holds_it_for_its_i
     same(view_rows(empty), batch_sql(empty), KEYS)
 
 
+def test_compaction_below_a_view_dirties_no_bucket_and_its_own_table_is_kept_in_order(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_UPKEEP_ENABLED="false", DELTAPLANE_UPKEEP_RETAIN_MIN="0ms", DELTAPLANE_UPKEEP_ORPHAN_AGE="0ms").start()
+    try:
+        create_points(server, delay="0s")
+        for minute in range(8):
+            server.put("t.raw", points(("a", 60 * minute, minute), ("b", 60 * minute + 1, minute)))
+            server.wait_committed()
+        before = settled(server, "t.v")
+        expected = batch_sql(server)
+        server.sql("OPTIMIZE t.raw")
+        assert len(server.delta("raw", "t").file_uris()) == 1
+        after = settled(server, "t.v")
+        assert after["source_version"] > before["source_version"] and after["buckets_computed"] == before["buckets_computed"]
+        assert len(server.delta("v", "t").file_uris()) > 1
+        server.sql("OPTIMIZE t.v")
+        server.sql("VACUUM t.v RETAIN 0 HOURS")
+        assert len(server.delta("v", "t").file_uris()) == 1
+        same(view_rows(server), expected, KEYS)
+        same(stored_rows(server), expected, KEYS)
+        # Rows that come and are compacted before the view's first look after a crash still count.
+        server.put("t.raw", points(("a", 125, 100)))
+        server.sql("OPTIMIZE t.raw")
+        server.kill()
+        server.start()
+        same(view_rows(server), batch_sql(server), KEYS)
+        settled(server, "t.v")
+        same(stored_rows(server), batch_sql(server), KEYS)
+        assert view_of(server, "v")["last_error"] is None
+    finally:
+        server.stop()
+
+
+def test_upkeep_and_refresh_work_on_one_view_at_once(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="30ms", DELTAPLANE_COMMIT_CHECKPOINT_EVERY="10", DELTAPLANE_UPKEEP_INTERVAL="200ms", DELTAPLANE_UPKEEP_MIN_FILES="3",
+                    DELTAPLANE_UPKEEP_SETTLE="0ms", DELTAPLANE_UPKEEP_VACUUM_INTERVAL="300ms", DELTAPLANE_UPKEEP_FILE_RETENTION="1s", DELTAPLANE_UPKEEP_ORPHAN_AGE="2s").start()
+    try:
+        create_points(server, delay="0s", idle="100ms")
+        rng = random.Random(3)
+        for n in range(80):
+            server.put("t.raw", points(*[(rng.choice("ab"), 20 * n + rng.uniform(-300, 20), rng.randrange(100)) for _ in range(5)]))
+            if n % 10 == 0:
+                same(view_rows(server), batch_sql(server), KEYS)
+        settled(server, "t.v")
+        same(view_rows(server), batch_sql(server), KEYS)
+        same(stored_rows(server), batch_sql(server), KEYS)
+        jobs = {(r["table"], r["task"]) for r in server.sql("SELECT * FROM system.upkeep")}
+        assert ("t.v", "compact") in jobs, jobs
+        assert (server.directory / "tables/t/v/_delta_log/_last_checkpoint").exists()
+    finally:
+        server.stop()
+
+
 def test_every_reading_is_in_exactly_two_windows_of_a_hop(empty):
     create_points(empty, bucket="hop(ts, '5 seconds', '10 seconds')")
     rng = random.Random(7)

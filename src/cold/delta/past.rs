@@ -1,6 +1,6 @@
 //! Older versions: their file lists, and what the log says of the commits since.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -40,20 +40,30 @@ pub async fn view_at(lake: &Lake, folder: &str, version: i64) -> Result<Arc<Cold
     Ok(Arc::new(empty.with_files(version, files)))
 }
 
-/// Paths that the versions behind `after`, up to `last`, took out or put in without a change of rows: compaction.
+/// Files of the versions behind one version, up to another, that no difference of their file lists tells right.
+#[derive(Clone, Debug, Default)]
+pub struct Silent {
+    /// Came or went without a change of rows: compaction.
+    pub paths: HashSet<String>,
+    /// Came and went between the two, once with a change of rows and once without: their rows have changed, though neither
+    /// list has the file.
+    pub passed: Vec<Arc<ColdFile>>,
+}
+
+/// What compaction did between two versions of a table, `last` the later.
 ///
 /// # Errors
 /// `Store`: a version's entry is not to be had any more.
-pub async fn silent_paths(
+pub async fn silent_files(
     lake: &Lake,
     folder: &str,
     after: i64,
-    last: i64,
-) -> Result<HashSet<String>, Error> {
+    last: &ColdView,
+) -> Result<Silent, Error> {
     let log = lake.log_store(folder)?;
-    let mut silent = HashSet::new();
-    let mut loud = HashSet::new();
-    for version in after.saturating_add(1)..=last {
+    let (mut silent, mut loud) = (HashSet::new(), HashSet::new());
+    let mut added = HashMap::new();
+    for version in after.saturating_add(1)..=last.version() {
         let version = u64::try_from(version).map_err(store_error)?;
         let entry = log.read_commit_entry(version).await.map_err(store_error)?;
         let entry =
@@ -66,24 +76,51 @@ pub async fn silent_paths(
                 };
                 let path = decoded(path);
                 if action[kind]["dataChange"].as_bool() == Some(false) {
-                    silent.insert(path);
+                    silent.insert(path.clone());
                 } else {
-                    loud.insert(path);
+                    loud.insert(path.clone());
+                }
+                if kind == "add" {
+                    added.insert(path, action["add"].clone());
                 }
             }
         }
     }
-    // A file that came with rows and was compacted since is gone on both sides; what took its place holds those rows.
-    if silent.iter().any(|path| loud.contains(path)) {
-        let mixed: HashSet<&String> = silent.intersection(&loud).collect();
-        tracing::debug!(
-            folder,
-            files = mixed.len(),
-            "rows came and were compacted between two looks"
-        );
-        return Ok(HashSet::new());
-    }
-    Ok(silent)
+    let both = added
+        .iter()
+        .filter(|(path, _)| silent.contains(*path) && loud.contains(*path));
+    let passed = both
+        .map(|(path, add)| file_of(lake, folder, path, add, last))
+        .collect::<Result<_, _>>()?;
+    Ok(Silent {
+        paths: silent,
+        passed,
+    })
+}
+
+/// A log's add action as a file of the version.
+fn file_of(
+    lake: &Lake,
+    folder: &str,
+    path: &str,
+    add: &Value,
+    version: &ColdView,
+) -> Result<Arc<ColdFile>, Error> {
+    let values = add["partitionValues"].as_object();
+    let values = values.into_iter().flatten();
+    let values = values
+        .map(|(column, value)| (column.clone(), value.as_str().map(ToOwned::to_owned)))
+        .collect();
+    ColdFile::new(
+        &lake.path(folder),
+        path,
+        add["size"].as_i64().unwrap_or(0),
+        add["modificationTime"].as_i64().unwrap_or(0),
+        add["stats"].as_str(),
+        &values,
+        &version.schema(),
+        version.partition_by(),
+    )
 }
 
 /// Paths stand URL-encoded in the log.
