@@ -223,7 +223,7 @@ def test_compaction_below_a_view_dirties_no_bucket_and_its_own_table_is_kept_in_
 
 
 def test_upkeep_and_refresh_work_on_one_view_at_once(tmp_path):
-    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="30ms", DELTAPLANE_COMMIT_CHECKPOINT_EVERY="10", DELTAPLANE_UPKEEP_INTERVAL="200ms", DELTAPLANE_UPKEEP_MIN_FILES="3",
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="30ms", DELTAPLANE_COMMIT_CHECKPOINT_EVERY="4", DELTAPLANE_UPKEEP_INTERVAL="200ms", DELTAPLANE_UPKEEP_MIN_FILES="3",
                     DELTAPLANE_UPKEEP_SETTLE="0ms", DELTAPLANE_UPKEEP_VACUUM_INTERVAL="300ms", DELTAPLANE_UPKEEP_FILE_RETENTION="1s", DELTAPLANE_UPKEEP_ORPHAN_AGE="2s").start()
     try:
         create_points(server, delay="0s", idle="100ms")
