@@ -27,6 +27,7 @@ pub mod ingest;
 pub mod validate;
 // read
 pub mod query;
+pub mod view;
 // what changes tables
 pub mod statement;
 // what looks after them

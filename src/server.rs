@@ -28,6 +28,7 @@ use crate::statement::transaction::{self, Transactions};
 use crate::types::Lsn;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
+use crate::view::{self, Views};
 use crate::wal::{self, GroupHook};
 use crate::web::{self, Readiness};
 
@@ -40,6 +41,7 @@ pub struct Running {
     doors: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     upkeep: Arc<Upkeep>,
+    views: Arc<Views>,
     /// The server's parts hold it weakly, so that they can end.
     _reader: Arc<dyn crate::catalog::lookup::RowReader>,
     /// Held for as long as the directory is ours.
@@ -78,6 +80,7 @@ impl Server {
         }
         crate::catalog::parking::watch(shared.clone());
 
+        view::recover(&shared).await?;
         let sessions = Arc::new(flight::Sessions::new(flight::session::Limits {
             count: config.limits.sessions_max,
             idle: config.limits.session_idle,
@@ -114,7 +117,14 @@ impl Server {
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
         let upkeep = Upkeep::new(shared.clone(), engine.clone(), journal);
         upkeep.spawn();
-        let admin = Arc::new(Admin::new(shared.clone(), engine.clone(), upkeep.clone()));
+        let views = Views::new(shared.clone(), engine.clone());
+        source.set_views(&views);
+        let admin = Arc::new(Admin::new(
+            shared.clone(),
+            engine.clone(),
+            upkeep.clone(),
+            views.clone(),
+        ));
         let service = flight::FlightSqlServer::new(flight::Parts {
             engine,
             admin: admin.clone(),
@@ -134,6 +144,7 @@ impl Server {
             }
         });
         let web_task = web::spawn(http, source, readiness.clone(), flight_addr, doors.clone());
+        let view_task = views.spawn();
         watch_log(shared.clone(), readiness.clone());
         readiness.set_ready();
         Ok(Running {
@@ -142,8 +153,9 @@ impl Server {
             http: http_addr,
             readiness,
             doors,
-            tasks: vec![flight_task, web_task],
             upkeep,
+            tasks: vec![flight_task, web_task, view_task],
+            views,
             _reader: reader,
             _lock: lock,
         })
@@ -197,6 +209,8 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }
+        // Buckets that the last commits closed; what fails here is done after the next start.
+        self.views.refresh_all().await;
         if left.is_empty() && !self.shared.log.is_poisoned() {
             self.shared.log.roll().await?;
             self.shared.log.trim(self.shared.log.durable());

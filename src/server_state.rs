@@ -2,9 +2,8 @@
 
 mod console;
 
-use std::sync::Arc;
-
 use std::collections::HashSet;
+use std::sync::{Arc, OnceLock, Weak};
 
 use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
@@ -17,16 +16,17 @@ use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
 use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
 use crate::clock::Micros;
-use crate::dataset::Contract;
+use crate::dataset::{Contract, show_span};
 use crate::fault::Fault;
 use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput, Sessions};
 use crate::ingest;
 use crate::query::{Engine, Queries, SnapshotSource};
-use crate::statement::{Bound, Insert, Replay, TableAdmin, dml, restore, values};
+use crate::statement::{Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values};
 use crate::types::TableName;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
+use crate::view::{ViewStatus, Views};
 
 /// One table on the console and in `system.tables`.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub struct Status {
     sessions: Arc<Sessions>,
     started: Micros,
     journal: Arc<Journal>,
+    views: OnceLock<Weak<Views>>,
 }
 
 impl Status {
@@ -68,6 +69,7 @@ impl Status {
             sessions,
             started,
             journal,
+            views: OnceLock::new(),
         }
     }
 
@@ -86,6 +88,125 @@ impl Status {
         }
         out.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         out
+    }
+
+    /// Set once, when views are refreshed.
+    pub fn set_views(&self, views: &Arc<Views>) {
+        let _ = self.views.set(Arc::downgrade(views));
+    }
+
+    fn views(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
+        let known = self.views.get().and_then(Weak::upgrade);
+        let notes = known.map(|v| v.status()).unwrap_or_default();
+        let snapshot = self.shared.visible.snapshot();
+        let rows: Vec<_> = snapshot
+            .tables
+            .values()
+            .filter_map(|v| {
+                let spec = v.contract.as_ref()?.view.clone()?;
+                let source = snapshot.tables.get(&spec.source.folded())?;
+                let note = notes.iter().find(|(n, _)| n.folded() == v.name.folded());
+                let note = note.map(|(_, s)| s.clone()).unwrap_or_default();
+                let progress = v.progress.as_ref()?;
+                let read = progress.source.as_ref().map_or(-1, |s| s.version());
+                let time = |at: i64| (at > i64::MIN / 8).then_some(at);
+                Some((
+                    v,
+                    spec,
+                    note,
+                    read,
+                    source.cold.version(),
+                    time(progress.open_from),
+                ))
+            })
+            .collect();
+        let integer = |values: Vec<Option<i64>>| Arc::new(Int64Array::from(values)) as ArrayRef;
+        let instant = |values: Vec<Option<i64>>| {
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) as ArrayRef
+        };
+        let each = |f: &dyn Fn(&ViewStatus) -> Option<i64>| {
+            integer(rows.iter().map(|r| f(&r.2)).collect())
+        };
+        let whole = |n: u64| i64::try_from(n).ok();
+        let stored =
+            |r: &crate::catalog::view::TableView| r.cold.rows().and_then(|n| i64::try_from(n).ok());
+        RecordBatch::try_from_iter_with_nullable([
+            (
+                "table_schema",
+                text(rows.iter().map(|r| r.0.name.schema())),
+                true,
+            ),
+            (
+                "table_name",
+                text(rows.iter().map(|r| r.0.name.table())),
+                true,
+            ),
+            (
+                "source",
+                text(rows.iter().map(|r| r.1.source.to_string())),
+                true,
+            ),
+            (
+                "bucket",
+                text(rows.iter().map(|r| {
+                    let bucket = r.1.bucket;
+                    let size = show_span(bucket.size);
+                    if bucket.step == bucket.size {
+                        size
+                    } else {
+                        format!("{size} every {}", show_span(bucket.step))
+                    }
+                })),
+                true,
+            ),
+            (
+                "watermark",
+                instant(rows.iter().map(|r| r.2.watermark).collect()),
+                true,
+            ),
+            (
+                "stored_until",
+                instant(rows.iter().map(|r| r.5).collect()),
+                true,
+            ),
+            (
+                "version",
+                integer(rows.iter().map(|r| Some(r.0.cold.version())).collect()),
+                true,
+            ),
+            (
+                "rows_stored",
+                integer(rows.iter().map(|r| stored(r.0)).collect()),
+                true,
+            ),
+            (
+                "source_version",
+                integer(rows.iter().map(|r| Some(r.3)).collect()),
+                true,
+            ),
+            (
+                "lag_versions",
+                integer(rows.iter().map(|r| Some(r.4 - r.3.min(r.4))).collect()),
+                true,
+            ),
+            ("buckets_computed", each(&|s| whole(s.buckets)), true),
+            ("refreshes", each(&|s| whole(s.refreshes)), true),
+            (
+                "last_refresh_ms",
+                each(&|s| {
+                    s.last_refresh
+                        .and_then(|d| i64::try_from(d.as_millis()).ok())
+                }),
+                true,
+            ),
+            (
+                "last_error",
+                Arc::new(StringArray::from_iter(
+                    rows.iter().map(|r| r.2.last_error.clone()),
+                )),
+                true,
+            ),
+        ])
     }
 
     pub fn tables(&self) -> Vec<TableStatus> {
@@ -135,6 +256,10 @@ fn long(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 impl SnapshotSource for Status {
     fn snapshot(&self) -> Snapshot {
         self.shared.visible.snapshot()
+    }
+
+    fn now(&self) -> crate::clock::Micros {
+        self.shared.clock.now()
     }
 
     fn queries(&self) -> Queries {
@@ -317,6 +442,7 @@ impl SnapshotSource for Status {
             ("rules", rules),
             ("commits", crate::upkeep::state::commits(&self.shared)),
             ("upkeep", crate::upkeep::state::runs(&self.journal)),
+            ("views", self.views()),
         ];
         made.into_iter()
             .filter_map(|(name, batch)| batch.ok().map(|b| (name, b)))
@@ -391,14 +517,21 @@ pub struct Admin {
     shared: Arc<Shared>,
     engine: Arc<Engine>,
     upkeep: Arc<Upkeep>,
+    views: Arc<Views>,
 }
 
 impl Admin {
-    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>, upkeep: Arc<Upkeep>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        engine: Arc<Engine>,
+        upkeep: Arc<Upkeep>,
+        views: Arc<Views>,
+    ) -> Self {
         Admin {
             shared,
             engine,
             upkeep,
+            views,
         }
     }
 }
@@ -406,14 +539,37 @@ impl Admin {
 #[async_trait]
 impl TableAdmin for Admin {
     async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault> {
+        if contract.view.is_some() {
+            return Err(Fault::invalid(
+                "invalid_contract",
+                "a view is made by CREATE MATERIALIZED VIEW, not by a property",
+            ));
+        }
         lifecycle::create(&self.shared, contract, if_not_exists).await
     }
 
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
+        if let Ok(table) = self.shared.table(name)
+            && table.contract().view.is_some()
+        {
+            return Err(Fault::invalid(
+                "is_a_view",
+                format!("{name} is a materialized view; use DROP MATERIALIZED VIEW"),
+            ));
+        }
         lifecycle::drop(&self.shared, name, if_exists).await
     }
 
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
+        let table = self.shared.table(name)?;
+        if table.contract().view.is_some() {
+            return Err(Fault::invalid(
+                "is_a_view",
+                format!(
+                    "{name} is a materialized view; use ALTER MATERIALIZED VIEW {name} SET (delay = '5s') or .. AS SELECT .."
+                ),
+            ));
+        }
         crate::catalog::alter::alter(&self.shared, name, plan).await
     }
 
@@ -421,8 +577,24 @@ impl TableAdmin for Admin {
         self.upkeep.answer(upkeep).await
     }
 
+    async fn view(&self, change: ViewChange) -> Result<u64, Fault> {
+        let views = &self.views;
+        match change {
+            ViewChange::Create {
+                view,
+                if_not_exists,
+                or_replace,
+            } => views.create(view, if_not_exists, or_replace).await?,
+            ViewChange::Drop { name, if_exists } => views.remove(&name, if_exists).await?,
+            ViewChange::Refresh { name, full } => return views.refresh_now(&name, full).await,
+            ViewChange::Set { name, settings } => views.set(&name, &settings).await?,
+            ViewChange::Query { name, sql } => views.query(&name, sql, None).await?,
+        }
+        Ok(0)
+    }
+
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {
-        let table = self.shared.table(&insert.table)?;
+        let table = self.shared.writable(&insert.table)?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
         let rows = values::rows(&self.engine, &insert, bound, limit).await?;
         match &insert.replace {
@@ -442,19 +614,19 @@ impl TableAdmin for Admin {
     }
 
     async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault> {
-        let table = self.shared.table(&insert.table)?;
+        let table = self.shared.writable(&insert.table)?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
         let rows = values::rows(&self.engine, insert, bound, limit).await?;
         ingest::insert::staged(&self.shared, &table, &insert.columns, rows).await
     }
 
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
-        let table = self.shared.table(table)?;
+        let table = self.shared.writable(table)?;
         ingest::insert::append_staged(&self.shared, &table, rows).await
     }
 
     async fn replay(&self, replay: Replay) -> Result<ingest::replay::Outcome, Fault> {
-        let table = self.shared.table(&replay.table)?;
+        let table = self.shared.writable(&replay.table)?;
         let quarantine = replay.table.quarantine();
         let filter = match &replay.condition {
             Some(condition) => Some(self.engine.filter(&quarantine, condition).await?),

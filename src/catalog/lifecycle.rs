@@ -89,6 +89,40 @@ pub async fn create(
             ),
         ));
     }
+    check_sources(shared, &contract)?;
+    let table = born(shared, contract).await?;
+    crate::flush::spawn(shared.clone(), table);
+    tracing::info!(table = %name, "table created");
+    Ok(true)
+}
+
+/// Puts another table in the place of the one of this name, in one step: no query finds the name unknown, or both.
+///
+/// # Errors
+/// As [`create`]; on any of them the old one stays.
+pub async fn replace(shared: &Arc<Shared>, contract: Contract) -> Result<(), Fault> {
+    let _one_at_a_time = shared.lifecycle.lock().await;
+    let old = shared.table(&contract.table)?;
+    check_sources(shared, &contract)?;
+    let table = born(shared, contract).await?;
+    crate::flush::spawn(shared.clone(), table);
+    bury(shared, &old).await
+}
+
+/// What a view reads is there, and stays while the lock on lives is held.
+fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
+    if let Some(view) = &contract.view {
+        shared.table(&view.source)?;
+        for dimension in &view.dimensions {
+            shared.table(dimension)?;
+        }
+    }
+    Ok(())
+}
+
+/// The two Delta tables, then the frame; from there on the name means this table.
+async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fault> {
+    let name = contract.table.clone();
     let (incarnation, first_life) = {
         let registry = shared.registry.read();
         let lives = registry.lives.get(&name.folded()).copied().unwrap_or(0);
@@ -158,9 +192,7 @@ pub async fn create(
         },
     )
     .await?;
-    crate::flush::spawn(shared.clone(), table);
-    tracing::info!(table = %name, "table created");
-    Ok(true)
+    Ok(table)
 }
 
 /// Drops the table and its quarantine. Rows that are not committed yet go with it; open streams end with NOT_FOUND.
@@ -172,6 +204,27 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
         Err(_) if if_exists => return Ok(false),
         Err(fault) => return Err(fault),
     };
+    let readers: Vec<String> = shared
+        .readers(name)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !readers.is_empty() {
+        return Err(Fault::new(
+            Kind::Precondition,
+            "table_has_views",
+            format!(
+                "materialized views read it, table={name}, views={}; drop them first",
+                readers.join(", ")
+            ),
+        ));
+    }
+    bury(shared, &table).await?;
+    tracing::info!(table = %name, "table dropped");
+    Ok(true)
+}
+
+async fn bury(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
     // With the commit lock held no flush is half way through.
     let cold = table.cold.lock().await;
     table.mark_dropped();
@@ -179,7 +232,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
         Arc::downgrade(&cold.main.view()),
         Arc::downgrade(&cold.quarantine.view()),
     ];
-    let frame = control_frame(FrameKind::Drop, &table, Vec::new());
+    let frame = control_frame(FrameKind::Drop, table, Vec::new());
     append_control(
         shared,
         frame,
@@ -189,7 +242,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
     )
     .await?;
     if let Err(error) = shared.aside.remove(table.incarnation.get()) {
-        tracing::warn!(table = %name, %error, "parked rows of a dropped table were left behind");
+        tracing::warn!(table = %table.name(), %error, "parked rows of a dropped table were left behind");
     }
     let lake = shared.lake.clone();
     let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
@@ -207,8 +260,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
             }
         }
     });
-    tracing::info!(table = %name, "table dropped");
-    Ok(true)
+    Ok(())
 }
 
 pub fn offset_i64(offset: Lsn) -> i64 {

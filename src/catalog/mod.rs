@@ -150,6 +150,35 @@ impl Shared {
         })
     }
 
+    /// A table whose rows clients may write.
+    ///
+    /// # Errors
+    /// NOT_FOUND; FAILED_PRECONDITION for a materialized view.
+    pub fn writable(&self, name: &TableName) -> Result<Arc<Table>, Fault> {
+        let table = self.table(name)?;
+        match &table.contract().view {
+            None => Ok(table),
+            Some(view) => Err(Fault::new(
+                Kind::Precondition,
+                "is_a_view",
+                format!(
+                    "{name} is a materialized view, its rows follow those of {}; write to that",
+                    view.source
+                ),
+            )),
+        }
+    }
+
+    /// The materialized views that read a table or view.
+    pub fn readers(&self, name: &TableName) -> Vec<TableName> {
+        let tables = self.tables();
+        let readers = tables.iter().filter(|t| {
+            let contract = t.contract();
+            contract.view.as_ref().is_some_and(|v| v.reads(name))
+        });
+        readers.map(|t| t.name().clone()).collect()
+    }
+
     pub fn tables(&self) -> Vec<Arc<Table>> {
         self.registry.read().tables.values().cloned().collect()
     }

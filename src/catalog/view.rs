@@ -20,6 +20,28 @@ pub struct TableView {
     pub cold: Arc<ColdView>,
     pub hot: Arc<Vec<Chunk>>,
     pub comment: Option<String>,
+    /// Of a materialized view: which of its rows stand in `cold`. None: `cold` and `hot` are all there is.
+    pub progress: Option<Arc<ViewProgress>>,
+}
+
+/// How far a materialized view's stored rows are right.
+#[derive(Clone, Debug)]
+pub struct ViewProgress {
+    /// The source as it was when they were computed: what has changed there since may have touched them. None: nothing is
+    /// known of them.
+    pub source: Option<Arc<ColdView>>,
+    /// Windows that start before this are stored, those that start later are not.
+    pub open_from: i64,
+}
+
+impl ViewProgress {
+    /// No stored row counts.
+    pub fn nothing() -> Self {
+        ViewProgress {
+            source: None,
+            open_from: i64::MIN,
+        }
+    }
 }
 
 /// Every table at one read point, by folded name.

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::producer::Totals;
 use super::table::{Committed, Table};
-use super::view::{Snapshot, TableView};
+use super::view::{Snapshot, TableView, ViewProgress};
 use super::{CommitQuality, Day, Left, Registry, Replayed};
 use crate::cold::ColdView;
 use crate::dataset::{self, Contract};
@@ -123,6 +123,8 @@ struct Entry {
     /// The newest replay that `days` count.
     replays: i64,
     quality: Quality,
+    /// Of a materialized view. Swapped together with its version, by the refresh alone.
+    progress: Option<Arc<ViewProgress>>,
 }
 
 /// Commits that are remembered for each table.
@@ -149,8 +151,10 @@ impl Quality {
 
 impl Entry {
     fn new(table: Arc<Table>, main: Arc<ColdView>, quarantine: Arc<ColdView>) -> Self {
+        let is_view = table.contract().view.is_some();
         Entry {
             table,
+            progress: is_view.then(|| Arc::new(ViewProgress::nothing())),
             main: Side::new(main),
             quarantine: Side::new(quarantine),
             moved: BTreeMap::new(),
@@ -241,8 +245,13 @@ impl Visible {
                     cold: entry.main.cold.clone(),
                     hot: entry.main.hot.chunks().clone(),
                     comment: None,
+                    progress: entry.progress.clone(),
                 },
             );
+            // Nobody sends rows to a view, so none is rejected.
+            if contract.view.is_some() {
+                continue;
+            }
             tables.insert(
                 quarantine.folded(),
                 TableView {
@@ -252,6 +261,7 @@ impl Visible {
                     cold: entry.quarantine.cold.clone(),
                     hot: entry.quarantine.hot.chunks().clone(),
                     comment: Some(format!("rejected rows of {}", contract.table)),
+                    progress: None,
                 },
             );
         }
@@ -400,6 +410,17 @@ impl Visible {
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
             entry.main.cold = main;
             entry.quarantine.cold = quarantine;
+        }
+    }
+
+    /// A view's refresh: its version and what that version stands for, in one step.
+    pub fn set_progress(&self, table: &Table, main: Arc<ColdView>, progress: Arc<ViewProgress>) {
+        let mut state = self.0.write();
+        if let Some(entry) = state.tables.get_mut(&table.name().folded())
+            && entry.table.incarnation == table.incarnation
+        {
+            entry.main.cold = main;
+            entry.progress = Some(progress);
         }
     }
 

@@ -12,8 +12,8 @@ use deltaplane_client::{Producer, ProducerOptions, SqlClient};
 use super::Outcome;
 use super::bundled::{check_apart, load};
 use super::check;
-use crate::dataset::Contract;
-use crate::statement::Change;
+use crate::dataset::{Contract, ViewDeclaration};
+use crate::statement::{Change, ViewChange};
 use crate::types::TableName;
 
 pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyhow::Result<Outcome> {
@@ -37,17 +37,29 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
             None => println!("-- {} is as the file says", contract.table),
         }
     }
-    for (_, statement) in &plan {
+    let mut views = Vec::new();
+    for view in loaded.iter().flat_map(|l| &l.dataset.views) {
+        let statement = match present_view(&mut client, view).await? {
+            None => Some(view.to_ddl()),
+            Some(there) => view.alter_ddl(&there),
+        };
+        match statement {
+            Some(statement) => views.push((view.name.clone(), statement)),
+            None => println!("-- {} is as the file says", view.name),
+        }
+    }
+    for (_, statement) in plan.iter().chain(&views) {
         println!("{statement};\n");
     }
+    let nothing = plan.is_empty() && views.is_empty();
     if dry_run {
-        return Ok(if plan.is_empty() {
+        return Ok(if nothing {
             Outcome::NothingToDo
         } else {
             Outcome::Done
         });
     }
-    if plan.is_empty() {
+    if nothing {
         let mut filled = false;
         for (table, text) in loaded.iter().flat_map(|l| &l.files) {
             filled |= fill(uri, &mut client, table, text).await?.is_some();
@@ -78,26 +90,63 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
             bail!("not applied");
         }
     }
-    for (table, statement) in plan {
-        client.update(&statement).await?;
-        let verb = if statement.starts_with("CREATE") {
-            "created"
-        } else {
-            "altered"
-        };
-        println!("{verb} {table}");
-    }
+    execute(&mut client, plan).await?;
+    // Dimensions are filled before the views that join them.
     for (table, text) in loaded.iter().flat_map(|l| &l.files) {
         if let Some(rows) = fill(uri, &mut client, table, text).await? {
             println!("loaded {table}, {rows} rows");
         }
     }
+    execute(&mut client, views).await?;
     Ok(Outcome::Done)
+}
+
+async fn execute(client: &mut SqlClient, plan: Vec<(TableName, String)>) -> anyhow::Result<()> {
+    for (name, statement) in plan {
+        client.update(&statement).await?;
+        let verb = if statement.starts_with("CREATE OR REPLACE") {
+            "replaced"
+        } else if statement.starts_with("CREATE") {
+            "created"
+        } else {
+            "altered"
+        };
+        println!("{verb} {name}");
+    }
+    Ok(())
+}
+
+/// The view as the server has it; none if there is none.
+async fn present_view(
+    client: &mut SqlClient,
+    wanted: &ViewDeclaration,
+) -> anyhow::Result<Option<ViewDeclaration>> {
+    let Some(ddl) = shown(client, &wanted.name).await? else {
+        return Ok(None);
+    };
+    match Change::parse(&ddl)? {
+        Some(Change::View(change)) => match *change {
+            ViewChange::Create { view, .. } => Ok(Some(view)),
+            _ => bail!("not a CREATE MATERIALIZED VIEW: {ddl}"),
+        },
+        _ => bail!("{} is a table, the file says it is a view", wanted.name),
+    }
 }
 
 /// The table's contract as the server has it; none if there is no such table.
 async fn present(client: &mut SqlClient, wanted: &Contract) -> anyhow::Result<Option<Contract>> {
-    let name = &wanted.table;
+    let Some(ddl) = shown(client, &wanted.table).await? else {
+        return Ok(None);
+    };
+    match Change::parse(&ddl)? {
+        Some(Change::Create { contract, .. }) => Ok(Some(*contract)),
+        Some(Change::View(_)) => bail!("{} is a view, the file says it is a table", wanted.table),
+        _ => bail!("not a CREATE TABLE: {ddl}"),
+    }
+}
+
+/// The statement that would make the table or view; none if there is none.
+async fn shown(client: &mut SqlClient, name: &TableName) -> anyhow::Result<Option<String>> {
     let exists = format!(
         "SELECT 1 FROM system.tables WHERE lower(table_schema) = '{}' AND lower(table_name) = '{}'",
         name.schema().to_ascii_lowercase(),
@@ -117,10 +166,7 @@ async fn present(client: &mut SqlClient, wanted: &Contract) -> anyhow::Result<Op
                 .map(|c| c.value(0).to_owned())
         })
         .context("SHOW CREATE TABLE gave nothing")?;
-    match Change::parse(&ddl)? {
-        Some(Change::Create { contract, .. }) => Ok(Some(*contract)),
-        _ => bail!("not a CREATE TABLE: {ddl}"),
-    }
+    Ok(Some(ddl))
 }
 
 /// Fills an empty table from CSV text; none if it has rows already. Its producer's name is the text's checksum, so that a cut

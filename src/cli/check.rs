@@ -90,6 +90,7 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
             cold: Arc::new(ColdView::empty(&lake, schema, Vec::new())),
             hot: Arc::default(),
             comment: None,
+            progress: None,
         };
         (name, view)
     };

@@ -74,6 +74,10 @@ pub async fn run(
         for (table, text) in &loaded.files {
             fill(&uri, &mut client, table, text).await?;
         }
+        for view in &loaded.dataset.views {
+            let ddl = view.to_ddl().replacen("VIEW", "VIEW IF NOT EXISTS", 1);
+            client.update(&ddl).await?;
+        }
         questions.extend(loaded.dataset.queries);
     }
     println!(

@@ -87,9 +87,12 @@ impl Lake {
     }
 
     pub fn path(&self, folder: &str) -> Path {
-        folder
-            .split('/')
-            .fold(self.prefix.clone(), |path, part| path.join(part))
+        // As it is: joining part by part would write the `~` of a later life as `%7E`, which no other reader looks for.
+        Path::parse(format!("{}/{folder}", self.prefix)).unwrap_or_else(|_| {
+            folder
+                .split('/')
+                .fold(self.prefix.clone(), |path, part| path.join(part))
+        })
     }
 
     pub fn url(&self, folder: &str) -> Result<Url, Error> {

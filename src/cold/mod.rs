@@ -1,6 +1,7 @@
 //! Committed rows: Delta tables behind an object store, local or not. It knows no log and no contracts; it is handed
 //! schemas, properties and positions.
 
+pub mod bounds;
 pub mod check;
 pub mod delta;
 mod encoders;
@@ -14,6 +15,7 @@ mod tests;
 pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
 pub use delta::encode::{Effort, large_enough};
 pub use delta::history::{At, Detail, Entry, History};
+pub use delta::past::{Silent, silent_files, view_at};
 pub use delta::recent::{CommitNote, Recent};
 pub use delta::rewrite::{Reason, Removal};
 pub use delta::stage::{Slicer, Staged, Stager};

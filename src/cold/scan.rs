@@ -126,6 +126,16 @@ impl ColdFile {
         &self.path
     }
 
+    /// When it was written, in milliseconds since 1970.
+    pub fn modified_ms(&self) -> i64 {
+        self.meta.last_modified.timestamp_millis()
+    }
+
+    /// Columns follow the table's, without those of partitions.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     pub fn size(&self) -> u64 {
         self.meta.size
     }
@@ -146,16 +156,6 @@ impl ColdFile {
 
     pub(super) fn location(&self) -> &Path {
         &self.meta.location
-    }
-
-    /// Of the columns that are in the file, in the table's order.
-    pub(super) fn statistics(&self) -> &Statistics {
-        &self.statistics
-    }
-
-    /// Milliseconds since 1970, as the Delta log has it.
-    pub fn modified_ms(&self) -> i64 {
-        self.meta.last_modified.timestamp_millis()
     }
 
     /// The values of the table's partition columns in their order, as text; None is null.
@@ -331,12 +331,17 @@ impl ColdView {
         }
     }
 
-    pub fn pins(&self) -> &Pins {
-        &self.pins
+    /// The same version as a list to compare with: nobody may read by it, as vacuum may take its files.
+    pub fn unpinned(&self) -> Self {
+        ColdView {
+            files: Arc::new(self.files.to_vec()),
+            pins: Pins::default(),
+            ..self.clone()
+        }
     }
 
-    pub fn partition_by(&self) -> &[String] {
-        &self.partition_by
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     pub fn bytes(&self) -> u64 {
@@ -360,6 +365,10 @@ impl ColdView {
 
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    pub fn partition_by(&self) -> &[String] {
+        &self.partition_by
     }
 
     pub fn files(&self) -> &[Arc<ColdFile>] {

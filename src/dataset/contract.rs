@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::view::{ViewDeclaration, ViewSpec};
 use crate::types::{QUARANTINE_SUFFIX, TableName, check_name};
 
 pub const EVENT_DATE: &str = "event_date";
@@ -368,6 +369,9 @@ pub struct Contract {
     #[serde(default)]
     pub unknown_columns: UnknownColumns,
     pub version: u32,
+    /// The rows are a query's result, and the server alone writes them.
+    #[serde(default)]
+    pub view: Option<ViewSpec>,
 }
 
 impl Contract {
@@ -386,7 +390,14 @@ impl Contract {
             system_columns: false,
             unknown_columns: UnknownColumns::default(),
             version: 1,
+            view: None,
         }
+    }
+
+    /// The view as it was declared; none for a table.
+    pub fn view_declaration(&self) -> Option<ViewDeclaration> {
+        let spec = self.view.as_ref()?;
+        Some(super::view::declaration(&self.table, spec))
     }
 
     /// Has it rules that look at earlier rows?

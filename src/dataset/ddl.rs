@@ -8,6 +8,9 @@ use super::properties::json;
 
 impl Contract {
     pub fn to_ddl(&self) -> String {
+        if let Some(view) = self.view_declaration() {
+            return view.to_ddl();
+        }
         let mut lines: Vec<String> = self
             .columns
             .iter()

@@ -11,6 +11,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod view;
 
 pub use alter::Alteration;
 pub use contract::{
@@ -20,6 +21,9 @@ pub use contract::{
 pub use ddl::{quote_text, unquote};
 pub use quarantine::quarantine_schema;
 pub use toml::{Dataset, Load, Question, Step, from_toml};
+pub use view::{
+    Bucket, Spans, ViewDeclaration, ViewSettings, ViewSpec, parse_span, quoted_span, show_span,
+};
 
 /// Why a contract cannot stand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -52,6 +52,9 @@ impl Contract {
         if let Some(retention) = &self.retention {
             put("retention", retention.clone());
         }
+        if let Some(view) = &self.view {
+            put("view", json(view));
+        }
         out.extend(self.delta.iter().map(|(k, v)| (k.clone(), v.clone())));
         out
     }
@@ -102,6 +105,10 @@ impl Contract {
                 "eventTime" => self.event_time = Some(value.clone()),
                 "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
                 "retention" => self.retention = Some(value.clone()),
+                "view" => {
+                    let view = serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                    self.view = Some(view);
+                }
                 "columns" | "rules" | "incarnation" | "ruleOrder" => {}
                 _ => {
                     if let Some(name) = key.strip_prefix("unit.") {

@@ -10,6 +10,7 @@ use super::Error;
 use super::contract::{
     Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, Rule, RuleKind, UnknownColumns,
 };
+use super::view::{ViewDeclaration, ViewSettings};
 use crate::types::{NameError, TableName, check_name};
 
 /// One file: a dataset's name and its tables.
@@ -20,6 +21,7 @@ pub struct Dataset {
     pub tables: Vec<Contract>,
     /// Tables that are filled from a file beside this one, once.
     pub loads: Vec<Load>,
+    pub views: Vec<ViewDeclaration>,
     /// The day's batch, in the order in which it runs.
     pub process: Vec<Step>,
     /// Queries that its users ask first.
@@ -75,6 +77,8 @@ struct File {
     #[serde(default)]
     table: Vec<TableEntry>,
     #[serde(default)]
+    view: Vec<ViewEntry>,
+    #[serde(default)]
     process: Vec<StepEntry>,
     #[serde(default)]
     query: Vec<Question>,
@@ -101,6 +105,16 @@ struct TableEntry {
     columns: Vec<Spanned<ColumnEntry>>,
     #[serde(default)]
     rules: Vec<Spanned<RuleEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ViewEntry {
+    name: String,
+    delay: Option<String>,
+    idle: Option<String>,
+    future: Option<String>,
+    sql: String,
 }
 
 fn yes() -> bool {
@@ -183,14 +197,52 @@ pub fn from_toml(text: &str) -> Result<Dataset, Error> {
         refers_to_columns_that_there_are(contract, &tables)
             .map_err(|e| lines.at(&place.find(&e), e))?;
     }
+    let mut views = Vec::new();
+    for entry in file.view {
+        let view = view(dataset, entry)?;
+        let taken = tables.iter().map(|t| &t.table);
+        if taken
+            .chain(views.iter().map(|v: &ViewDeclaration| &v.name))
+            .any(|name| name.folded() == view.name.folded())
+        {
+            return Err(Error::Toml(format!(
+                "view declared twice, or named as a table, view={}",
+                view.name
+            )));
+        }
+        views.push(view);
+    }
     let process = file.process.into_iter().map(|e| step(e, &tables, &lines));
     Ok(Dataset {
         name: dataset.clone(),
         description: file.description,
         process: process.collect::<Result<_, _>>()?,
         tables,
+        views,
         loads,
         queries: file.query,
+    })
+}
+
+fn view(dataset: &str, entry: ViewEntry) -> Result<ViewDeclaration, Error> {
+    let name = TableName::new(dataset, &entry.name)?;
+    let mut settings = ViewSettings::default();
+    let given = [
+        ("delay", &entry.delay),
+        ("idle", &entry.idle),
+        ("future", &entry.future),
+    ];
+    for (key, value) in given {
+        if let Some(value) = value {
+            settings
+                .set(key, value)
+                .map_err(|problem| Error::Toml(format!("view={name}, {problem}")))?;
+        }
+    }
+    Ok(ViewDeclaration {
+        name,
+        settings,
+        sql: entry.sql.trim().to_owned(),
     })
 }
 
@@ -430,6 +482,7 @@ fn table(
         system_columns: entry.system_columns,
         unknown_columns: entry.unknown_columns,
         version: 1,
+        view: None,
     };
     contract
         .validate_self()

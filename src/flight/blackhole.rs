@@ -64,6 +64,10 @@ impl TableAdmin for Nothing {
         Err(not_real())
     }
 
+    async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
+        Err(not_real())
+    }
+
     async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
         Err(not_real())
     }

@@ -262,7 +262,7 @@ async fn target(
             let contract = Contract::from_arrow(asked.table.clone(), schema)
                 .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
             let created = lifecycle::create(shared, contract, true).await?;
-            Ok((shared.table(&asked.table)?, created))
+            Ok((shared.writable(&asked.table)?, created))
         }
     }
 }
@@ -290,7 +290,7 @@ pub async fn stage(
             "in a transaction an ingest appends, without options; ingest without a transaction id, which commits by itself",
         ));
     }
-    let table = shared.table(&asked.table)?;
+    let table = shared.writable(&asked.table)?;
     let mut batches = Batches::new(&shared, input);
     batches.schema().await?;
     let limit = shared.config.limits.transaction_bytes_max.as_usize();

@@ -171,7 +171,7 @@ where
             ),
         ));
     }
-    let table = shared.table(&name)?;
+    let table = shared.writable(&name)?;
     let listed = shared
         .streams
         .open(table.name().clone(), shared.clock.now());

@@ -12,6 +12,20 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// `SHOW CREATE MATERIALIZED VIEW v` as the parser knows it.
+pub fn as_known(sql: &str) -> std::borrow::Cow<'_, str> {
+    let mut words = sql.split_whitespace();
+    let said = ["SHOW", "CREATE", "MATERIALIZED", "VIEW"]
+        .iter()
+        .all(|word| words.next().is_some_and(|w| w.eq_ignore_ascii_case(word)));
+    if said {
+        let name: Vec<&str> = words.collect();
+        format!("SHOW CREATE VIEW {}", name.join(" ")).into()
+    } else {
+        sql.into()
+    }
+}
+
 /// The query that answers the statement; the statement itself if it asks about nothing.
 ///
 /// # Errors
@@ -19,7 +33,7 @@ fn quoted(text: &str) -> String {
 pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, Fault> {
     match &statement {
         Statement::ShowCreate {
-            obj_type: ShowCreateObject::Table,
+            obj_type: ShowCreateObject::Table | ShowCreateObject::View,
             obj_name,
         } => {
             let view = find(obj_name, snapshot)?;

@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-    SchemaProvider, TableProvider,
-};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
-use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SQLOptions, SessionConfig};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -27,13 +23,18 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
+use super::functions::{scalar_functions, write_out};
 use super::names::{self, Resolved};
-use super::provider::{SnapshotTable, SystemTable};
+use super::provider::SystemTable;
 use super::running::{self, Queries, State};
+use super::view::Definition;
 use super::wire::{conform_to_wire, wire_schema};
+use super::world::World;
 use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::{Snapshot, TableView};
+use crate::clock::Micros;
+use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 
@@ -66,6 +67,7 @@ pub struct Engine {
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
     queries: Queries,
+    latest: AtomicI64,
 }
 
 impl Drop for Engine {
@@ -173,6 +175,10 @@ impl Engine {
             .build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));
+        for function in scalar_functions() {
+            // Their names are new, so nothing is replaced.
+            let _ = state.register_udf(function);
+        }
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema();
         for (name, batch) in source.system_tables() {
@@ -195,11 +201,19 @@ impl Engine {
             queries: source.queries(),
             source,
             timeout: config.timeout,
+            latest: AtomicI64::new(i64::MIN),
         })
     }
 
     pub fn snapshot(&self) -> Snapshot {
         self.source.snapshot()
+    }
+
+    /// The latest that the server's clock ever showed: when it is put back, what a view has as past its source's retention
+    /// stays so.
+    pub fn latest_now(&self) -> Micros {
+        let now = self.source.now();
+        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     pub fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
@@ -403,46 +417,144 @@ impl Engine {
             let statement = names::parse_one("SELECT * FROM \"described@log\"")?;
             return Ok((session, statement));
         }
-        let mut statement = super::describe::as_query(names::parse_one(sql)?, &snapshot)?;
+        let mut statement = super::describe::as_query(
+            names::parse_one(&super::describe::as_known(sql))?,
+            &snapshot,
+        )?;
         let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
         Ok((self.session(snapshot, None), statement))
     }
 
     /// `described`: a table of this one statement.
     fn session(&self, snapshot: Snapshot, described: Option<Arc<dyn TableProvider>>) -> Session {
-        let catalog = MemoryCatalogProvider::new();
-        let mut schemas: std::collections::BTreeMap<String, Arc<MemorySchemaProvider>> =
-            std::collections::BTreeMap::new();
-        schemas.insert(PUBLIC.to_owned(), Arc::default());
-        for view in snapshot.tables.values() {
-            let schema = schemas.entry(view.name.schema().to_owned()).or_default();
-            let table = Arc::new(SnapshotTable::new(view.clone()));
-            // Names are unique in a snapshot, so this cannot fail.
-            let _ = schema.register_table(view.name.table().to_owned(), table);
-        }
-        if let (Some(table), Some(public)) = (described, schemas.get(PUBLIC)) {
-            let _ = public.register_table("described@log".to_owned(), table);
-        }
-        schemas.insert(SYSTEM.to_owned(), self.system.clone());
-        for (name, schema) in schemas {
-            let _ = catalog.register_schema(&name, schema);
-        }
-        let list = MemoryCatalogProviderList::new();
-        let _ = datafusion::catalog::CatalogProviderList::register_catalog(
-            &list,
-            CATALOG.to_owned(),
-            Arc::new(catalog),
-        );
-        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
-            .with_catalog_list(Arc::new(list))
-            .build();
-        // What now() says throughout the statement; without it now() fails where it is compared with a column.
-        state.mark_start_execution();
-        Session {
-            state,
+        let world = World {
+            base: self.state.clone(),
+            described,
             snapshot,
+            system: self.system.clone(),
+            others: self.others.clone(),
+            now: self.latest_now(),
+        };
+        Session {
+            state: world.session(),
+            snapshot: world.snapshot,
             others: self.others.clone(),
         }
+    }
+
+    /// What a view's definition gives, over all rows: its columns as the plan has them.
+    ///
+    /// # Errors
+    /// As a query's; INVALID_ARGUMENT `not_deterministic` for a function whose answer is not decided by the rows.
+    pub async fn describe_view(
+        &self,
+        definition: &Definition,
+        snapshot: &Snapshot,
+    ) -> Result<SchemaRef, Fault> {
+        let session = self.session(snapshot.clone(), None);
+        let plan = session.plan_statement(definition.statement(None)?).await?.0;
+        deterministic(&plan)?;
+        // Types are what the optimizer's coercion makes of them.
+        let plan = session.state.optimize(&plan).map_err(fault_of)?;
+        Ok(Arc::new(plan.schema().as_arrow().clone()))
+    }
+
+    /// The rows of some of a view's windows, as columns of its table, from what the snapshot has of its source.
+    ///
+    /// # Errors
+    /// As a query's.
+    pub async fn compute_view(
+        &self,
+        view: &TableView,
+        snapshot: Snapshot,
+        spans: &Spans,
+    ) -> Result<Vec<RecordBatch>, Fault> {
+        let session = self.session(snapshot, None);
+        let plan = super::view::computed(
+            &session.state,
+            view,
+            &session.snapshot,
+            &session.others,
+            spans,
+        );
+        let plan = plan.await.map_err(fault_of)?;
+        self.gather(session.state, plan).await
+    }
+
+    /// A query of the server's own, over a snapshot of its making.
+    ///
+    /// # Errors
+    /// As a query's.
+    pub async fn rows_of(&self, sql: &str, snapshot: Snapshot) -> Result<Vec<RecordBatch>, Fault> {
+        let (session, statement) = self.read(sql, snapshot).await?;
+        let (plan, _) = session.plan(statement).await?;
+        self.gather(session.state, plan).await
+    }
+
+    /// Runs a plan on the engine's runtime, with one thread, and gathers its rows.
+    async fn gather(
+        &self,
+        mut state: SessionState,
+        plan: LogicalPlan,
+    ) -> Result<Vec<RecordBatch>, Fault> {
+        state.config_mut().options_mut().execution.target_partitions = 1;
+        let Some(runtime) = &self.runtime else {
+            return Err(Fault::new(
+                Kind::Unavailable,
+                "stopping",
+                "the server is stopping",
+            ));
+        };
+        let work = runtime.spawn(async move {
+            let physical = state.create_physical_plan(&plan).await?;
+            datafusion::physical_plan::collect(physical, state.task_ctx()).await
+        });
+        let abort = AbortOnDrop(work.abort_handle());
+        let done = work
+            .await
+            .map_err(|e| Fault::new(Kind::Unavailable, "stopping", format!("query ended: {e}")))?;
+        drop(abort);
+        done.map_err(fault_of)
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Refuses functions that give another answer to the same rows.
+fn deterministic(plan: &LogicalPlan) -> Result<(), Fault> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::logical_expr::{Expr, Volatility};
+    let mut found = None;
+    let walked = plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e {
+                    let name = call.func.name();
+                    let clock = matches!(name, "now" | "current_date" | "current_time" | "today");
+                    if clock || call.func.signature().volatility == Volatility::Volatile {
+                        found = Some(name.to_owned());
+                        return Ok(TreeNodeRecursion::Stop);
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map_err(fault_of)?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Fault::invalid(
+            "not_deterministic",
+            format!(
+                "a view's rows are decided by its source's rows alone, function={name} gives another answer each time; use it in a query on the view"
+            ),
+        )),
     }
 }
 
@@ -462,9 +574,17 @@ impl Session {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, ALTER TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, ALTER TABLE, DROP TABLE",
             ));
         }
+        self.plan_statement(statement).await
+    }
+
+    async fn plan_statement(
+        &self,
+        mut statement: Statement,
+    ) -> Result<(LogicalPlan, SchemaRef), Fault> {
+        write_out(&mut statement, &self.snapshot)?;
         let Resolved {
             statement,
             parameters,

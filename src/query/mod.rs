@@ -4,15 +4,18 @@ mod caller;
 mod describe;
 mod engine;
 mod filter;
+pub mod functions;
 mod history;
-mod names;
+pub(crate) mod names;
 mod provider;
 mod running;
 mod slices;
 #[cfg(test)]
 mod tests;
 mod versions;
+pub mod view;
 mod wire;
+mod world;
 pub mod zorder;
 
 pub use caller::{Caller, OwnRows, default_schema};
@@ -25,6 +28,7 @@ pub use wire::{conform_to_wire, wire_schema};
 use arrow::array::RecordBatch;
 
 use crate::catalog::view::Snapshot;
+use crate::clock::{Clock, Micros, SystemClock};
 
 /// The catalogue that every table stands in.
 pub const CATALOG: &str = "deltaplane";
@@ -36,6 +40,10 @@ pub const SYSTEM: &str = "system";
 pub trait SnapshotSource: Send + Sync {
     /// One read point for all tables, newest acked rows included.
     fn snapshot(&self) -> Snapshot;
+    /// The server's clock.
+    fn now(&self) -> Micros {
+        SystemClock.now()
+    }
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
     /// Where queries are noted while they run.

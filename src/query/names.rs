@@ -183,7 +183,7 @@ fn parts(name: &ObjectName) -> Vec<&str> {
 }
 
 /// The table that a name in FROM means, if it is one of the snapshot's.
-fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
+pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
     let default = default_schema();
     let (schema, table) = match parts(name).as_slice() {
         [table] => (&*default, *table),

@@ -49,6 +49,7 @@ async fn engine() -> Engine {
             batch,
         }]),
         comment: None,
+        progress: None,
     };
     let snapshot = Snapshot {
         read_point: Lsn::new(1),

@@ -273,6 +273,7 @@ pub async fn resolve(statement: &mut Statement, snapshot: Snapshot) -> Result<Sn
                 cold,
                 hot: Arc::default(),
                 comment: None,
+                progress: None,
             },
         );
     }

@@ -53,6 +53,7 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         running.shared.clone(),
         engine.clone(),
         Upkeep::new(running.shared.clone(), engine.clone(), journal),
+        crate::view::Views::new(running.shared.clone(), engine.clone()),
     );
     (running, engine, admin)
 }

@@ -100,7 +100,7 @@ fn unexpected(expected: &str, found: Option<&Token>) -> Fault {
 }
 
 /// Bytes up to a line and column, which count from 1 and in characters.
-fn offset(sql: &str, at: Location) -> usize {
+pub(super) fn offset(sql: &str, at: Location) -> usize {
     let line = usize::try_from(at.line).unwrap_or(1).max(1) - 1;
     let column = usize::try_from(at.column).unwrap_or(1).max(1) - 1;
     let start: usize = sql.split_inclusive('\n').take(line).map(str::len).sum();

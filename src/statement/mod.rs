@@ -13,6 +13,7 @@ mod tests;
 pub mod transaction;
 mod upkeep;
 pub mod values;
+mod views;
 
 pub use bound::Bound;
 
@@ -33,6 +34,7 @@ use crate::types::TableName;
 
 pub use replay::Replay;
 pub use upkeep::Upkeep;
+pub use views::ViewChange;
 
 /// Who creates and drops tables.
 #[async_trait]
@@ -42,6 +44,8 @@ pub trait TableAdmin: Send + Sync {
     async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault>;
     /// `plan` says what the statement means for the contract in force.
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
+    /// Returns how many buckets a refresh computed.
+    async fn view(&self, change: ViewChange) -> Result<u64, Fault>;
     /// Returns how many rows were written, by all executions together.
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault>;
     /// The rows that an INSERT would append, judged and in the table's schema. Writes nothing.
@@ -83,6 +87,7 @@ pub enum Change {
         name: TableName,
         operations: Vec<AlterTableOperation>,
     },
+    View(Box<ViewChange>),
     Insert(Box<Insert>),
     Rows(Box<dml::Dml>),
     Restore(restore::Restore),
@@ -116,6 +121,9 @@ impl Change {
     pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
         if let Some(insert) = insert::parse(sql)? {
             return Ok(Some(Change::Insert(Box::new(insert))));
+        }
+        if let Some(change) = views::parse(sql)? {
+            return Ok(Some(Change::View(Box::new(change))));
         }
         if let Some(dml) = dml::parse(sql)? {
             return Ok(Some(Change::Rows(Box::new(dml))));
@@ -158,6 +166,7 @@ impl Change {
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::Restore(_)
+            | Change::View(_)
             | Change::Replay(_)
             | Change::Upkeep(_) => Ok(Arc::new(Schema::empty())),
         }
@@ -170,6 +179,7 @@ impl Change {
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::Restore(_)
+            | Change::View(_)
             | Change::Upkeep(_) => true,
             Change::Insert(_) | Change::Rows(_) | Change::Replay(_) => false,
         }
@@ -184,6 +194,7 @@ impl Change {
             Change::Insert(_) => "INSERT",
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
+            Change::View(view) => view.verb(),
             Change::Replay(_) => "REPLAY",
             Change::Upkeep(upkeep) => upkeep.verb(),
         }
@@ -210,6 +221,7 @@ impl Change {
                 let plan = |contract: &Contract| alter::alterations(contract, &operations);
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
+            Change::View(change) => admin.view(*change).await,
             Change::Insert(insert) => admin.insert(*insert, bound).await,
             Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),

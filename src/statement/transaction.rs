@@ -315,6 +315,9 @@ mod tests {
         ) -> Result<u64, Fault> {
             Ok(1)
         }
+        async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
+            Ok(0)
+        }
         async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
             Ok(())
         }

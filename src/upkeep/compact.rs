@@ -249,6 +249,7 @@ impl Upkeep {
             cold: view,
             hot: Arc::default(),
             comment: None,
+            progress: None,
         };
         let list = |names: &mut dyn Iterator<Item = &String>| -> String {
             names.map(|n| quoted(n)).collect::<Vec<_>>().join(", ")

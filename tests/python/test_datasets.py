@@ -145,6 +145,7 @@ def test_contract_stands_in_delta_and_is_read_back_from_there(five):
     properties = five.delta(dataset="building").metadata().configuration
     assert "unique" in properties["deltaplane.rules"] and properties["deltaplane.retention"] == "3d"
     ddl = five.one("SHOW CREATE TABLE building.raw")
+    five.sql("DROP MATERIALIZED VIEW building.metrics_10s")
     five.sql("DROP TABLE building.raw")
     five.sql(ddl)
     assert five.one("SHOW CREATE TABLE building.raw") == ddl

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod encode;
 pub mod history;
 mod note;
+pub mod past;
 pub mod recent;
 mod restore;
 pub mod rewrite;

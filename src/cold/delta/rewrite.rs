@@ -102,6 +102,8 @@ impl ColdTable {
         reason: &Reason,
         txns: &[(String, i64)],
     ) -> Result<i64, Error> {
+        // A version whose outcome is open would be taken for this one: it has the number that this one would get.
+        self.make_sure().await?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let theirs = self.read_txn(OWNER).await?.unwrap_or(0);

@@ -52,6 +52,8 @@ pub struct ColdTable {
     pub(super) view: Arc<ColdView>,
     pub(super) staging: Staging,
     pub(super) recent: Recent,
+    /// A version that was tried may stand in the log, which could not be read since.
+    unclear: bool,
 }
 
 impl ColdTable {
@@ -137,6 +139,7 @@ impl ColdTable {
             view,
             staging: Staging::default(),
             recent: Recent::default(),
+            unclear: false,
         };
         table.reload()?;
         Ok(table)
@@ -376,8 +379,22 @@ impl ColdTable {
 
     /// Reads the newest version.
     pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.unclear = true;
         self.delta.update_state().await.map_err(store_error)?;
-        self.reload()
+        self.reload()?;
+        self.unclear = false;
+        Ok(())
+    }
+
+    /// Reads the log again if that failed after a commit: what is decided by the file list must not be decided by an old one.
+    ///
+    /// # Errors
+    /// `Store`: it still cannot be read.
+    pub async fn make_sure(&mut self) -> Result<(), Error> {
+        if self.unclear {
+            self.refresh().await?;
+        }
+        Ok(())
     }
 }
 

@@ -81,7 +81,7 @@ pub fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, Part), F
                 .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
             Ok((shared.table(&base)?, Part::Quarantine))
         }
-        None => Ok((shared.table(name)?, Part::Main)),
+        None => Ok((shared.writable(name)?, Part::Main)),
     }
 }
 
@@ -257,6 +257,7 @@ fn with_rows(tables: &mut BTreeMap<TableName, TableView>, name: &TableName, view
             cold: Arc::new(located),
             hot: Arc::default(),
             comment: None,
+            progress: None,
         },
     );
 }

@@ -1,0 +1,130 @@
+//! Older versions: their file lists, and what the log says of the commits since.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::scan::plain_schema;
+use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+
+/// The file list of an older version.
+///
+/// # Errors
+/// `Store`: the version is not to be had any more, or the store did not answer.
+pub async fn view_at(lake: &Lake, folder: &str, version: i64) -> Result<Arc<ColdView>, Error> {
+    let wanted = u64::try_from(version).map_err(store_error)?;
+    let mut delta = lake.table(folder)?;
+    delta.load_version(wanted).await.map_err(store_error)?;
+    let snapshot = delta.snapshot().map_err(store_error)?;
+    let schema = plain_schema(&snapshot.snapshot().arrow_schema());
+    let partition_by = snapshot.metadata().partition_columns().to_vec();
+    let root = lake.path(folder);
+    let files = snapshot
+        .log_data()
+        .iter()
+        .map(|file| {
+            ColdFile::new(
+                &root,
+                &file.path(),
+                file.size(),
+                file.modification_time(),
+                file.stats().as_deref(),
+                &file.partition_values_map(),
+                &schema,
+                &partition_by,
+            )
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let empty = ColdView::empty(lake, schema, partition_by);
+    Ok(Arc::new(empty.with_files(version, files)))
+}
+
+/// Files of the versions behind one version, up to another, that no difference of their file lists tells right.
+#[derive(Clone, Debug, Default)]
+pub struct Silent {
+    /// Came or went without a change of rows: compaction.
+    pub paths: HashSet<String>,
+    /// Came and went between the two, once with a change of rows and once without: their rows have changed, though neither
+    /// list has the file.
+    pub passed: Vec<Arc<ColdFile>>,
+}
+
+/// What compaction did between two versions of a table, `last` the later.
+///
+/// # Errors
+/// `Store`: a version's entry is not to be had any more.
+pub async fn silent_files(
+    lake: &Lake,
+    folder: &str,
+    after: i64,
+    last: &ColdView,
+) -> Result<Silent, Error> {
+    let log = lake.log_store(folder)?;
+    let (mut silent, mut loud) = (HashSet::new(), HashSet::new());
+    let mut added = HashMap::new();
+    for version in after.saturating_add(1)..=last.version() {
+        let version = u64::try_from(version).map_err(store_error)?;
+        let entry = log.read_commit_entry(version).await.map_err(store_error)?;
+        let entry =
+            entry.ok_or_else(|| Error::Store(format!("no log entry of version {version}")))?;
+        for line in entry.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            let action: Value = serde_json::from_slice(line).map_err(store_error)?;
+            for kind in ["add", "remove"] {
+                let Some(path) = action[kind]["path"].as_str() else {
+                    continue;
+                };
+                let path = decoded(path);
+                if action[kind]["dataChange"].as_bool() == Some(false) {
+                    silent.insert(path.clone());
+                } else {
+                    loud.insert(path.clone());
+                }
+                if kind == "add" {
+                    added.insert(path, action["add"].clone());
+                }
+            }
+        }
+    }
+    let both = added
+        .iter()
+        .filter(|(path, _)| silent.contains(*path) && loud.contains(*path));
+    let passed = both
+        .map(|(path, add)| file_of(lake, folder, path, add, last))
+        .collect::<Result<_, _>>()?;
+    Ok(Silent {
+        paths: silent,
+        passed,
+    })
+}
+
+/// A log's add action as a file of the version.
+fn file_of(
+    lake: &Lake,
+    folder: &str,
+    path: &str,
+    add: &Value,
+    version: &ColdView,
+) -> Result<Arc<ColdFile>, Error> {
+    let values = add["partitionValues"].as_object();
+    let values = values.into_iter().flatten();
+    let values = values
+        .map(|(column, value)| (column.clone(), value.as_str().map(ToOwned::to_owned)))
+        .collect();
+    ColdFile::new(
+        &lake.path(folder),
+        path,
+        add["size"].as_i64().unwrap_or(0),
+        add["modificationTime"].as_i64().unwrap_or(0),
+        add["stats"].as_str(),
+        &values,
+        &version.schema(),
+        version.partition_by(),
+    )
+}
+
+/// Paths stand URL-encoded in the log.
+fn decoded(path: &str) -> String {
+    object_store::path::Path::from_url_path(path)
+        .map_or_else(|_| path.to_owned(), |p| p.to_string())
+}

@@ -1,0 +1,154 @@
+//! `first(value, ts)` and `last(value, ts)`: the value of the earliest and of the latest event time, ties by order of ingest
+//! where the table knows it. Written out as `first_value(value ORDER BY ts, _ingest_ts, _seq, value)`, which gives the same
+//! answer whatever the order in which files are read.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SetExpr,
+    Statement, TableFactor, VisitMut, VisitorMut, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::catalog::view::Snapshot;
+use crate::fault::Fault;
+use crate::query::names;
+
+/// # Errors
+/// INVALID_ARGUMENT for calls that are no aggregate of two arguments.
+pub fn rewrite(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), Fault> {
+    let mut rewriter = Rewriter {
+        snapshot,
+        error: None,
+    };
+    let _ = statement.visit(&mut rewriter);
+    rewriter.error.map_or(Ok(()), Err)
+}
+
+struct Rewriter<'a> {
+    snapshot: &'a Snapshot,
+    error: Option<Fault>,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    // Inner queries come first, so that each call is written out with the tables of its own query.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let SetExpr::Select(select) = &*query.body else {
+            return ControlFlow::Continue(());
+        };
+        let arrival = arrival_columns(select, self.snapshot);
+        let _ = visit_expressions_mut(query, |expr| {
+            if let Expr::Function(call) = expr {
+                match written_out(call, &arrival) {
+                    Ok(Some(new)) => *expr = new,
+                    Ok(None) => {}
+                    Err(fault) => self.error = self.error.take().or(Some(fault)),
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        ControlFlow::Continue(())
+    }
+}
+
+/// What tells the order of ingest, ready to be appended; empty if no table or more than one knows it.
+fn arrival_columns(select: &Select, snapshot: &Snapshot) -> String {
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
+    let mut found = Vec::new();
+    for factor in factors {
+        let TableFactor::Table { name, alias, .. } = factor else {
+            continue;
+        };
+        if let Some(view) = names::find(snapshot, name)
+            && ["_ingest_ts", "_seq"]
+                .iter()
+                .all(|c| view.schema.index_of(c).is_ok())
+        {
+            found.push(alias.as_ref().map_or_else(
+                || format!("\"{}\"", view.name.table()),
+                |alias| alias.name.to_string(),
+            ));
+        }
+    }
+    match found.as_slice() {
+        [one] => format!(", {one}.\"_ingest_ts\", {one}.\"_seq\""),
+        _ => String::new(),
+    }
+}
+
+/// Approximations under the names that other engines have for them.
+fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> {
+    let FunctionArguments::List(list) = &call.args else {
+        return Ok(None);
+    };
+    let values: Vec<String> = list.args.iter().map(ToString::to_string).collect();
+    let filter = call
+        .filter
+        .as_ref()
+        .map_or_else(String::new, |f| format!(" FILTER (WHERE {f})"));
+    let text = match (name, values.as_slice()) {
+        ("approx_percentile", [value, part]) => {
+            format!("approx_percentile_cont({part}) WITHIN GROUP (ORDER BY {value}){filter}")
+        }
+        ("approx_count_distinct", [value]) => format!("approx_distinct({value}){filter}"),
+        _ => {
+            return Err(Fault::invalid(
+                "invalid_query",
+                "it is approx_percentile(value, 0.95), and approx_count_distinct(value)",
+            ));
+        }
+    };
+    parsed(&text).map(Some)
+}
+
+fn parsed(text: &str) -> Result<Expr, Fault> {
+    Parser::new(&GenericDialect {})
+        .try_with_sql(text)
+        .and_then(|mut p| p.parse_expr())
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+}
+
+fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
+    let name = call.name.to_string().to_ascii_lowercase();
+    let (function, nulls) = match name.as_str() {
+        "first" => ("first_value", "LAST"),
+        "last" => ("last_value", "FIRST"),
+        "approx_percentile" | "approx_count_distinct" => return usual(call, &name),
+        _ => return Ok(None),
+    };
+    let wrong = || {
+        Fault::invalid(
+            "invalid_query",
+            format!(
+                "{name} takes a value and a time, and is no window function: {name}(temperature, ts); for windows use {function}(..) OVER (..)"
+            ),
+        )
+    };
+    let FunctionArguments::List(list) = &call.args else {
+        return Err(wrong());
+    };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(time)),
+    ] = list.args.as_slice()
+    else {
+        return Err(wrong());
+    };
+    if call.over.is_some() || !list.clauses.is_empty() {
+        return Err(wrong());
+    }
+    let filter = call
+        .filter
+        .as_ref()
+        .map_or_else(String::new, |f| format!(" FILTER (WHERE {f})"));
+    let text = format!(
+        "{function}({value} ORDER BY {time} ASC NULLS {nulls}{arrival}, {value} ASC NULLS {nulls}){filter}"
+    );
+    parsed(&text).map(Some)
+}

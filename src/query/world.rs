@@ -1,0 +1,162 @@
+//! The catalogue of one statement: a snapshot's tables and views by name. Views are planned when a statement names them, so
+//! that a statement which reads none pays for none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider, Session, TableProvider,
+};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::provider::SnapshotTable;
+use super::{CATALOG, PUBLIC, SYSTEM};
+use crate::catalog::view::{Snapshot, TableView};
+use crate::clock::Micros;
+
+/// What the statements of one engine share, and the snapshot of one of them.
+#[derive(Clone)]
+pub struct World {
+    pub base: SessionState,
+    pub snapshot: Snapshot,
+    pub system: Arc<MemorySchemaProvider>,
+    /// Tables beside the snapshot's, with their columns, for the resolution of names.
+    pub others: Arc<Vec<(String, Vec<String>)>>,
+    pub now: Micros,
+    /// A table of this one statement.
+    pub described: Option<Arc<dyn TableProvider>>,
+}
+
+/// Its name, which no table can have.
+pub const DESCRIBED: &str = "described@log";
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World(read_point={})", self.snapshot.read_point)
+    }
+}
+
+impl World {
+    /// A session in which the snapshot's names mean its tables.
+    pub fn session(&self) -> SessionState {
+        let this = Arc::new(self.clone());
+        let catalog = MemoryCatalogProvider::new();
+        let tables = self.snapshot.tables.values();
+        let schemas: BTreeSet<&str> = tables
+            .map(|view| view.name.schema())
+            .chain([PUBLIC])
+            .collect();
+        for name in schemas {
+            let schema = SnapshotSchema {
+                name: name.to_owned(),
+                world: this.clone(),
+            };
+            let _ = catalog.register_schema(name, Arc::new(schema));
+        }
+        let _ = catalog.register_schema(SYSTEM, self.system.clone());
+        let list = MemoryCatalogProviderList::new();
+        let _ = list.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(list))
+            .build();
+        // What now() says throughout the statement; without it now() fails where it is compared with a column.
+        state.mark_start_execution();
+        state
+    }
+}
+
+#[derive(Debug)]
+struct SnapshotSchema {
+    name: String,
+    world: Arc<World>,
+}
+
+impl SnapshotSchema {
+    fn views(&self) -> impl Iterator<Item = &TableView> {
+        let tables = self.world.snapshot.tables.values();
+        tables.filter(|view| view.name.schema() == self.name)
+    }
+
+    fn described(&self, name: &str) -> Option<&Arc<dyn TableProvider>> {
+        let asked = self.name == PUBLIC && name == DESCRIBED;
+        self.world.described.as_ref().filter(|_| asked)
+    }
+
+    fn view(&self, name: &str) -> Option<&TableView> {
+        self.views().find(|view| view.name.table() == name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for SnapshotSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.views().map(|v| v.name.table().to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(described) = self.described(name) {
+            return Ok(Some(described.clone()));
+        }
+        let Some(view) = self.view(name) else {
+            return Ok(None);
+        };
+        if view.progress.is_none() {
+            return Ok(Some(Arc::new(SnapshotTable::new(view.clone()))));
+        }
+        let world = &self.world;
+        let state = world.session();
+        let made =
+            super::view::provider(&state, view, &world.snapshot, &world.others, world.now).await;
+        // A view that cannot be planned fails the query that reads it, and no list of tables.
+        Ok(Some(made.unwrap_or_else(|error| {
+            Arc::new(Broken {
+                schema: view.schema.clone(),
+                error: error.strip_backtrace(),
+            })
+        })))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.view(name).is_some() || self.described(name).is_some()
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(self.view(name).map(|view| match view.progress {
+            None => TableType::Base,
+            Some(_) => TableType::View,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Broken {
+    schema: SchemaRef,
+    error: String,
+}
+
+#[async_trait]
+impl TableProvider for Broken {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Err(DataFusionError::Plan(self.error.clone()))
+    }
+}

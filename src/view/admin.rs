@@ -1,0 +1,325 @@
+//! What statements do to views: create, drop, refresh, alter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::{Views, gone, is_view};
+use crate::catalog::lifecycle;
+use crate::catalog::table::Table;
+use crate::catalog::view::Snapshot;
+use crate::dataset::{
+    Alteration, Column, ColumnType, Contract, ViewDeclaration, ViewSettings, ViewSpec,
+};
+use crate::fault::{Fault, Kind};
+use crate::flush;
+use crate::query::view::Definition;
+use crate::types::TableName;
+
+/// Where a refresh on demand gives up on a source that changes as fast as it refreshes.
+const ROUNDS_MAX: usize = 5;
+
+impl Views {
+    /// # Errors
+    /// INVALID_ARGUMENT with place and way out for a query that no view can be; ALREADY_EXISTS.
+    pub async fn create(
+        &self,
+        view: ViewDeclaration,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<(), Fault> {
+        if let Ok(there) = self.shared.table(&view.name) {
+            if if_not_exists {
+                return Ok(());
+            }
+            if or_replace && is_view(&there) {
+                return self.query(&view.name, view.sql, Some(view.settings)).await;
+            }
+            return Err(Fault::new(
+                Kind::AlreadyExists,
+                "table_exists",
+                format!(
+                    "the name is taken, view={}; drop it first, or say IF NOT EXISTS or, for a view, OR REPLACE",
+                    view.name
+                ),
+            ));
+        }
+        let contract = self.contract(&view).await?;
+        lifecycle::create(&self.shared, contract, if_not_exists).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// NOT_FOUND; FAILED_PRECONDITION while other views read it.
+    pub async fn remove(&self, name: &TableName, if_exists: bool) -> Result<(), Fault> {
+        let Ok(table) = self.shared.table(name) else {
+            return if if_exists { Ok(()) } else { Err(gone(name)) };
+        };
+        if !is_view(&table) {
+            return Err(Fault::invalid(
+                "not_a_view",
+                format!("{name} is a table; use DROP TABLE"),
+            ));
+        }
+        lifecycle::drop(&self.shared, name, if_exists).await?;
+        self.forget(&table);
+        Ok(())
+    }
+
+    /// Commits the rows that the view's source has hot, and stores every closed bucket that they or others changed.
+    /// Returns how many buckets were computed.
+    ///
+    /// # Errors
+    /// NOT_FOUND; the store's.
+    pub async fn refresh_now(&self, name: &TableName, full: bool) -> Result<u64, Fault> {
+        let table = self.shared.table(name).map_err(|_| gone(name))?;
+        let mut chain = vec![table.clone()];
+        while let Some(below) = chain.last().and_then(|t| t.contract().view.clone()) {
+            chain.push(self.shared.table(&below.source)?);
+        }
+        if !is_view(&table) {
+            return Err(Fault::invalid(
+                "not_a_view",
+                format!("{name} is a table; its rows are there as they were sent"),
+            ));
+        }
+        if full {
+            self.rebuild(&table).await;
+        }
+        let mut buckets = 0;
+        for table in chain.iter().rev() {
+            if !is_view(table) {
+                flush::commit(&self.shared, table).await?;
+                continue;
+            }
+            for _ in 0..ROUNDS_MAX {
+                let outcome = self.refresh(table).await?;
+                buckets += outcome.buckets;
+                if outcome.commits == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(buckets)
+    }
+
+    /// From here on no stored row counts; those of before the source's retention stay.
+    async fn rebuild(&self, table: &Table) {
+        let watch = self.watch(table);
+        let _refreshing = watch.lock().await;
+        let cold = table.cold.lock().await;
+        let snapshot = self.shared.visible.snapshot();
+        let known = snapshot.tables.get(&table.name().folded());
+        let Some(progress) = known.and_then(|v| v.progress.clone()) else {
+            return;
+        };
+        let progress = crate::catalog::view::ViewProgress {
+            source: None,
+            open_from: progress.open_from,
+        };
+        self.shared
+            .visible
+            .set_progress(table, cold.main.view(), Arc::new(progress));
+    }
+
+    /// # Errors
+    /// NOT_FOUND; INVALID_ARGUMENT for a setting that is not known.
+    pub async fn set(&self, name: &TableName, settings: &[(String, String)]) -> Result<(), Fault> {
+        let table = self.shared.table(name).map_err(|_| gone(name))?;
+        if !is_view(&table) {
+            return Err(gone(name));
+        }
+        let plan = |contract: &Contract| {
+            let mut spec = contract.view.clone().ok_or_else(|| gone(name))?;
+            for (key, value) in settings {
+                let set = spec.settings.set(key, value);
+                set.map_err(|problem| Fault::invalid("invalid_view", problem))?;
+            }
+            let json = serde_json::to_string(&spec).map_err(|e| Fault::internal(e.to_string()))?;
+            let property = BTreeMap::from([("deltaplane.view".to_owned(), json)]);
+            Ok(vec![Alteration::Set(property)])
+        };
+        crate::catalog::alter::alter(&self.shared, name, &plan).await
+    }
+
+    /// Another query under the same name: its buckets are computed by queries until they are stored, so that there is always
+    /// an answer.
+    ///
+    /// # Errors
+    /// As [`Views::create`]; FAILED_PRECONDITION if a view that reads this one would lose a column.
+    pub async fn query(
+        &self,
+        name: &TableName,
+        sql: String,
+        settings: Option<ViewSettings>,
+    ) -> Result<(), Fault> {
+        let table = self.shared.table(name).map_err(|_| gone(name))?;
+        let old = table.contract();
+        let Some(spec) = &old.view else {
+            return Err(gone(name));
+        };
+        let view = ViewDeclaration {
+            name: old.table.clone(),
+            settings: settings.unwrap_or(spec.settings),
+            sql,
+        };
+        let next = self.contract(&view).await?;
+        let readers: Vec<String> = self
+            .shared
+            .readers(name)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !readers.is_empty() {
+            return Err(Fault::new(
+                Kind::Precondition,
+                "table_has_views",
+                format!(
+                    "other views read it, view={name}, views={}; drop them first, and create them again",
+                    readers.join(", ")
+                ),
+            ));
+        }
+        lifecycle::replace(&self.shared, next).await?;
+        self.forget(&table);
+        Ok(())
+    }
+
+    /// The table that holds the view's rows.
+    async fn contract(&self, view: &ViewDeclaration) -> Result<Contract, Fault> {
+        let snapshot = self.engine.snapshot();
+        let definition = Definition::parse(&view.sql, view.name.schema(), &snapshot)?;
+        self.refuse_circle(&view.name, &definition, &snapshot)?;
+        let schema = self.engine.describe_view(&definition, &snapshot).await;
+        let schema = schema.map_err(|fault| with_place(fault, &view.sql))?;
+        let columns = columns(&schema, &definition)?;
+        let spec = ViewSpec {
+            sql: view.sql.clone(),
+            source: definition.source.clone(),
+            dimensions: definition.dimensions.clone(),
+            time_column: definition.time_column.clone(),
+            start_column: definition.start_column.clone(),
+            bucket: definition.bucket,
+            settings: view.settings,
+        };
+        let mut contract = Contract::plain(view.name.clone(), columns);
+        contract.event_time = Some(definition.start_column);
+        contract.partition_by = vec!["event_date".to_owned()];
+        contract.view = Some(spec);
+        contract
+            .validate_self()
+            .map_err(|e| Fault::invalid("invalid_view", e.to_string()))?;
+        Ok(contract)
+    }
+
+    fn refuse_circle(
+        &self,
+        name: &TableName,
+        definition: &Definition,
+        snapshot: &Snapshot,
+    ) -> Result<(), Fault> {
+        let mut way = vec![name.to_string()];
+        let mut at = definition.source.clone();
+        loop {
+            way.push(at.to_string());
+            if at.folded() == name.folded() {
+                return Err(Fault::invalid(
+                    "cyclic_view",
+                    format!("the view would read itself: {}", way.join(" reads ")),
+                ));
+            }
+            let below = snapshot.tables.get(&at.folded());
+            let below = below.and_then(|v| v.contract.as_ref()?.view.as_ref());
+            match below {
+                Some(spec) if way.len() < 64 => at = spec.source.clone(),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The result's columns as a table's.
+fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Fault> {
+    let made = schema.fields().iter().enumerate().map(|(index, field)| {
+        let name = field.name();
+        if crate::types::check_name(name).is_err() {
+            return Err(Fault::invalid(
+                "unnamed_column",
+                format!(
+                    "column {} of the view has no name of its own, expression={name}; say AS name",
+                    index + 1
+                ),
+            ));
+        }
+        let is_window = *name == definition.start_column || *name == definition.end_column;
+        let data_type = if is_window {
+            ColumnType::Timestamp
+        } else {
+            stored_type(field.data_type()).ok_or_else(|| {
+                Fault::invalid(
+                    "invalid_view",
+                    format!(
+                        "a view cannot store this type, column={name}, type={}; CAST it",
+                        field.data_type()
+                    ),
+                )
+            })?
+        };
+        let mut column = Column::new(name.clone(), data_type);
+        column.required = is_window;
+        Ok(column)
+    });
+    made.collect()
+}
+
+fn stored_type(data_type: &DataType) -> Option<ColumnType> {
+    Some(match data_type {
+        DataType::Boolean => ColumnType::Boolean,
+        DataType::Int8 => ColumnType::Byte,
+        DataType::Int16 | DataType::UInt8 => ColumnType::Short,
+        DataType::Int32 | DataType::UInt16 => ColumnType::Int,
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => ColumnType::Long,
+        DataType::Float16 | DataType::Float32 => ColumnType::Float,
+        DataType::Float64 => ColumnType::Double,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => ColumnType::String,
+        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => ColumnType::Binary,
+        DataType::Date32 => ColumnType::Date,
+        DataType::Timestamp(_, Some(_)) => ColumnType::Timestamp,
+        DataType::Timestamp(_, None) => ColumnType::TimestampNtz,
+        DataType::Decimal128(precision, scale) if *scale >= 0 => ColumnType::Decimal {
+            precision: *precision,
+            scale: *scale,
+        },
+        _ => return None,
+    })
+}
+
+/// The planner's errors name a word and no place: the first such word in the text is it.
+fn with_place(mut fault: Fault, sql: &str) -> Fault {
+    let named = fault.message.split("named ").nth(1).unwrap_or_default();
+    let word = named
+        .trim_start_matches(['"', '\''])
+        .split(['"', '\'', ' ', '.', ','])
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    if word.is_empty() {
+        return fault;
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .unwrap_or_default();
+    let found = tokens
+        .iter()
+        .find(|t| matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case(&word)));
+    if let Some(token) = found {
+        let at = token.span.start;
+        fault
+            .message
+            .push_str(&format!(" at Line: {}, Column: {}", at.line, at.column));
+    }
+    fault
+}

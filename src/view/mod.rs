@@ -1,0 +1,224 @@
+//! Materialized views: a query over time buckets whose result is itself a Delta table, written by the refresh alone.
+//!
+//! A view's stored rows are those of its closed buckets, as batch SQL gives them over one version of its source; that
+//! version and the first open bucket stand in the view's own `txn`s, in the commit that holds the rows. A refresh finds what
+//! has changed in the source since, computes the buckets that the changes touch and those that have closed, and puts them in
+//! the place of what was there, in one commit. So the result depends on the source's rows alone: not on the order in which
+//! they came, how they were batched, or where a crash fell. What is open or not yet refreshed is computed by the query that
+//! asks (`query/view`).
+//!
+//! It knows no Flight and no ingest: rows reach it through the source's versions.
+
+mod admin;
+mod refresh;
+mod source;
+mod watermark;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::catalog::Shared;
+use crate::catalog::table::Table;
+use crate::catalog::view::ViewProgress;
+use crate::cold;
+use crate::fault::{Fault, Kind};
+use crate::query::Engine;
+use crate::types::{Incarnation, TableName};
+
+pub use refresh::Outcome;
+use watermark::Watermark;
+
+/// The view's commits record the version of its source under this id ..
+const SOURCE_TXN: &str = "deltaplane/view/source";
+/// .. and the start of its first open bucket under this one, in microseconds.
+const OPEN_TXN: &str = "deltaplane/view/open";
+
+/// How often the background looks for what has changed.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// What is known of one view beside its rows. Held for the whole of a refresh, so that a view is refreshed by one at a time.
+#[derive(Default)]
+struct Watch {
+    watermark: Watermark,
+    /// The source's version whose producers the watermark knows.
+    seen: Option<Arc<cold::ColdView>>,
+    /// Of a view on a view: the first open window below, and when it moved last.
+    below: Option<(i64, Duration)>,
+    /// The source's version that the view's last commit recorded.
+    recorded: i64,
+}
+
+/// What `system.views` says of one view.
+#[derive(Clone, Debug, Default)]
+pub struct ViewStatus {
+    pub watermark: Option<i64>,
+    /// Buckets computed and stored since the start.
+    pub buckets: u64,
+    pub refreshes: u64,
+    pub files_read: u64,
+    pub last_refresh: Option<Duration>,
+    pub last_error: Option<String>,
+}
+
+pub struct Views {
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    started: Instant,
+    watches: Mutex<HashMap<Incarnation, Arc<tokio::sync::Mutex<Watch>>>>,
+    status: Mutex<BTreeMap<TableName, ViewStatus>>,
+}
+
+impl Views {
+    pub fn new(shared: Arc<Shared>, engine: Arc<Engine>) -> Arc<Self> {
+        Arc::new(Views {
+            shared,
+            engine,
+            started: Instant::now(),
+            watches: Mutex::default(),
+            status: Mutex::default(),
+        })
+    }
+
+    pub fn status(&self) -> Vec<(TableName, ViewStatus)> {
+        let all = self.status.lock();
+        all.iter().map(|(n, s)| (n.clone(), s.clone())).collect()
+    }
+
+    fn watch(&self, table: &Table) -> Arc<tokio::sync::Mutex<Watch>> {
+        let mut watches = self.watches.lock();
+        watches.entry(table.incarnation).or_default().clone()
+    }
+
+    fn note(&self, name: &TableName, change: impl FnOnce(&mut ViewStatus)) {
+        change(self.status.lock().entry(name.clone()).or_default());
+    }
+
+    fn forget(&self, table: &Table) {
+        self.watches.lock().remove(&table.incarnation);
+        self.status.lock().remove(table.name());
+    }
+
+    /// Refreshes each view once.
+    pub async fn refresh_all(&self) {
+        for table in in_order(&self.shared) {
+            if let Err(fault) = self.refresh(&table).await {
+                tracing::warn!(view = %table.name(), "not refreshed: {fault}");
+            }
+        }
+    }
+
+    /// Refreshes every view whose source has changed or whose time has come, again and again until the server drains.
+    pub fn spawn(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let mut rest: HashMap<Incarnation, Instant> = HashMap::new();
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = this.shared.draining.cancelled() => return,
+                }
+                for table in in_order(&this.shared) {
+                    if this.shared.draining.is_cancelled() {
+                        return;
+                    }
+                    if rest
+                        .get(&table.incarnation)
+                        .is_some_and(|until| *until > Instant::now())
+                    {
+                        continue;
+                    }
+                    let started = Instant::now();
+                    let failed = match this.refresh(&table).await {
+                        Ok(_) => false,
+                        Err(_) if table.is_dropped() => false,
+                        Err(fault) => {
+                            tracing::warn!(view = %table.name(), "refresh failed, queries compute what it would have stored: {fault}");
+                            this.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+                            true
+                        }
+                    };
+                    // A view takes at most half of the time, and one that fails is tried again less often.
+                    let pause = if failed {
+                        Duration::from_secs(2)
+                    } else {
+                        started.elapsed()
+                    };
+                    rest.insert(table.incarnation, Instant::now() + pause);
+                }
+            }
+        })
+    }
+}
+
+fn is_view(table: &Table) -> bool {
+    table.contract().view.is_some()
+}
+
+/// Views, those below others first.
+fn in_order(shared: &Shared) -> Vec<Arc<Table>> {
+    let mut left: Vec<Arc<Table>> = shared.tables().into_iter().filter(|t| is_view(t)).collect();
+    let mut out: Vec<Arc<Table>> = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let names: Vec<TableName> = left.iter().map(|t| t.name().folded()).collect();
+        let (ready, waiting): (Vec<_>, Vec<_>) = left.into_iter().partition(|t| {
+            let contract = t.contract();
+            let source = contract.view.as_ref().map(|v| v.source.folded());
+            !source.is_some_and(|s| names.contains(&s))
+        });
+        if ready.is_empty() {
+            // A circle, which no statement can make.
+            break;
+        }
+        out.extend(ready);
+        left = waiting;
+    }
+    out
+}
+
+/// At a start, before the first query: what each view's last commit says that its rows stand for.
+///
+/// # Errors
+/// The store's.
+pub async fn recover(shared: &Shared) -> Result<(), Fault> {
+    for table in in_order(shared) {
+        let contract = table.contract();
+        let Some(spec) = &contract.view else { continue };
+        let cold = table.cold.lock().await;
+        let source_version = cold.main.read_txn(SOURCE_TXN).await?;
+        let open_from = cold.main.read_txn(OPEN_TXN).await?;
+        let source = shared.table(&spec.source)?;
+        let progress = match (source_version, open_from) {
+            (Some(version), Some(open_from)) => {
+                match cold::view_at(&shared.lake, &source.folder, version).await {
+                    Ok(seen) => ViewProgress {
+                        source: Some(seen),
+                        open_from,
+                    },
+                    Err(error) => {
+                        tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");
+                        ViewProgress {
+                            source: None,
+                            open_from,
+                        }
+                    }
+                }
+            }
+            _ => ViewProgress::nothing(),
+        };
+        shared
+            .visible
+            .set_progress(&table, cold.main.view(), Arc::new(progress));
+    }
+    Ok(())
+}
+
+fn gone(name: &TableName) -> Fault {
+    Fault::new(
+        Kind::NotFound,
+        "view_not_found",
+        format!("no such materialized view, view={name}"),
+    )
+}

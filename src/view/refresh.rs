@@ -1,0 +1,428 @@
+//! One refresh of one view, from the source's newest version to the commits that make the view's rows those of that version.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use super::source::{only, with_files};
+use super::{OPEN_TXN, SOURCE_TXN, Views, Watch, gone};
+use crate::catalog::table::{Committed, Table};
+use crate::catalog::view::{Snapshot, TableView, ViewProgress};
+use crate::cold::{ColdView, Reason, Removal};
+use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
+use crate::fault::Fault;
+use crate::query::conform_to_wire;
+use crate::query::view::{SPANS_MAX, frozen_before};
+
+const HOUR: i64 = 3_600_000_000;
+/// A view's `txn` lags at most so many versions of its source behind what is known in memory.
+const UNRECORDED_MAX: i64 = 50;
+
+/// What a refresh did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Windows' worth of time that was computed.
+    pub buckets: u64,
+    pub commits: u64,
+}
+
+/// One view, its source and what is stored, at the read point of a refresh.
+struct Job<'a> {
+    table: &'a Arc<Table>,
+    contract: Arc<Contract>,
+    spec: ViewSpec,
+    source: TableView,
+    /// The source's files at the read point, and dimensions with their hot rows.
+    rows: Snapshot,
+    progress: Arc<ViewProgress>,
+}
+
+impl Views {
+    /// Brings the view's stored rows to the source's newest version.
+    ///
+    /// # Errors
+    /// The store's, a query's: what was committed before stands, and the rest is done by the next refresh.
+    pub async fn refresh(&self, table: &Arc<Table>) -> Result<Outcome, Fault> {
+        let watch = self.watch(table);
+        let mut watch = watch.lock().await;
+        let Some(job) = self.job(table)? else {
+            return Ok(Outcome::default());
+        };
+        let started = std::time::Instant::now();
+        let outcome = self.run(&mut watch, job).await?;
+        if outcome.commits > 0 {
+            let took = started.elapsed();
+            metrics::histogram!("deltaplane_view_refresh_seconds").record(took.as_secs_f64());
+            self.note(table.name(), |s| {
+                s.refreshes += 1;
+                s.buckets += outcome.buckets;
+                s.last_refresh = Some(took);
+                s.last_error = None;
+            });
+        }
+        Ok(outcome)
+    }
+
+    fn job<'a>(&self, table: &'a Arc<Table>) -> Result<Option<Job<'a>>, Fault> {
+        if table.is_dropped() {
+            return Ok(None);
+        }
+        let contract = table.contract();
+        let snapshot = self.engine.snapshot();
+        let (Some(spec), Some(view)) = (
+            contract.view.clone(),
+            snapshot.tables.get(&table.name().folded()),
+        ) else {
+            return Err(gone(table.name()));
+        };
+        let (Some(progress), Some(source)) = (
+            view.progress.clone(),
+            snapshot.tables.get(&spec.source.folded()),
+        ) else {
+            return Err(gone(table.name()));
+        };
+        Ok(Some(Job {
+            table,
+            rows: only(source, source.cold.clone(), &snapshot),
+            source: source.clone(),
+            contract,
+            spec,
+            progress,
+        }))
+    }
+
+    async fn run(&self, watch: &mut Watch, job: Job<'_>) -> Result<Outcome, Fault> {
+        let now = self.shared.clock.now();
+        let Job {
+            spec,
+            source,
+            progress,
+            ..
+        } = &job;
+        let bucket = spec.bucket;
+        let before = progress.open_from;
+        // How far the source is complete.
+        let target = match &source.progress {
+            // A view below: up to its first open window, which no later row of its own can come before.
+            Some(below) => {
+                let inner = source.contract.as_ref().and_then(|c| c.view.as_ref());
+                let inner = inner.map_or(0, |v| v.bucket.step);
+                Some(self.above(watch, spec, below.open_from, inner))
+            }
+            None => {
+                let folder = &self.shared.table(&spec.source)?.folder;
+                self.observe(watch, spec, source, folder, &job.rows, now)
+                    .await?;
+                watch
+                    .watermark
+                    .at(self.started.elapsed(), &spec.settings, bucket.size)
+            }
+        };
+        let target = target.filter(|at| *at > i64::MIN / 8);
+        let open_from = target.map_or(before, |at| bucket.open_from(at).max(before));
+        let shown = if open_from > i64::MIN {
+            Some(open_from)
+        } else {
+            None
+        };
+        self.note(job.table.name(), |s| s.watermark = target.or(shown));
+        let frozen = frozen_before(source, spec, self.engine.latest_now()).min(open_from);
+        // What has changed under the closed windows.
+        let dirty = match &progress.source {
+            Some(seen) if seen.version() == source.cold.version() => Spans::default(),
+            Some(seen) => {
+                let folder = self.shared.table(&spec.source)?.folder.clone();
+                let closed = (frozen, before);
+                self.touched(spec, source, &folder, seen, &job.rows, closed)
+                    .await?
+            }
+            None => Spans::of([(i64::MIN / 4, before)]).clip(frozen, before),
+        };
+        let same_version =
+            progress.source.as_ref().map(|s| s.version()) == Some(source.cold.version());
+        if dirty.is_empty() && open_from == before && same_version {
+            return Ok(Outcome::default());
+        }
+        let mut outcome = Outcome::default();
+        // Vacuum need not wait for what a view has seen.
+        let seen = Arc::new(source.cold.unpinned());
+        let rows = self.plain(&job)?.cold;
+        let changed = pieces(&dirty.coarse(SPANS_MAX), &job, &rows);
+        let closing = Spans::of([(before.max(frozen), open_from)]);
+        let closing = pieces(&closing, &job, &rows);
+        let steps = changed.iter().map(|p| (p, false));
+        let steps: Vec<_> = steps.chain(closing.iter().map(|p| (p, true))).collect();
+        let last = steps.len();
+        let mut stored = before;
+        for (index, (part, closes)) in steps.into_iter().enumerate() {
+            // Until the last piece stands, the view is one of the old version with some buckets of the new.
+            let done = if index + 1 == last {
+                (Some(seen.clone()), open_from)
+            } else {
+                if closes {
+                    stored = part
+                        .iter()
+                        .last()
+                        .map_or(stored, |(_, end)| end)
+                        .min(open_from);
+                }
+                (progress.source.clone(), stored)
+            };
+            self.replace(&job, watch, part, done, &mut outcome).await?;
+        }
+        let done = (Some(seen.clone()), open_from);
+        self.finish(&job, watch, done, &mut outcome).await?;
+        Ok(outcome)
+    }
+
+    /// The watermark over a view whose first open window starts at `open_from`. When that has not moved for a while, the last
+    /// windows close here too.
+    fn above(&self, watch: &mut Watch, spec: &ViewSpec, open_from: i64, inner_step: i64) -> i64 {
+        let now = self.started.elapsed();
+        let moved = match watch.below {
+            Some((at, since)) if at == open_from => since,
+            _ => now,
+        };
+        watch.below = Some((open_from, moved));
+        // It moves by whole windows: less than two of them are no silence.
+        let idle = spec.settings.idle.max(inner_step.saturating_mul(2));
+        let silent = now.saturating_sub(moved).as_micros() >= u128::try_from(idle).unwrap_or(0);
+        if silent {
+            (open_from - 1).saturating_add(spec.bucket.size)
+        } else {
+            open_from.saturating_sub(spec.settings.delay)
+        }
+    }
+
+    /// Computes the windows and puts them in the place of what is stored of them, in one commit.
+    async fn replace(
+        &self,
+        job: &Job<'_>,
+        watch: &mut Watch,
+        spans: &Spans,
+        (seen, open_from): (Option<Arc<ColdView>>, i64),
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
+        let view = self.plain(job)?;
+        let computed = self.engine.compute_view(&view, job.rows.clone(), spans);
+        let mut rows = computed.await?;
+        let mut cold = job.table.cold.lock().await;
+        if job.table.is_dropped() {
+            return Err(gone(job.table.name()));
+        }
+        cold.main.make_sure().await?;
+        // Files of the view that hold one of the windows; their other rows stay as they are.
+        let stored = cold.main.view();
+        let start = &job.spec.start_column;
+        let taken: Vec<_> = stored
+            .files()
+            .iter()
+            .filter(|f| {
+                let range = stored.times(f, start).range();
+                range.is_some_and(|(min, max)| spans.meets(min, max))
+            })
+            .cloned()
+            .collect();
+        if taken.is_empty() && rows.iter().all(|b| b.num_rows() == 0) {
+            self.advance(job, &cold.main.view(), seen, open_from);
+            return Ok(());
+        }
+        let paths: BTreeSet<String> = taken.iter().map(|f| f.path().to_owned()).collect();
+        if !taken.is_empty() {
+            let outside: Vec<String> = spans
+                .iter()
+                .map(|(first, end)| {
+                    let at = |t: i64| {
+                        format!("arrow_cast({t}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
+                    };
+                    format!(
+                        "(\"{start}\" < {} OR \"{start}\" >= {})",
+                        at(first),
+                        at(end)
+                    )
+                })
+                .collect();
+            let sql = format!(
+                "SELECT * FROM \"{}\".\"{}\" WHERE {}",
+                view.name.schema(),
+                view.name.table(),
+                outside.join(" AND ")
+            );
+            let files = only(&view, with_files(&stored, taken), &job.rows);
+            rows.extend(self.engine.rows_of(&sql, files).await?);
+        }
+        let schema = cold.main.schema();
+        let rows: Vec<RecordBatch> = rows
+            .iter()
+            .filter(|b| b.num_rows() > 0)
+            .map(|b| conform_to_wire(b, &schema))
+            .collect::<Result<_, _>>()?;
+        let staged = cold.main.stage(rows).await?;
+        let (removal, reason) = if paths.is_empty() {
+            (Removal::Nothing, Reason::Append)
+        } else {
+            let predicate = format!("{start} in {} spans of windows", spans.iter().count());
+            (Removal::Files(paths), Reason::Replace { predicate })
+        };
+        let txns = txns(seen.as_deref(), open_from);
+        let version = cold.main.rewrite(&removal, staged, &reason, &txns).await?;
+        watch.recorded = seen.as_ref().map_or(watch.recorded, |s| s.version());
+        self.advance(job, &cold.main.view(), seen, open_from);
+        self.committed(job.table, version);
+        outcome.commits += 1;
+        let windows = spans
+            .iter()
+            .map(|(a, b)| b.saturating_sub(a) / job.spec.bucket.step);
+        outcome.buckets += windows.filter_map(|n| u64::try_from(n).ok()).sum::<u64>();
+        Ok(())
+    }
+
+    /// Every change up to the source's version is in the view now.
+    async fn finish(
+        &self,
+        job: &Job<'_>,
+        watch: &mut Watch,
+        (seen, open_from): (Option<Arc<ColdView>>, i64),
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
+        let mut cold = job.table.cold.lock().await;
+        let version = seen.as_ref().map_or(-1, |s| s.version());
+        // A commit without rows for each version of the source would be a log of nothing; what is not recorded is looked at
+        // again after a crash, and changes nothing then.
+        if version - watch.recorded >= UNRECORDED_MAX {
+            let staged = cold.main.stage(Vec::new()).await?;
+            let txns = txns(seen.as_deref(), open_from);
+            let made = cold
+                .main
+                .rewrite(&Removal::Nothing, staged, &Reason::Append, &txns)
+                .await?;
+            watch.recorded = version;
+            self.committed(job.table, made);
+            outcome.commits += 1;
+        }
+        self.advance(job, &cold.main.view(), seen, open_from);
+        Ok(())
+    }
+
+    fn plain(&self, job: &Job<'_>) -> Result<TableView, Fault> {
+        let snapshot = self.engine.snapshot();
+        let view = snapshot.tables.get(&job.table.name().folded());
+        let view = view.ok_or_else(|| gone(job.table.name()))?;
+        Ok(TableView {
+            contract: Some(job.contract.clone()),
+            progress: None,
+            ..view.clone()
+        })
+    }
+
+    fn advance(
+        &self,
+        job: &Job<'_>,
+        stored: &Arc<ColdView>,
+        source: Option<Arc<ColdView>>,
+        open_from: i64,
+    ) {
+        let progress = ViewProgress { source, open_from };
+        self.shared
+            .visible
+            .set_progress(job.table, stored.clone(), Arc::new(progress));
+    }
+
+    fn committed(&self, table: &Table, version: i64) {
+        let offset = table.committed.borrow().offset;
+        table.committed.send_replace(Committed { offset, version });
+    }
+}
+
+fn txns(seen: Option<&ColdView>, open_from: i64) -> Vec<(String, i64)> {
+    let mut txns = vec![(OPEN_TXN.to_owned(), open_from)];
+    // Without a source's version nothing stored counts after a crash, which is what a rebuild half way through is.
+    txns.extend(seen.map(|s| (SOURCE_TXN.to_owned(), s.version())));
+    txns
+}
+
+/// The spans in pieces that are computed at once, where the source has rows or the view has stored some.
+fn pieces(spans: &Spans, job: &Job<'_>, stored: &ColdView) -> Vec<Spans> {
+    let bucket = job.spec.bucket;
+    let source = &job.source.cold;
+    let of_source = source.files().iter().filter_map(|f| {
+        let (min, max) = source.times(f, &job.spec.time_column).range()?;
+        Some(bucket.touched(min, max))
+    });
+    let of_view = stored.files().iter().filter_map(|f| {
+        let (min, max) = stored.times(f, &job.spec.start_column).range()?;
+        Some((
+            bucket.last_start(min),
+            bucket.last_start(max).saturating_add(bucket.step),
+        ))
+    });
+    let held = Spans::of(of_source.chain(of_view));
+    let wanted = spans
+        .iter()
+        .flat_map(|(first, end)| held.clip(first, end).iter().collect::<Vec<_>>());
+    split(Spans::of(wanted), bucket)
+}
+
+/// A day of a minute's buckets at a time, a month of an hour's.
+fn split(spans: Spans, bucket: Bucket) -> Vec<Spans> {
+    let most = bucket
+        .step
+        .saturating_mul(1_440)
+        .clamp(HOUR, 31 * 24 * HOUR);
+    let most = (most / bucket.step).max(1) * bucket.step;
+    let mut out = Vec::new();
+    let mut open: Vec<(i64, i64)> = Vec::new();
+    let mut left = most;
+    for (mut at, end) in spans.iter() {
+        // Files that do not tell their times: one piece, whatever its length.
+        let whole = end.saturating_sub(at) / most > 100_000;
+        while at < end {
+            let next = if whole {
+                end
+            } else {
+                end.min(at.saturating_add(left))
+            };
+            open.push((at, next));
+            left = left.saturating_sub(next.saturating_sub(at));
+            at = next;
+            if left <= 0 || open.len() >= SPANS_MAX {
+                out.push(Spans::of(std::mem::take(&mut open)));
+                left = most;
+            }
+        }
+    }
+    if !open.is_empty() {
+        out.push(Spans::of(open));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_spans_and_no_more() {
+        let bucket = Bucket {
+            step: 60_000_000,
+            size: 120_000_000,
+        };
+        let day = 24 * HOUR;
+        let spans = Spans::of([(0, 3 * day), (4 * day, 4 * day + HOUR)]);
+        let made = split(spans.clone(), bucket);
+        assert_eq!(made.len(), 4);
+        assert_eq!(
+            Spans::of(made.iter().flat_map(|s| s.iter().collect::<Vec<_>>())),
+            spans
+        );
+        let many = Spans::of((0..200).map(|n| (n * HOUR, n * HOUR + 60_000_000)));
+        assert!(
+            split(many, bucket)
+                .iter()
+                .all(|s| s.iter().count() <= SPANS_MAX)
+        );
+        let endless = Spans::of([(i64::MIN / 4, i64::MAX / 4)]);
+        assert_eq!(split(endless.clone(), bucket), vec![endless]);
+    }
+}

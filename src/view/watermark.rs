@@ -1,0 +1,107 @@
+//! Up to which event time a view takes its source as complete. A pure machine: newest times by producer in, a watermark out,
+//! which never falls. Instants of arrival are a monotonic clock's, so a step of the server's own clock closes nothing early.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dataset::ViewSettings;
+
+/// Producers that are remembered; beyond it the longest silent goes.
+const PRODUCERS_MAX: usize = 10_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    newest: i64,
+    at: Duration,
+}
+
+#[derive(Debug, Default)]
+pub struct Watermark {
+    producers: HashMap<Arc<str>, Seen>,
+    /// The newest event time of all rows; times too far ahead of the clock never get here.
+    newest: Option<i64>,
+    /// When a row was seen last.
+    last: Duration,
+}
+
+impl Watermark {
+    /// `newest`: the greatest event time of the producer's rows that is not too far ahead of the clock.
+    pub fn observe(&mut self, producer: &str, newest: i64, at: Duration) {
+        self.newest = self.newest.max(Some(newest));
+        self.last = self.last.max(at);
+        if let Some(seen) = self.producers.get_mut(producer) {
+            seen.newest = seen.newest.max(newest);
+            seen.at = seen.at.max(at);
+            return;
+        }
+        if self.producers.len() >= PRODUCERS_MAX
+            && let Some(silent) = self.producers.iter().min_by_key(|(_, s)| s.at)
+        {
+            let silent = silent.0.clone();
+            self.producers.remove(&silent);
+        }
+        self.producers.insert(producer.into(), Seen { newest, at });
+    }
+
+    /// Rows that were there before anyone looked.
+    pub fn observe_old(&mut self, newest: i64) {
+        self.newest = self.newest.max(Some(newest));
+    }
+
+    /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window.
+    pub fn at(&self, now: Duration, settings: &ViewSettings, size: i64) -> Option<i64> {
+        let idle = Duration::from_micros(u64::try_from(settings.idle).unwrap_or(0));
+        let silent = |seen: &Seen| now.saturating_sub(seen.at) >= idle;
+        let active = self.producers.values().filter(|seen| !silent(seen));
+        match active.map(|seen| seen.newest).min() {
+            Some(slowest) => Some(slowest.saturating_sub(settings.delay)),
+            // Nobody sends: the last windows end too, the moment that the silence is long enough.
+            None if now.saturating_sub(self.last) >= idle => {
+                self.newest.map(|newest| newest.saturating_add(size))
+            }
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: ViewSettings = ViewSettings {
+        delay: 5,
+        idle: 1_000_000,
+        future: 0,
+    };
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_slowest_active_producer_holds_it_and_a_silent_one_does_not() {
+        let mut mark = Watermark::default();
+        assert_eq!(mark.at(s(9), &SETTINGS, 60), None);
+        mark.observe("fast", 500, s(10));
+        mark.observe("slow", 100, s(10));
+        assert_eq!(mark.at(s(10), &SETTINGS, 60), Some(95));
+        mark.observe("fast", 600, s(11));
+        // A second without a word: the slow one is silent.
+        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(595));
+        mark.observe("slow", 590, s(11));
+        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(585));
+    }
+
+    #[test]
+    fn when_all_are_silent_the_last_windows_close() {
+        let mut mark = Watermark::default();
+        mark.observe("one", 500, s(10));
+        assert_eq!(mark.at(s(10), &SETTINGS, 60), Some(495));
+        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(560));
+        let mut restarted = Watermark::default();
+        restarted.observe_old(500);
+        assert_eq!(restarted.at(Duration::ZERO, &SETTINGS, 60), None);
+        assert_eq!(restarted.at(s(1), &SETTINGS, 60), Some(560));
+    }
+}

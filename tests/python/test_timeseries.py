@@ -1,0 +1,81 @@
+"""The page on SQL for time series: its queries run, and what they promise holds."""
+
+import datetime as dt
+import pathlib
+import re
+
+import pyarrow as pa
+import pytest
+
+from conftest import Server
+
+UTC = dt.timezone.utc
+BASE = dt.datetime(2026, 11, 1, tzinfo=UTC)
+PAGE = pathlib.Path(__file__).parents[2] / "docs/timeseries.md"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("timeseries") / "data").start()
+    server.run("apply", "vehicle", "--yes")
+    server.simulate("--rows", 200 * 8, "--rate", 0, "--start", "2026-11-01T12:00:00Z", dataset="vehicle")
+    server.sql("CREATE TABLE t.a (k STRING, ts TIMESTAMP, x DOUBLE) TBLPROPERTIES ('deltaplane.eventTime'='ts') PARTITIONED BY (event_date)")
+    server.sql("CREATE TABLE t.b (k STRING, ts TIMESTAMP, y DOUBLE) TBLPROPERTIES ('deltaplane.eventTime'='ts') PARTITIONED BY (event_date)")
+    server.put("t.a", batch("x", ("p", 0, 1), ("p", 180, 4), ("q", 60, 5), ("q", 60, 7), ("q", 120, None)))
+    server.put("t.b", batch("y", ("p", 60, 10), ("p", 120, 20), ("q", 60, 30)))
+    yield server
+    server.stop()
+
+
+def batch(value, *items):
+    return pa.RecordBatch.from_pydict({
+        "k": pa.array([k for k, _, _ in items], pa.string()),
+        "ts": pa.array([BASE + dt.timedelta(seconds=s) for _, s, _ in items], pa.timestamp("us", "UTC")),
+        value: pa.array([x for _, _, x in items], pa.float64())})
+
+
+@pytest.mark.parametrize("query", re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.S), ids=lambda q: " ".join(q.split()[:6]))
+def test_each_query_of_the_page_answers(server, query):
+    assert server.sql(query)
+
+
+def rows(server, query):
+    return [tuple(r.values()) for r in server.sql(query)]
+
+
+def test_gaps_are_filled_key_by_key(server):
+    got = rows(server, "SELECT time_bucket_gapfill('1 minute', ts) AS t, k, locf(avg(x)) AS c, interpolate(avg(x)) AS i, count(*) AS n FROM t.a GROUP BY 1, 2 ORDER BY k, t")
+    at = lambda minute: BASE + dt.timedelta(minutes=minute)
+    assert got == [(at(0), "p", 1, 1, 1), (at(1), "p", 1, 2, None), (at(2), "p", 1, 3, None), (at(3), "p", 4, 4, 1), (at(1), "q", 6, 6, 2), (at(2), "q", 6, None, 1)]
+    ends = f"TIMESTAMP '{at(-1).isoformat()}', TIMESTAMP '{at(4).isoformat()}'"
+    got = rows(server, f"SELECT time_bucket_gapfill('1 minute', ts, {ends}) AS t, round(locf(sum(x)), 1) AS c FROM t.a WHERE k = 'q' GROUP BY 1 ORDER BY 1")
+    assert got == [(at(-1), None), (at(0), None), (at(1), 12), (at(2), 12), (at(3), 12)]
+
+
+def test_asof_join_takes_the_newest_that_is_not_later(server):
+    got = rows(server, "SELECT a.k, a.x, b.y FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k ORDER BY a.k, a.ts, a.x")
+    assert got == [("p", 1, None), ("p", 4, 20), ("q", 5, 30), ("q", 7, 30), ("q", None, 30)]
+    got = rows(server, "SELECT a.k, b.y FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (b.ts < a.ts) ON b.k = a.k WHERE a.k = 'q' ORDER BY a.ts, a.x")
+    assert got == [("q", None), ("q", None), ("q", 30)]
+    (row, *_) = server.sql("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k")
+    assert "__until" not in row and "y" in row
+
+
+@pytest.mark.parametrize("query, word", [
+    ("SELECT last(x) FROM t.a", "last(temperature, ts)"),
+    ("SELECT last(x, ts) OVER () FROM t.a", "last_value"),
+    ("SELECT time_bucket('0s', ts) FROM t.a", "zero"),
+    ("SELECT time_bucket('1 month', ts) FROM t.a", "no fixed length"),
+    ("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts = b.ts) ON a.k = b.k", ">= or >"),
+    ("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) USING (k)", "says ON"),
+])
+def test_wrong_use_is_told(server, query, word):
+    with pytest.raises(Exception) as caught:
+        server.sql(query)
+    assert word in str(caught.value)
+
+
+def test_first_and_last_go_by_event_time_and_approximations_are_near(server):
+    assert rows(server, "SELECT k, first(x, ts) AS f, last(x, ts) AS l FROM t.a WHERE x IS NOT NULL GROUP BY k ORDER BY k") == [("p", 1, 4), ("q", 5, 7)]
+    p, n = rows(server, "SELECT approx_percentile(temp, 0.5) AS p, approx_count_distinct(entity) AS n FROM vehicle.raw")[0]
+    assert abs(p - 20) < 0.5 and 190 <= n <= 210
