@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::caller::Caller;
 use super::functions::{scalar_functions, write_out};
+use super::latest::Newest;
 use super::names::{self, Resolved};
 use super::provider::SystemTable;
 use super::running::{self, Queries, State};
@@ -68,6 +69,7 @@ pub struct Engine {
     timeout: Duration,
     queries: Queries,
     latest: AtomicI64,
+    newest: Arc<Newest>,
 }
 
 impl Drop for Engine {
@@ -202,6 +204,7 @@ impl Engine {
             source,
             timeout: config.timeout,
             latest: AtomicI64::new(i64::MIN),
+            newest: Arc::default(),
         })
     }
 
@@ -434,6 +437,7 @@ impl Engine {
             system: self.system.clone(),
             others: self.others.clone(),
             now: self.latest_now(),
+            newest: self.newest.clone(),
         };
         Session {
             state: world.session(),

@@ -6,6 +6,7 @@ mod engine;
 mod filter;
 pub mod functions;
 mod history;
+mod latest;
 pub(crate) mod names;
 mod provider;
 mod running;

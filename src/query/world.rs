@@ -15,6 +15,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::latest::{self, Newest};
 use super::provider::SnapshotTable;
 use super::{CATALOG, PUBLIC, SYSTEM};
 use crate::catalog::view::{Snapshot, TableView};
@@ -29,6 +30,7 @@ pub struct World {
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     pub others: Arc<Vec<(String, Vec<String>)>>,
     pub now: Micros,
+    pub newest: Arc<Newest>,
     /// A table of this one statement.
     pub described: Option<Arc<dyn TableProvider>>,
 }
@@ -67,6 +69,7 @@ impl World {
             .build();
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
+        latest::register(&mut state, &self.snapshot, &self.newest);
         state
     }
 }

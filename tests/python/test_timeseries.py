@@ -79,3 +79,62 @@ def test_first_and_last_go_by_event_time_and_approximations_are_near(server):
     assert rows(server, "SELECT k, first(x, ts) AS f, last(x, ts) AS l FROM t.a WHERE x IS NOT NULL GROUP BY k ORDER BY k") == [("p", 1, 4), ("q", 5, 7)]
     p, n = rows(server, "SELECT approx_percentile(temp, 0.5) AS p, approx_count_distinct(entity) AS n FROM vehicle.raw")[0]
     assert abs(p - 20) < 0.5 and 190 <= n <= 210
+
+
+LATEST = "SELECT k, ts, x FROM latest('t.newest') ORDER BY k"
+SCANNED = "SELECT k, ts, x FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY ts DESC) AS n FROM t.newest) WHERE n = 1 ORDER BY k"
+
+
+@pytest.fixture
+def newest(server):
+    server.sql("DROP TABLE IF EXISTS t.newest")
+    server.sql("CREATE TABLE t.newest (k STRING, ts TIMESTAMP, x DOUBLE) PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.key'='k,ts')")
+    return server
+
+
+def test_latest_is_what_a_scan_finds_whatever_happens_to_the_table(newest):
+    def same():
+        got = rows(newest, LATEST)
+        assert got == rows(newest, SCANNED)
+        return got
+
+    assert same() == []
+    newest.put("t.newest", batch("x", ("a", 1, 1), ("b", 5, 2), ("a", 3, 3)))
+    assert [(k, x) for k, _, x in same()] == [("a", 3), ("b", 2)]
+    newest.put("t.newest", batch("x", ("a", 2, 9), ("c", 1, None)))  # a late row, a new key, a null
+    assert [(k, x) for k, _, x in same()] == [("a", 3), ("b", 2), ("c", None)]
+    newest.sql("OPTIMIZE t.newest")
+    same()
+    # Rows that come and are compacted between two looks.
+    newest.put("t.newest", batch("x", ("a", 10, 4)))
+    newest.sql("OPTIMIZE t.newest")
+    newest.put("t.newest", batch("x", ("b", 20, 5)))
+    newest.sql("OPTIMIZE t.newest")
+    assert [(k, x) for k, _, x in same()] == [("a", 4), ("b", 5), ("c", None)]
+    newest.sql("UPDATE t.newest SET x = 6 WHERE k = 'b' AND x = 5")
+    assert same()[1][2] == 6
+    newest.sql("DELETE FROM t.newest WHERE k = 'a' AND x = 4")
+    assert same()[0][2] == 3
+    newest.sql("OPTIMIZE t.newest")
+    newest.sql("DELETE FROM t.newest WHERE k = 'c'")
+    newest.put("t.newest", batch("x", ("d", 7, 8)))
+    assert [k for k, _, _ in same()] == ["a", "b", "d"]
+    newest.sql("DROP TABLE t.newest")
+    newest.sql("CREATE TABLE t.newest (k STRING, ts TIMESTAMP, x DOUBLE) PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.key'='k,ts')")
+    newest.put("t.newest", batch("x", ("z", 1, 1)))
+    assert [k for k, _, _ in same()] == ["z"]
+    newest.stop()
+    newest.start()
+    same()
+
+
+@pytest.mark.parametrize("query,words", [
+    ("SELECT * FROM latest('t.a')", "deltaplane.key"),
+    ("SELECT * FROM latest('t.nowhere')", "t.nowhere"),
+    ("SELECT * FROM latest()", "latest('schema.table')"),
+    ("SELECT * FROM latest('vehicle.metrics_1min')", "window_start DESC"),
+])
+def test_latest_says_what_it_needs(server, query, words):
+    with pytest.raises(Exception) as refused:
+        server.sql(query)
+    assert words in str(refused.value), refused.value

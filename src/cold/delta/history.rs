@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::super::scan::plain_schema;
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+use super::past::{Silent, silent_files};
 
 /// Versions that are remembered; each holds its file list.
 const REMEMBERED: usize = 16;
@@ -90,6 +91,19 @@ impl History {
             folder: folder.to_owned(),
             remembered: Mutex::default(),
         }
+    }
+
+    /// Of the table in the lake; no other table ever has the same.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// What compaction did between two versions, `last` the later.
+    ///
+    /// # Errors
+    /// `Store`: a version's entry is not to be had any more.
+    pub async fn silent(&self, after: i64, last: &ColdView) -> Result<Silent, Error> {
+        silent_files(&self.lake, &self.folder, after, last).await
     }
 
     /// Where the table is.

@@ -48,6 +48,8 @@ pub struct Silent {
     /// Came and went between the two, once with a change of rows and once without: their rows have changed, though neither
     /// list has the file.
     pub passed: Vec<Arc<ColdFile>>,
+    /// Some version took rows out, and not only to put them elsewhere.
+    pub rows_taken_out: bool,
 }
 
 /// What compaction did between two versions of a table, `last` the later.
@@ -63,6 +65,7 @@ pub async fn silent_files(
     let log = lake.log_store(folder)?;
     let (mut silent, mut loud) = (HashSet::new(), HashSet::new());
     let mut added = HashMap::new();
+    let mut rows_taken_out = false;
     for version in after.saturating_add(1)..=last.version() {
         let version = u64::try_from(version).map_err(store_error)?;
         let entry = log.read_commit_entry(version).await.map_err(store_error)?;
@@ -78,6 +81,7 @@ pub async fn silent_files(
                 if action[kind]["dataChange"].as_bool() == Some(false) {
                     silent.insert(path.clone());
                 } else {
+                    rows_taken_out |= kind == "remove";
                     loud.insert(path.clone());
                 }
                 if kind == "add" {
@@ -95,6 +99,7 @@ pub async fn silent_files(
     Ok(Silent {
         paths: silent,
         passed,
+        rows_taken_out,
     })
 }
 

@@ -1,0 +1,354 @@
+//! `latest('schema.table')`: the row with the newest event time of each key, without a scan of the table: what earlier
+//! versions came to is kept, and a query reads the files that came since and the hot rows. It promises what a scan of the
+//! statement's snapshot would give; it does not know who writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Column, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionState;
+use datafusion::functions_aggregate::first_last::last_value;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
+use parking_lot::Mutex;
+
+use super::caller::default_schema;
+use super::provider::SnapshotTable;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::cold::{ColdFile, ColdView};
+use crate::fault::{Fault, Kind};
+use crate::types::TableName;
+
+pub const NAME: &str = "latest";
+const FORM: &str = "latest('schema.table')";
+/// What is kept of one table, at one version.
+const KEPT_BYTES: usize = 64 << 20;
+/// Versions that are kept of one table: statements over slightly older snapshots run beside newer ones.
+const KEPT_VERSIONS: usize = 3;
+
+/// The newest row of each key as of a version, the files of which are no longer held.
+#[derive(Debug)]
+struct Known {
+    cold: ColdView,
+    rows: RecordBatch,
+}
+
+type OfTable = Arc<tokio::sync::Mutex<Vec<Known>>>;
+
+/// What the statements of one engine have found out, by the table's folder: a table that is created anew has another.
+#[derive(Debug, Default)]
+pub struct Newest(Mutex<BTreeMap<String, OfTable>>);
+
+impl Newest {
+    fn of(&self, folder: &str, snapshot: &Snapshot) -> OfTable {
+        let mut all = self.0.lock();
+        if !all.contains_key(folder) {
+            // Tables that were dropped.
+            let there: Vec<&str> = snapshot.tables.values().filter_map(folder_of).collect();
+            all.retain(|known, _| there.contains(&known.as_str()));
+        }
+        all.entry(folder.to_owned()).or_default().clone()
+    }
+}
+
+fn folder_of(view: &TableView) -> Option<&str> {
+    view.cold.history().map(|history| history.folder())
+}
+
+/// Makes the function known to a session over this snapshot.
+pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newest>) {
+    let function = Latest {
+        snapshot: snapshot.clone(),
+        newest: newest.clone(),
+    };
+    state.register_udtf(NAME, Arc::new(function));
+}
+
+fn find<'a>(snapshot: &'a Snapshot, text: &str) -> Result<&'a TableView, Fault> {
+    let default = default_schema();
+    let (schema, table) = text.split_once('.').unwrap_or((&default, text));
+    let name = TableName::in_query(schema, table)
+        .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+    snapshot.tables.get(&name.folded()).ok_or_else(|| {
+        Fault::new(
+            Kind::NotFound,
+            "table_not_found",
+            format!("no table of this name, table={text}"),
+        )
+    })
+}
+
+/// The columns of a call of the function as it stands in a statement; none if it is another's.
+pub fn columns(
+    snapshot: &Snapshot,
+    name: &ObjectName,
+    args: &[FunctionArg],
+) -> Option<Vec<String>> {
+    let [part] = name.0.as_slice() else {
+        return None;
+    };
+    part.as_ident()
+        .filter(|i| i.value.eq_ignore_ascii_case(NAME))?;
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value)))] = args else {
+        return None;
+    };
+    let ast::Value::SingleQuotedString(text) = &value.value else {
+        return None;
+    };
+    let view = find(snapshot, text).ok()?;
+    let fields = view.schema.fields();
+    Some(fields.iter().map(|f| f.name().clone()).collect())
+}
+
+fn external(fault: Fault) -> DataFusionError {
+    DataFusionError::External(Box::new(fault))
+}
+
+struct Latest {
+    snapshot: Snapshot,
+    newest: Arc<Newest>,
+}
+
+impl std::fmt::Debug for Latest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(NAME)
+    }
+}
+
+impl TableFunctionImpl for Latest {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] = args.exprs() else {
+            return Err(external(Fault::invalid(
+                "invalid_argument",
+                format!("it is {FORM}, with a literal"),
+            )));
+        };
+        let view = find(&self.snapshot, text).map_err(external)?;
+        let (keys, time) = keys(view).map_err(external)?;
+        let known = match folder_of(view) {
+            Some(folder) => self.newest.of(folder, &self.snapshot),
+            None => OfTable::default(),
+        };
+        Ok(Arc::new(LatestRows {
+            view: view.clone(),
+            keys,
+            time,
+            known,
+        }))
+    }
+}
+
+/// Key columns without the event time, and the event time.
+fn keys(view: &TableView) -> Result<(Vec<String>, String), Fault> {
+    let refused = |what: &str| {
+        Err(Fault::invalid(
+            "no_latest",
+            format!("{what}, table={}", view.name),
+        ))
+    };
+    if view.progress.is_some() {
+        return refused(
+            "a view's newest windows come by ORDER BY window_start DESC; latest() is for tables",
+        );
+    }
+    let Some(contract) = &view.contract else {
+        return refused("latest() is for tables, and a quarantine has no key");
+    };
+    let Some(time) = &contract.event_time else {
+        return refused(
+            "latest() needs an event time; name one with ALTER TABLE .. SET TBLPROPERTIES ('deltaplane.eventTime'='column')",
+        );
+    };
+    let keys: Vec<String> = contract
+        .key
+        .iter()
+        .filter(|k| *k != time)
+        .cloned()
+        .collect();
+    if keys.is_empty() {
+        return refused(
+            "latest() needs a key; name it with ALTER TABLE .. SET TBLPROPERTIES ('deltaplane.key'='column, ..')",
+        );
+    }
+    Ok((keys, time.clone()))
+}
+
+#[derive(Debug)]
+struct LatestRows {
+    view: TableView,
+    keys: Vec<String>,
+    time: String,
+    known: OfTable,
+}
+
+#[async_trait]
+impl TableProvider for LatestRows {
+    fn schema(&self) -> SchemaRef {
+        self.view.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let state = state.as_any().downcast_ref::<SessionState>();
+        let state = state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
+        let context = SessionContext::new_with_state(state.clone());
+        let cold = self.cold_rows(&context).await?;
+        let rows = if self.view.hot.is_empty() {
+            cold
+        } else {
+            let hot = self.over(Vec::new(), self.view.hot.clone());
+            self.reduced(&context, vec![kept(cold)?, hot]).await?
+        };
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            self.schema(),
+            projection.cloned(),
+        )?)
+    }
+}
+
+fn kept(rows: RecordBatch) -> DfResult<Arc<dyn TableProvider>> {
+    Ok(Arc::new(MemTable::try_new(
+        rows.schema(),
+        vec![vec![rows]],
+    )?))
+}
+
+impl LatestRows {
+    fn over(
+        &self,
+        files: Vec<Arc<ColdFile>>,
+        hot: Arc<Vec<crate::hot::Chunk>>,
+    ) -> Arc<dyn TableProvider> {
+        let cold = &self.view.cold;
+        Arc::new(SnapshotTable::new(TableView {
+            cold: Arc::new(cold.with_files(cold.version(), files)),
+            hot,
+            ..self.view.clone()
+        }))
+    }
+
+    /// Of the rows in Delta. One statement at a time finds it out, the others wait for it.
+    async fn cold_rows(&self, context: &SessionContext) -> DfResult<RecordBatch> {
+        let cold = &self.view.cold;
+        let mut known = self.known.lock().await;
+        let older = known
+            .iter()
+            .rev()
+            .find(|k| k.cold.version() <= cold.version() && k.rows.schema() == self.view.schema);
+        let since = match older {
+            Some(older) => self.files_since(&older.cold).await.map(|f| (older, f)),
+            None => None,
+        };
+        let rows = match since {
+            Some((older, files)) if files.is_empty() => older.rows.clone(),
+            Some((older, files)) => {
+                let inputs = vec![kept(older.rows.clone())?, self.over(files, Arc::default())];
+                self.reduced(context, inputs).await?
+            }
+            None => {
+                let all = self.over(cold.files().to_vec(), Arc::default());
+                self.reduced(context, vec![all]).await?
+            }
+        };
+        let newest = known.last().map(|k| k.cold.version());
+        if newest.is_none_or(|newest| newest < cold.version())
+            && rows.get_array_memory_size() <= KEPT_BYTES
+        {
+            known.push(Known {
+                cold: cold.unpinned(),
+                rows: rows.clone(),
+            });
+            if known.len() > KEPT_VERSIONS {
+                known.remove(0);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Files whose rows are all that came since; none if rows were taken out as well, or if the log does not tell any more.
+    async fn files_since(&self, older: &ColdView) -> Option<Vec<Arc<ColdFile>>> {
+        let changed = self.view.cold.since(older);
+        if changed.removed.is_empty() {
+            return Some(changed.added);
+        }
+        let history = self.view.cold.history()?;
+        let told = history.silent(older.version(), &self.view.cold).await;
+        let silent = told
+            .map_err(|error| tracing::debug!(table = %self.view.name, %error, "read whole"))
+            .ok()?;
+        if silent.rows_taken_out {
+            return None;
+        }
+        let mut added = changed.added;
+        // Rows that came and were compacted since are in what compaction wrote, and nowhere else.
+        if silent.passed.is_empty() {
+            added.retain(|file| !silent.paths.contains(file.path()));
+        }
+        Some(added)
+    }
+
+    /// The newest row of each key among all rows of these.
+    async fn reduced(
+        &self,
+        context: &SessionContext,
+        inputs: Vec<Arc<dyn TableProvider>>,
+    ) -> DfResult<RecordBatch> {
+        let mut all: Option<DataFrame> = None;
+        for input in inputs {
+            let input = context.read_table(input)?;
+            all = Some(match all {
+                Some(all) => all.union(input)?,
+                None => input,
+            });
+        }
+        let schema = self.schema();
+        let Some(all) = all else {
+            return Ok(RecordBatch::new_empty(schema));
+        };
+        let named = |name: &str| Expr::Column(Column::from_name(name));
+        // Nulls first, so that a row whose time is null is the newest of no key that has another.
+        let order = || vec![named(&self.time).sort(true, true)];
+        let rest = schema
+            .fields()
+            .iter()
+            .filter(|f| !self.keys.contains(f.name()));
+        let newest = rest
+            .map(|f| last_value(named(f.name()), order()).alias(f.name()))
+            .collect();
+        let keys = self.keys.iter().map(|k| named(k)).collect();
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|f| named(f.name()))
+            .collect::<Vec<_>>();
+        let found = all
+            .aggregate(keys, newest)?
+            .select(columns)?
+            .collect()
+            .await?;
+        let found = found
+            .into_iter()
+            .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(concat_batches(&schema, &found)?)
+    }
+}
