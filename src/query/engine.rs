@@ -55,13 +55,13 @@ pub struct EngineConfig {
 pub struct Engine {
     /// None only while it is being dropped, which a runtime may not be from within another.
     runtime: Option<Runtime>,
-    state: SessionState,
-    source: Arc<dyn SnapshotSource>,
+    pub(super) state: SessionState,
+    pub(super) source: Arc<dyn SnapshotSource>,
     system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
-    queries: Queries,
+    pub(super) queries: Queries,
 }
 
 impl Drop for Engine {
@@ -95,6 +95,13 @@ pub struct Batches {
 }
 
 impl Batches {
+    pub(super) fn new(
+        receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
+        ended: Arc<AtomicBool>,
+    ) -> Self {
+        Batches { receiver, ended }
+    }
+
     pub async fn recv(&mut self) -> Option<Result<RecordBatch, Fault>> {
         match self.receiver.recv().await {
             Some(batch) => Some(batch),
@@ -203,6 +210,9 @@ impl Engine {
 
     /// [`Engine::plan`] over a snapshot that someone has made.
     pub async fn plan_over(&self, snapshot: Snapshot, sql: &str) -> Result<Planned, Fault> {
+        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
+            return Ok(planned);
+        }
         let (session, statement) = self.read(sql, snapshot).await?;
         let (plan, parameters) = session.plan(statement).await?;
         Ok(Planned {
@@ -234,6 +244,9 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
         types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
+        if let Some(feed) = self.subscribe(&snapshot, sql).await? {
+            return Ok(feed);
+        }
         let guard = self.queries.begin(&Caller::current(), sql)?;
         let read = self.read(sql, snapshot).await?;
         self.start(read, parameters, types, guard, self.timeout)
@@ -363,10 +376,14 @@ impl Engine {
             drop(guard);
             let _ = tx.send(Err(fault)).await;
         };
+        self.spawn(work);
+        Ok(ResultStream { wire, batches })
+    }
+
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(work);
         }
-        Ok(ResultStream { wire, batches })
     }
 
     /// What a query of the present caller reads.
@@ -425,6 +442,7 @@ impl Engine {
             .build();
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
+        super::feed::register(&mut state, &snapshot);
         Session {
             state,
             snapshot,
@@ -449,7 +467,7 @@ impl Session {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, ALTER TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, ALTER TABLE, DROP TABLE",
             ));
         }
         let Resolved {

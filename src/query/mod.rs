@@ -3,6 +3,7 @@
 mod caller;
 mod describe;
 mod engine;
+mod feed;
 mod filter;
 mod history;
 mod names;
@@ -24,6 +25,8 @@ pub use wire::{conform_to_wire, wire_schema};
 
 use arrow::array::RecordBatch;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::catalog::view::Snapshot;
 
 /// The catalogue that every table stands in.
@@ -38,6 +41,10 @@ pub trait SnapshotSource: Send + Sync {
     fn snapshot(&self) -> Snapshot;
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+    /// Cancelled when results that do not end by themselves have to.
+    fn stopping(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
     /// Where queries are noted while they run.
     fn queries(&self) -> Queries {
         Queries::default()
