@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from conftest import BIN, SCHEMA, free_port, rows
+from conftest import BIN, SCHEMA, Server, free_port, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "clients/python"))
@@ -174,8 +174,10 @@ def test_a_server_killed_under_a_subscription_loses_and_doubles_nothing(server):
     feed = Subscription(server.uri, "reactor.raw", start="now", give_up_after=60)
     reader = threading.Thread(target=collect, args=(feed, seen, lambda: total[0] if total else None))
     reader.start()
-    while feed.position is None:
+    deadline = time.monotonic() + 10
+    while feed.position is None and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert feed.position is not None
     load = Load(server, ["one", "two"])
     for _ in range(3):
         time.sleep(random.uniform(0.8, 1.6))
@@ -261,7 +263,7 @@ def test_rows_are_filtered_and_their_places_are_not(server):
         deadline = time.monotonic() + 10
         while feed.position != (last + 1, 0) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert feed.position == (last + 1, 0)
+        assert feed.position == (last + 1, 0) and feed.reconnects == 0
         feed.close()
         done.join(timeout=10)
 
@@ -325,7 +327,16 @@ def test_errors_say_what_is_wrong_and_the_way_out(server):
         next(Subscription(f"grpc://127.0.0.1:{free_port()}", "reactor.raw", give_up_after=0.3))
 
 
-def test_what_was_cleaned_away_is_told_with_its_version(server):
+def test_what_was_cleaned_away_is_told_with_its_version(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_UPKEEP_RETAIN_MIN="0s").start()
+    try:
+        server.run("apply", "reactor", "--yes")
+        cleaned_away(server)
+    finally:
+        server.stop()
+
+
+def cleaned_away(server):
     for n in range(3):
         server.put("reactor.raw", batch(f"r{n}", 3, 3 * n))
         commit_now(server)
