@@ -266,6 +266,10 @@ impl SnapshotSource for Status {
         self.queries.clone()
     }
 
+    fn stopping(&self) -> tokio_util::sync::CancellationToken {
+        self.shared.draining.clone()
+    }
+
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
         let t = self.tables();
         let tables = RecordBatch::try_from_iter([

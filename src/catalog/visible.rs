@@ -14,7 +14,7 @@ use super::producer::Totals;
 use super::table::{Committed, Table};
 use super::view::{Snapshot, TableView, ViewProgress};
 use super::{CommitQuality, Day, Left, Registry, Replayed};
-use crate::cold::ColdView;
+use crate::cold::{ColdView, GONE};
 use crate::dataset::{self, Contract};
 use crate::hot::{Buffer, Chunk};
 use crate::types::{Lsn, TableName};
@@ -196,15 +196,16 @@ impl State {
         (entry.table.incarnation == table.incarnation).then_some(entry)
     }
 
-    fn remove(&mut self, table: &Table) {
+    fn remove(&mut self, table: &Table) -> Option<Entry> {
         let name = table.name().folded();
         if self
             .tables
             .get(&name)
             .is_some_and(|e| e.table.incarnation == table.incarnation)
         {
-            self.tables.remove(&name);
+            return self.tables.remove(&name);
         }
+        None
     }
 }
 
@@ -283,7 +284,8 @@ impl Visible {
     }
 
     pub fn remove_table(&self, table: &Table) {
-        self.0.write().remove(table);
+        let gone = self.0.write().remove(table);
+        gone.iter().for_each(Entry::announce_end);
     }
 
     /// Makes a durable group visible as a whole, then moves the read point. Returns the tables whose hot rows passed `flush_bytes`.
@@ -297,6 +299,7 @@ impl Visible {
         flush_bytes: usize,
     ) -> Vec<Arc<Table>> {
         let mut full = Vec::new();
+        let (mut news, mut gone) = (Vec::new(), Vec::new());
         let mut state = self.0.write();
         for effect in effects {
             match effect {
@@ -363,6 +366,7 @@ impl Visible {
                             counts: Totals::default(),
                             left,
                         });
+                        news.extend([main.clone(), quarantine.clone()]);
                         entry.main.cold = main;
                         entry.quarantine.cold = quarantine;
                         entry.count_replay(&replayed);
@@ -376,16 +380,20 @@ impl Visible {
                     table.set_contract(contract.clone());
                     if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
                         entry.main.hot.conform_to(&contract.table_schema());
+                        news.push(main.clone());
                         entry.main.cold = main;
                     }
                 }
                 FrameEffect::Drop { table } => {
                     registry.write().remove(&table);
-                    state.remove(&table);
+                    gone.extend(state.remove(&table));
                 }
             }
         }
         state.read_point = state.read_point.max(durable);
+        drop(state);
+        news.iter().for_each(|view| view.announce());
+        gone.iter().for_each(Entry::announce_end);
         full
     }
 
@@ -408,9 +416,12 @@ impl Visible {
     pub fn replace_cold(&self, table: &Table, main: Arc<ColdView>, quarantine: Arc<ColdView>) {
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
-            entry.main.cold = main;
-            entry.quarantine.cold = quarantine;
+            entry.main.cold = main.clone();
+            entry.quarantine.cold = quarantine.clone();
         }
+        drop(state);
+        main.announce();
+        quarantine.announce();
     }
 
     /// A view's refresh: its version and what that version stands for, in one step.
@@ -468,13 +479,15 @@ impl Visible {
             return;
         }
         let side = entry.side(part);
-        side.cold = cold;
+        side.cold = cold.clone();
         side.hot.drop_up_to(cut);
         for (producer, seq) in recorded {
             if entry.moved.get(producer).is_some_and(|now| now <= seq) {
                 entry.moved.remove(producer);
             }
         }
+        drop(state);
+        cold.announce();
     }
 
     /// All of a span is in Delta now: what it was made of goes into the history of commits.
@@ -669,6 +682,15 @@ impl Visible {
 }
 
 impl Entry {
+    /// Tells those who follow the table that there will be no more.
+    fn announce_end(&self) {
+        for side in [&self.main, &self.quarantine] {
+            if let Some(history) = side.cold.history() {
+                history.announce(GONE);
+            }
+        }
+    }
+
     /// The oldest frame with hot rows that only the log keeps.
     fn oldest_pinned(&self) -> Option<Lsn> {
         [&self.main, &self.quarantine]

@@ -11,7 +11,7 @@ const TOP: &str = "First use:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do.";
 
-const VERBS: [(&str, &str); 8] = [
+const VERBS: [(&str, &str); 9] = [
     (
         "demo",
         "A folder in the system's temporary one is taken unless --data-dir names another, and stays. Ports that are taken are replaced by free ones.
@@ -32,6 +32,16 @@ Examples:
   deltaplane sql --format csv \"SELECT * FROM reactor.raw LIMIT 10\" > rows.csv
   deltaplane sql < statement.sql
   deltaplane sql                       a prompt",
+    ),
+    (
+        "tail",
+        "Rows come when they are committed (commit.interval). Each has _change_type, _commit_version, _commit_timestamp and _commit_row behind the table's columns; docs/feed.md says what UPDATE and others do. A cut connection or a server that starts again leaves no gap and no double.
+
+Examples:
+  deltaplane tail reactor.raw
+  deltaplane tail building.raw --where \"room_id = 'room_1'\" --format csv
+  deltaplane tail reactor.raw --from-version 12 --limit 100
+  deltaplane tail reactor.raw_quarantine --from-version 0 --format table",
     ),
     (
         "ingest",

@@ -14,6 +14,7 @@ mod quarantine;
 mod serve;
 mod sql;
 mod table;
+mod tail;
 
 use std::path::PathBuf;
 
@@ -77,6 +78,7 @@ fn command() -> Command {
                         .help("The statement, or several with ; between them; without it a prompt, or standard input"),
                 ),
         )
+        .subcommand(tail::command(uri()))
         .subcommand(
             Command::new("ingest")
                 .about("Loads files into a table, each once: csv, jsonl, parquet, arrow; goes on after a cut")
@@ -344,6 +346,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             m.get_one::<String>("statement"),
             &text(m, "format"),
         )),
+        Some(("tail", m)) => runtime()?.block_on(tail::run(m)),
         Some(("ingest", m)) => {
             let paths: Vec<PathBuf> = m.get_many("paths").into_iter().flatten().cloned().collect();
             let set: Vec<ingest::Set> = m.get_many("set").into_iter().flatten().cloned().collect();

@@ -242,7 +242,7 @@ async fn execute(client: &mut SqlClient, statement: &str, format: &str) -> anyho
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<std::io::Error>()
@@ -273,7 +273,7 @@ async fn write(mut answer: Answer, format: &str, out: &mut impl Write) -> anyhow
     }
 }
 
-fn encode(
+pub(super) fn encode(
     batch: &RecordBatch,
     format: &str,
     header: bool,

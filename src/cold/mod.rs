@@ -12,6 +12,7 @@ pub mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use delta::changes::{Change, GONE};
 pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
 pub use delta::encode::{Effort, large_enough};
 pub use delta::history::{At, Detail, Entry, History};
@@ -57,6 +58,19 @@ pub enum Error {
         from: i64,
         to: i64,
     },
+    /// What a version changed is read from its own log entry.
+    #[error(
+        "what version {version} changed is not in the log any more; read the table as it is, SELECT .. VERSION AS OF {newest}, and follow it from version {next} on", next = newest + 1
+    )]
+    Untold { version: i64, newest: i64 },
+    #[error(
+        "what version {version} changed cannot be read any more, files of it were vacuumed, file={path}; read the table as it is, SELECT .. VERSION AS OF {newest}, and follow it from version {next} on", next = newest + 1
+    )]
+    Swept {
+        version: i64,
+        path: String,
+        newest: i64,
+    },
     #[error("version {version} does not fit the table as it is: {problem}")]
     Incompatible { version: i64, problem: String },
     #[error(
@@ -85,6 +99,8 @@ impl From<Error> for Fault {
             Error::Changed { .. } => (Kind::Conflict, "changed_meanwhile"),
             Error::NoVersion { .. } => (Kind::OutOfRange, "version_not_found"),
             Error::Vacuumed { .. } => (Kind::OutOfRange, "version_vacuumed"),
+            Error::Untold { .. } => (Kind::OutOfRange, "version_expired"),
+            Error::Swept { .. } => (Kind::OutOfRange, "version_vacuumed"),
             Error::Incompatible { .. } => (Kind::Precondition, "version_incompatible"),
             Error::OtherColumns { .. } => (Kind::Precondition, "other_columns"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),

@@ -305,6 +305,23 @@ impl ColdView {
         }
     }
 
+    /// [`Self::only`] without keeping vacuum from the files: whoever is slow holds nothing.
+    pub fn passing(&self, files: Vec<Arc<ColdFile>>) -> Self {
+        ColdView {
+            in_order: true,
+            files: Arc::new(files),
+            pins: Pins::default(),
+            ..self.clone()
+        }
+    }
+
+    /// This version is visible now: tells those who follow the table.
+    pub fn announce(&self) {
+        if let Some(history) = &self.history {
+            history.announce(self.version);
+        }
+    }
+
     /// Another set of the table's files. They are safe from vacuum for as long as the view lives.
     pub fn with_files(&self, version: i64, files: Vec<Arc<ColdFile>>) -> Self {
         let files = Arc::new(files);

@@ -59,15 +59,15 @@ pub struct EngineConfig {
 pub struct Engine {
     /// None only while it is being dropped, which a runtime may not be from within another.
     runtime: Option<Runtime>,
-    state: SessionState,
+    pub(super) state: SessionState,
     /// The same, with the memory that upkeep may take.
     upkeep: Arc<RuntimeEnv>,
-    source: Arc<dyn SnapshotSource>,
+    pub(super) source: Arc<dyn SnapshotSource>,
     system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
-    queries: Queries,
+    pub(super) queries: Queries,
     latest: AtomicI64,
     newest: Arc<Newest>,
 }
@@ -103,6 +103,13 @@ pub struct Batches {
 }
 
 impl Batches {
+    pub(super) fn new(
+        receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
+        ended: Arc<AtomicBool>,
+    ) -> Self {
+        Batches { receiver, ended }
+    }
+
     pub async fn recv(&mut self) -> Option<Result<RecordBatch, Fault>> {
         match self.receiver.recv().await {
             Some(batch) => Some(batch),
@@ -230,6 +237,9 @@ impl Engine {
 
     /// [`Engine::plan`] over a snapshot that someone has made.
     pub async fn plan_over(&self, snapshot: Snapshot, sql: &str) -> Result<Planned, Fault> {
+        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
+            return Ok(planned);
+        }
         let (session, statement) = self.read(sql, snapshot).await?;
         let (plan, parameters) = session.plan(statement).await?;
         Ok(Planned {
@@ -261,6 +271,9 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
         types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
+        if let Some(feed) = self.subscribe(&snapshot, sql).await? {
+            return Ok(feed);
+        }
         let guard = self.queries.begin(&Caller::current(), sql)?;
         let read = self.read(sql, snapshot).await?;
         self.start(read, parameters, types, guard, self.timeout)
@@ -393,10 +406,14 @@ impl Engine {
             drop(guard);
             let _ = tx.send(Err(fault)).await;
         };
+        self.spawn(work);
+        Ok(ResultStream { wire, batches })
+    }
+
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(work);
         }
-        Ok(ResultStream { wire, batches })
     }
 
     /// What a query of the present caller reads.
@@ -578,7 +595,7 @@ impl Session {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, ALTER TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, ALTER TABLE, DROP TABLE",
             ));
         }
         self.plan_statement(statement).await

@@ -18,11 +18,11 @@ use datafusion::functions_aggregate::first_last::last_value;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
-use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
+use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
 use parking_lot::Mutex;
 
-use super::caller::default_schema;
 use super::provider::SnapshotTable;
+use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, ColdView};
 use crate::fault::{Fault, Kind};
@@ -73,16 +73,12 @@ pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newe
     state.register_udtf(NAME, Arc::new(function));
 }
 
-fn find<'a>(snapshot: &'a Snapshot, text: &str) -> Result<&'a TableView, Fault> {
-    let default = default_schema();
-    let (schema, table) = text.split_once('.').unwrap_or((&default, text));
-    let name = TableName::in_query(schema, table)
-        .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+fn find<'a>(snapshot: &'a Snapshot, name: &TableName) -> Result<&'a TableView, Fault> {
     snapshot.tables.get(&name.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,
             "table_not_found",
-            format!("no table of this name, table={text}"),
+            format!("no such table, table={name}"),
         )
     })
 }
@@ -93,18 +89,7 @@ pub fn columns(
     name: &ObjectName,
     args: &[FunctionArg],
 ) -> Option<Vec<String>> {
-    let [part] = name.0.as_slice() else {
-        return None;
-    };
-    part.as_ident()
-        .filter(|i| i.value.eq_ignore_ascii_case(NAME))?;
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value)))] = args else {
-        return None;
-    };
-    let ast::Value::SingleQuotedString(text) = &value.value else {
-        return None;
-    };
-    let view = find(snapshot, text).ok()?;
+    let view = find(snapshot, &named_table(NAME, name, args)?).ok()?;
     let fields = view.schema.fields();
     Some(fields.iter().map(|f| f.name().clone()).collect())
 }
@@ -132,7 +117,9 @@ impl TableFunctionImpl for Latest {
                 format!("it is {FORM}, with a literal"),
             )));
         };
-        let view = find(&self.snapshot, text).map_err(external)?;
+        let view = table_of(text)
+            .and_then(|name| find(&self.snapshot, &name))
+            .map_err(external)?;
         let (keys, time) = keys(view).map_err(external)?;
         let known = match folder_of(view) {
             Some(folder) => self.newest.of(folder, &self.snapshot),

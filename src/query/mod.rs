@@ -3,6 +3,7 @@
 mod caller;
 mod describe;
 mod engine;
+mod feed;
 mod filter;
 pub mod functions;
 mod history;
@@ -11,6 +12,7 @@ pub(crate) mod names;
 mod provider;
 mod running;
 mod slices;
+mod table_function;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -27,6 +29,8 @@ pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 
 use arrow::array::RecordBatch;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::view::Snapshot;
 use crate::clock::{Clock, Micros, SystemClock};
@@ -47,6 +51,10 @@ pub trait SnapshotSource: Send + Sync {
     }
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+    /// Cancelled when results that do not end by themselves have to.
+    fn stopping(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
     /// Where queries are noted while they run.
     fn queries(&self) -> Queries {
         Queries::default()

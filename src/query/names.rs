@@ -231,6 +231,7 @@ impl VisitorMut for Collector<'_> {
             ..
         } = factor
             && let Some(columns) = super::latest::columns(self.snapshot, name, &args.args)
+                .or_else(|| super::feed::columns(self.snapshot, name, &args.args))
         {
             columns.iter().for_each(|c| self.names.add(c));
         }

@@ -69,6 +69,7 @@ impl World {
             .build();
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
+        super::feed::register(&mut state, &self.snapshot);
         latest::register(&mut state, &self.snapshot, &self.newest);
         state
     }

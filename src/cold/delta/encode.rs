@@ -26,7 +26,7 @@ const RANGES_MAX: usize = 64;
 const STATISTICS_COLUMNS: usize = 32;
 /// Longer texts have their minimum cut and no maximum.
 const STATISTICS_TEXT: usize = 32;
-const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(super) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// How hard to try: a flush is waited for, compaction has time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

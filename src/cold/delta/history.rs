@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::super::scan::plain_schema;
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
@@ -72,8 +73,10 @@ struct Log {
 
 /// The way to a table's other versions. Shared by all its views.
 pub struct History {
-    lake: Lake,
-    folder: String,
+    pub(super) lake: Lake,
+    pub(super) folder: String,
+    /// The newest version that is visible: what subscribers wait for.
+    pub(super) news: watch::Sender<i64>,
     /// Versions never change, so what was read once stays right.
     remembered: Mutex<BTreeMap<i64, Arc<ColdView>>>,
 }
@@ -89,6 +92,7 @@ impl History {
         History {
             lake: lake.clone(),
             folder: folder.to_owned(),
+            news: watch::channel(-1).0,
             remembered: Mutex::default(),
         }
     }
@@ -112,7 +116,7 @@ impl History {
         Ok(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    fn path(&self, below: &str) -> Result<Path, Error> {
+    pub(super) fn path(&self, below: &str) -> Result<Path, Error> {
         let root = self.lake.path(&self.folder);
         Path::parse(format!("{root}/{below}")).map_err(store_error)
     }
@@ -392,7 +396,7 @@ pub struct Detail {
 }
 
 /// Reads a commit: a JSON object a line (Delta protocol, "Delta Log Entries").
-fn entry(version: i64, modified_ms: i64, bytes: &[u8]) -> Entry {
+pub(super) fn entry(version: i64, modified_ms: i64, bytes: &[u8]) -> Entry {
     let mut out = Entry {
         version,
         timestamp_ms: modified_ms,

@@ -1,6 +1,7 @@
 //! Delta Lake, through deltalake: the only place that knows it. Another table format would be a neighbour of this folder.
 
 mod alter;
+pub mod changes;
 pub mod checkpoint;
 pub mod encode;
 pub mod history;

@@ -1,0 +1,107 @@
+//! What changed, version by version: `table_changes('t', first [, last])` as a table, `SUBSCRIBE t` as a result that does not
+//! end. Both read a version's files when somebody asks for them, so that a slow reader holds neither memory nor a commit nor a
+//! file.
+//!
+//! A row's place is its version and its number in it; both are the same however often and by whomever the version is read.
+//! Whoever has seen a place goes on behind it, with no row lost and none doubled.
+
+mod follow;
+mod function;
+mod parse;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use function::{columns, register};
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::catalog::view::{Snapshot, TableView};
+use crate::cold::{ColdView, History};
+use crate::fault::{Fault, Kind};
+use crate::types::TableName;
+
+/// Columns behind the table's own: what happened to the row, and where in the table's past.
+pub const CHANGE_TYPE: &str = "_change_type";
+pub const COMMIT_VERSION: &str = "_commit_version";
+pub const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
+pub const COMMIT_ROW: &str = "_commit_row";
+
+pub const COLUMNS: [&str; 4] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP, COMMIT_ROW];
+
+/// A table without its rows: what a follower keeps of it while it waits or sends.
+#[derive(Clone, Debug)]
+struct Followed {
+    name: TableName,
+    schema: SchemaRef,
+    /// No files, so that it keeps none from vacuum.
+    cold: ColdView,
+    history: Arc<History>,
+}
+
+impl Followed {
+    /// # Errors
+    /// NOT_FOUND; INVALID_ARGUMENT for what has no versions, or a column of a feed's name.
+    fn find(snapshot: &Snapshot, name: &TableName) -> Result<Self, Fault> {
+        let view = snapshot.tables.get(&name.folded()).ok_or_else(|| {
+            let names = snapshot.tables.values().map(|v| v.name.to_string());
+            let asked = name.to_string();
+            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
+            let near = near.map_or_else(String::new, |n| format!("; nearest table: {n}"));
+            Fault::new(
+                Kind::NotFound,
+                "table_not_found",
+                format!("no such table, table={name}{near}"),
+            )
+        })?;
+        Self::of(view)
+    }
+
+    fn of(view: &TableView) -> Result<Self, Fault> {
+        let history = view.cold.history().cloned().ok_or_else(|| {
+            Fault::invalid("no_versions", format!("{} has no versions", view.name))
+        })?;
+        if let Some(taken) = COLUMNS
+            .iter()
+            .find(|c| view.schema.field_with_name(c).is_ok())
+        {
+            return Err(Fault::invalid(
+                "ambiguous_name",
+                format!(
+                    "{} has a column {taken}, which a feed needs for itself; rename it",
+                    view.name
+                ),
+            ));
+        }
+        Ok(Followed {
+            name: view.name.clone(),
+            schema: view.schema.clone(),
+            cold: view.cold.passing(Vec::new()),
+            history,
+        })
+    }
+
+    fn newest(&self) -> i64 {
+        self.cold.version()
+    }
+
+    /// The table's columns and the feed's.
+    fn told_schema(&self) -> SchemaRef {
+        let own = self.schema.fields().iter().map(|f| f.as_ref().clone());
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let more = [
+            Field::new(CHANGE_TYPE, DataType::Utf8, true),
+            Field::new(COMMIT_VERSION, DataType::Int64, true),
+            Field::new(COMMIT_TIMESTAMP, time, true),
+            Field::new(COMMIT_ROW, DataType::Int64, true),
+        ];
+        Arc::new(Schema::new(own.chain(more).collect::<Vec<_>>()))
+    }
+
+    /// A fault that says of which table it is.
+    fn named(&self, fault: impl Into<Fault>) -> Fault {
+        super::versions::named(fault.into(), &self.name)
+    }
+}
