@@ -179,6 +179,10 @@ impl Running {
         &self.upkeep
     }
 
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
+    }
+
     /// Stops taking, acks what came, commits every table and empties the log.
     ///
     /// # Errors

@@ -127,6 +127,7 @@ impl Status {
         let each = |f: &dyn Fn(&ViewStatus) -> Option<i64>| {
             integer(rows.iter().map(|r| f(&r.2)).collect())
         };
+        let now = self.shared.clock.now();
         let whole = |n: u64| i64::try_from(n).ok();
         let stored =
             |r: &crate::catalog::view::TableView| r.cold.rows().and_then(|n| i64::try_from(n).ok());
@@ -162,6 +163,12 @@ impl Status {
             (
                 "watermark",
                 instant(rows.iter().map(|r| r.2.watermark).collect()),
+                true,
+            ),
+            (
+                // How long ago the watermark was; zero where what is known goes up to now.
+                "lag_us",
+                each(&|s| s.watermark.map(|at| now.saturating_sub(at).max(0))),
                 true,
             ),
             (

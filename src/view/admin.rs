@@ -192,7 +192,7 @@ impl Views {
     async fn contract(&self, view: &ViewDeclaration) -> Result<Contract, Fault> {
         let snapshot = self.engine.snapshot();
         let definition = Definition::parse(&view.sql, view.name.schema(), &snapshot)?;
-        self.refuse_circle(&view.name, &definition, &snapshot)?;
+        self.refuse_circle(view, &definition, &snapshot)?;
         let schema = self.engine.describe_view(&definition, &snapshot).await;
         let schema = schema.map_err(|fault| with_place(fault, &view.sql))?;
         let columns = columns(&schema, &definition)?;
@@ -217,10 +217,11 @@ impl Views {
 
     fn refuse_circle(
         &self,
-        name: &TableName,
+        view: &ViewDeclaration,
         definition: &Definition,
         snapshot: &Snapshot,
     ) -> Result<(), Fault> {
+        let name = &view.name;
         let mut way = vec![name.to_string()];
         let mut at = definition.source.clone();
         loop {
@@ -228,7 +229,11 @@ impl Views {
             if at.folded() == name.folded() {
                 return Err(Fault::invalid(
                     "cyclic_view",
-                    format!("the view would read itself: {}", way.join(" reads ")),
+                    format!(
+                        "the view would read itself: {}{}",
+                        way.join(" reads "),
+                        place_of(&view.sql, Some("FROM"), definition.source.table())
+                    ),
                 ));
             }
             let below = snapshot.tables.get(&at.folded());
@@ -299,27 +304,33 @@ fn stored_type(data_type: &DataType) -> Option<ColumnType> {
 
 /// The planner's errors name a word and no place: the first such word in the text is it.
 fn with_place(mut fault: Fault, sql: &str) -> Fault {
-    let named = fault.message.split("named ").nth(1).unwrap_or_default();
+    let named = ["named ", "function="]
+        .iter()
+        .find_map(|before| fault.message.split(before).nth(1));
     let word = named
+        .unwrap_or_default()
         .trim_start_matches(['"', '\''])
         .split(['"', '\'', ' ', '.', ','])
         .next()
-        .unwrap_or_default()
-        .to_owned();
-    if word.is_empty() {
-        return fault;
-    }
+        .unwrap_or_default();
+    let place = place_of(sql, None, word);
+    fault.message.push_str(&place);
+    fault
+}
+
+/// Where a word stands first, behind a keyword if one is given; nothing if it does not.
+fn place_of(sql: &str, behind: Option<&str>, word: &str) -> String {
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
         .unwrap_or_default();
+    let is = |token: &Token, word: &str| matches!(token, Token::Word(w) if w.value.eq_ignore_ascii_case(word));
+    let from = behind.and_then(|keyword| tokens.iter().position(|t| is(&t.token, keyword)));
     let found = tokens
         .iter()
-        .find(|t| matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case(&word)));
-    if let Some(token) = found {
+        .skip(from.unwrap_or(0))
+        .find(|t| is(&t.token, word));
+    found.map_or_else(String::new, |token| {
         let at = token.span.start;
-        fault
-            .message
-            .push_str(&format!(" at Line: {}, Column: {}", at.line, at.column));
-    }
-    fault
+        format!(" at Line: {}, Column: {}", at.line, at.column)
+    })
 }

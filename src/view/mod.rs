@@ -12,6 +12,8 @@
 mod admin;
 mod refresh;
 mod source;
+#[cfg(test)]
+mod tests;
 mod watermark;
 
 use std::collections::{BTreeMap, HashMap};

@@ -154,6 +154,7 @@ impl Views {
     ) -> Result<(), Fault> {
         let at = self.started.elapsed();
         let bound = now.saturating_add(spec.settings.future);
+        watch.watermark.reach(bound);
         let cold = &source.cold;
         let files = match &watch.seen {
             Some(seen) => {
@@ -188,7 +189,10 @@ impl Views {
             // The upper bound of a file is up to a millisecond above its newest time: no bucket closes by it.
             let newest = max - 999;
             match producer {
-                _ if max > bound => looked_into.push(file),
+                _ if max > bound => {
+                    watch.watermark.observe_ahead(newest);
+                    looked_into.push(file);
+                }
                 _ if old => watch.watermark.observe_old(newest),
                 Some(producer) => watch.watermark.observe(&producer, newest, at),
                 None => looked_into.push(file),

@@ -1,7 +1,7 @@
 //! Up to which event time a view takes its source as complete. A pure machine: newest times by producer in, a watermark out,
 //! which never falls. Instants of arrival are a monotonic clock's, so a step of the server's own clock closes nothing early.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use crate::dataset::ViewSettings;
 
 /// Producers that are remembered; beyond it the longest silent goes.
 const PRODUCERS_MAX: usize = 10_000;
+/// Times ahead of the clock that are remembered; beyond it the furthest goes.
+const AHEAD_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -23,6 +25,8 @@ pub struct Watermark {
     newest: Option<i64>,
     /// When a row was seen last.
     last: Duration,
+    /// Times that were too far ahead of the clock when they came, be it that the rows were wrong or the clock was.
+    ahead: BTreeSet<i64>,
 }
 
 impl Watermark {
@@ -47,6 +51,22 @@ impl Watermark {
     /// Rows that were there before anyone looked.
     pub fn observe_old(&mut self, newest: i64) {
         self.newest = self.newest.max(Some(newest));
+    }
+
+    /// Rows with a time that is too far ahead of the clock: it counts once the clock is there.
+    pub fn observe_ahead(&mut self, newest: i64) {
+        self.ahead.insert(newest);
+        if self.ahead.len() > AHEAD_MAX {
+            self.ahead.pop_last();
+        }
+    }
+
+    /// `bound`: times beyond it are too far ahead.
+    pub fn reach(&mut self, bound: i64) {
+        while let Some(first) = self.ahead.first().copied().filter(|at| *at <= bound) {
+            self.ahead.pop_first();
+            self.observe_old(first);
+        }
     }
 
     /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window.
@@ -103,5 +123,19 @@ mod tests {
         restarted.observe_old(500);
         assert_eq!(restarted.at(Duration::ZERO, &SETTINGS, 60), None);
         assert_eq!(restarted.at(s(1), &SETTINGS, 60), Some(560));
+    }
+
+    #[test]
+    fn a_time_ahead_of_the_clock_counts_once_the_clock_is_there() {
+        let mut mark = Watermark::default();
+        mark.observe("one", 500, s(10));
+        mark.observe_ahead(9_000);
+        mark.reach(8_999);
+        assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(560));
+        mark.reach(9_000);
+        assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(9_060));
+        (0..2_000).for_each(|at| mark.observe_ahead(10_000 + at));
+        assert_eq!(mark.ahead.len(), AHEAD_MAX);
+        assert_eq!(mark.ahead.first(), Some(&10_000));
     }
 }
