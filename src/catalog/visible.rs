@@ -430,9 +430,11 @@ impl Visible {
         if let Some(entry) = state.tables.get_mut(&table.name().folded())
             && entry.table.incarnation == table.incarnation
         {
-            entry.main.cold = main;
+            entry.main.cold = main.clone();
             entry.progress = Some(progress);
         }
+        drop(state);
+        main.announce();
     }
 
     pub fn set_read_point(&self, durable: Lsn) {

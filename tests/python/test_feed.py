@@ -254,6 +254,31 @@ def test_a_replaced_partition_tells_the_difference_as_often_as_rows_are_there(se
     assert plain[0] == ("delete", 1) and sorted(plain[1:]) == [("insert", 2), ("insert", 3)]
 
 
+def test_a_view_is_followed_like_a_table(server):
+    minute = 60_000_000
+    server.sql("CREATE MATERIALIZED VIEW reactor.followed WITH (delay = '1s') AS SELECT time_bucket('1 minute', ts) AS window_start, reactor_id, count(*) AS n FROM reactor.raw GROUP BY 1, 2")
+    copy = {}
+    with Subscription(server.uri, "reactor.followed", start="start") as feed:
+        server.put("reactor.raw", batch("a", 5, 0))
+        server.put("reactor.raw", batch("a", 2, 10 * minute))  # closes the first window
+        late = False
+        for got in feed:
+            for row in got.to_pylist():
+                key = (row["window_start"], row["reactor_id"])
+                if row["_change_type"] == "delete":
+                    assert copy.pop(key) == row["n"]
+                else:
+                    assert key not in copy, "what was there is taken out first"
+                    copy[key] = row["n"]
+            if list(copy.values())[:1] == [5] and not late:
+                late = True
+                server.put("reactor.raw", batch("a", 1, 30))  # a late row corrects it
+            if 6 in copy.values():
+                break
+    stored = {(r["window_start"], r["reactor_id"]): r["n"] for r in server.sql("SELECT * FROM reactor.followed")}
+    assert copy.items() <= stored.items()
+
+
 def test_rows_are_filtered_and_their_places_are_not(server):
     server.put("reactor.raw", pa.RecordBatch.from_pylist(batch("a", 3, 0).to_pylist() + batch("b", 2, 10).to_pylist(), schema=SCHEMA))
     commit_now(server)

@@ -205,7 +205,7 @@ impl Follower {
             let (version, newest) = (self.place.version, self.table.newest());
             let change = self.table.history.change(version, &self.table.cold).await;
             let change = change.map_err(|e| self.table.named(e))?;
-            while let Err(fault) = self.tell(&change, guard).await? {
+            if let Err(fault) = self.tell(&change, guard).await? {
                 let swept = self.table.history.vacuumed(version, &change, newest).await;
                 return Err(swept.map_or(fault, |swept| self.table.named(swept)));
             }
@@ -228,7 +228,7 @@ impl Follower {
                     Ok(None) => return Ok(Ok(())),
                     Err(fault) => return Ok(Err(fault)),
                 };
-                let Some(told) = told.from_row(self.place.row) else {
+                let Some(told) = told.starting_at(self.place.row) else {
                     continue;
                 };
                 let behind = told.first + rows::rows_of(&told.batch);

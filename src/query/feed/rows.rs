@@ -107,7 +107,7 @@ pub fn rows_of(batch: &RecordBatch) -> i64 {
 
 impl Told {
     /// Those that are numbered `row` or later; none if there are none.
-    pub fn from_row(self, row: i64) -> Option<Told> {
+    pub fn starting_at(self, row: i64) -> Option<Told> {
         let skip = usize::try_from((row - self.first).max(0)).unwrap_or(usize::MAX);
         let left = self.batch.num_rows().checked_sub(skip).filter(|n| *n > 0)?;
         Some(Told {
@@ -364,10 +364,10 @@ mod tests {
             first,
             batch: batch(&[1, 2, 3]),
         };
-        assert_eq!(told(5).from_row(3).unwrap().first, 5);
-        let cut = told(5).from_row(7).unwrap();
+        assert_eq!(told(5).starting_at(3).unwrap().first, 5);
+        let cut = told(5).starting_at(7).unwrap();
         assert_eq!((cut.first, values(&cut.batch)), (7, vec![3]));
-        assert!(told(5).from_row(8).is_none());
+        assert!(told(5).starting_at(8).is_none());
         assert_eq!(batch_rows(1 << 20, 1 << 20), BATCH_ROWS);
         assert_eq!(batch_rows(100 << 20, 100), 1);
         assert_eq!(batch_rows(0, 0), BATCH_ROWS);
