@@ -11,10 +11,12 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::JoinType;
 use datafusion::common::{Column, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::first_last::last_value;
+use datafusion::functions_aggregate::min_max::max;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
@@ -29,6 +31,9 @@ use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
 pub const NAME: &str = "latest";
+/// Names of columns in between, which no table's are.
+const NEWEST: &str = "newest@latest";
+const OF: &str = "of@latest@";
 const FORM: &str = "latest('schema.table')";
 /// What is kept of one table, at one version.
 const KEPT_BYTES: usize = 64 << 20;
@@ -155,10 +160,13 @@ fn keys(view: &TableView) -> Result<(Vec<String>, String), Fault> {
             "latest() needs an event time; name one with ALTER TABLE .. SET TBLPROPERTIES ('deltaplane.eventTime'='column')",
         );
     };
+    // A column that the event time is made from is the event time too.
+    let column = contract.columns.iter().find(|c| c.name == *time);
+    let made_from = column.and_then(|c| c.from.as_ref());
     let keys: Vec<String> = contract
         .key
         .iter()
-        .filter(|k| *k != time)
+        .filter(|k| *k != time && Some(*k) != made_from)
         .cloned()
         .collect();
     if keys.is_empty() {
@@ -312,23 +320,37 @@ impl LatestRows {
             return Ok(RecordBatch::new_empty(schema));
         };
         let named = |name: &str| Expr::Column(Column::from_name(name));
-        // Nulls first, so that a row whose time is null is the newest of no key that has another.
-        let order = || vec![named(&self.time).sort(true, true)];
-        let rest = schema
-            .fields()
+        let keys = || self.keys.iter().map(|k| named(k)).collect::<Vec<_>>();
+        // Which time is the newest first, then the rows that have it: an aggregate that takes whole rows by time sorts them all.
+        let newest = all
+            .clone()
+            .aggregate(keys(), vec![max(named(&self.time)).alias(NEWEST)])?;
+        let same = |name: &String| (format!("{OF}{name}"), name.clone());
+        let renamed: Vec<(String, String)> = self.keys.iter().map(same).collect();
+        let columns = renamed.iter().map(|(of, key)| named(key).alias(of));
+        let newest = newest.select(columns.chain([named(NEWEST)]).collect::<Vec<_>>())?;
+        let left: Vec<&str> = self
+            .keys
             .iter()
-            .filter(|f| !self.keys.contains(f.name()));
-        let newest = rest
-            .map(|f| last_value(named(f.name()), order()).alias(f.name()))
+            .chain([&self.time])
+            .map(String::as_str)
             .collect();
-        let keys = self.keys.iter().map(|k| named(k)).collect();
-        let columns = schema
-            .fields()
+        let right: Vec<&str> = renamed
             .iter()
-            .map(|f| named(f.name()))
-            .collect::<Vec<_>>();
-        let found = all
-            .aggregate(keys, newest)?
+            .map(|(of, _)| of.as_str())
+            .chain([NEWEST])
+            .collect();
+        // Few rows on the side that is held, all rows on the side that flows by.
+        let rows = newest.join(all, JoinType::RightSemi, &right, &left, None)?;
+        // Of rows with the same time, one.
+        let rest = schema.fields().iter();
+        let one = rest
+            .filter(|f| !self.keys.contains(f.name()))
+            .map(|f| last_value(named(f.name()), Vec::new()).alias(f.name()))
+            .collect();
+        let columns: Vec<Expr> = schema.fields().iter().map(|f| named(f.name())).collect();
+        let found = rows
+            .aggregate(keys(), one)?
             .select(columns)?
             .collect()
             .await?;

@@ -138,3 +138,10 @@ def test_latest_says_what_it_needs(server, query, words):
     with pytest.raises(Exception) as refused:
         server.sql(query)
     assert words in str(refused.value), refused.value
+
+
+def test_latest_leaves_out_of_the_key_what_the_event_time_is_made_from(server):
+    server.sql("CREATE TABLE t.made (k STRING, n BIGINT, ts TIMESTAMP) PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.from.ts'='n', "
+               "'deltaplane.timeUnit.ts'='ns', 'deltaplane.eventTime'='ts', 'deltaplane.key'='k,n')")
+    server.put("t.made", pa.RecordBatch.from_pydict({"k": ["a", "a", "b"], "n": [1_000_000, 3_000_000, 2_000_000]}))
+    assert rows(server, "SELECT k, n FROM latest('t.made') ORDER BY k") == [("a", 3_000_000), ("b", 2_000_000)]
