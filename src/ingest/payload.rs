@@ -17,8 +17,11 @@
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::error::ArrowError;
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::StreamEncoder;
+use bytes::Bytes;
 
 use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
@@ -28,9 +31,10 @@ use crate::wal::Payload;
 const VERSION: u8 = 1;
 const HEADER: usize = 20;
 
-/// A batch in the form in which it is compared and stored.
+/// A batch in the form in which it is compared and stored: one IPC stream in pieces, the large ones being the batch's own buffers.
 pub struct Encoded {
-    ipc: Vec<u8>,
+    pieces: Vec<Bytes>,
+    bytes: usize,
     pub crc: u32,
 }
 
@@ -38,25 +42,43 @@ impl Encoded {
     /// A batch without rows: `{"seq":n}` alone.
     pub fn empty() -> Self {
         Encoded {
-            ipc: Vec::new(),
+            pieces: Vec::new(),
+            bytes: 0,
             crc: 0,
         }
     }
 
     pub fn of(batch: &RecordBatch) -> Result<Self, Fault> {
-        let mut ipc = Vec::with_capacity(batch.get_array_memory_size() + 1024);
-        write_ipc(&mut ipc, batch)
-            .map_err(|e| Fault::internal(format!("cannot encode the batch: {e}")))?;
-        let crc = crc32c::crc32c(&ipc);
-        Ok(Encoded { ipc, crc })
+        let buffers =
+            stream(batch).map_err(|e| Fault::internal(format!("cannot encode the batch: {e}")))?;
+        let bytes = buffers.iter().map(Buffer::len).sum();
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut small = Vec::with_capacity(if bytes < TOGETHER { bytes } else { 4096 });
+        for buffer in buffers {
+            if bytes < TOGETHER || buffer.len() < TOGETHER {
+                small.extend_from_slice(&buffer);
+                continue;
+            }
+            if !small.is_empty() {
+                pieces.push(std::mem::take(&mut small).into());
+            }
+            pieces.push(Bytes::from_owner(Owner(buffer)));
+        }
+        if !small.is_empty() {
+            pieces.push(small.into());
+        }
+        let crc = pieces
+            .iter()
+            .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+        Ok(Encoded { pieces, bytes, crc })
     }
 
     pub fn len(&self) -> usize {
-        self.ipc.len()
+        self.bytes
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ipc.is_empty()
+        self.bytes == 0
     }
 
     /// The frame's payload. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
@@ -77,28 +99,36 @@ impl Encoded {
                 .unwrap_or(u32::MAX)
                 .to_le_bytes(),
         );
-        out.extend_from_slice(
-            &u32::try_from(self.ipc.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
+        out.extend_from_slice(&u32::try_from(self.bytes).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&verdict);
-        if balance.wants(self.ipc.len(), disk_ns_per_byte)
+        if balance.wants(self.bytes, disk_ns_per_byte)
             && let Some(block) = self.compressed(balance)
         {
             out[1] = 1;
             let crc = crc32c::crc32c(&block);
-            return Payload::new(out, block, crc);
+            return Payload::new(out, vec![block.into()], crc);
         }
-        Payload::new(out, self.ipc, self.crc)
+        Payload::new(out, self.pieces, self.crc)
     }
 
     /// The batch as an LZ4 block; none if it does not shrink.
     fn compressed(&self, balance: &mut Balance) -> Option<Vec<u8>> {
         let began = Instant::now();
-        let block = lz4_flex::block::compress(&self.ipc);
-        balance.measured(self.ipc.len(), block.len(), began.elapsed());
-        (block.len() < self.ipc.len()).then_some(block)
+        let block = lz4_flex::block::compress(&self.pieces.concat());
+        balance.measured(self.bytes, block.len(), began.elapsed());
+        (block.len() < self.bytes).then_some(block)
+    }
+}
+
+/// Pieces below this are copied together, and whole batches: a piece costs an allocation, and maybe a write of its own.
+const TOGETHER: usize = 64 * 1024;
+
+/// A buffer as the owner of its bytes.
+struct Owner(Buffer);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -190,10 +220,12 @@ pub fn decode(payload: &[u8]) -> Result<Decoded, Fault> {
     })
 }
 
-fn write_ipc(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
-    let mut writer = StreamWriter::try_new(out, batch.schema_ref())?;
-    writer.write(batch)?;
-    writer.finish()
+/// The batch as an IPC stream, nothing of its columns copied.
+fn stream(batch: &RecordBatch) -> Result<Vec<Buffer>, ArrowError> {
+    let mut encoder = StreamEncoder::try_new(batch.schema_ref())?;
+    let mut buffers = encoder.encode(batch)?;
+    buffers.extend(encoder.finish()?);
+    Ok(buffers)
 }
 
 fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, String> {
@@ -206,7 +238,44 @@ fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow_ipc::writer::StreamWriter;
+
     use super::*;
+
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "test")]
+    fn pieces_together_are_the_stream_that_a_writer_makes() {
+        for rows in [0, 1, 7, 100_000] {
+            let texts: StringArray = (0..rows)
+                .map(|n| (n % 3 > 0).then(|| n.to_string()))
+                .collect();
+            let numbers: Int64Array = (0..rows).collect();
+            let columns: [(&str, ArrayRef); 2] =
+                [("text", Arc::new(texts)), ("number", Arc::new(numbers))];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let batch = batch.slice(
+                0,
+                batch
+                    .num_rows()
+                    .saturating_sub(2)
+                    .max(1)
+                    .min(batch.num_rows()),
+            );
+            let mut whole = Vec::new();
+            let mut writer = StreamWriter::try_new(&mut whole, batch.schema_ref()).unwrap();
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+            let encoded = Encoded::of(&batch).unwrap();
+            assert_eq!(encoded.pieces.concat(), whole, "{rows}");
+            assert_eq!(
+                (encoded.len(), encoded.crc),
+                (whole.len(), crc32c::crc32c(&whole))
+            );
+        }
+    }
 
     #[test]
     fn lz4_is_used_where_the_disk_is_slower_than_it() {

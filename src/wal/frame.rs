@@ -27,6 +27,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::types::Lsn;
 
 pub const HEADER_BYTES: usize = 96;
@@ -77,43 +79,52 @@ impl FrameKind {
     }
 }
 
-/// What a frame carries, in up to two pieces, so that a large one is handed to the disk without being copied together.
+/// What a frame carries, in pieces, so that large ones are handed to the disk without being copied together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
     pub head: Vec<u8>,
-    /// Follows the head.
-    pub body: Vec<u8>,
+    /// Follow the head.
+    pub body: Vec<Bytes>,
+    body_bytes: usize,
     /// CRC32C of the body.
     body_crc: u32,
 }
 
 impl Payload {
     /// `body_crc`: the body's CRC32C, which its maker has at hand.
-    pub fn new(head: Vec<u8>, body: Vec<u8>, body_crc: u32) -> Self {
-        debug_assert_eq!(body_crc, crc32c::crc32c(&body));
+    pub fn new(head: Vec<u8>, body: Vec<Bytes>, body_crc: u32) -> Self {
+        debug_assert_eq!(body_crc, append(0, &body));
         Payload {
             head,
+            body_bytes: body.iter().map(Bytes::len).sum(),
             body,
             body_crc,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head.len() + self.body_bytes
     }
 
     pub fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.body.is_empty()
+        self.len() == 0
     }
 
     fn crc(&self) -> u32 {
         let head = crc32c::crc32c(&self.head);
         // Combining takes as long as reading so many bytes.
-        if self.body.len() < 64 * 1024 {
-            return crc32c::crc32c_append(head, &self.body);
+        if self.body_bytes < 64 * 1024 {
+            return append(head, &self.body);
         }
-        crc32c::crc32c_combine(head, self.body_crc, self.body.len())
+        crc32c::crc32c_combine(head, self.body_crc, self.body_bytes)
     }
+}
+
+/// CRC32C over all pieces, behind what `crc` is of.
+fn append(crc: u32, pieces: &[Bytes]) -> u32 {
+    pieces
+        .iter()
+        .fold(crc, |crc, piece| crc32c::crc32c_append(crc, piece))
 }
 
 impl From<Vec<u8>> for Payload {

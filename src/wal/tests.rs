@@ -271,8 +271,9 @@ proptest! {
         epoch in any::<u64>(), seq in any::<u64>(), crc in any::<u32>(), chain in any::<u32>(), offset in 1u64..1 << 60,
     ) {
         let cut = payload.len() / 2;
-        let (head, body) = (payload[..cut].to_vec(), payload[cut..].to_vec());
-        let body_crc = crc32c::crc32c(&body);
+        let head = payload[..cut].to_vec();
+        let body_crc = crc32c::crc32c(&payload[cut..]);
+        let body = payload[cut..].chunks(100).map(bytes::Bytes::copy_from_slice).collect();
         let new = NewFrame { producer: producer.into(), epoch, seq, batch_crc: crc, payload: Payload::new(head, body, body_crc), ..data(0, Vec::new()) };
         let place = Place { uuid: [3; 16], segment: 9, offset: Lsn::new(offset), group_start: Lsn::new(offset), chain };
         let mut bytes = Vec::new();

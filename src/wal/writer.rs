@@ -59,8 +59,8 @@ const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 const MEASURED_BYTES: u64 = 256 * 1024;
 /// A group is handed to the disk in pieces of about this size, and synced once.
 const WRITE_BYTES: usize = 4 * 1024 * 1024;
-/// A body of this size is worth a write of its own: a system call costs less than its copy.
-const DIRECT_BYTES: usize = 128 * 1024;
+/// A piece of this size is worth a write of its own: a system call costs less than its copy.
+const DIRECT_BYTES: usize = 64 * 1024;
 
 impl Writer {
     #[expect(
@@ -188,23 +188,25 @@ impl Writer {
         done
     }
 
-    /// Behind what is there already; large bodies go to the disk as they are.
+    /// Behind what is there already; large pieces go to the disk as they are.
     fn put(&mut self, payload: &Payload, position: &mut u64) -> Result<(), Error> {
         self.buffer.extend_from_slice(&payload.head);
-        if payload.body.len() < DIRECT_BYTES {
-            self.buffer.extend_from_slice(&payload.body);
-            if self.buffer.len() < WRITE_BYTES {
-                return Ok(());
+        for piece in &payload.body {
+            if piece.len() < DIRECT_BYTES {
+                self.buffer.extend_from_slice(piece);
+                continue;
             }
-            return self.write_out(position);
+            self.write_out(position)?;
+            self.active
+                .file
+                .write_at(piece, *position)
+                .map_err(Error::io("write"))?;
+            *position += piece.len() as u64;
         }
-        self.write_out(position)?;
-        self.active
-            .file
-            .write_at(&payload.body, *position)
-            .map_err(Error::io("write"))?;
-        *position += payload.body.len() as u64;
-        Ok(())
+        if self.buffer.len() < WRITE_BYTES {
+            return Ok(());
+        }
+        self.write_out(position)
     }
 
     fn write_out(&mut self, position: &mut u64) -> Result<(), Error> {
