@@ -17,7 +17,7 @@ use crate::fault::{Fault, Kind};
 use crate::hot;
 use crate::ingest::{self, payload};
 use crate::types::{Incarnation, Lsn};
-use crate::validate::{self, Origin};
+use crate::validate::{self, Origin, Source};
 use crate::wal::{Aside, Frame, FrameKind};
 
 /// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
@@ -280,14 +280,14 @@ impl<'a> Recovery<'a> {
         let applied = match &decoded.batch {
             // Both sides in Delta: only the counts are wanted.
             Some(batch) if frame.offset > *main_from || frame.offset > *quarantine_from => {
-                let source = if named {
+                let source = Source::new(if named {
                     &*frame.producer
                 } else {
                     ingest::UNNAMED_SOURCE
-                };
+                });
                 let origin = Origin {
                     ingest_ts: decoded.arrived,
-                    source,
+                    source: &source,
                     seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
                 };
                 let now = table.contract();

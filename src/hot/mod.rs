@@ -3,6 +3,8 @@
 //! Small batches are coalesced as they come, each row copied a few times at most, so that a query over ten thousand
 //! one-row batches meets a dozen chunks.
 
+mod memory;
+
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
@@ -10,6 +12,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use crate::types::Lsn;
+use memory::Memory;
 
 /// Chunks grow to about this many rows; batches that are as large as this are kept as they came.
 const CHUNK_ROWS: usize = 8192;
@@ -27,7 +30,7 @@ pub struct Chunk {
 #[derive(Debug, Default)]
 pub struct Buffer {
     chunks: Arc<Vec<Chunk>>,
-    bytes: usize,
+    memory: Memory,
     /// A commit has taken everything up to here: a later row in one of its chunks would be lost or doubled with it.
     sealed: Lsn,
 }
@@ -37,8 +40,9 @@ impl Buffer {
         &self.chunks
     }
 
+    /// What its rows keep in memory.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.memory.bytes
     }
 
     pub fn rows(&self) -> usize {
@@ -46,7 +50,7 @@ impl Buffer {
     }
 
     pub fn push(&mut self, batch: RecordBatch, offset: Lsn) {
-        self.bytes += batch.get_array_memory_size();
+        self.memory.add(&batch);
         let chunks = Arc::make_mut(&mut self.chunks);
         chunks.push(Chunk {
             first: offset,
@@ -68,8 +72,9 @@ impl Buffer {
                 last: newer.last,
                 batch,
             };
-            let before = older.batch.get_array_memory_size() + newer.batch.get_array_memory_size();
-            self.bytes = (self.bytes + merged.batch.get_array_memory_size()).saturating_sub(before);
+            self.memory.remove(&older.batch);
+            self.memory.remove(&newer.batch);
+            self.memory.add(&merged.batch);
             chunks.truncate(chunks.len() - 2);
             chunks.push(merged);
         }
@@ -77,7 +82,7 @@ impl Buffer {
 
     /// A chunk as it was when it was parked, behind those that are here.
     pub fn restore(&mut self, chunk: Chunk) {
-        self.bytes += chunk.batch.get_array_memory_size();
+        self.memory.add(&chunk.batch);
         self.sealed = self.sealed.max(chunk.last);
         Arc::make_mut(&mut self.chunks).push(chunk);
     }
@@ -90,18 +95,22 @@ impl Buffer {
     /// Gives every chunk the columns of `schema`, by name; a column that it lacks is null there.
     pub fn conform_to(&mut self, schema: &SchemaRef) {
         for chunk in Arc::make_mut(&mut self.chunks) {
+            self.memory.remove(&chunk.batch);
             chunk.batch = conform(&chunk.batch, schema);
+            self.memory.add(&chunk.batch);
         }
     }
 
     /// Lets go of what a commit holds. `offset` has been sealed before.
     pub fn drop_up_to(&mut self, offset: Lsn) {
-        Arc::make_mut(&mut self.chunks).retain(|chunk| chunk.last > offset);
-        self.bytes = self
-            .chunks
-            .iter()
-            .map(|c| c.batch.get_array_memory_size())
-            .sum();
+        let memory = &mut self.memory;
+        Arc::make_mut(&mut self.chunks).retain(|chunk| {
+            let stays = chunk.last > offset;
+            if !stays {
+                memory.remove(&chunk.batch);
+            }
+            stays
+        });
     }
 }
 
@@ -183,6 +192,9 @@ mod tests {
             }
             taken.extend(values(buffer.chunks()));
             prop_assert_eq!(taken, sent);
+            buffer.seal(Lsn::new(1000));
+            buffer.drop_up_to(Lsn::new(1000));
+            prop_assert_eq!(buffer.bytes(), 0);
         }
     }
 }

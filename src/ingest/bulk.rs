@@ -21,7 +21,7 @@ use crate::cold::{ColdTable, Reason, Removal, Staged, Stager};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::validate::{self, Applied, Context, Keys, Origin};
+use crate::validate::{self, Applied, Context, Keys, Origin, Source};
 
 /// Rows are staged when so many bytes of them wait.
 const STAGE_BYTES: usize = 32 * 1024 * 1024;
@@ -148,6 +148,7 @@ pub struct Bulk {
     options: Options,
     context: Context,
     now: Micros,
+    source: Source,
     seq: i64,
     main: Side,
     quarantine: Side,
@@ -176,10 +177,11 @@ impl Bulk {
             let cold = table.cold.lock().await;
             (cold.main.stager(), cold.quarantine.stager())
         };
-        let seq = match &options.once {
-            Some(once) => once.seq,
-            None => offset_i64(shared.log.durable()),
+        let (source, seq) = match &options.once {
+            Some(once) => (&*once.producer, once.seq),
+            None => (SOURCE, offset_i64(shared.log.durable())),
         };
+        let source = Source::new(source);
         Ok(Bulk {
             shared,
             table,
@@ -187,6 +189,7 @@ impl Bulk {
             options,
             context,
             now,
+            source,
             seq,
             main: Side::new(main),
             quarantine: Side::new(quarantine),
@@ -226,10 +229,9 @@ impl Bulk {
 
     fn judge(&mut self, batch: &RecordBatch, keys: Option<&mut Keys>) -> Result<Applied, Fault> {
         let contract = &*self.contract;
-        let source = self.options.once.as_ref();
         let origin = Origin {
             ingest_ts: self.now,
-            source: source.map_or(SOURCE, |o| &o.producer),
+            source: &self.source,
             seq: self.seq,
         };
         let conformed = validate::conform(contract, batch, self.now)?;

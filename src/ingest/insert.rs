@@ -14,7 +14,7 @@ use crate::cold::{Reason, Removal};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::Fault;
 use crate::flush;
-use crate::validate::{self, Context, Origin, Verdict};
+use crate::validate::{self, Context, Origin, Source, Verdict};
 
 /// The `_source` of rows that a statement wrote past the log.
 const SOURCE: &str = "insert";
@@ -133,7 +133,7 @@ pub async fn staged(
     refuse_rejects(&contract, &verdict)?;
     let origin = Origin {
         ingest_ts: now,
-        source: SOURCE,
+        source: &Source::new(SOURCE),
         seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
     };
     let applied = validate::apply(&contract, &batch, &conformed, &verdict, &origin)?;
@@ -246,7 +246,7 @@ async fn write(
         };
         let origin = Origin {
             ingest_ts: now,
-            source: SOURCE,
+            source: &Source::new(SOURCE),
             seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
         };
         let conformed = validate::conform(contract, &batch, now)?;

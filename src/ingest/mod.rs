@@ -22,7 +22,7 @@ use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::types::Lsn;
-use crate::validate::{self, Additions, Context, Origin, Verdict};
+use crate::validate::{self, Additions, Context, Origin, Source, Verdict};
 use crate::wal::{AppendTicket, FrameKind, NewFrame, Payload};
 use payload::{Balance, Encoded};
 
@@ -95,6 +95,7 @@ pub struct IngestStream {
     /// A row that breaks a rule refuses the batch.
     strict: bool,
     balance: Balance,
+    source: Source,
 }
 
 impl IngestStream {
@@ -107,6 +108,7 @@ impl IngestStream {
             _open: None,
             strict: false,
             balance: Balance::default(),
+            source: Source::new(UNNAMED_SOURCE),
         }
     }
 
@@ -219,6 +221,7 @@ impl IngestStream {
         let stream = IngestStream {
             shared,
             table,
+            source: Source::new(name.clone()),
             named: Some((name, claim)),
             unnamed_seq: durable.seq,
             _open: Some(open),
@@ -328,10 +331,6 @@ impl IngestStream {
         let table = self.table.clone();
         let _gate = table.gate.read().await;
         let contract = &*table.contract();
-        let source: Arc<str> = self
-            .named
-            .as_ref()
-            .map_or_else(|| UNNAMED_SOURCE.into(), |(name, _)| name.clone());
         // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
         let mut keys = match &batch {
             Some(_) if contract.needs_history() => Some(self.table.keys.lock().await),
@@ -342,7 +341,7 @@ impl IngestStream {
             Some(batch) => {
                 let origin = Origin {
                     ingest_ts: arrived,
-                    source: &source,
+                    source: &self.source,
                     seq: i64::try_from(seq).unwrap_or(i64::MAX),
                 };
                 let context = Context {

@@ -39,7 +39,7 @@ use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::validate::{self, Context, Keys, Origin, Override};
+use crate::validate::{self, Context, Keys, Origin, Override, Source};
 use crate::wal::FrameKind;
 
 /// The `txn` under which both tables record the newest move.
@@ -427,7 +427,7 @@ async fn judge(
         };
         let origin = Origin {
             ingest_ts: arrived,
-            source,
+            source: &Source::new(source),
             seq,
         };
         let texts: Vec<&str> = group.iter().map(|(_, text)| *text).collect();

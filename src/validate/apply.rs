@@ -16,6 +16,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
 use super::conform::{Conformed, show};
+use super::source::Source;
 use super::verdict::{Cell, Verdict};
 use crate::clock::Micros;
 use crate::dataset::{self, Contract};
@@ -26,7 +27,7 @@ const DAY: Micros = 86_400_000_000;
 /// Where a batch came from: the system columns.
 pub struct Origin<'a> {
     pub ingest_ts: Micros,
-    pub source: &'a str,
+    pub source: &'a Source,
     pub seq: i64,
 }
 
@@ -125,10 +126,7 @@ fn system_columns(origin: &Origin<'_>, rows: usize) -> [ArrayRef; 3] {
         Arc::new(
             TimestampMicrosecondArray::from_value(origin.ingest_ts, rows).with_timezone("UTC"),
         ),
-        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-            origin.source,
-            rows,
-        ))),
+        origin.source.column(rows),
         Arc::new(Int64Array::from_value(origin.seq, rows)),
     ]
 }

@@ -13,12 +13,14 @@ pub use conform::{Conformed, conform, distance, show, unknown_fields};
 pub use keys::{Additions, Keys, key_hashes};
 pub use raw::{Override, Restored, Shape, restore};
 mod rules;
+mod source;
 #[cfg(test)]
 mod tests;
 mod times;
 mod verdict;
 
 pub use apply::{Applied, Origin, apply, row_text};
+pub use source::Source;
 pub use verdict::{Cell, Rejected, Verdict, VerdictError};
 
 use std::collections::{BTreeMap, HashMap, HashSet};

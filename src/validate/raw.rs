@@ -260,7 +260,7 @@ mod tests {
     fn origin() -> Origin<'static> {
         Origin {
             ingest_ts: 5,
-            source: "p",
+            source: Box::leak(Box::new(crate::validate::Source::new("p"))),
             seq: 1,
         }
     }

@@ -55,7 +55,7 @@ fn rules_of(batch: &RecordBatch) -> Vec<Vec<String>> {
     let verdict = verdict_of(&contract(), batch).unwrap();
     let origin = Origin {
         ingest_ts: NOW,
-        source: "p",
+        source: &Source::new("p"),
         seq: 1,
     };
     let conformed = conform(&contract(), batch, NOW).unwrap();

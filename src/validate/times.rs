@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicr
 use arrow::error::ArrowError;
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
+use deltaplane_client::time::written_out;
 
 use crate::clock::Micros;
 use crate::dataset::{Column, ColumnType, EpochUnit};
@@ -111,6 +112,17 @@ fn micros(n: i64, unit: EpochUnit) -> Option<Micros> {
 
 fn parse(text: &str, zone: Tz, arrived: Micros) -> Option<Micros> {
     let text = text.trim();
+    if let Some((time, zulu)) = written_out(text.as_bytes()) {
+        return if zulu || zone == Tz::UTC {
+            Some(time)
+        } else {
+            instant(
+                DateTime::from_timestamp_micros(time)?.naive_utc(),
+                zone,
+                arrived,
+            )
+        };
+    }
     // Arrow's parser takes the written-out forms, many times as fast as one that is led by a format.
     if let Ok(time) = string_to_datetime(&Utc, text) {
         return if zone == Tz::UTC || names_zone(text) {

@@ -78,10 +78,10 @@ async fn everything_once(running: &Running) {
 async fn a_replay_that_crashes_at_any_moment_moves_each_row_once() {
     let mut cut = 0;
     let mut moved_before_the_end = 0;
-    let mut stop = 0;
+    let mut stop = 1;
+    // The last cut before the move, and the first that came too late.
+    let (mut before, mut late) = (0, None);
     loop {
-        // Densely at first, where the steps are short.
-        stop += 1 + stop / 2;
         let dir = tempfile::tempdir().unwrap();
         let running = ingested(dir.path()).await;
         widen(&running).await;
@@ -109,6 +109,11 @@ async fn a_replay_that_crashes_at_any_moment_moves_each_row_once() {
             cut += 1;
             moved_before_the_end += usize::from(main == 10);
         }
+        if done {
+            late = Some(stop);
+        } else if main == 5 {
+            before = stop.max(before);
+        }
         let outcome = replay(&running.shared, &super::table(&running), &request)
             .await
             .unwrap();
@@ -119,9 +124,15 @@ async fn a_replay_that_crashes_at_any_moment_moves_each_row_once() {
         let running = start(dir.path()).await;
         everything_once(&running).await;
         crash(running).await;
-        if done {
-            break;
-        }
+        stop = match late {
+            // Densely at first, where the steps are short.
+            None => stop + 1 + stop / 2,
+            // Where the machine was too fast for these steps, between the two.
+            Some(late) if moved_before_the_end == 0 && late - before > 1 => {
+                before + (late - before) / 2
+            }
+            Some(_) => break,
+        };
     }
     assert!(cut > 5, "it was cut {cut} times");
     assert!(

@@ -28,7 +28,7 @@ use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::query::{Caller, Engine, SYSTEM};
 use crate::types::{QUARANTINE_SUFFIX, TableName};
-use crate::validate::{self, Context, Origin};
+use crate::validate::{self, Context, Origin, Source};
 
 /// Rows are staged in slices of about so many bytes in memory.
 const SLICE_BYTES: usize = 64 << 20;
@@ -538,7 +538,7 @@ impl Run<'_> {
         }
         let origin = Origin {
             ingest_ts: self.now,
-            source: SOURCE,
+            source: &Source::new(SOURCE),
             seq: self.offset,
         };
         let applied = validate::apply(contract, &rows, &conformed, &verdict, &origin)?;
