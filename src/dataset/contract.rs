@@ -631,6 +631,11 @@ pub(super) fn system_fields() -> [Field; 3] {
 
 fn field(column: &Column) -> Field {
     let mut metadata = HashMap::new();
+    if column.data_type == ColumnType::Timestamp {
+        // What text without a zone is taken for.
+        let zone = column.timezone.as_deref().unwrap_or("UTC");
+        metadata.insert("timezone".to_owned(), zone.to_owned());
+    }
     if let Some(unit) = &column.unit {
         metadata.insert("unit".to_owned(), unit.clone());
     }

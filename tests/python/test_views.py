@@ -57,9 +57,10 @@ def settled(server, name, seconds=30):
     schema, table = name.split(".")
     deadline = time.monotonic() + seconds
     while True:
-        row = view_of(server, table, schema)
-        source = row["source"].split(".")[1]
+        source = view_of(server, table, schema)["source"].split(".")[1]
         hot = server.one(f"SELECT hot_bytes FROM system.tables WHERE table_schema = '{schema}' AND table_name = '{source}'")
+        # After the source: a commit between the two would go unseen.
+        row = view_of(server, table, schema)
         newest = server.one(f"SELECT max(window_start) FROM {name}")
         if hot == 0 and row["lag_versions"] == 0 and row["stored_until"] is not None and (newest is None or row["stored_until"] > newest):
             return row

@@ -6,6 +6,7 @@ pub mod feed;
 pub mod producer;
 pub mod protocol;
 pub mod sql;
+pub mod time;
 
 pub use feed::{Position, Start, Subscription};
 pub use producer::{Producer, ProducerOptions, Totals};

@@ -180,7 +180,7 @@ async fn blocks(
             .fields()
             .iter()
             .find(|f| f.name().eq_ignore_ascii_case(name));
-        found.map_or(Kind::Text, |f| Kind::of(f.data_type()))
+        found.map_or(Kind::Text, |f| Kind::of(f))
     };
     let field = |kind: Kind, name: &String| Field {
         name: name.clone(),

@@ -1,6 +1,7 @@
 //! An exactly-once producer: it numbers batches, keeps them until they are acked, and after a cut connects again and sends
 //! what the server lacks under the same numbers.
 
+mod encoder;
 mod session;
 
 use std::sync::Arc;
@@ -8,16 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
-use futures::StreamExt;
 use rand::Rng;
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use crate::protocol::{self, AckLevel, ClientMessage, Form, Open, Reject, ServerMessage};
+use encoder::Encoder;
 pub use session::{Diverged, Session};
 
 #[derive(Clone, Debug)]
@@ -330,7 +330,6 @@ impl Driver {
             if let (Some((seq, sent)), Some(tx)) = (to_send, &tx) {
                 let messages = encoder
                     .encode(&sent.batch, seq)
-                    .await
                     .map_err(|e| Status::invalid_argument(e.to_string()))?;
                 for message in messages {
                     // While the server pushes back, acks still come in.
@@ -389,43 +388,5 @@ async fn next(answers: &mut Streaming<PutResult>) -> Result<Option<ServerMessage
                 .map_err(|e| Status::internal(e.to_string()))?;
             Ok(Some(message))
         }
-    }
-}
-
-/// Batches as Flight messages, the schema once; each batch in one message, which bears its number.
-#[derive(Default)]
-struct Encoder {
-    schema_sent: Option<arrow::datatypes::SchemaRef>,
-}
-
-impl Encoder {
-    async fn encode(&mut self, batch: &RecordBatch, seq: u64) -> anyhow::Result<Vec<FlightData>> {
-        let schema = batch.schema();
-        if self
-            .schema_sent
-            .as_ref()
-            .is_some_and(|sent| *sent != schema)
-        {
-            bail!(
-                "batches of one producer must share a schema; make a second producer for another schema"
-            );
-        }
-        let encoded = FlightDataEncoderBuilder::new()
-            .with_max_flight_data_size(usize::MAX)
-            .build(futures::stream::iter([Ok(batch.clone())]));
-        let mut messages: Vec<FlightData> = encoded
-            .collect::<Vec<_>>()
-            .await
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        if self.schema_sent.is_some() {
-            messages.remove(0);
-        }
-        self.schema_sent = Some(schema);
-        if let Some(last) = messages.last_mut() {
-            last.app_metadata =
-                protocol::encode_client(&ClientMessage::Batch { seq }, Form::Binary);
-        }
-        Ok(messages)
     }
 }
