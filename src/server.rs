@@ -58,6 +58,18 @@ impl Server {
     }
 
     pub async fn start_with(resolved: Resolved, clock: SharedClock) -> Result<Running, Fault> {
+        Self::start_over(resolved, clock, None).await
+    }
+
+    /// `lake`: where the tables are, in the place of what the settings say; a test gives one whose store fails.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_over(
+        resolved: Resolved,
+        clock: SharedClock,
+        lake: Option<Lake>,
+    ) -> Result<Running, Fault> {
         let config = Arc::new(resolved.config);
         if !config.server.is_loopback() && !config.server.allow_remote {
             return Err(Fault::invalid(
@@ -73,7 +85,7 @@ impl Server {
         let http = bind(config.server.http, "--http").await?;
         let lock = lock_directory(&config.server.data_dir)?;
         let readiness = Readiness::starting();
-        let shared = recover(config.clone(), clock).await?;
+        let shared = recover(config.clone(), clock, lake).await?;
         for table in shared.tables() {
             crate::ingest::replay::resume(&shared, &table).await?;
             flush::spawn(shared.clone(), table);
@@ -255,8 +267,15 @@ pub fn flight_server() -> tonic::transport::Server {
         .initial_stream_window_size(4 * 1024 * 1024)
 }
 
-async fn recover(config: Arc<Config>, clock: SharedClock) -> Result<Arc<Shared>, Fault> {
-    let lake = Lake::open(&config.tables_root()).await?;
+async fn recover(
+    config: Arc<Config>,
+    clock: SharedClock,
+    lake: Option<Lake>,
+) -> Result<Arc<Shared>, Fault> {
+    let lake = match lake {
+        Some(lake) => lake,
+        None => Lake::open(&config.tables_root()).await?,
+    };
     let settings = wal::LogConfig {
         dir: config.log_dir(),
         segment_bytes: config.log.segment_bytes.get(),

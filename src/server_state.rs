@@ -117,6 +117,7 @@ impl Status {
                     read,
                     source.cold.version(),
                     time(progress.open_from),
+                    time(progress.frozen),
                 ))
             })
             .collect();
@@ -174,6 +175,12 @@ impl Status {
             (
                 "stored_until",
                 instant(rows.iter().map(|r| r.5).collect()),
+                true,
+            ),
+            (
+                // Before it nothing is computed again, and retention may take the source's rows.
+                "frozen_until",
+                instant(rows.iter().map(|r| r.6).collect()),
                 true,
             ),
             (
@@ -263,10 +270,6 @@ fn long(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 impl SnapshotSource for Status {
     fn snapshot(&self) -> Snapshot {
         self.shared.visible.snapshot()
-    }
-
-    fn now(&self) -> crate::clock::Micros {
-        self.shared.clock.now()
     }
 
     fn queries(&self) -> Queries {
@@ -597,7 +600,9 @@ impl TableAdmin for Admin {
                 or_replace,
             } => views.create(view, if_not_exists, or_replace).await?,
             ViewChange::Drop { name, if_exists } => views.remove(&name, if_exists).await?,
-            ViewChange::Refresh { name, full } => return views.refresh_now(&name, full).await,
+            ViewChange::Refresh { name, full, day } => {
+                return views.refresh_now(&name, full, day).await;
+            }
             ViewChange::Set { name, settings } => views.set(&name, &settings).await?,
             ViewChange::Query { name, sql } => views.query(&name, sql, None).await?,
         }

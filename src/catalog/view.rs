@@ -32,6 +32,9 @@ pub struct ViewProgress {
     pub source: Option<Arc<ColdView>>,
     /// Windows that start before this are stored, those that start later are not.
     pub open_from: i64,
+    /// Windows that start before this are never computed again: the source's retention may take their rows. It stands in
+    /// Delta before it stands here, and never falls, whatever the server's clock says.
+    pub frozen: i64,
 }
 
 impl ViewProgress {
@@ -40,6 +43,7 @@ impl ViewProgress {
         ViewProgress {
             source: None,
             open_from: i64::MIN,
+            frozen: i64::MIN,
         }
     }
 }

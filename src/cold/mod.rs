@@ -5,6 +5,8 @@ pub mod bounds;
 pub mod check;
 pub mod delta;
 mod encoders;
+#[cfg(test)]
+pub mod faulty;
 pub mod lake;
 pub mod pins;
 mod read;

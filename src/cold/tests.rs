@@ -1,101 +1,15 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrow::array::{Int64Array, RecordBatch};
-use async_trait::async_trait;
-use futures::stream::BoxStream;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
 
+use super::faulty::{FAIL_AFTER, FAIL_BEFORE, Faulty, SOUND};
 use super::*;
 
 const OWNER: &str = "deltaplane/owner";
-
-/// Fails the next write of a log entry, before or after it took effect.
-#[derive(Debug)]
-struct Faulty {
-    inner: Arc<dyn ObjectStore>,
-    mode: Arc<AtomicU8>,
-}
-
-const SOUND: u8 = 0;
-const FAIL_BEFORE: u8 = 1;
-const FAIL_AFTER: u8 = 2;
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-fn lost() -> object_store::Error {
-    object_store::Error::Generic {
-        store: "Faulty",
-        source: "the connection was lost on purpose".into(),
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Result<PutResult> {
-        let is_log = location.as_ref().contains("_delta_log/");
-        match if is_log {
-            self.mode.swap(SOUND, Ordering::SeqCst)
-        } else {
-            SOUND
-        } {
-            FAIL_BEFORE => Err(lost()),
-            FAIL_AFTER => {
-                self.inner.put_opts(location, payload, opts).await?;
-                Err(lost())
-            }
-            _ => self.inner.put_opts(location, payload, opts).await,
-        }
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 fn batch() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([(
@@ -123,14 +37,8 @@ async fn commit(table: &mut ColdTable, position: i64) -> std::result::Result<i64
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_happens_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mode = Arc::new(AtomicU8::new(SOUND));
     let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
-    let lake = lake.with_store(|inner| {
-        Arc::new(Faulty {
-            inner,
-            mode: mode.clone(),
-        })
-    });
+    let (lake, mode) = Faulty::under(lake, "_delta_log/");
     let mut table = table(&lake).await;
     for (position, fault) in [(5, FAIL_AFTER), (6, FAIL_BEFORE), (7, SOUND)] {
         mode.store(fault, Ordering::SeqCst);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -34,7 +34,6 @@ use super::world::World;
 use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::{Snapshot, TableView};
-use crate::clock::Micros;
 use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
@@ -68,7 +67,6 @@ pub struct Engine {
     others: Arc<Vec<(String, Vec<String>)>>,
     timeout: Duration,
     pub(super) queries: Queries,
-    latest: AtomicI64,
     newest: Arc<Newest>,
 }
 
@@ -210,20 +208,12 @@ impl Engine {
             queries: source.queries(),
             source,
             timeout: config.timeout,
-            latest: AtomicI64::new(i64::MIN),
             newest: Arc::default(),
         })
     }
 
     pub fn snapshot(&self) -> Snapshot {
         self.source.snapshot()
-    }
-
-    /// The latest that the server's clock ever showed: when it is put back, what a view has as past its source's retention
-    /// stays so.
-    pub fn latest_now(&self) -> Micros {
-        let now = self.source.now();
-        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     pub fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
@@ -453,7 +443,6 @@ impl Engine {
             snapshot,
             system: self.system.clone(),
             others: self.others.clone(),
-            now: self.latest_now(),
             newest: self.newest.clone(),
         };
         Session {

@@ -33,7 +33,6 @@ use arrow::array::RecordBatch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::view::Snapshot;
-use crate::clock::{Clock, Micros, SystemClock};
 
 /// The catalogue that every table stands in.
 pub const CATALOG: &str = "deltaplane";
@@ -45,10 +44,6 @@ pub const SYSTEM: &str = "system";
 pub trait SnapshotSource: Send + Sync {
     /// One read point for all tables, newest acked rows included.
     fn snapshot(&self) -> Snapshot;
-    /// The server's clock.
-    fn now(&self) -> Micros {
-        SystemClock.now()
-    }
     /// Tables of the schema `system`, as they are now.
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
     /// Cancelled when results that do not end by themselves have to.

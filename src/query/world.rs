@@ -19,7 +19,6 @@ use super::latest::{self, Newest};
 use super::provider::SnapshotTable;
 use super::{CATALOG, PUBLIC, SYSTEM};
 use crate::catalog::view::{Snapshot, TableView};
-use crate::clock::Micros;
 
 /// What the statements of one engine share, and the snapshot of one of them.
 #[derive(Clone)]
@@ -29,7 +28,6 @@ pub struct World {
     pub system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     pub others: Arc<Vec<(String, Vec<String>)>>,
-    pub now: Micros,
     pub newest: Arc<Newest>,
     /// A table of this one statement.
     pub described: Option<Arc<dyn TableProvider>>,
@@ -115,8 +113,7 @@ impl SchemaProvider for SnapshotSchema {
         }
         let world = &self.world;
         let state = world.session();
-        let made =
-            super::view::provider(&state, view, &world.snapshot, &world.others, world.now).await;
+        let made = super::view::provider(&state, view, &world.snapshot, &world.others).await;
         // A view that cannot be planned fails the query that reads it, and no list of tables.
         Ok(Some(made.unwrap_or_else(|error| {
             Arc::new(Broken {

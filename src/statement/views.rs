@@ -1,6 +1,7 @@
 //! `CREATE | DROP | REFRESH | ALTER MATERIALIZED VIEW`. The head is read token by token, the query behind it is left as it
 //! was written: its text is what the view keeps.
 
+use chrono::NaiveDate;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -23,10 +24,12 @@ pub enum ViewChange {
         name: TableName,
         if_exists: bool,
     },
-    /// `full`: every bucket is computed again, not only those that changed.
+    /// `full`: every bucket is computed again, not only those that changed. `day`: those of one UTC day are, and are stored
+    /// even if they are open.
     Refresh {
         name: TableName,
         full: bool,
+        day: Option<NaiveDate>,
     },
     /// Settings by name; the others stay.
     Set {
@@ -106,7 +109,10 @@ pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
         "REFRESH" => {
             let name = head.name()?;
             let full = head.words(&["FULL"]);
-            ViewChange::Refresh { name, full }
+            let day = (!full && head.words(&["FOR", "DATE"]))
+                .then(|| head.date())
+                .transpose()?;
+            ViewChange::Refresh { name, full, day }
         }
         "ALTER" => {
             let name = head.name()?;
@@ -244,6 +250,17 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// A day in quotes.
+    fn date(&mut self) -> Result<NaiveDate, Fault> {
+        let day = match self.peek() {
+            Some(Token::SingleQuotedString(text)) => text.parse().ok(),
+            _ => None,
+        };
+        let day = day.ok_or_else(|| self.expected("a day such as '2025-08-01'"))?;
+        self.at += 1;
+        Ok(day)
+    }
+
     /// The text behind AS.
     fn query(&mut self) -> Result<String, Fault> {
         if !self.words(&["AS"]) {
@@ -297,14 +314,19 @@ mod tests {
     #[test]
     fn the_other_statements_are_told_apart() {
         let name = TableName::new("a", "b").unwrap();
-        let refresh = ViewChange::Refresh {
-            name: name.clone(),
-            full: true,
-        };
-        assert_eq!(
-            parse("REFRESH MATERIALIZED VIEW a.b FULL;").unwrap(),
-            Some(refresh)
-        );
+        for (sql, full, day) in [
+            ("REFRESH MATERIALIZED VIEW a.b", false, None),
+            ("REFRESH MATERIALIZED VIEW a.b FULL;", true, None),
+            (
+                "refresh materialized view a.b for date '2025-08-01'",
+                false,
+                NaiveDate::from_ymd_opt(2025, 8, 1),
+            ),
+        ] {
+            let name = name.clone();
+            let refresh = ViewChange::Refresh { name, full, day };
+            assert_eq!(parse(sql).unwrap(), Some(refresh));
+        }
         let set = ViewChange::Set {
             name: name.clone(),
             settings: vec![("delay".to_owned(), "5s".to_owned())],
@@ -334,6 +356,14 @@ mod tests {
                 "known: delay",
             ),
             ("CREATE MATERIALIZED VIEW a.b AS SELEC 1", "Line: 1"),
+            (
+                "REFRESH MATERIALIZED VIEW a.b FOR DATE '2025-02-30'",
+                "a day such as",
+            ),
+            (
+                "REFRESH MATERIALIZED VIEW a.b FULL FOR DATE '2025-02-03'",
+                "the end of the statement",
+            ),
             (
                 "REFRESH MATERIALIZED VIEW a.b NOW",
                 "the end of the statement",

@@ -1,5 +1,6 @@
 //! Retention: whole partitions by `event_date` that are older than the contract says go in one commit. Vacuum takes their
-//! files when their time has come.
+//! files when their time has come. A file goes only when every materialized view over the table has stored, for good, the
+//! buckets that its rows are in: until then it is kept (`system.views.frozen_until`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use chrono::{DateTime, NaiveDate};
 use super::journal::Outcome;
 use super::{Upkeep, dropped};
 use crate::catalog::table::Table;
+use crate::catalog::view::TableView;
+use crate::cold::bounds::Times;
 use crate::cold::{ColdFile, ColdView, Reason, Removal, Staged};
 use crate::dataset::EVENT_DATE;
 use crate::fault::Fault;
@@ -18,6 +21,8 @@ fn cutoff(reference_us: i64, keep_us: i64) -> Option<NaiveDate> {
     let oldest = reference_us.checked_sub(keep_us)?;
     Some(DateTime::from_timestamp_micros(oldest)?.date_naive())
 }
+
+const DAY_US: i64 = 86_400_000_000;
 
 /// Statistics are of milliseconds, and rounded up: no row is older than its file's latest by more than this.
 const ROUNDED_UP_US: i64 = 1999;
@@ -55,7 +60,44 @@ fn expired(files: &[Arc<ColdFile>], index: usize, day: NaiveDate) -> Vec<Arc<Col
     old.cloned().collect()
 }
 
+/// Between which times of the view's column the file's rows are. `date`: the day of its event times.
+fn times_of(
+    (reader, source): (&TableView, &ColdView),
+    (file, date): (&ColdFile, NaiveDate),
+    event_time: &str,
+) -> Option<(i64, i64)> {
+    let midnight = date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros();
+    let of_day = (midnight, midnight + DAY_US - 1);
+    let column = &reader.contract.as_ref()?.view.as_ref()?.time_column;
+    if column == event_time {
+        return Some(of_day);
+    }
+    match source.times(file, column) {
+        Times::Between(first, last) => Some((first, last)),
+        Times::None => None,
+        // Written by others: no more is known of its times than the day.
+        Times::Unknown => Some(of_day),
+    }
+}
+
+/// Has the view stored the windows of these times for good?
+fn stored(reader: &TableView, (first, last): (i64, i64)) -> bool {
+    let spec = reader.contract.as_ref().and_then(|c| c.view.as_ref());
+    let frozen = reader.progress.as_ref().map_or(i64::MIN, |p| p.frozen);
+    spec.is_some_and(|spec| spec.bucket.touched(first, last).1 <= frozen)
+}
+
 impl Upkeep {
+    /// The materialized views over the table.
+    fn readers(&self, table: &Table) -> Vec<TableView> {
+        let snapshot = self.shared.visible.snapshot();
+        let reads = |v: &&TableView| {
+            let spec = v.contract.as_ref().and_then(|c| c.view.as_ref());
+            spec.is_some_and(|s| s.source.folded() == table.name().folded())
+        };
+        snapshot.tables.values().filter(reads).cloned().collect()
+    }
+
     /// Takes out the partitions of the table that are past its retention, if it has one. With the turn held.
     pub(super) async fn expire(&self, table: &Arc<Table>) {
         let contract = table.contract();
@@ -92,9 +134,35 @@ impl Upkeep {
         let Some(day) = cutoff(reference, keep) else {
             return Ok(Outcome::default());
         };
-        let old = expired(view.files(), index, day);
+        let mut old = expired(view.files(), index, day);
         if old.is_empty() {
             return Ok(Outcome::default());
+        }
+        let readers = self.readers(table);
+        let mut awaited = BTreeSet::new();
+        old.retain(|file| {
+            let Some(date) = date(file, index) else {
+                return false;
+            };
+            let waits = readers.iter().find(|reader| {
+                let times = times_of((reader, &view), (file, date), event_time);
+                times.is_some_and(|times| !stored(reader, times))
+            });
+            awaited.extend(waits.map(|reader| reader.name.to_string()));
+            waits.is_none()
+        });
+        let mut detail = format!("{EVENT_DATE} before {day}");
+        if !awaited.is_empty() {
+            let names: Vec<String> = awaited.into_iter().collect();
+            let names = names.join(", ");
+            tracing::info!(table = %table.name(), views = names, "retention waits for views to store what they have open");
+            detail = format!("{detail}; what these views have not stored yet is kept: {names}");
+        }
+        if old.is_empty() {
+            return Ok(Outcome {
+                detail,
+                ..Outcome::default()
+            });
         }
         let outcome = Outcome {
             files_removed: u64::try_from(old.len()).unwrap_or(0),
@@ -104,7 +172,7 @@ impl Upkeep {
                 .filter_map(|f| f.rows())
                 .map(|n| u64::try_from(n).unwrap_or(0))
                 .sum(),
-            detail: format!("{EVENT_DATE} before {day}"),
+            detail,
             ..Outcome::default()
         };
         drop(view);

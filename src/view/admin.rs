@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
+use chrono::NaiveDate;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -69,12 +70,18 @@ impl Views {
         Ok(())
     }
 
-    /// Commits the rows that the view's source has hot, and stores every closed bucket that they or others changed.
+    /// Commits the rows that the view's source has hot, and stores every closed bucket that they or others changed. With a
+    /// `day` (UTC) its buckets are computed again, and they and all before them are stored even if they were open.
     /// Returns how many buckets were computed.
     ///
     /// # Errors
-    /// NOT_FOUND; the store's.
-    pub async fn refresh_now(&self, name: &TableName, full: bool) -> Result<u64, Fault> {
+    /// NOT_FOUND; FAILED_PRECONDITION for a day that is frozen; the store's.
+    pub async fn refresh_now(
+        &self,
+        name: &TableName,
+        full: bool,
+        day: Option<NaiveDate>,
+    ) -> Result<u64, Fault> {
         let table = self.shared.table(name).map_err(|_| gone(name))?;
         let mut chain = vec![table.clone()];
         while let Some(below) = chain.last().and_then(|t| t.contract().view.clone()) {
@@ -83,20 +90,28 @@ impl Views {
         if !is_view(&table) {
             return Err(Fault::invalid(
                 "not_a_view",
-                format!("{name} is a table; its rows are there as they were sent"),
+                format!(
+                    "{name} is a table, whose rows are there as they were sent, and no materialized view; system.views lists those"
+                ),
             ));
         }
         if full {
             self.rebuild(&table).await;
         }
         let mut buckets = 0;
+        let times = day.and_then(|day| {
+            let midnight = |day: NaiveDate| Some(day.and_hms_opt(0, 0, 0)?.and_utc());
+            let (first, end) = (midnight(day)?, midnight(day.succ_opt()?)?);
+            Some((first.timestamp_micros(), end.timestamp_micros()))
+        });
         for table in chain.iter().rev() {
             if !is_view(table) {
                 flush::commit(&self.shared, table).await?;
                 continue;
             }
-            for _ in 0..ROUNDS_MAX {
-                let outcome = self.refresh(table).await?;
+            for round in 0..ROUNDS_MAX {
+                let asked = times.filter(|_| round == 0);
+                let outcome = self.refresh_for(table, asked).await?;
                 buckets += outcome.buckets;
                 if outcome.commits == 0 {
                     break;
@@ -118,7 +133,7 @@ impl Views {
         };
         let progress = crate::catalog::view::ViewProgress {
             source: None,
-            open_from: progress.open_from,
+            ..(*progress).clone()
         };
         self.shared
             .visible

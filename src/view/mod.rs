@@ -7,6 +7,9 @@
 //! they came, how they were batched, or where a crash fell. What is open or not yet refreshed is computed by the query that
 //! asks (`query/view`).
 //!
+//! Buckets older than the source's retention are frozen: a refresh stores them a last time, records that it did, and only then
+//! retention takes the source's rows (`upkeep/retention`).
+//!
 //! It knows no Flight and no ingest: rows reach it through the source's versions.
 
 mod admin;
@@ -28,6 +31,7 @@ use crate::catalog::view::ViewProgress;
 use crate::cold;
 use crate::fault::{Fault, Kind};
 use crate::query::Engine;
+use crate::query::view::frozen_before;
 use crate::types::{Incarnation, TableName};
 
 pub use refresh::Outcome;
@@ -35,8 +39,10 @@ use watermark::Watermark;
 
 /// The view's commits record the version of its source under this id ..
 const SOURCE_TXN: &str = "deltaplane/view/source";
-/// .. and the start of its first open bucket under this one, in microseconds.
+/// .. the start of its first open bucket under this one, in microseconds ..
 const OPEN_TXN: &str = "deltaplane/view/open";
+/// .. and that of the first bucket that is not frozen under this one.
+const FROZEN_TXN: &str = "deltaplane/view/frozen";
 
 /// How often the background looks for what has changed.
 const LOOK: Duration = Duration::from_millis(150);
@@ -51,6 +57,8 @@ struct Watch {
     below: Option<(i64, Duration)>,
     /// The source's version that the view's last commit recorded.
     recorded: i64,
+    /// What the view's commits record as frozen; none: not looked up since the start.
+    frozen: Option<i64>,
 }
 
 /// What `system.views` says of one view.
@@ -191,24 +199,27 @@ pub async fn recover(shared: &Shared) -> Result<(), Fault> {
         let cold = table.cold.lock().await;
         let source_version = cold.main.read_txn(SOURCE_TXN).await?;
         let open_from = cold.main.read_txn(OPEN_TXN).await?;
+        let frozen = cold.main.read_txn(FROZEN_TXN).await?;
         let source = shared.table(&spec.source)?;
-        let progress = match (source_version, open_from) {
-            (Some(version), Some(open_from)) => {
-                match cold::view_at(&shared.lake, &source.folder, version).await {
-                    Ok(seen) => ViewProgress {
-                        source: Some(seen),
-                        open_from,
-                    },
-                    Err(error) => {
-                        tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");
-                        ViewProgress {
-                            source: None,
-                            open_from,
-                        }
-                    }
+        let mut progress = ViewProgress::nothing();
+        if let (Some(version), Some(open_from)) = (source_version, open_from) {
+            progress.open_from = open_from;
+            match cold::view_at(&shared.lake, &source.folder, version).await {
+                Ok(seen) => progress.source = Some(seen),
+                Err(error) => {
+                    tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");
                 }
             }
-            _ => ViewProgress::nothing(),
+        }
+        progress.frozen = match frozen {
+            Some(frozen) => frozen,
+            // Stored before views recorded it: then the retention alone said what was frozen.
+            None => {
+                let snapshot = shared.visible.snapshot();
+                let source = snapshot.tables.get(&spec.source.folded());
+                let before = source.map(|s| frozen_before(s, spec, shared.clock.now()));
+                before.unwrap_or(i64::MIN).min(progress.open_from)
+            }
         };
         shared
             .visible

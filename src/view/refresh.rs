@@ -6,18 +6,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::source::{only, with_files};
-use super::{OPEN_TXN, SOURCE_TXN, Views, Watch, gone};
+use super::{FROZEN_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone};
 use crate::catalog::table::{Committed, Table};
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::query::conform_to_wire;
 use crate::query::view::{SPANS_MAX, frozen_before};
+use crate::types::TableName;
 
 const HOUR: i64 = 3_600_000_000;
 /// A view's `txn` lags at most so many versions of its source behind what is known in memory.
 const UNRECORDED_MAX: i64 = 50;
+
+/// Times of the rows whose buckets someone wants stored now, end exclusive.
+pub type Asked = (i64, i64);
 
 /// What a refresh did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,13 +48,27 @@ impl Views {
     /// # Errors
     /// The store's, a query's: what was committed before stands, and the rest is done by the next refresh.
     pub async fn refresh(&self, table: &Arc<Table>) -> Result<Outcome, Fault> {
+        self.refresh_for(table, None).await
+    }
+
+    /// [`Views::refresh`]; with `asked`, the buckets of rows of these times are computed again whether or not something has
+    /// changed, and they and those before them close whatever the watermark says. A bucket that closes early is corrected as
+    /// by late rows.
+    ///
+    /// # Errors
+    /// As [`Views::refresh`]; FAILED_PRECONDITION for times whose buckets are frozen.
+    pub(super) async fn refresh_for(
+        &self,
+        table: &Arc<Table>,
+        asked: Option<Asked>,
+    ) -> Result<Outcome, Fault> {
         let watch = self.watch(table);
         let mut watch = watch.lock().await;
         let Some(job) = self.job(table)? else {
             return Ok(Outcome::default());
         };
         let started = std::time::Instant::now();
-        let outcome = self.run(&mut watch, job).await?;
+        let outcome = self.run(&mut watch, job, asked).await?;
         if outcome.commits > 0 {
             let took = started.elapsed();
             metrics::histogram!("deltaplane_view_refresh_seconds").record(took.as_secs_f64());
@@ -92,7 +110,12 @@ impl Views {
         }))
     }
 
-    async fn run(&self, watch: &mut Watch, job: Job<'_>) -> Result<Outcome, Fault> {
+    async fn run(
+        &self,
+        watch: &mut Watch,
+        job: Job<'_>,
+        asked: Option<Asked>,
+    ) -> Result<Outcome, Fault> {
         let now = self.shared.clock.now();
         let Job {
             spec,
@@ -120,16 +143,33 @@ impl Views {
             }
         };
         let target = target.filter(|at| *at > i64::MIN / 8);
-        let open_from = target.map_or(before, |at| bucket.open_from(at).max(before));
+        let mut open_from = target.map_or(before, |at| bucket.open_from(at).max(before));
+        let frozen = progress.frozen;
+        let wanted = match asked {
+            None => Spans::default(),
+            Some((first, end)) => {
+                let (first, end) = bucket.touched(first, end - 1);
+                if end <= frozen {
+                    return Err(frozen_already(job.table.name(), &spec.source));
+                }
+                // Further than the source has rows nothing is complete.
+                if let Some(newest) = newest(source, &spec.time_column) {
+                    let held = bucket.last_start(newest).saturating_add(bucket.step);
+                    open_from = open_from.max(end.min(held));
+                }
+                Spans::of([(first.max(frozen), end.min(before))])
+            }
+        };
         let shown = if open_from > i64::MIN {
             Some(open_from)
         } else {
             None
         };
         self.note(job.table.name(), |s| s.watermark = target.or(shown));
-        let frozen = frozen_before(source, spec, self.engine.latest_now()).min(open_from);
+        // What this refresh stores of them is their last word: frozen after it, and not before.
+        let freezes = frozen_before(source, spec, now).min(open_from).max(frozen);
         // What has changed under the closed windows.
-        let dirty = match &progress.source {
+        let changed = match &progress.source {
             Some(seen) if seen.version() == source.cold.version() => Spans::default(),
             Some(seen) => {
                 let folder = self.shared.table(&spec.source)?.folder.clone();
@@ -139,9 +179,10 @@ impl Views {
             }
             None => Spans::of([(i64::MIN / 4, before)]).clip(frozen, before),
         };
+        let dirty = changed.union(&wanted);
         let same_version =
             progress.source.as_ref().map(|s| s.version()) == Some(source.cold.version());
-        if dirty.is_empty() && open_from == before && same_version {
+        if dirty.is_empty() && open_from == before && freezes == frozen && same_version {
             return Ok(Outcome::default());
         }
         let mut outcome = Outcome::default();
@@ -154,24 +195,25 @@ impl Views {
         let steps = changed.iter().map(|p| (p, false));
         let steps: Vec<_> = steps.chain(closing.iter().map(|p| (p, true))).collect();
         let last = steps.len();
-        let mut stored = before;
+        let done = ViewProgress {
+            source: Some(seen.clone()),
+            open_from,
+            frozen: freezes,
+        };
+        let mut halfway = (**progress).clone();
         for (index, (part, closes)) in steps.into_iter().enumerate() {
             // Until the last piece stands, the view is one of the old version with some buckets of the new.
-            let done = if index + 1 == last {
-                (Some(seen.clone()), open_from)
+            let reached = if index + 1 == last {
+                done.clone()
             } else {
-                if closes {
-                    stored = part
-                        .iter()
-                        .last()
-                        .map_or(stored, |(_, end)| end)
-                        .min(open_from);
+                if closes && let Some((_, end)) = part.iter().last() {
+                    halfway.open_from = end.min(open_from);
                 }
-                (progress.source.clone(), stored)
+                halfway.clone()
             };
-            self.replace(&job, watch, part, done, &mut outcome).await?;
+            self.replace(&job, watch, part, reached, &mut outcome)
+                .await?;
         }
-        let done = (Some(seen.clone()), open_from);
         self.finish(&job, watch, done, &mut outcome).await?;
         Ok(outcome)
     }
@@ -201,7 +243,7 @@ impl Views {
         job: &Job<'_>,
         watch: &mut Watch,
         spans: &Spans,
-        (seen, open_from): (Option<Arc<ColdView>>, i64),
+        reached: ViewProgress,
         outcome: &mut Outcome,
     ) -> Result<(), Fault> {
         let view = self.plain(job)?;
@@ -225,7 +267,12 @@ impl Views {
             .cloned()
             .collect();
         if taken.is_empty() && rows.iter().all(|b| b.num_rows() == 0) {
-            self.advance(job, &cold.main.view(), seen, open_from);
+            // Nothing is frozen that Delta does not say is.
+            let reached = ViewProgress {
+                frozen: job.progress.frozen,
+                ..reached
+            };
+            self.advance(job, &cold.main.view(), reached);
             return Ok(());
         }
         let paths: BTreeSet<String> = taken.iter().map(|f| f.path().to_owned()).collect();
@@ -265,10 +312,13 @@ impl Views {
             let predicate = format!("{start} in {} spans of windows", spans.iter().count());
             (Removal::Files(paths), Reason::Replace { predicate })
         };
-        let txns = txns(seen.as_deref(), open_from);
+        let txns = txns(&reached);
         let version = cold.main.rewrite(&removal, staged, &reason, &txns).await?;
-        watch.recorded = seen.as_ref().map_or(watch.recorded, |s| s.version());
-        self.advance(job, &cold.main.view(), seen, open_from);
+        if let Some(seen) = &reached.source {
+            watch.recorded = seen.version();
+        }
+        watch.frozen = Some(reached.frozen);
+        self.advance(job, &cold.main.view(), reached);
         self.committed(job.table, version);
         outcome.commits += 1;
         let windows = spans
@@ -283,25 +333,34 @@ impl Views {
         &self,
         job: &Job<'_>,
         watch: &mut Watch,
-        (seen, open_from): (Option<Arc<ColdView>>, i64),
+        done: ViewProgress,
         outcome: &mut Outcome,
     ) -> Result<(), Fault> {
         let mut cold = job.table.cold.lock().await;
-        let version = seen.as_ref().map_or(-1, |s| s.version());
+        if job.table.is_dropped() {
+            return Err(gone(job.table.name()));
+        }
+        let version = done.source.as_ref().map_or(-1, |s| s.version());
+        let frozen = match watch.frozen {
+            Some(frozen) => frozen,
+            None => cold.main.read_txn(FROZEN_TXN).await?.unwrap_or(i64::MIN),
+        };
+        watch.frozen = Some(frozen);
         // A commit without rows for each version of the source would be a log of nothing; what is not recorded is looked at
-        // again after a crash, and changes nothing then.
-        if version - watch.recorded >= UNRECORDED_MAX {
+        // again after a crash, and changes nothing then. What is frozen is recorded: retention goes by it.
+        if version - watch.recorded >= UNRECORDED_MAX || done.frozen > frozen {
             let staged = cold.main.stage(Vec::new()).await?;
-            let txns = txns(seen.as_deref(), open_from);
+            let txns = txns(&done);
             let made = cold
                 .main
                 .rewrite(&Removal::Nothing, staged, &Reason::Append, &txns)
                 .await?;
             watch.recorded = version;
+            watch.frozen = Some(done.frozen);
             self.committed(job.table, made);
             outcome.commits += 1;
         }
-        self.advance(job, &cold.main.view(), seen, open_from);
+        self.advance(job, &cold.main.view(), done);
         Ok(())
     }
 
@@ -316,17 +375,10 @@ impl Views {
         })
     }
 
-    fn advance(
-        &self,
-        job: &Job<'_>,
-        stored: &Arc<ColdView>,
-        source: Option<Arc<ColdView>>,
-        open_from: i64,
-    ) {
-        let progress = ViewProgress { source, open_from };
+    fn advance(&self, job: &Job<'_>, stored: &Arc<ColdView>, reached: ViewProgress) {
         self.shared
             .visible
-            .set_progress(job.table, stored.clone(), Arc::new(progress));
+            .set_progress(job.table, stored.clone(), Arc::new(reached));
     }
 
     fn committed(&self, table: &Table, version: i64) {
@@ -335,11 +387,34 @@ impl Views {
     }
 }
 
-fn txns(seen: Option<&ColdView>, open_from: i64) -> Vec<(String, i64)> {
-    let mut txns = vec![(OPEN_TXN.to_owned(), open_from)];
+fn txns(reached: &ViewProgress) -> Vec<(String, i64)> {
+    let mut txns = vec![(OPEN_TXN.to_owned(), reached.open_from)];
+    if reached.frozen > i64::MIN {
+        txns.push((FROZEN_TXN.to_owned(), reached.frozen));
+    }
     // Without a source's version nothing stored counts after a crash, which is what a rebuild half way through is.
+    let seen = reached.source.as_ref();
     txns.extend(seen.map(|s| (SOURCE_TXN.to_owned(), s.version())));
     txns
+}
+
+/// The newest time in the source's files, up to a millisecond above.
+fn newest(source: &TableView, time_column: &str) -> Option<i64> {
+    let files = source.cold.files().iter();
+    files
+        .filter_map(|f| source.cold.times(f, time_column).range())
+        .map(|(_, max)| max)
+        .max()
+}
+
+fn frozen_already(view: &TableName, source: &TableName) -> Fault {
+    Fault::new(
+        Kind::Precondition,
+        "bucket_frozen",
+        format!(
+            "the buckets of this day are older than the retention of what the view reads, and stay as they were stored, view={view}, source={source}"
+        ),
+    )
 }
 
 /// The spans in pieces that are computed at once, where the source has rows or the view has stored some.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
+use super::watermark::AHEAD_MAX;
 use super::{Views, Watch};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::clock::Micros;
@@ -154,7 +155,9 @@ impl Views {
     ) -> Result<(), Fault> {
         let at = self.started.elapsed();
         let bound = now.saturating_add(spec.settings.future);
-        watch.watermark.reach(bound);
+        if !watch.watermark.reach(bound) {
+            watch.seen = None;
+        }
         let cold = &source.cold;
         let files = match &watch.seen {
             Some(seen) => {
@@ -189,10 +192,7 @@ impl Views {
             // The upper bound of a file is up to a millisecond above its newest time: no bucket closes by it.
             let newest = max - 999;
             match producer {
-                _ if max > bound => {
-                    watch.watermark.observe_ahead(newest);
-                    looked_into.push(file);
-                }
+                _ if max > bound => looked_into.push(file),
                 _ if old => watch.watermark.observe_old(newest),
                 Some(producer) => watch.watermark.observe(&producer, newest, at),
                 None => looked_into.push(file),
@@ -243,6 +243,23 @@ impl Views {
             table_sql(source)
         );
         let files = only(source, with_files(&source.cold, files), snapshot);
+        // Rows ahead of the clock, a bucket at a time: one in 2099 hides none of those that are due in a minute.
+        let ahead = format!(
+            "SELECT max({time}) AS t FROM {} WHERE {time} > arrow_cast({bound}, 'Timestamp(Microsecond, {zone})') \
+             GROUP BY time_bucket('{} microseconds', {time}) ORDER BY 1 LIMIT {AHEAD_MAX}",
+            table_sql(source),
+            spec.bucket.step
+        );
+        let mut found: Vec<i64> = Vec::new();
+        for batch in self.engine.rows_of(&ahead, files.clone()).await? {
+            found.extend(micros(&batch, 0).into_iter().flatten());
+        }
+        found
+            .iter()
+            .for_each(|at| watch.watermark.observe_ahead(*at));
+        if let Some(last) = found.last().filter(|_| found.len() >= AHEAD_MAX) {
+            watch.watermark.forget_ahead(last.saturating_add(1));
+        }
         for batch in self.engine.rows_of(&sql, files).await? {
             let names = batch.column(0).as_string_opt::<i32>();
             for (row, newest) in micros(&batch, 1).into_iter().enumerate() {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
@@ -9,6 +10,8 @@ use arrow::datatypes::Int64Type;
 use super::*;
 use crate::catalog::lifecycle;
 use crate::clock::ManualClock;
+use crate::cold::Lake;
+use crate::cold::faulty::{FAIL_AFTER_AND_DEAF, Faulty, SOUND};
 use crate::config::Resolved;
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::ingest::IngestStream;
@@ -28,6 +31,31 @@ struct Bench {
     seq: u64,
 }
 
+async fn open(dir: &Path, clock: &Arc<ManualClock>) -> Running {
+    open_over(dir, clock, None).await
+}
+
+async fn open_over(dir: &Path, clock: &Arc<ManualClock>, lake: Option<Lake>) -> Running {
+    let settings = [
+        ("server.data_dir", &*dir.to_string_lossy()),
+        ("server.listen", "127.0.0.1:0"),
+        ("server.http", "127.0.0.1:0"),
+        // Commits happen when the test says so.
+        ("commit.interval", "1h"),
+        ("upkeep.enabled", "false"),
+    ];
+    let resolved = Resolved::default().with(&settings).unwrap();
+    Server::start_over(resolved, clock.clone(), lake)
+        .await
+        .unwrap()
+}
+
+async fn stream(running: &Running) -> IngestStream {
+    let table = running.shared().table(&name("t")).unwrap();
+    let opened = IngestStream::open(running.shared().clone(), table, "p", None).await;
+    opened.unwrap().0
+}
+
 fn name(table: &str) -> TableName {
     TableName::new("s", table).unwrap()
 }
@@ -35,17 +63,17 @@ fn name(table: &str) -> TableName {
 impl Bench {
     /// A table with rows of one producer, and a view of a minute's buckets whose producers are silent after `idle`.
     async fn start(dir: &Path, retention: Option<&str>, idle: i64) -> Bench {
+        Self::start_over(dir, None, retention, idle).await
+    }
+
+    async fn start_over(
+        dir: &Path,
+        lake: Option<Lake>,
+        retention: Option<&str>,
+        idle: i64,
+    ) -> Bench {
         let clock = ManualClock::at(NOON);
-        let settings = [
-            ("server.data_dir", &*dir.to_string_lossy()),
-            ("server.listen", "127.0.0.1:0"),
-            ("server.http", "127.0.0.1:0"),
-            // Commits happen when the test says so.
-            ("commit.interval", "1h"),
-            ("upkeep.enabled", "false"),
-        ];
-        let resolved = Resolved::default().with(&settings).unwrap();
-        let running = Server::start_with(resolved, clock.clone()).await.unwrap();
+        let running = open_over(dir, &clock, lake).await;
         let sql = "CREATE TABLE s.t (x BIGINT, ts TIMESTAMP NOT NULL) PARTITIONED BY (event_date) \
                    TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.systemColumns'='true')";
         let Some(Change::Create { mut contract, .. }) = Change::parse(sql).unwrap() else {
@@ -64,15 +92,32 @@ impl Bench {
             sql: "SELECT count(*) AS n FROM t GROUP BY tumble(ts, '1 minute')".to_owned(),
         };
         running.views().create(view, false, false).await.unwrap();
-        let table = running.shared().table(&name("t")).unwrap();
-        let opened = IngestStream::open(running.shared().clone(), table, "p", None).await;
-        let (stream, ..) = opened.unwrap();
         Bench {
+            stream: stream(&running).await,
             running,
             clock,
-            stream,
             seq: 0,
         }
+    }
+
+    /// Ends the server and starts it again, its clock at so long after noon.
+    async fn restart(self, dir: &Path, after: i64) -> Bench {
+        drop(self.stream);
+        self.running.shutdown().await.unwrap();
+        self.clock.set(NOON + after);
+        let running = open(dir, &self.clock).await;
+        Bench {
+            stream: stream(&running).await,
+            running,
+            ..self
+        }
+    }
+
+    /// One round of upkeep; rows that the table has after it.
+    async fn upkeep(&self) -> i64 {
+        let table = self.running.shared().table(&name("t")).unwrap();
+        self.running.upkeep().look_after(&table).await;
+        self.one("SELECT count(*) FROM s.t").await[0]
     }
 
     /// One row, that long after noon.
@@ -90,7 +135,7 @@ impl Bench {
     /// Commits and refreshes; where the first open bucket starts, in seconds after noon.
     async fn open_from(&self) -> i64 {
         let views = self.running.views();
-        views.refresh_now(&name("v"), false).await.unwrap();
+        views.refresh_now(&name("v"), false, None).await.unwrap();
         let snapshot = views.shared.visible.snapshot();
         let view = &snapshot.tables[&name("v").folded()];
         (view.progress.as_ref().unwrap().open_from - NOON) / SECOND
@@ -102,15 +147,18 @@ impl Bench {
             "SELECT coalesce(sum(n) FILTER (WHERE window_start = to_timestamp_micros({})), 0) AS one, sum(n) AS n FROM s.v",
             NOON + after
         );
-        let result = self.running.views().engine.query(&sql, None).await.unwrap();
+        let row = self.one(&sql).await;
+        (row[0], row[1])
+    }
+
+    /// The one row of a query for whole numbers.
+    async fn one(&self, sql: &str) -> Vec<i64> {
+        let result = self.running.views().engine.query(sql, None).await.unwrap();
         let batches = result.collect().await.unwrap();
-        let of = |column: usize| {
-            batches[0]
-                .column(column)
-                .as_primitive::<Int64Type>()
-                .value(0)
-        };
-        (of(0), of(1))
+        let columns = batches[0].columns().iter();
+        columns
+            .map(|c| c.as_primitive::<Int64Type>().value(0))
+            .collect()
     }
 }
 
@@ -184,4 +232,143 @@ async fn a_clock_put_forward_and_back_freezes_and_unfreezes_nothing() {
     bench.row(recent + SECOND).await;
     bench.open_from().await;
     assert_eq!(bench.counts(recent).await.0, 2);
+}
+
+/// A month that comes in one commit with today's rows: the retention has passed most of it before the view's first look.
+#[tokio::test]
+async fn history_older_than_the_retention_is_stored_before_it_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
+    for after in [-30 * DAY, -9 * DAY, -9 * DAY + SECOND, 0] {
+        bench.row(after).await;
+    }
+    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
+    bench.open_from().await;
+    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
+    assert_eq!(bench.counts(-30 * DAY).await, (1, 4));
+    // And there it stays: retention takes the rows, and what comes for those days later is not counted.
+    assert_eq!(bench.upkeep().await, 1);
+    bench.row(-9 * DAY).await;
+    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
+    bench.open_from().await;
+    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
+}
+
+#[tokio::test]
+async fn retention_takes_no_row_whose_bucket_a_view_has_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
+    for after in [-3 * DAY, -2 * DAY, 0] {
+        bench.row(after).await;
+    }
+    let table = bench.running.shared().table(&name("t")).unwrap();
+    crate::flush::commit(bench.running.shared(), &table)
+        .await
+        .unwrap();
+    // The view's refresh comes late, as one whose store is down does.
+    assert_eq!(bench.upkeep().await, 3);
+    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
+    bench.open_from().await;
+    assert_eq!(bench.upkeep().await, 1);
+    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
+}
+
+/// What is frozen stands in the view's own commits: neither a restart nor a clock that is weeks behind brings it back to where
+/// it would be computed from rows that are gone.
+#[tokio::test]
+async fn what_is_frozen_stays_so_after_a_restart_with_the_clock_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
+    for after in [-9 * DAY, -3 * DAY, 0] {
+        bench.row(after).await;
+    }
+    bench.open_from().await;
+    assert_eq!(bench.upkeep().await, 1);
+    let mut bench = bench.restart(dir.path(), -20 * DAY).await;
+    assert_eq!(bench.counts(-9 * DAY).await, (1, 3));
+    let views = bench.running.views();
+    views.refresh_now(&name("v"), true, None).await.unwrap();
+    assert_eq!(bench.counts(-9 * DAY).await, (1, 3));
+    // A row for a frozen day takes nothing away, and adds nothing.
+    bench.row(-3 * DAY).await;
+    bench.open_from().await;
+    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
+    // With the clock right again it goes on.
+    bench.clock.set(NOON + DAY);
+    bench.row(DAY).await;
+    bench.open_from().await;
+    assert_eq!(bench.counts(DAY).await, (1, 4));
+}
+
+#[tokio::test]
+async fn a_view_that_has_closed_over_an_open_bucket_below_counts_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), None, HOUR).await;
+    let views = bench.running.views();
+    let hourly = ViewDeclaration {
+        name: name("w"),
+        settings: ViewSettings::default(),
+        sql: "SELECT sum(n) AS n FROM v GROUP BY tumble(window_start, '1 hour')".to_owned(),
+    };
+    views.create(hourly, false, false).await.unwrap();
+    bench.row(-180 * SECOND).await;
+    bench.row(-30 * SECOND).await;
+    assert_eq!(bench.open_from().await, -60);
+    let views = bench.running.views();
+    let table = views.shared.table(&name("w")).unwrap();
+    let hour = (NOON - HOUR, NOON);
+    views.refresh_for(&table, Some(hour)).await.unwrap();
+    assert_eq!(bench.one("SELECT count(*) FROM s.w").await, [1]);
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [2]);
+    bench.row(-20 * SECOND).await;
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [3]);
+}
+
+/// One commit with a row of the near future and one of 2099: the first one's bucket closes when the clock has passed it, though
+/// nobody ever sends again.
+#[tokio::test]
+async fn a_device_in_2099_hides_no_row_that_is_due_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), None, SECOND / 10).await;
+    // The contract takes what is up to a day ahead; the view, a minute.
+    for after in [-30 * SECOND, 300 * SECOND, 20 * HOUR] {
+        bench.row(after).await;
+    }
+    bench.open_from().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.open_from().await, 0);
+    bench.clock.set(NOON + 400 * SECOND);
+    assert_eq!(bench.open_from().await, 360);
+    assert_eq!(bench.counts(300 * SECOND).await, (1, 3));
+    bench.clock.set(NOON + DAY);
+    assert_eq!(bench.open_from().await, 20 * HOUR / SECOND + 60);
+}
+
+/// The view's commit is in the log, its answer was lost, and the log could not be read again: nobody knows. The next refresh has
+/// other rows of the same bucket, and must neither take the lost version for its own nor store the bucket a second time.
+#[tokio::test]
+async fn a_refresh_whose_answer_was_lost_stores_every_bucket_once_and_with_all_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().join("tables").to_string_lossy()).await;
+    let (lake, mode) = Faulty::under(lake.unwrap(), "s/v/_delta_log/");
+    let mut bench = Bench::start_over(dir.path(), Some(lake), None, HOUR).await;
+    bench.row(-180 * SECOND).await;
+    bench.row(-30 * SECOND).await;
+    mode.store(FAIL_AFTER_AND_DEAF, Ordering::SeqCst);
+    let views = bench.running.views();
+    let refused = views.refresh_now(&name("v"), false, None).await;
+    assert!(refused.is_err(), "the view's log cannot be read");
+    assert_eq!(bench.counts(-180 * SECOND).await, (1, 2));
+    mode.store(SOUND, Ordering::SeqCst);
+    bench.row(-170 * SECOND).await;
+    bench.row(45 * SECOND).await;
+    assert_eq!(bench.open_from().await, 0);
+    assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
+    // What Delta has: two closed buckets, each once.
+    let table = bench.running.shared().table(&name("v")).unwrap();
+    assert_eq!(table.cold.lock().await.main.view().rows(), Some(2));
+    let bench = bench.restart(dir.path(), 0).await;
+    assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
+    assert_eq!(bench.open_from().await, 0);
+    assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
 }

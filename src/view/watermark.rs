@@ -9,8 +9,8 @@ use crate::dataset::ViewSettings;
 
 /// Producers that are remembered; beyond it the longest silent goes.
 const PRODUCERS_MAX: usize = 10_000;
-/// Times ahead of the clock that are remembered; beyond it the furthest goes.
-const AHEAD_MAX: usize = 1_000;
+/// Times ahead of the clock that are remembered; beyond it the furthest goes, and is looked for again when the clock is there.
+pub const AHEAD_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -27,6 +27,8 @@ pub struct Watermark {
     last: Duration,
     /// Times that were too far ahead of the clock when they came, be it that the rows were wrong or the clock was.
     ahead: BTreeSet<i64>,
+    /// From here on times ahead of the clock may have been let go of.
+    unknown_from: Option<i64>,
 }
 
 impl Watermark {
@@ -54,19 +56,32 @@ impl Watermark {
     }
 
     /// Rows with a time that is too far ahead of the clock: it counts once the clock is there.
-    pub fn observe_ahead(&mut self, newest: i64) {
-        self.ahead.insert(newest);
-        if self.ahead.len() > AHEAD_MAX {
-            self.ahead.pop_last();
+    pub fn observe_ahead(&mut self, at: i64) {
+        self.ahead.insert(at);
+        if self.ahead.len() > AHEAD_MAX
+            && let Some(gone) = self.ahead.pop_last()
+        {
+            self.forget_ahead(gone);
         }
     }
 
-    /// `bound`: times beyond it are too far ahead.
-    pub fn reach(&mut self, bound: i64) {
+    /// There may be rows of this time and later that nobody told of.
+    pub fn forget_ahead(&mut self, from: i64) {
+        self.unknown_from = Some(self.unknown_from.map_or(from, |known| known.min(from)));
+    }
+
+    /// `bound`: times beyond it are too far ahead. False: the clock has come to times of which no more is known, and all rows
+    /// have to be looked at again.
+    pub fn reach(&mut self, bound: i64) -> bool {
         while let Some(first) = self.ahead.first().copied().filter(|at| *at <= bound) {
             self.ahead.pop_first();
             self.observe_old(first);
         }
+        if self.unknown_from.is_some_and(|from| from <= bound) {
+            self.unknown_from = None;
+            return false;
+        }
+        true
     }
 
     /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window.
@@ -130,12 +145,16 @@ mod tests {
         let mut mark = Watermark::default();
         mark.observe("one", 500, s(10));
         mark.observe_ahead(9_000);
-        mark.reach(8_999);
+        assert!(mark.reach(8_999));
         assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(560));
-        mark.reach(9_000);
+        assert!(mark.reach(9_000));
         assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(9_060));
         (0..2_000).for_each(|at| mark.observe_ahead(10_000 + at));
         assert_eq!(mark.ahead.len(), AHEAD_MAX);
         assert_eq!(mark.ahead.first(), Some(&10_000));
+        // What there was no room for is looked for again when the clock is there, once.
+        assert!(mark.reach(10_999));
+        assert!(!mark.reach(11_000));
+        assert!(mark.reach(11_000));
     }
 }

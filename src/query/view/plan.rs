@@ -12,7 +12,6 @@ use datafusion::sql::parser::Statement as DfStatement;
 
 use super::{Definition, SPANS_MAX, Stale};
 use crate::catalog::view::{Snapshot, TableView};
-use crate::clock::Micros;
 use crate::dataset::{Contract, Spans, ViewSpec};
 use crate::fault::Fault;
 use crate::query::names;
@@ -35,10 +34,9 @@ pub async fn provider(
     view: &TableView,
     snapshot: &Snapshot,
     others: &[(String, Vec<String>)],
-    now: Micros,
 ) -> Result<Arc<dyn TableProvider>> {
     let (contract, spec) = parts(view)?;
-    let Some(stale) = Stale::of(view, snapshot, now) else {
+    let Some(stale) = Stale::of(view, snapshot) else {
         return Ok(Arc::new(SnapshotTable::new(view.clone())));
     };
     // One set of windows for both halves: what is computed is not taken from the store.

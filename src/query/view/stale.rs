@@ -12,6 +12,8 @@ use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 const DAY: i64 = 86_400_000_000;
 
 /// Window starts. Stored and right: below `frozen`, or below `open_from` and not in `dirty`.
+/// What is frozen is what the last refresh has stored as frozen, not what this instant's clock would freeze: until the refresh
+/// has stored a window for good, queries count its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
     pub dirty: Spans,
@@ -22,12 +24,11 @@ pub struct Stale {
 
 impl Stale {
     /// `view` is a materialized view of the snapshot.
-    pub fn of(view: &TableView, snapshot: &Snapshot, now: Micros) -> Option<Stale> {
+    pub fn of(view: &TableView, snapshot: &Snapshot) -> Option<Stale> {
         let spec = view.contract.as_ref()?.view.as_ref()?;
         let progress = view.progress.as_ref()?;
         let source = snapshot.tables.get(&spec.source.folded())?;
-        let open_from = progress.open_from;
-        let frozen = frozen_before(source, spec, now).min(open_from);
+        let (open_from, frozen) = (progress.open_from, progress.frozen);
         let mut touched = Vec::new();
         match &progress.source {
             Some(seen) => {
@@ -47,10 +48,10 @@ impl Stale {
                 late(times, spec.bucket, open_from, &mut touched);
             }
         }
-        // A view's own stale buckets are rows that change.
-        if let (Some(below), Some(inner)) = (Stale::of(source, snapshot, now), bucket_of(source)) {
+        // A view's own stale buckets are rows that change; its open ones too, where this view has closed over them.
+        if let (Some(below), Some(inner)) = (Stale::of(source, snapshot), bucket_of(source)) {
+            let below = below.computed();
             let moved = below
-                .dirty
                 .iter()
                 .map(|(first, end)| spec.bucket.touched(first, end.saturating_sub(inner.step)));
             touched.extend(moved);
@@ -94,7 +95,7 @@ fn late(times: &dyn Array, bucket: Bucket, open_from: i64, touched: &mut Vec<(i6
     }
 }
 
-/// Windows that start earlier may reach into what the source's retention has taken: they are not computed again.
+/// Windows that start earlier reach into what the source's retention takes now: once stored, they are not computed again.
 pub fn frozen_before(source: &TableView, spec: &ViewSpec, now: Micros) -> i64 {
     let retention = source.contract.as_ref().and_then(|c| {
         let event_time = c.event_time.as_ref()?;

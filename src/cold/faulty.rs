@@ -1,0 +1,145 @@
+//! A store for tests that loses the answer to a write of a Delta log.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::Lake;
+
+pub const SOUND: u8 = 0;
+/// The next write fails and took no effect.
+pub const FAIL_BEFORE: u8 = 1;
+/// The next write takes effect, and its answer is lost.
+pub const FAIL_AFTER: u8 = 2;
+/// The same, and from then on the log cannot be read until the store is sound again.
+pub const FAIL_AFTER_AND_DEAF: u8 = 3;
+const DEAF: u8 = 4;
+
+/// Does to paths with `log` in them what its mode says, and passes on the rest.
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn ObjectStore>,
+    log: &'static str,
+    mode: Arc<AtomicU8>,
+}
+
+impl Faulty {
+    /// The lake over such a store, and the mode to set.
+    pub fn under(lake: Lake, log: &'static str) -> (Lake, Arc<AtomicU8>) {
+        let mode = Arc::new(AtomicU8::new(SOUND));
+        let given = mode.clone();
+        let lake = lake.with_store(|inner| {
+            Arc::new(Faulty {
+                inner,
+                log,
+                mode: given,
+            })
+        });
+        (lake, mode)
+    }
+
+    fn is_deaf(&self, path: &Path) -> bool {
+        self.mode.load(Ordering::SeqCst) == DEAF && format!("{path}/").contains(self.log)
+    }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+fn lost() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "Faulty",
+        source: "the connection was lost on purpose".into(),
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        if !location.as_ref().contains(self.log) {
+            return self.inner.put_opts(location, payload, opts).await;
+        }
+        match self.mode.load(Ordering::SeqCst) {
+            FAIL_BEFORE => {
+                self.mode.store(SOUND, Ordering::SeqCst);
+                Err(lost())
+            }
+            mode @ (FAIL_AFTER | FAIL_AFTER_AND_DEAF) => {
+                let after = if mode == FAIL_AFTER { SOUND } else { DEAF };
+                self.mode.store(after, Ordering::SeqCst);
+                self.inner.put_opts(location, payload, opts).await?;
+                Err(lost())
+            }
+            DEAF => Err(lost()),
+            _ => self.inner.put_opts(location, payload, opts).await,
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.is_deaf(location) {
+            return Err(lost());
+        }
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if prefix.is_some_and(|p| self.is_deaf(p)) {
+            return futures::stream::once(async { Err(lost()) }).boxed();
+        }
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        if prefix.is_some_and(|p| self.is_deaf(p)) {
+            return futures::stream::once(async { Err(lost()) }).boxed();
+        }
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        if prefix.is_some_and(|p| self.is_deaf(p)) {
+            return Err(lost());
+        }
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
