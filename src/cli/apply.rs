@@ -129,7 +129,12 @@ async fn present_view(
             ViewChange::Create { view, .. } => Ok(Some(view)),
             _ => bail!("not a CREATE MATERIALIZED VIEW: {ddl}"),
         },
-        _ => bail!("{} is a table, the file says it is a view", wanted.name),
+        // Rows that nobody else has may be in it: what becomes of them is its owner's to say.
+        _ => bail!(
+            "{name} is a table on this server, the file says it is a materialized view; nothing was changed. The view's rows are computed from what it reads. \
+             To make it one: keep the table's rows (deltaplane sql \"SELECT * FROM {name}\" --format csv > {name}.csv), deltaplane sql \"DROP TABLE {name}\", and apply again",
+            name = wanted.name
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `deltaplane process`: a day's batch. Each step of the dataset makes one table's rows of the day anew, in one commit, so that
-//! a run again gives the same, late rows appear and what has vanished from the input vanishes from the result.
+//! a run again gives the same, late rows appear and what has vanished from the input vanishes from the result. Then the views
+//! over those tables store the day, whether or not they would have by themselves by now.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::bundled::load;
 use crate::dataset::{Contract, Dataset, RuleKind, Step};
+use crate::types::TableName;
 
 /// # Errors
 /// The dataset declares no batch; the server refuses a statement. Steps before that one have been committed; a run again puts
@@ -57,6 +59,8 @@ impl Run {
         allow_empty: bool,
     ) -> anyhow::Result<Outcome> {
         let raw = &source.table;
+        // Before anything is changed.
+        let views = self.views(dataset).await?;
         let run_id = uuid::Uuid::new_v4().to_string();
         let day = self.day.clone();
         let total = self
@@ -87,19 +91,76 @@ impl Run {
                 .update(&sql)
                 .await
                 .with_context(|| table.clone())?;
-            let version = self
-                .number(&format!(
-                    "SELECT version FROM system.tables WHERE table_schema = '{}' AND table_name = '{}'",
-                    dataset.name, step.table
-                ))
-                .await?;
+            let version = self.version(&dataset.name, &step.table).await?;
             versions.insert(step.table.clone(), version);
+        }
+        for view in &views {
+            self.client
+                .update(&format!("REFRESH MATERIALIZED VIEW {view} FOR {day}"))
+                .await
+                .with_context(|| view.to_string())?;
+            let version = self.version(view.schema(), view.table()).await?;
+            versions.insert(view.table().to_owned(), version);
         }
         self.quality(&mut report, dataset, source, first).await?;
         report["versions"] = json!(versions);
         report["outcome"] = json!("done");
         println!("{report}");
         Ok(Outcome::Done)
+    }
+
+    /// The dataset's views over what its steps write, those below others first.
+    ///
+    /// # Errors
+    /// One that the file declares is not there.
+    async fn views(&mut self, dataset: &Dataset) -> anyhow::Result<Vec<TableName>> {
+        let (_, rows) = self
+            .client
+            .query(
+                "SELECT lower(table_schema || '.' || table_name), lower(source) FROM system.views",
+            )
+            .await?;
+        let mut sources = BTreeMap::new();
+        for batch in &rows {
+            let texts = |i: usize| batch.column(i).as_string_opt::<i32>();
+            if let (Some(views), Some(below)) = (texts(0), texts(1)) {
+                let pairs = views.iter().flatten().zip(below.iter().flatten());
+                sources.extend(pairs.map(|(v, s)| (v.to_owned(), s.to_owned())));
+            }
+        }
+        let mut reached: Vec<String> = dataset
+            .process
+            .iter()
+            .map(|step| format!("{}.{}", dataset.name, step.table).to_ascii_lowercase())
+            .collect();
+        let mut left = Vec::new();
+        for view in &dataset.views {
+            let name = view.name.folded().to_string();
+            let source = sources.remove(&name).with_context(|| {
+                format!(
+                    "{} is no materialized view on this server, the dataset's file says it is one; `deltaplane apply` makes it one, or says what stands in the way. Nothing was changed",
+                    view.name
+                )
+            })?;
+            left.push((view.name.clone(), name, source));
+        }
+        let mut views = Vec::new();
+        while let Some(at) = left
+            .iter()
+            .position(|(_, _, source)| reached.contains(source))
+        {
+            let (view, name, _) = left.remove(at);
+            reached.push(name);
+            views.push(view);
+        }
+        Ok(views)
+    }
+
+    async fn version(&mut self, schema: &str, table: &str) -> anyhow::Result<i64> {
+        self.number(&format!(
+            "SELECT version FROM system.tables WHERE table_schema = '{schema}' AND table_name = '{table}'"
+        ))
+        .await
     }
 
     /// What can be said of the day's rows: counts, nulls after cleaning, rules, dimension, event times.

@@ -353,7 +353,8 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contract {
     pub table: TableName,
-    /// As clients send them: neither `event_date` nor the system columns.
+    /// As clients send them: neither `event_date` nor the system columns. A view may have its `event_date` among them, to say
+    /// at which place.
     pub columns: Vec<Column>,
     pub event_time: Option<String>,
     pub key: Vec<String>,
@@ -419,7 +420,7 @@ impl Contract {
     /// The columns as queries and Delta see them: the sent ones, `event_date` if there is an event time, the system columns if asked for.
     pub fn table_schema(&self) -> SchemaRef {
         let mut fields: Vec<Field> = self.columns.iter().map(field).collect();
-        if self.event_time.is_some() {
+        if self.event_time.is_some() && self.column(EVENT_DATE).is_none() {
             fields.push(Field::new(EVENT_DATE, DataType::Date32, true));
         }
         if self.system_columns {
@@ -457,7 +458,7 @@ impl Contract {
             check_name(&column.name)?;
             let lower = column.name.to_ascii_lowercase();
             if RESERVED_COLUMNS.contains(&lower.as_str())
-                || (self.event_time.is_some() && lower == EVENT_DATE)
+                || (self.event_time.is_some() && self.view.is_none() && lower == EVENT_DATE)
             {
                 return Err(reserved(&column.name));
             }

@@ -13,7 +13,7 @@ use crate::catalog::lifecycle;
 use crate::catalog::table::Table;
 use crate::catalog::view::Snapshot;
 use crate::dataset::{
-    Alteration, Column, ColumnType, Contract, ViewDeclaration, ViewSettings, ViewSpec,
+    Alteration, Column, ColumnType, Contract, EVENT_DATE, ViewDeclaration, ViewSettings, ViewSpec,
 };
 use crate::fault::{Fault, Kind};
 use crate::flush;
@@ -222,7 +222,7 @@ impl Views {
         };
         let mut contract = Contract::plain(view.name.clone(), columns);
         contract.event_time = Some(definition.start_column);
-        contract.partition_by = vec!["event_date".to_owned()];
+        contract.partition_by = vec![EVENT_DATE.to_owned()];
         contract.view = Some(spec);
         contract
             .validate_self()
@@ -275,6 +275,15 @@ fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Faul
             ));
         }
         let is_window = *name == definition.start_column || *name == definition.end_column;
+        let is_date = name.eq_ignore_ascii_case(EVENT_DATE);
+        if is_date && !definition.dated {
+            return Err(Fault::invalid(
+                "reserved_column",
+                format!(
+                    "the server fills this column of a view, with the day on which the window starts, column={name}; give yours another name, or leave it out"
+                ),
+            ));
+        }
         let data_type = if is_window {
             ColumnType::Timestamp
         } else {
@@ -289,7 +298,7 @@ fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Faul
             })?
         };
         let mut column = Column::new(name.clone(), data_type);
-        column.required = is_window;
+        column.required = is_window || is_date;
         Ok(column)
     });
     made.collect()

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::START;
 use crate::catalog::view::{Snapshot, TableView};
-use crate::dataset::{Bucket, ColumnType, Spans, parse_span, quoted_span};
+use crate::dataset::{Bucket, ColumnType, EVENT_DATE, Spans, parse_span, quoted_span};
 use crate::fault::{Fault, Kind};
 use crate::query::functions::rewrite_first_last;
 use crate::query::names::{find, parse_one};
@@ -32,6 +32,8 @@ pub struct Definition {
     time_type: &'static str,
     pub start_column: String,
     pub end_column: String,
+    /// The SELECT says where `event_date` stands.
+    pub dated: bool,
 }
 
 fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Display) -> Fault {
@@ -43,6 +45,8 @@ fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Disp
     };
     Fault::invalid(reason, format!("{message}{place}"))
 }
+
+const DAY: i64 = 86_400_000_000;
 
 const HOW: &str = "group by one of tumble(ts, '1 minute'), hop(ts, '5 seconds', '10 seconds'), time_bucket('1 day', ts)";
 
@@ -70,6 +74,7 @@ impl Definition {
         let call = bucket_call(select)?;
         let (time, bucket) = bucket_of(&call)?;
         let (time_column, time_type) = time_of(&time, &call, source)?;
+        let dated = put_date(select, &time_column, bucket, source)?;
         let source_has = |name: &str| {
             source
                 .schema
@@ -86,6 +91,7 @@ impl Definition {
             time_type,
             start_column,
             end_column,
+            dated,
             query,
         };
         Ok(found)
@@ -582,14 +588,63 @@ fn start_expr() -> Expr {
 }
 
 fn end_expr(bucket: Bucket) -> Result<Expr, Fault> {
-    let text = format!("SELECT \"{START}\" + INTERVAL {}", quoted_span(bucket.size));
-    if let Statement::Query(query) = parse_one(&text)?
+    expression(&format!(
+        "\"{START}\" + INTERVAL {}",
+        quoted_span(bucket.size)
+    ))
+}
+
+/// Reads an expression of our own.
+fn expression(text: &str) -> Result<Expr, Fault> {
+    if let Statement::Query(query) = parse_one(&format!("SELECT {text}"))?
         && let SetExpr::Select(select) = *query.body
         && let Some(SelectItem::UnnamedExpr(expr)) = select.projection.into_iter().next()
     {
         return Ok(expr);
     }
-    Err(Fault::internal("the end of a window"))
+    Err(Fault::internal("an expression of a view"))
+}
+
+/// Puts the day on which the window starts in the place of the word `event_date`, where that is the source's too: windows that
+/// tumble within a day, by the time that the source's own `event_date` is made of. Does the SELECT have it?
+fn put_date(
+    select: &mut Select,
+    time_column: &str,
+    bucket: Bucket,
+    source: &TableView,
+) -> Result<bool, Fault> {
+    let by = source
+        .contract
+        .as_ref()
+        .and_then(|c| c.event_time.as_deref());
+    let within = bucket.step == bucket.size && DAY % bucket.size == 0;
+    if by != Some(time_column) || !within {
+        return Ok(false);
+    }
+    let is_date =
+        |e: &Expr| matches!(e, Expr::Identifier(i) if i.value.eq_ignore_ascii_case(EVENT_DATE));
+    if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+        keys.retain(|key| !is_date(key));
+    }
+    let date = expression(&format!("CAST(\"{START}\" AS DATE)"))?;
+    let mut found = false;
+    for item in &mut select.projection {
+        let named = match &*item {
+            SelectItem::UnnamedExpr(e) => is_date(e),
+            SelectItem::ExprWithAlias { expr, alias } => {
+                is_date(expr) && alias.value.eq_ignore_ascii_case(EVENT_DATE)
+            }
+            _ => false,
+        };
+        if named {
+            found = true;
+            *item = SelectItem::ExprWithAlias {
+                expr: date.clone(),
+                alias: Ident::with_quote('"', EVENT_DATE),
+            };
+        }
+    }
+    Ok(found)
 }
 
 /// Puts the window's columns in the place of the bucket's call and of the words `window_start` and `window_end`; adds those
