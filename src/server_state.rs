@@ -107,7 +107,7 @@ impl Status {
                 let source = snapshot.tables.get(&spec.source.folded())?;
                 let note = notes.iter().find(|(n, _)| n.folded() == v.name.folded());
                 let note = note.map(|(_, s)| s.clone()).unwrap_or_default();
-                let progress = v.progress.as_ref()?;
+                let progress = v.progress.as_ref()?.over(&source.cold);
                 let read = progress.source.as_ref().map_or(-1, |s| s.version());
                 let time = |at: i64| (at > i64::MIN / 8).then_some(at);
                 Some((

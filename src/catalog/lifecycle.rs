@@ -32,14 +32,18 @@ fn folder_name(name: &TableName, life: u64) -> String {
     }
 }
 
+/// Which life of its name a folder holds: 1, 2, ..
+pub fn life_of(folder: &str) -> u64 {
+    folder
+        .rsplit_once('~')
+        .and_then(|(_, n)| n.parse().ok())
+        .unwrap_or(1)
+}
+
 impl Registry {
     pub fn insert(&mut self, table: Arc<Table>) {
         let folded = table.name().folded();
-        let life = table
-            .folder
-            .rsplit_once('~')
-            .and_then(|(_, n)| n.parse().ok())
-            .unwrap_or(1);
+        let life = life_of(&table.folder);
         let lives = self.lives.entry(folded.clone()).or_default();
         *lives = (*lives).max(life);
         self.next_incarnation = self.next_incarnation.max(table.incarnation.get() + 1);

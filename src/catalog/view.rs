@@ -38,6 +38,18 @@ pub struct ViewProgress {
 }
 
 impl ViewProgress {
+    /// What is known of the stored rows over this source. One that has been put in the place of another under its name makes
+    /// every window one to compute again.
+    pub fn over(self: &Arc<Self>, source: &ColdView) -> Arc<Self> {
+        match &self.source {
+            Some(seen) if !seen.is_of(source) => Arc::new(ViewProgress {
+                source: None,
+                ..(**self).clone()
+            }),
+            _ => self.clone(),
+        }
+    }
+
     /// No stored row counts.
     pub fn nothing() -> Self {
         ViewProgress {

@@ -233,6 +233,8 @@ fn scalar(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValu
 /// One version of a table, immutable.
 #[derive(Clone, Debug)]
 pub struct ColdView {
+    /// The table's; empty for a view that no table made.
+    folder: Arc<str>,
     version: i64,
     files: Arc<Vec<Arc<ColdFile>>>,
     pub(super) schema: SchemaRef,
@@ -251,6 +253,7 @@ impl ColdView {
         let url = ObjectStoreUrl::parse(lake.store_url())
             .unwrap_or_else(|_| ObjectStoreUrl::local_filesystem());
         ColdView {
+            folder: Arc::from(""),
             version: -1,
             files: Arc::default(),
             schema,
@@ -262,6 +265,20 @@ impl ColdView {
             in_order: false,
             pins: Pins::default(),
         }
+    }
+
+    pub fn in_folder(mut self, folder: &str) -> Self {
+        self.folder = Arc::from(folder);
+        self
+    }
+
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// Versions of one table, and of one life of it?
+    pub fn is_of(&self, other: &ColdView) -> bool {
+        self.folder == other.folder
     }
 
     pub fn with_history(mut self, history: Arc<History>) -> Self {

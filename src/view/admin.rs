@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::Schema;
 use chrono::NaiveDate;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -164,7 +164,8 @@ impl Views {
     /// an answer.
     ///
     /// # Errors
-    /// As [`Views::create`]; FAILED_PRECONDITION if a view that reads this one would lose a column.
+    /// As [`Views::create`]; FAILED_PRECONDITION, with its name, if a view that reads this one could not be computed from it as
+    /// it is now.
     pub async fn query(
         &self,
         name: &TableName,
@@ -182,33 +183,71 @@ impl Views {
             sql,
         };
         let next = self.contract(&view).await?;
-        let readers: Vec<String> = self
-            .shared
-            .readers(name)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if !readers.is_empty() {
-            return Err(Fault::new(
-                Kind::Precondition,
-                "table_has_views",
-                format!(
-                    "other views read it, view={name}, views={}; drop them first, and create them again",
-                    readers.join(", ")
-                ),
-            ));
-        }
+        self.check_readers(&next).await?;
         lifecycle::replace(&self.shared, next).await?;
         self.forget(&table);
         Ok(())
     }
 
+    /// Holds the views over a view against its next contract: each gives the columns that it has. They are computed anew from
+    /// there on, by queries at once and by the refresh that finds its source to be another.
+    async fn check_readers(&self, next: &Contract) -> Result<(), Fault> {
+        let snapshot = self.engine.snapshot();
+        let name = next.table.folded();
+        let mut tables = (*snapshot.tables).clone();
+        if let Some(view) = tables.get_mut(&name) {
+            view.schema = next.table_schema();
+            view.cold = Arc::new(view.cold.reshaped(view.schema.clone()));
+            view.contract = Some(Arc::new(next.clone()));
+            view.progress = None;
+        }
+        let then = Snapshot {
+            read_point: snapshot.read_point,
+            tables: Arc::new(tables),
+        };
+        for reader in snapshot.tables.values() {
+            let Some(contract) = &reader.contract else {
+                continue;
+            };
+            let reads = |spec: &ViewSpec| spec.source.folded() == name;
+            if !contract.view.as_ref().is_some_and(reads) {
+                continue;
+            }
+            let Some(declared) = contract.view_declaration() else {
+                continue;
+            };
+            let made = self.contract_over(&declared, &then).await;
+            let problem = match made {
+                Err(fault) => Some(fault.message),
+                Ok(made) => difference(&contract.columns, &made.columns),
+            };
+            if let Some(problem) = problem {
+                return Err(Fault::new(
+                    Kind::Precondition,
+                    "table_has_views",
+                    format!(
+                        "another view reads it and could not be computed any more, view={}, reader={}: {problem}; keep what it reads, or drop it first and create it again",
+                        next.table, reader.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The table that holds the view's rows.
     async fn contract(&self, view: &ViewDeclaration) -> Result<Contract, Fault> {
-        let snapshot = self.engine.snapshot();
-        let definition = Definition::parse(&view.sql, view.name.schema(), &snapshot)?;
-        self.refuse_circle(view, &definition, &snapshot)?;
-        let schema = self.engine.describe_view(&definition, &snapshot).await;
+        self.contract_over(view, &self.engine.snapshot()).await
+    }
+
+    async fn contract_over(
+        &self,
+        view: &ViewDeclaration,
+        snapshot: &Snapshot,
+    ) -> Result<Contract, Fault> {
+        let definition = Definition::parse(&view.sql, view.name.schema(), snapshot)?;
+        self.refuse_circle(view, &definition, snapshot)?;
+        let schema = self.engine.describe_view(&definition, snapshot).await;
         let schema = schema.map_err(|fault| with_place(fault, &view.sql))?;
         let columns = columns(&schema, &definition)?;
         let spec = ViewSpec {
@@ -287,7 +326,7 @@ fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Faul
         let data_type = if is_window {
             ColumnType::Timestamp
         } else {
-            stored_type(field.data_type()).ok_or_else(|| {
+            ColumnType::from_sent(field.data_type()).ok_or_else(|| {
                 Fault::invalid(
                     "invalid_view",
                     format!(
@@ -304,26 +343,19 @@ fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Faul
     made.collect()
 }
 
-fn stored_type(data_type: &DataType) -> Option<ColumnType> {
-    Some(match data_type {
-        DataType::Boolean => ColumnType::Boolean,
-        DataType::Int8 => ColumnType::Byte,
-        DataType::Int16 | DataType::UInt8 => ColumnType::Short,
-        DataType::Int32 | DataType::UInt16 => ColumnType::Int,
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => ColumnType::Long,
-        DataType::Float16 | DataType::Float32 => ColumnType::Float,
-        DataType::Float64 => ColumnType::Double,
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => ColumnType::String,
-        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => ColumnType::Binary,
-        DataType::Date32 => ColumnType::Date,
-        DataType::Timestamp(_, Some(_)) => ColumnType::Timestamp,
-        DataType::Timestamp(_, None) => ColumnType::TimestampNtz,
-        DataType::Decimal128(precision, scale) if *scale >= 0 => ColumnType::Decimal {
-            precision: *precision,
-            scale: *scale,
-        },
-        _ => return None,
-    })
+/// How a view's columns would differ from those that it has.
+fn difference(now: &[Column], then: &[Column]) -> Option<String> {
+    let other = |c: &&Column| {
+        let same = |t: &&Column| t.name == c.name && t.data_type == c.data_type;
+        !then.iter().any(|t| same(&t))
+    };
+    let lost = now.iter().find(other)?;
+    let becomes = then.iter().find(|t| t.name == lost.name);
+    let becomes = becomes.map_or_else(|| "nothing".to_owned(), |t| t.data_type.to_string());
+    Some(format!(
+        "its column would become another, column={}, type={}, then={becomes}",
+        lost.name, lost.data_type
+    ))
 }
 
 /// The planner's errors name a word and no place: the first such word in the text is it.

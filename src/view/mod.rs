@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::catalog::Shared;
+use crate::catalog::lifecycle::life_of;
 use crate::catalog::table::Table;
 use crate::catalog::view::ViewProgress;
 use crate::cold;
@@ -39,6 +40,8 @@ use watermark::Watermark;
 
 /// The view's commits record the version of its source under this id ..
 const SOURCE_TXN: &str = "deltaplane/view/source";
+/// .. which life of its name the source was under this one (a view that is given another query begins a new one) ..
+const LIFE_TXN: &str = "deltaplane/view/source_life";
 /// .. the start of its first open bucket under this one, in microseconds ..
 const OPEN_TXN: &str = "deltaplane/view/open";
 /// .. and that of the first bucket that is not frozen under this one.
@@ -200,10 +203,16 @@ pub async fn recover(shared: &Shared) -> Result<(), Fault> {
         let source_version = cold.main.read_txn(SOURCE_TXN).await?;
         let open_from = cold.main.read_txn(OPEN_TXN).await?;
         let frozen = cold.main.read_txn(FROZEN_TXN).await?;
+        let life = cold.main.read_txn(LIFE_TXN).await?;
         let source = shared.table(&spec.source)?;
+        // Of another life every bucket is computed again.
+        let same_life = life.is_none_or(|life| life == life_i64(&source.folder));
+        let source_version = source_version.filter(|_| same_life);
         let mut progress = ViewProgress::nothing();
-        if let (Some(version), Some(open_from)) = (source_version, open_from) {
+        if let Some(open_from) = open_from.filter(|_| source_version.is_some() || !same_life) {
             progress.open_from = open_from;
+        }
+        if let Some(version) = source_version {
             match cold::view_at(&shared.lake, &source.folder, version).await {
                 Ok(seen) => progress.source = Some(seen),
                 Err(error) => {
@@ -226,6 +235,10 @@ pub async fn recover(shared: &Shared) -> Result<(), Fault> {
             .set_progress(&table, cold.main.view(), Arc::new(progress));
     }
     Ok(())
+}
+
+fn life_i64(folder: &str) -> i64 {
+    i64::try_from(life_of(folder)).unwrap_or(i64::MAX)
 }
 
 fn gone(name: &TableName) -> Fault {

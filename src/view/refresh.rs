@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::source::{only, with_files};
-use super::{FROZEN_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone};
+use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
 use crate::catalog::table::{Committed, Table};
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
@@ -103,10 +103,10 @@ impl Views {
         Ok(Some(Job {
             table,
             rows: only(source, source.cold.clone(), &snapshot),
+            progress: progress.over(&source.cold),
             source: source.clone(),
             contract,
             spec,
-            progress,
         }))
     }
 
@@ -231,7 +231,7 @@ impl Views {
         let idle = spec.settings.idle.max(inner_step.saturating_mul(2));
         let silent = now.saturating_sub(moved).as_micros() >= u128::try_from(idle).unwrap_or(0);
         if silent {
-            (open_from - 1).saturating_add(spec.bucket.size)
+            open_from.saturating_sub(1).saturating_add(spec.bucket.size)
         } else {
             open_from.saturating_sub(spec.settings.delay)
         }
@@ -348,7 +348,8 @@ impl Views {
         watch.frozen = Some(frozen);
         // A commit without rows for each version of the source would be a log of nothing; what is not recorded is looked at
         // again after a crash, and changes nothing then. What is frozen is recorded: retention goes by it.
-        if version - watch.recorded >= UNRECORDED_MAX || done.frozen > frozen {
+        let unrecorded = version < watch.recorded || version - watch.recorded >= UNRECORDED_MAX;
+        if unrecorded || done.frozen > frozen {
             let staged = cold.main.stage(Vec::new()).await?;
             let txns = txns(&done);
             let made = cold
@@ -393,8 +394,10 @@ fn txns(reached: &ViewProgress) -> Vec<(String, i64)> {
         txns.push((FROZEN_TXN.to_owned(), reached.frozen));
     }
     // Without a source's version nothing stored counts after a crash, which is what a rebuild half way through is.
-    let seen = reached.source.as_ref();
-    txns.extend(seen.map(|s| (SOURCE_TXN.to_owned(), s.version())));
+    if let Some(seen) = &reached.source {
+        txns.push((SOURCE_TXN.to_owned(), seen.version()));
+        txns.push((LIFE_TXN.to_owned(), life_i64(seen.folder())));
+    }
     txns
 }
 

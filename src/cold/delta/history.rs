@@ -254,7 +254,7 @@ impl History {
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let empty = ColdView::empty(&self.lake, schema, partition_by);
+        let empty = ColdView::empty(&self.lake, schema, partition_by).in_folder(like.folder());
         let empty = match like.history() {
             Some(history) => empty.with_history(history.clone()),
             None => empty,

@@ -36,7 +36,7 @@ pub async fn view_at(lake: &Lake, folder: &str, version: i64) -> Result<Arc<Cold
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let empty = ColdView::empty(lake, schema, partition_by);
+    let empty = ColdView::empty(lake, schema, partition_by).in_folder(folder);
     Ok(Arc::new(empty.with_files(version, files)))
 }
 

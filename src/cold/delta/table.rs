@@ -127,7 +127,7 @@ impl ColdTable {
     ) -> Result<Self, Error> {
         let history = Arc::new(History::new(lake, folder));
         let view = ColdView::empty(lake, schema.clone(), partition_by.clone());
-        let view = Arc::new(view.with_history(history));
+        let view = Arc::new(view.in_folder(folder).with_history(history));
         let mut table = ColdTable {
             lake: lake.clone(),
             folder: folder.to_owned(),

@@ -26,8 +26,8 @@ impl Stale {
     /// `view` is a materialized view of the snapshot.
     pub fn of(view: &TableView, snapshot: &Snapshot) -> Option<Stale> {
         let spec = view.contract.as_ref()?.view.as_ref()?;
-        let progress = view.progress.as_ref()?;
         let source = snapshot.tables.get(&spec.source.folded())?;
+        let progress = view.progress.as_ref()?.over(&source.cold);
         let (open_from, frozen) = (progress.open_from, progress.frozen);
         let mut touched = Vec::new();
         match &progress.source {
