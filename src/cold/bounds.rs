@@ -71,6 +71,14 @@ impl ColdView {
         }
     }
 
+    /// When the last of the file's rows came, microseconds; the end of time where rows do not tell.
+    pub fn arrival(&self, file: &ColdFile) -> i64 {
+        match self.times(file, "_ingest_ts") {
+            Times::Between(_, last) => last,
+            Times::None | Times::Unknown => i64::MAX,
+        }
+    }
+
     /// The one text that all of a file's rows have in a column; none if they differ or that is not known.
     pub fn only_text(&self, file: &ColdFile, column: &str) -> Option<String> {
         let index = self.statistics_index(column)?;

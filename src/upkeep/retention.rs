@@ -34,7 +34,9 @@ fn newest(view: &ColdView, event_time: &str, index: usize) -> Option<i64> {
     times
         .filter_map(|file| {
             let latest = file.latest(&schema, partition_by, event_time);
-            latest.map(|t| t - ROUNDED_UP_US).or_else(|| {
+            // What is ahead of its own arrival was a wrong clock's: nobody has come so far.
+            let latest = latest.map(|t| (t - ROUNDED_UP_US).min(view.arrival(file)));
+            latest.or_else(|| {
                 let midnight = date(file, index)?.and_hms_opt(0, 0, 0)?;
                 Some(midnight.and_utc().timestamp_micros())
             })

@@ -135,11 +135,12 @@ impl Views {
             }
             None => {
                 let folder = &self.shared.table(&spec.source)?.folder;
+                let bound = now.saturating_add(spec.settings.future);
                 self.observe(watch, spec, source, folder, &job.rows, now)
                     .await?;
                 watch
                     .watermark
-                    .at(self.started.elapsed(), &spec.settings, bucket.size)
+                    .at(self.started.elapsed(), &spec.settings, bucket.size, bound)
             }
         };
         let target = target.filter(|at| *at > i64::MIN / 8);

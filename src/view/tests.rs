@@ -51,9 +51,24 @@ async fn open_over(dir: &Path, clock: &Arc<ManualClock>, lake: Option<Lake>) -> 
 }
 
 async fn stream(running: &Running) -> IngestStream {
+    stream_of(running, "p").await
+}
+
+async fn stream_of(running: &Running, producer: &str) -> IngestStream {
     let table = running.shared().table(&name("t")).unwrap();
-    let opened = IngestStream::open(running.shared().clone(), table, "p", None).await;
+    let opened = IngestStream::open(running.shared().clone(), table, producer, None).await;
     opened.unwrap().0
+}
+
+/// One row, that long after noon.
+async fn push(stream: &mut IngestStream, seq: u64, after: i64) {
+    let times = TimestampMicrosecondArray::from(vec![NOON + after]).with_timezone("UTC");
+    let batch = RecordBatch::try_from_iter([
+        ("x", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
+        ("ts", Arc::new(times)),
+    ]);
+    let pushed = stream.push(Some(seq), Some(batch.unwrap())).await;
+    pushed.unwrap().durable().await.unwrap();
 }
 
 fn name(table: &str) -> TableName {
@@ -123,22 +138,14 @@ impl Bench {
     /// One row, that long after noon.
     async fn row(&mut self, after: i64) {
         self.seq += 1;
-        let times = TimestampMicrosecondArray::from(vec![NOON + after]).with_timezone("UTC");
-        let batch = RecordBatch::try_from_iter([
-            ("x", Arc::new(Int64Array::from(vec![1])) as ArrayRef),
-            ("ts", Arc::new(times)),
-        ]);
-        let pushed = self.stream.push(Some(self.seq), Some(batch.unwrap())).await;
-        pushed.unwrap().durable().await.unwrap();
+        push(&mut self.stream, self.seq, after).await;
     }
 
     /// Commits and refreshes; where the first open bucket starts, in seconds after noon.
     async fn open_from(&self) -> i64 {
         let views = self.running.views();
         views.refresh_now(&name("v"), false, None).await.unwrap();
-        let snapshot = views.shared.visible.snapshot();
-        let view = &snapshot.tables[&name("v").folded()];
-        (view.progress.as_ref().unwrap().open_from - NOON) / SECOND
+        (open_from_of(self, "v") - NOON) / SECOND
     }
 
     /// The view's count of rows in the minute that begins so long after noon, and in all.
@@ -371,4 +378,88 @@ async fn a_refresh_whose_answer_was_lost_stores_every_bucket_once_and_with_all_i
     assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
     assert_eq!(bench.open_from().await, 0);
     assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
+}
+
+/// A view over a view of which no window has closed: there is no watermark, and silence makes none.
+#[tokio::test]
+async fn silence_over_an_empty_view_closes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), None, SECOND / 10).await;
+    let views = bench.running.views();
+    for (table, sql) in [
+        (
+            "a",
+            "SELECT count(*) AS n FROM t GROUP BY tumble(ts, '1 millisecond')",
+        ),
+        (
+            "b",
+            "SELECT sum(n) AS n FROM a GROUP BY tumble(window_start, '1 minute')",
+        ),
+    ] {
+        let view = ViewDeclaration {
+            name: name(table),
+            settings: ViewSettings {
+                idle: 0,
+                ..ViewSettings::default()
+            },
+            sql: sql.to_owned(),
+        };
+        views.create(view, false, false).await.unwrap();
+    }
+    for _ in 0..2 {
+        views.refresh_now(&name("b"), false, None).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(open_from_of(&bench, "b"), i64::MIN);
+    bench.row(-30 * SECOND).await;
+    for _ in 0..3 {
+        let views = bench.running.views();
+        views.refresh_now(&name("b"), false, None).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(bench.one("SELECT sum(n) FROM s.b").await, [1]);
+    assert_eq!((open_from_of(&bench, "b") - NOON) / SECOND, 0);
+}
+
+fn open_from_of(bench: &Bench, table: &str) -> i64 {
+    let snapshot = bench.running.views().shared.visible.snapshot();
+    let view = &snapshot.tables[&name(table).folded()];
+    view.progress.as_ref().unwrap().open_from
+}
+
+/// One device that is a day ahead (what says 2099 does not get past the contract), one that falls silent, and a server's clock
+/// that steps by a month and back.
+#[tokio::test]
+async fn a_device_ahead_a_silent_one_and_a_stepping_clock_close_no_bucket_early_or_never_and_take_nothing_young()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
+    let mut ahead = stream_of(&bench.running, "ahead").await;
+    push(&mut ahead, 1, 20 * HOUR).await;
+    push(&mut ahead, 2, 73 * 365 * DAY).await;
+    let mut silent = stream_of(&bench.running, "silent").await;
+    push(&mut silent, 1, -180 * SECOND).await;
+    for after in [-18 * HOUR, -30 * SECOND] {
+        bench.row(after).await;
+    }
+    assert_eq!(bench.open_from().await, -180);
+    bench.clock.set(NOON + 30 * DAY);
+    assert_eq!(bench.open_from().await, -180);
+    assert_eq!(bench.upkeep().await, 4, "yesterday evening is young");
+    bench.clock.set(NOON - 6 * HOUR);
+    bench.row(10 * SECOND).await;
+    assert_eq!(bench.open_from().await, -180);
+    assert_eq!(bench.upkeep().await, 5);
+    // Right again. Who is silent holds nothing any more, and then all are: what is due closes, and nothing else.
+    bench.clock.set(NOON + 60 * SECOND);
+    let idle = [("idle".to_owned(), "50ms".to_owned())];
+    bench.running.views().set(&name("v"), &idle).await.unwrap();
+    bench.row(50 * SECOND).await;
+    bench.open_from().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.open_from().await, 60);
+    assert_eq!(bench.counts(0).await, (2, 6));
+    bench.clock.set(NOON + 21 * HOUR);
+    assert_eq!(bench.open_from().await, 20 * HOUR / SECOND + 60);
+    assert_eq!(bench.counts(20 * HOUR).await, (1, 6));
 }

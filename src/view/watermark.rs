@@ -73,9 +73,8 @@ impl Watermark {
     /// `bound`: times beyond it are too far ahead. False: the clock has come to times of which no more is known, and all rows
     /// have to be looked at again.
     pub fn reach(&mut self, bound: i64) -> bool {
-        while let Some(first) = self.ahead.first().copied().filter(|at| *at <= bound) {
-            self.ahead.pop_first();
-            self.observe_old(first);
+        if let Some(newest) = self.newest {
+            self.ahead = self.ahead.split_off(&newest);
         }
         if self.unknown_from.is_some_and(|from| from <= bound) {
             self.unknown_from = None;
@@ -84,8 +83,9 @@ impl Watermark {
         true
     }
 
-    /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window.
-    pub fn at(&self, now: Duration, settings: &ViewSettings, size: i64) -> Option<i64> {
+    /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window; `bound`: times
+    /// beyond it are too far ahead of the clock, also where it has once been there and was put back.
+    pub fn at(&self, now: Duration, settings: &ViewSettings, size: i64, bound: i64) -> Option<i64> {
         let idle = Duration::from_micros(u64::try_from(settings.idle).unwrap_or(0));
         let silent = |seen: &Seen| now.saturating_sub(seen.at) >= idle;
         let active = self.producers.values().filter(|seen| !silent(seen));
@@ -93,7 +93,9 @@ impl Watermark {
             Some(slowest) => Some(slowest.saturating_sub(settings.delay)),
             // Nobody sends: the last windows end too, the moment that the silence is long enough.
             None if now.saturating_sub(self.last) >= idle => {
-                self.newest.map(|newest| newest.saturating_add(size))
+                let reached = self.ahead.range(..=bound).next_back().copied();
+                let newest = self.newest.max(reached);
+                newest.map(|newest| newest.saturating_add(size))
             }
             None => None,
         }
@@ -117,27 +119,27 @@ mod tests {
     #[test]
     fn the_slowest_active_producer_holds_it_and_a_silent_one_does_not() {
         let mut mark = Watermark::default();
-        assert_eq!(mark.at(s(9), &SETTINGS, 60), None);
+        assert_eq!(mark.at(s(9), &SETTINGS, 60, 1_000), None);
         mark.observe("fast", 500, s(10));
         mark.observe("slow", 100, s(10));
-        assert_eq!(mark.at(s(10), &SETTINGS, 60), Some(95));
+        assert_eq!(mark.at(s(10), &SETTINGS, 60, 1_000), Some(95));
         mark.observe("fast", 600, s(11));
         // A second without a word: the slow one is silent.
-        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(595));
+        assert_eq!(mark.at(s(11), &SETTINGS, 60, 1_000), Some(595));
         mark.observe("slow", 590, s(11));
-        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(585));
+        assert_eq!(mark.at(s(11), &SETTINGS, 60, 1_000), Some(585));
     }
 
     #[test]
     fn when_all_are_silent_the_last_windows_close() {
         let mut mark = Watermark::default();
         mark.observe("one", 500, s(10));
-        assert_eq!(mark.at(s(10), &SETTINGS, 60), Some(495));
-        assert_eq!(mark.at(s(11), &SETTINGS, 60), Some(560));
+        assert_eq!(mark.at(s(10), &SETTINGS, 60, 1_000), Some(495));
+        assert_eq!(mark.at(s(11), &SETTINGS, 60, 1_000), Some(560));
         let mut restarted = Watermark::default();
         restarted.observe_old(500);
-        assert_eq!(restarted.at(Duration::ZERO, &SETTINGS, 60), None);
-        assert_eq!(restarted.at(s(1), &SETTINGS, 60), Some(560));
+        assert_eq!(restarted.at(Duration::ZERO, &SETTINGS, 60, 1_000), None);
+        assert_eq!(restarted.at(s(1), &SETTINGS, 60, 1_000), Some(560));
     }
 
     #[test]
@@ -145,10 +147,13 @@ mod tests {
         let mut mark = Watermark::default();
         mark.observe("one", 500, s(10));
         mark.observe_ahead(9_000);
-        assert!(mark.reach(8_999));
-        assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(560));
-        assert!(mark.reach(9_000));
-        assert_eq!(mark.at(s(20), &SETTINGS, 60), Some(9_060));
+        assert_eq!(mark.at(s(20), &SETTINGS, 60, 8_999), Some(560));
+        assert_eq!(mark.at(s(20), &SETTINGS, 60, 9_000), Some(9_060));
+        // Put back, it is not there any more.
+        assert_eq!(mark.at(s(20), &SETTINGS, 60, 8_000), Some(560));
+        mark.observe_old(9_500);
+        assert!(mark.reach(9_999));
+        assert!(mark.ahead.is_empty());
         (0..2_000).for_each(|at| mark.observe_ahead(10_000 + at));
         assert_eq!(mark.ahead.len(), AHEAD_MAX);
         assert_eq!(mark.ahead.first(), Some(&10_000));

@@ -110,8 +110,10 @@ pub fn frozen_before(source: &TableView, spec: &ViewSpec, now: Micros) -> i64 {
         .cold
         .files()
         .iter()
-        .filter_map(|f| source.cold.times(f, event_time).range())
-        .map(|(_, max)| max)
+        .filter_map(|f| {
+            let (_, max) = source.cold.times(f, event_time).range()?;
+            Some(max.min(source.cold.arrival(f)))
+        })
         .filter(|max| *max < i64::MAX / 8)
         .max();
     // Whole days are taken, by the date of the event time.
