@@ -2,8 +2,10 @@
 //! which stored buckets an instant has left behind ([`Stale`]), and the plan that unites the stored with those computed now.
 //! It stores nothing; who refreshes views asks the same three.
 
+mod columns;
 mod definition;
 mod plan;
+mod shape;
 mod stale;
 
 pub use definition::Definition;
