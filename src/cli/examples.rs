@@ -63,7 +63,7 @@ Examples:
     ),
     (
         "process",
-        "A run again gives the same rows: late ones appear, what has vanished from the input vanishes. Exit codes: 0 done, 1 failed (run it again), 99 the day has no rows.
+        "A run again gives the same rows: late ones appear, what has vanished from the input vanishes. Views over what it writes store the day. Exit codes: 0 done, 1 failed (run it again), 99 the day has no rows.
 
 Example, as a scheduler runs it:
   deltaplane process energy --date 2025-08-01",
