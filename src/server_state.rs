@@ -214,6 +214,16 @@ impl Status {
                 true,
             ),
             (
+                "last_files_read",
+                each(&|s| whole(s.last_scanned.files)),
+                true,
+            ),
+            (
+                "last_bytes_read",
+                each(&|s| whole(s.last_scanned.bytes)),
+                true,
+            ),
+            (
                 "last_error",
                 Arc::new(StringArray::from_iter(
                     rows.iter().map(|r| r.2.last_error.clone()),

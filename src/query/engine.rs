@@ -28,6 +28,7 @@ use super::latest::Newest;
 use super::names::{self, Resolved};
 use super::provider::SystemTable;
 use super::running::{self, Queries, State};
+use super::scanned::Scanned;
 use super::view::Definition;
 use super::wire::{conform_to_wire, wire_schema};
 use super::world::World;
@@ -478,7 +479,7 @@ impl Engine {
         view: &TableView,
         snapshot: Snapshot,
         spans: &Spans,
-    ) -> Result<Vec<RecordBatch>, Fault> {
+    ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
         let session = self.session(snapshot, None);
         let plan = super::view::computed(
             &session.state,
@@ -498,7 +499,8 @@ impl Engine {
     pub async fn rows_of(&self, sql: &str, snapshot: Snapshot) -> Result<Vec<RecordBatch>, Fault> {
         let (session, statement) = self.read(sql, snapshot).await?;
         let (plan, _) = session.plan(statement).await?;
-        self.gather(session.state, plan).await
+        let (rows, _) = self.gather(session.state, plan).await?;
+        Ok(rows)
     }
 
     /// Runs a plan on the engine's runtime, with one thread, and gathers its rows.
@@ -506,7 +508,7 @@ impl Engine {
         &self,
         mut state: SessionState,
         plan: LogicalPlan,
-    ) -> Result<Vec<RecordBatch>, Fault> {
+    ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
         state.config_mut().options_mut().execution.target_partitions = 1;
         let Some(runtime) = &self.runtime else {
             return Err(Fault::new(
@@ -517,7 +519,9 @@ impl Engine {
         };
         let work = runtime.spawn(async move {
             let physical = state.create_physical_plan(&plan).await?;
-            datafusion::physical_plan::collect(physical, state.task_ctx()).await
+            let rows =
+                datafusion::physical_plan::collect(physical.clone(), state.task_ctx()).await?;
+            Ok((rows, Scanned::of(&physical)))
         });
         let abort = AbortOnDrop(work.abort_handle());
         let done = work

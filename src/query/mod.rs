@@ -11,6 +11,7 @@ mod latest;
 pub(crate) mod names;
 mod provider;
 mod running;
+mod scanned;
 mod slices;
 mod table_function;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use caller::{Caller, OwnRows, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, ResultStream};
 pub use names::{parse_numbered, parse_one, parse_tokens, tokenize};
 pub use running::{CancelOutcome, Queries, QueryStatus};
+pub use scanned::Scanned;
 pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 

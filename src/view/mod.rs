@@ -31,7 +31,7 @@ use crate::catalog::table::Table;
 use crate::catalog::view::ViewProgress;
 use crate::cold;
 use crate::fault::{Fault, Kind};
-use crate::query::Engine;
+use crate::query::{Engine, Scanned};
 use crate::query::view::frozen_before;
 use crate::types::{Incarnation, TableName};
 
@@ -71,8 +71,9 @@ pub struct ViewStatus {
     /// Buckets computed and stored since the start.
     pub buckets: u64,
     pub refreshes: u64,
-    pub files_read: u64,
     pub last_refresh: Option<Duration>,
+    /// Files and bytes of the source that the last refresh read for what it computed.
+    pub last_scanned: Scanned,
     pub last_error: Option<String>,
 }
 

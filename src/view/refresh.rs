@@ -12,7 +12,7 @@ use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
-use crate::query::conform_to_wire;
+use crate::query::{Scanned, conform_to_wire};
 use crate::query::view::{SPANS_MAX, frozen_before};
 use crate::types::TableName;
 
@@ -29,6 +29,8 @@ pub struct Outcome {
     /// Windows' worth of time that was computed.
     pub buckets: u64,
     pub commits: u64,
+    /// Of the source, for what was computed.
+    pub scanned: Scanned,
 }
 
 /// One view, its source and what is stored, at the read point of a refresh.
@@ -76,6 +78,7 @@ impl Views {
                 s.refreshes += 1;
                 s.buckets += outcome.buckets;
                 s.last_refresh = Some(took);
+                s.last_scanned = outcome.scanned;
                 s.last_error = None;
             });
         }
@@ -249,7 +252,8 @@ impl Views {
     ) -> Result<(), Fault> {
         let view = self.plain(job)?;
         let computed = self.engine.compute_view(&view, job.rows.clone(), spans);
-        let mut rows = computed.await?;
+        let (mut rows, scanned) = computed.await?;
+        outcome.scanned.add(scanned);
         let mut cold = job.table.cold.lock().await;
         if job.table.is_dropped() {
             return Err(gone(job.table.name()));
