@@ -21,10 +21,19 @@ impl Scanned {
             .downcast_ref::<DataSourceExec>()
             .and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>);
         if let Some((config, _)) = parquet {
+            let told = plan.metrics().unwrap_or_default();
             let files: usize = config.file_groups.iter().map(|g| g.len()).sum();
-            scanned.files += files as u64;
-            let bytes = plan.metrics().and_then(|m| m.sum_by_name("bytes_scanned"));
-            scanned.bytes += bytes.map_or(0, |b: MetricValue| b.as_usize() as u64);
+            // Left out by their statistics before they were opened.
+            let left_out = told.sum(|m| m.value().name() == "files_ranges_pruned_statistics");
+            let left_out = match left_out {
+                Some(MetricValue::PruningMetrics {
+                    pruning_metrics, ..
+                }) => pruning_metrics.pruned(),
+                _ => 0,
+            };
+            scanned.files += files.saturating_sub(left_out) as u64;
+            let bytes = told.sum_by_name("bytes_scanned");
+            scanned.bytes += bytes.map_or(0, |b| b.as_usize() as u64);
         }
         for child in plan.children() {
             scanned.add(Scanned::of(child));

@@ -175,6 +175,8 @@ def test_a_late_row_corrects_its_closed_bucket_and_touches_no_other_file(empty):
     same(view_rows(empty), batch_sql(empty), KEYS)
     same(stored_rows(empty), batch_sql(empty), KEYS)
     assert row["buckets_computed"] - refreshes["buckets_computed"] == 1
+    files = empty.one("SELECT files FROM system.tables WHERE table_schema = 't' AND table_name = 'raw'")
+    assert 0 < row["last_files_read"] < files and row["last_bytes_read"] > 0
     after = {f: None for f in empty.delta("v", "t").file_uris()}
     assert any("2026-11-03" in f for f in set(before) & set(after)), "the other day's file stays"
     assert empty.one("SELECT n FROM t.v WHERE k = 'a' AND window_start = TIMESTAMP '2026-11-01T00:02:00Z'") == 2
