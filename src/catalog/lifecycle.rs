@@ -230,12 +230,8 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
 
 async fn bury(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
     // With the commit lock held no flush is half way through.
-    let cold = table.cold.lock().await;
+    let mut cold = table.cold.lock().await;
     table.mark_dropped();
-    let pins = [
-        Arc::downgrade(&cold.main.view()),
-        Arc::downgrade(&cold.quarantine.view()),
-    ];
     let frame = control_frame(FrameKind::Drop, table, Vec::new());
     append_control(
         shared,
@@ -248,12 +244,14 @@ async fn bury(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
     if let Err(error) = shared.aside.remove(table.incarnation.get()) {
         tracing::warn!(table = %table.name(), %error, "parked rows of a dropped table were left behind");
     }
+    // What is pinned from here on is what queries hold, of this version and of older ones.
+    let pins = [cold.main.let_go(), cold.quarantine.let_go()];
     let lake = shared.lake.clone();
     let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
     let grace = shared.config.query.timeout;
     tokio::spawn(async move {
         let deadline = tokio::time::Instant::now() + grace;
-        while pins.iter().any(|pin| pin.strong_count() > 2)
+        while pins.iter().any(|pins| !pins.paths().is_empty())
             && tokio::time::Instant::now() < deadline
         {
             tokio::time::sleep(Duration::from_millis(500)).await;

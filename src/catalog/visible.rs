@@ -341,9 +341,9 @@ impl Visible {
                     quarantine,
                 } => {
                     registry.write().insert(table.clone());
-                    state
-                        .tables
-                        .insert(table.name().folded(), Entry::new(table, main, quarantine));
+                    // Where a view is given another query, its old life ends here.
+                    let entry = Entry::new(table.clone(), main, quarantine);
+                    gone.extend(state.tables.insert(table.name().folded(), entry));
                 }
                 FrameEffect::Replayed {
                     table,

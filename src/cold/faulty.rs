@@ -22,7 +22,8 @@ pub const FAIL_BEFORE: u8 = 1;
 pub const FAIL_AFTER: u8 = 2;
 /// The same, and from then on the log cannot be read until the store is sound again.
 pub const FAIL_AFTER_AND_DEAF: u8 = 3;
-const DEAF: u8 = 4;
+/// The log can be neither written nor read.
+pub const DEAF: u8 = 4;
 
 /// Does to paths with `log` in them what its mode says, and passes on the rest.
 #[derive(Debug)]

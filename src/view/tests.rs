@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
+use chrono::NaiveDate;
 
 use super::*;
 use crate::catalog::lifecycle;
 use crate::clock::ManualClock;
 use crate::cold::Lake;
-use crate::cold::faulty::{FAIL_AFTER_AND_DEAF, Faulty, SOUND};
+use crate::cold::faulty::{DEAF, FAIL_AFTER_AND_DEAF, Faulty, SOUND};
 use crate::config::Resolved;
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::ingest::IngestStream;
@@ -462,4 +463,75 @@ async fn a_device_ahead_a_silent_one_and_a_stepping_clock_close_no_bucket_early_
     bench.clock.set(NOON + 21 * HOUR);
     assert_eq!(bench.open_from().await, 20 * HOUR / SECOND + 60);
     assert_eq!(bench.counts(20 * HOUR).await, (1, 6));
+}
+
+/// The view below has got as many versions as it had before it was given another query, and the one above could not be stored
+/// since: neither its rows nor what its commits record may pass for those of the new query, before a restart and after it.
+#[tokio::test]
+async fn versions_of_another_life_of_the_source_are_not_taken_for_those_that_a_view_has_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().join("tables").to_string_lossy()).await;
+    let (lake, mode) = Faulty::under(lake.unwrap(), "s/w/_delta_log/");
+    let mut bench = Bench::start_over(dir.path(), Some(lake), None, HOUR).await;
+    let hourly = ViewDeclaration {
+        name: name("w"),
+        settings: ViewSettings::default(),
+        sql: "SELECT sum(n) AS n FROM v GROUP BY tumble(window_start, '1 hour')".to_owned(),
+    };
+    let views = bench.running.views().clone();
+    views.create(hourly, false, false).await.unwrap();
+    bench.row(-180 * SECOND).await;
+    bench.row(-30 * SECOND).await;
+    let day = NaiveDate::from_ymd_opt(2024, 10, 4);
+    for _ in 0..4 {
+        views.refresh_now(&name("w"), false, day).await.unwrap();
+    }
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [2]);
+    let version = || {
+        let table = views.shared.table(&name("v")).unwrap();
+        table.committed.borrow().version
+    };
+    let before = version();
+    mode.store(DEAF, Ordering::SeqCst);
+    let tenfold = "SELECT 10 * count(*) AS n FROM t GROUP BY tumble(ts, '1 minute')";
+    let given = views.query(&name("v"), tenfold.to_owned(), None).await;
+    given.unwrap();
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
+    while version() < before {
+        views.refresh_now(&name("v"), false, day).await.unwrap();
+    }
+    assert_eq!(version(), before, "or it shows nothing");
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
+    drop(views);
+    let bench = bench.restart(dir.path(), 0).await;
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
+    let views = bench.running.views();
+    views.refresh_now(&name("w"), false, day).await.unwrap();
+    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
+}
+
+#[tokio::test]
+async fn a_query_that_began_before_keeps_the_files_of_a_table_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), None, HOUR).await;
+    bench.row(-180 * SECOND).await;
+    bench.row(-30 * SECOND).await;
+    assert_eq!(bench.open_from().await, -60);
+    let views = bench.running.views();
+    let there = || {
+        let folder = dir.path().join("tables/s/v/event_date=2024-10-04");
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    let snapshot = views.shared.visible.snapshot();
+    let other = "SELECT 10 * count(*) AS n FROM t GROUP BY tumble(ts, '1 minute')";
+    let given = views.query(&name("v"), other.to_owned(), None).await;
+    given.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(there(), 1, "a query has the old version");
+    drop(snapshot);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while there() > 0 {
+        assert!(Instant::now() < deadline, "nobody has it any more");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

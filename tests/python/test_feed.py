@@ -256,7 +256,7 @@ def test_a_replaced_partition_tells_the_difference_as_often_as_rows_are_there(se
 
 def test_a_view_is_followed_like_a_table(server):
     minute = 60_000_000
-    server.sql("CREATE MATERIALIZED VIEW reactor.followed WITH (delay = '1s') AS SELECT time_bucket('1 minute', ts) AS window_start, reactor_id, count(*) AS n FROM reactor.raw GROUP BY 1, 2")
+    server.sql("CREATE MATERIALIZED VIEW reactor.followed WITH (delay = '1s', idle = '500ms') AS SELECT time_bucket('1 minute', ts) AS window_start, reactor_id, count(*) AS n FROM reactor.raw GROUP BY 1, 2")
     copy = {}
     with Subscription(server.uri, "reactor.followed", start="start") as feed:
         server.put("reactor.raw", batch("a", 5, 0))
@@ -405,3 +405,14 @@ def test_tail_goes_on_behind_a_restart_and_prints_each_row_once(server):
     assert len(csv) == 3 and csv[0].endswith("_change_type,_commit_version,_commit_timestamp,_commit_row")
     failed = server.run("tail", "reactor.nope", check=False)
     assert failed.returncode == 1 and "table_not_found" in failed.stderr
+
+
+def test_who_follows_a_view_is_told_that_it_was_given_another_query(server):
+    query = "SELECT reactor_id, count(*) AS n FROM raw GROUP BY tumble(ts, '1 minute'), reactor_id"
+    server.sql(f"CREATE MATERIALIZED VIEW reactor.followed WITH (idle = '300ms') AS {query}")
+    server.put("reactor.raw", batch("a", 5, 0))
+    with Subscription(server.uri, "reactor.followed", start="start", give_up_after=20) as feed:
+        assert next(feed).column("n").to_pylist() == [5]
+        server.sql(f"ALTER MATERIALIZED VIEW reactor.followed AS {query.replace('count(*)', 'count(AT)')}")
+        with pytest.raises(Refused, match="table_dropped"):
+            next(feed)

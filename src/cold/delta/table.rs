@@ -15,7 +15,7 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 
-use super::super::pins::Staging;
+use super::super::pins::{Pins, Staging};
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
 use super::checkpoint;
 use super::history::History;
@@ -176,6 +176,13 @@ impl ColdTable {
 
     pub fn view(&self) -> Arc<ColdView> {
         self.view.clone()
+    }
+
+    /// The table is no more: its own view holds no files. Returns the books of those that others hold.
+    pub fn let_go(&mut self) -> Pins {
+        let pins = self.view.pins().clone();
+        self.view = Arc::new(self.view.passing(Vec::new()));
+        pins
     }
 
     pub fn schema(&self) -> SchemaRef {
