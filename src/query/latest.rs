@@ -39,29 +39,40 @@ const FORM: &str = "latest('schema.table')";
 const KEPT_BYTES: usize = 64 << 20;
 /// Versions that are kept of one table: statements over slightly older snapshots run beside newer ones.
 const KEPT_VERSIONS: usize = 3;
+/// Questions about one table whose answers are kept.
+const QUESTIONS_MAX: usize = 8;
 
-/// The newest row of each key as of a version, the files of which are no longer held.
+/// What a version's rows came to, the files of which are no longer held.
 #[derive(Debug)]
-struct Known {
+pub(super) struct Known {
     cold: ColdView,
     rows: RecordBatch,
 }
 
-type OfTable = Arc<tokio::sync::Mutex<Vec<Known>>>;
+pub(super) type OfTable = Arc<tokio::sync::Mutex<Vec<Known>>>;
 
-/// What the statements of one engine have found out, by the table's folder: a table that is created anew has another.
+/// What the statements of one engine have found out, by the table's folder and the question: a table that is created anew has
+/// another folder.
 #[derive(Debug, Default)]
-pub struct Newest(Mutex<BTreeMap<String, OfTable>>);
+pub struct Newest(Mutex<BTreeMap<(String, String), OfTable>>);
 
 impl Newest {
-    fn of(&self, folder: &str, snapshot: &Snapshot) -> OfTable {
+    pub(super) fn of(&self, view: &TableView, question: &str, snapshot: &Snapshot) -> OfTable {
+        let Some(folder) = folder_of(view) else {
+            return OfTable::default();
+        };
         let mut all = self.0.lock();
-        if !all.contains_key(folder) {
-            // Tables that were dropped.
-            let there: Vec<&str> = snapshot.tables.values().filter_map(folder_of).collect();
-            all.retain(|known, _| there.contains(&known.as_str()));
+        let asked = (folder.to_owned(), question.to_owned());
+        if let Some(known) = all.get(&asked) {
+            return known.clone();
         }
-        all.entry(folder.to_owned()).or_default().clone()
+        // Tables that were dropped.
+        let there: Vec<&str> = snapshot.tables.values().filter_map(folder_of).collect();
+        all.retain(|(known, _), _| there.contains(&known.as_str()));
+        if all.keys().filter(|(known, _)| *known == asked.0).count() >= QUESTIONS_MAX {
+            return OfTable::default();
+        }
+        all.entry(asked).or_default().clone()
     }
 }
 
@@ -78,7 +89,7 @@ pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newe
     state.register_udtf(NAME, Arc::new(function));
 }
 
-fn find<'a>(snapshot: &'a Snapshot, name: &TableName) -> Result<&'a TableView, Fault> {
+pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &TableName) -> Result<&'a TableView, Fault> {
     snapshot.tables.get(&name.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,
@@ -99,7 +110,7 @@ pub fn columns(
     Some(fields.iter().map(|f| f.name().clone()).collect())
 }
 
-fn external(fault: Fault) -> DataFusionError {
+pub(super) fn external(fault: Fault) -> DataFusionError {
     DataFusionError::External(Box::new(fault))
 }
 
@@ -126,10 +137,7 @@ impl TableFunctionImpl for Latest {
             .and_then(|name| find(&self.snapshot, &name))
             .map_err(external)?;
         let (keys, time) = keys(view).map_err(external)?;
-        let known = match folder_of(view) {
-            Some(folder) => self.newest.of(folder, &self.snapshot),
-            None => OfTable::default(),
-        };
+        let known = self.newest.of(view, NAME, &self.snapshot);
         Ok(Arc::new(LatestRows {
             view: view.clone(),
             keys,
@@ -205,13 +213,8 @@ impl TableProvider for LatestRows {
         let state = state.as_any().downcast_ref::<SessionState>();
         let state = state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
         let context = SessionContext::new_with_state(state.clone());
-        let cold = self.cold_rows(&context).await?;
-        let rows = if self.view.hot.is_empty() {
-            cold
-        } else {
-            let hot = self.over(Vec::new(), self.view.hot.clone());
-            self.reduced(&context, vec![kept(cold)?, hot]).await?
-        };
+        let reduce = |inputs| self.reduced(&context, inputs);
+        let rows = carried(&self.view, &self.known, &self.schema(), reduce).await?;
         Ok(MemorySourceConfig::try_new_exec(
             &[vec![rows]],
             self.schema(),
@@ -227,80 +230,100 @@ fn kept(rows: RecordBatch) -> DfResult<Arc<dyn TableProvider>> {
     )?))
 }
 
+/// What the table's rows come to, hot ones included: what an earlier version came to is reduced again with the rows that came
+/// since. `reduce` has to give the same for rows that it is given twice.
+pub(super) async fn carried<F: Future<Output = DfResult<RecordBatch>>>(
+    view: &TableView,
+    known: &OfTable,
+    schema: &SchemaRef,
+    reduce: impl Fn(Vec<Arc<dyn TableProvider>>) -> F,
+) -> DfResult<RecordBatch> {
+    let cold = cold_rows(view, known, schema, &reduce).await?;
+    if view.hot.is_empty() {
+        return Ok(cold);
+    }
+    let hot = over(view, Vec::new(), view.hot.clone());
+    reduce(vec![kept(cold)?, hot]).await
+}
+
+fn over(
+    view: &TableView,
+    files: Vec<Arc<ColdFile>>,
+    hot: Arc<Vec<crate::hot::Chunk>>,
+) -> Arc<dyn TableProvider> {
+    Arc::new(SnapshotTable::new(TableView {
+        cold: Arc::new(view.cold.with_files(view.cold.version(), files)),
+        hot,
+        ..view.clone()
+    }))
+}
+
+/// Of the rows in Delta. One statement at a time finds it out, the others wait for it.
+async fn cold_rows<F: Future<Output = DfResult<RecordBatch>>>(
+    view: &TableView,
+    known: &OfTable,
+    schema: &SchemaRef,
+    reduce: &impl Fn(Vec<Arc<dyn TableProvider>>) -> F,
+) -> DfResult<RecordBatch> {
+    let cold = &view.cold;
+    let mut known = known.lock().await;
+    let older = known
+        .iter()
+        .rev()
+        .find(|k| k.cold.version() <= cold.version() && k.rows.schema() == *schema);
+    let since = match older {
+        Some(older) => files_since(view, &older.cold).await.map(|f| (older, f)),
+        None => None,
+    };
+    let rows = match since {
+        Some((older, files)) if files.is_empty() => older.rows.clone(),
+        Some((older, files)) => {
+            let inputs = vec![kept(older.rows.clone())?, over(view, files, Arc::default())];
+            reduce(inputs).await?
+        }
+        None => {
+            let all = over(view, cold.files().to_vec(), Arc::default());
+            reduce(vec![all]).await?
+        }
+    };
+    let newest = known.last().map(|k| k.cold.version());
+    if newest.is_none_or(|newest| newest < cold.version())
+        && rows.get_array_memory_size() <= KEPT_BYTES
+    {
+        known.push(Known {
+            cold: cold.unpinned(),
+            rows: rows.clone(),
+        });
+        if known.len() > KEPT_VERSIONS {
+            known.remove(0);
+        }
+    }
+    Ok(rows)
+}
+
+/// Files whose rows are all that came since; none if rows were taken out as well, or if the log does not tell any more.
+async fn files_since(view: &TableView, older: &ColdView) -> Option<Vec<Arc<ColdFile>>> {
+    let changed = view.cold.since(older);
+    if changed.removed.is_empty() {
+        return Some(changed.added);
+    }
+    let history = view.cold.history()?;
+    let told = history.silent(older.version(), &view.cold).await;
+    let silent = told
+        .map_err(|error| tracing::debug!(table = %view.name, %error, "read whole"))
+        .ok()?;
+    if silent.rows_taken_out {
+        return None;
+    }
+    let mut added = changed.added;
+    // Rows that came and were compacted since are in what compaction wrote, and nowhere else.
+    if silent.passed.is_empty() {
+        added.retain(|file| !silent.paths.contains(file.path()));
+    }
+    Some(added)
+}
+
 impl LatestRows {
-    fn over(
-        &self,
-        files: Vec<Arc<ColdFile>>,
-        hot: Arc<Vec<crate::hot::Chunk>>,
-    ) -> Arc<dyn TableProvider> {
-        let cold = &self.view.cold;
-        Arc::new(SnapshotTable::new(TableView {
-            cold: Arc::new(cold.with_files(cold.version(), files)),
-            hot,
-            ..self.view.clone()
-        }))
-    }
-
-    /// Of the rows in Delta. One statement at a time finds it out, the others wait for it.
-    async fn cold_rows(&self, context: &SessionContext) -> DfResult<RecordBatch> {
-        let cold = &self.view.cold;
-        let mut known = self.known.lock().await;
-        let older = known
-            .iter()
-            .rev()
-            .find(|k| k.cold.version() <= cold.version() && k.rows.schema() == self.view.schema);
-        let since = match older {
-            Some(older) => self.files_since(&older.cold).await.map(|f| (older, f)),
-            None => None,
-        };
-        let rows = match since {
-            Some((older, files)) if files.is_empty() => older.rows.clone(),
-            Some((older, files)) => {
-                let inputs = vec![kept(older.rows.clone())?, self.over(files, Arc::default())];
-                self.reduced(context, inputs).await?
-            }
-            None => {
-                let all = self.over(cold.files().to_vec(), Arc::default());
-                self.reduced(context, vec![all]).await?
-            }
-        };
-        let newest = known.last().map(|k| k.cold.version());
-        if newest.is_none_or(|newest| newest < cold.version())
-            && rows.get_array_memory_size() <= KEPT_BYTES
-        {
-            known.push(Known {
-                cold: cold.unpinned(),
-                rows: rows.clone(),
-            });
-            if known.len() > KEPT_VERSIONS {
-                known.remove(0);
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Files whose rows are all that came since; none if rows were taken out as well, or if the log does not tell any more.
-    async fn files_since(&self, older: &ColdView) -> Option<Vec<Arc<ColdFile>>> {
-        let changed = self.view.cold.since(older);
-        if changed.removed.is_empty() {
-            return Some(changed.added);
-        }
-        let history = self.view.cold.history()?;
-        let told = history.silent(older.version(), &self.view.cold).await;
-        let silent = told
-            .map_err(|error| tracing::debug!(table = %self.view.name, %error, "read whole"))
-            .ok()?;
-        if silent.rows_taken_out {
-            return None;
-        }
-        let mut added = changed.added;
-        // Rows that came and were compacted since are in what compaction wrote, and nowhere else.
-        if silent.passed.is_empty() {
-            added.retain(|file| !silent.paths.contains(file.path()));
-        }
-        Some(added)
-    }
-
     /// The newest row of each key among all rows of these.
     async fn reduced(
         &self,

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::caller::default_schema;
+use super::table_function::named_table;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -195,6 +196,53 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a 
         .get(&TableName::in_query(schema, table).ok()?.folded())
 }
 
+/// The snapshot's tables that a query reads, those that a table function is given included.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault> {
+    struct Read<'a> {
+        snapshot: &'a Snapshot,
+        given: BTreeSet<String>,
+        tables: BTreeSet<TableName>,
+    }
+    impl VisitorMut for Read<'_> {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            for Cte { alias, .. } in query.with.iter().flat_map(|w| &w.cte_tables) {
+                self.given.insert(alias.name.value.to_ascii_lowercase());
+            }
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            let TableFactor::Table { name, args, .. } = factor else {
+                return ControlFlow::Continue(());
+            };
+            let given = matches!(parts(name).as_slice(), [one] if self.given.contains(&one.to_ascii_lowercase()));
+            let view = match args {
+                None if given => None,
+                None => find(self.snapshot, name),
+                Some(args) => {
+                    let function = parts(name).join(".");
+                    let table = named_table(&function, name, &args.args);
+                    table.and_then(|t| self.snapshot.tables.get(&t.folded()))
+                }
+            };
+            self.tables.extend(view.map(|v| v.name.clone()));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut read = Read {
+        snapshot,
+        given: BTreeSet::new(),
+        tables: BTreeSet::new(),
+    };
+    let _ = parse_one(sql)?.visit(&mut read);
+    Ok(read.tables.into_iter().collect())
+}
+
 struct Collector<'a> {
     snapshot: &'a Snapshot,
     /// Tables that are no snapshot's: `system` and `information_schema`.
@@ -231,6 +279,7 @@ impl VisitorMut for Collector<'_> {
             ..
         } = factor
             && let Some(columns) = super::latest::columns(self.snapshot, name, &args.args)
+                .or_else(|| super::last_seen::columns(self.snapshot, name, &args.args))
                 .or_else(|| super::feed::columns(self.snapshot, name, &args.args))
         {
             columns.iter().for_each(|c| self.names.add(c));

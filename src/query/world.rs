@@ -15,6 +15,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::last_seen;
 use super::latest::{self, Newest};
 use super::provider::SnapshotTable;
 use super::{CATALOG, PUBLIC, SYSTEM};
@@ -69,6 +70,7 @@ impl World {
         state.mark_start_execution();
         super::feed::register(&mut state, &self.snapshot);
         latest::register(&mut state, &self.snapshot, &self.newest);
+        last_seen::register(&mut state, &self.snapshot, &self.newest);
         state
     }
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use chrono::NaiveDate;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::{Views, gone, is_view};
 use crate::catalog::lifecycle;
@@ -17,6 +15,7 @@ use crate::dataset::{
 };
 use crate::fault::{Fault, Kind};
 use crate::flush;
+use crate::query::place::{place_of, with_place};
 use crate::query::view::Definition;
 use crate::types::TableName;
 
@@ -248,7 +247,7 @@ impl Views {
         let definition = Definition::parse(&view.sql, view.name.schema(), snapshot)?;
         self.refuse_circle(view, &definition, snapshot)?;
         let schema = self.engine.describe_view(&definition, snapshot).await;
-        let schema = schema.map_err(|fault| with_place(fault, &view.sql))?;
+        let schema = schema.map_err(|fault| with_place(fault, &view.sql, None))?;
         let columns = columns(&schema, &definition)?;
         let spec = ViewSpec {
             sql: view.sql.clone(),
@@ -356,37 +355,4 @@ fn difference(now: &[Column], then: &[Column]) -> Option<String> {
         "its column would become another, column={}, type={}, then={becomes}",
         lost.name, lost.data_type
     ))
-}
-
-/// The planner's errors name a word and no place: the first such word in the text is it.
-fn with_place(mut fault: Fault, sql: &str) -> Fault {
-    let named = ["named ", "function="]
-        .iter()
-        .find_map(|before| fault.message.split(before).nth(1));
-    let word = named
-        .unwrap_or_default()
-        .trim_start_matches(['"', '\''])
-        .split(['"', '\'', ' ', '.', ','])
-        .next()
-        .unwrap_or_default();
-    let place = place_of(sql, None, word);
-    fault.message.push_str(&place);
-    fault
-}
-
-/// Where a word stands first, behind a keyword if one is given; nothing if it does not.
-fn place_of(sql: &str, behind: Option<&str>, word: &str) -> String {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .unwrap_or_default();
-    let is = |token: &Token, word: &str| matches!(token, Token::Word(w) if w.value.eq_ignore_ascii_case(word));
-    let from = behind.and_then(|keyword| tokens.iter().position(|t| is(&t.token, keyword)));
-    let found = tokens
-        .iter()
-        .skip(from.unwrap_or(0))
-        .find(|t| is(&t.token, word));
-    found.map_or_else(String::new, |token| {
-        let at = token.span.start;
-        format!(" at Line: {}, Column: {}", at.line, at.column)
-    })
 }
