@@ -32,6 +32,8 @@ pub mod view;
 pub mod statement;
 // what looks after them
 pub mod upkeep;
+// what watches them, and tells
+pub mod alert;
 // edges
 pub mod auth;
 pub mod flight;

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::Alerts;
 use crate::catalog::checkpoint::Checkpoint;
 use crate::catalog::recover::Recovery;
 use crate::catalog::visible::{Effects, Visible};
@@ -42,6 +43,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     upkeep: Arc<Upkeep>,
     views: Arc<Views>,
+    alerts: Arc<Alerts>,
     /// The server's parts hold it weakly, so that they can end.
     _reader: Arc<dyn crate::catalog::lookup::RowReader>,
     /// Held for as long as the directory is ours.
@@ -131,11 +133,14 @@ impl Server {
         upkeep.spawn();
         let views = Views::new(shared.clone(), engine.clone());
         source.set_views(&views);
+        let alerts = Alerts::new(shared.clone(), engine.clone(), &http_addr.to_string());
+        source.set_alerts(&alerts);
         let admin = Arc::new(Admin::new(
             shared.clone(),
             engine.clone(),
             upkeep.clone(),
             views.clone(),
+            alerts.clone(),
         ));
         let service = flight::FlightSqlServer::new(flight::Parts {
             engine,
@@ -159,7 +164,9 @@ impl Server {
         let view_task = views.spawn();
         watch_log(shared.clone(), readiness.clone());
         readiness.set_ready();
+        alerts.spawn();
         Ok(Running {
+            alerts,
             shared,
             flight: flight_addr,
             http: http_addr,
@@ -227,6 +234,7 @@ impl Running {
         }
         // Buckets that the last commits closed; what fails here is done after the next start.
         self.views.refresh_all().await;
+        self.alerts.settle().await;
         if left.is_empty() && !self.shared.log.is_poisoned() {
             self.shared.log.roll().await?;
             self.shared.log.trim(self.shared.log.durable());

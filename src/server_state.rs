@@ -10,6 +10,7 @@ use arrow::array::{
 };
 use async_trait::async_trait;
 
+use crate::alert::{self, Alerts};
 use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
 use crate::catalog::producer::{DurablePoint, Totals};
@@ -22,7 +23,9 @@ use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput, Sessions};
 use crate::ingest;
 use crate::query::{Engine, Queries, SnapshotSource};
-use crate::statement::{Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values};
+use crate::statement::{
+    AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
+};
 use crate::types::TableName;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
@@ -53,6 +56,7 @@ pub struct Status {
     started: Micros,
     journal: Arc<Journal>,
     views: OnceLock<Weak<Views>>,
+    alerts: OnceLock<Weak<Alerts>>,
 }
 
 impl Status {
@@ -70,6 +74,7 @@ impl Status {
             started,
             journal,
             views: OnceLock::new(),
+            alerts: OnceLock::new(),
         }
     }
 
@@ -93,6 +98,19 @@ impl Status {
     /// Set once, when views are refreshed.
     pub fn set_views(&self, views: &Arc<Views>) {
         let _ = self.views.set(Arc::downgrade(views));
+    }
+
+    /// Set once, when alerts are looked at.
+    pub fn set_alerts(&self, alerts: &Arc<Alerts>) {
+        let _ = self.alerts.set(Arc::downgrade(alerts));
+    }
+
+    fn alerts(&self) -> Option<Arc<Alerts>> {
+        self.alerts.get().and_then(Weak::upgrade)
+    }
+
+    pub fn alert_totals(&self) -> alert::Totals {
+        self.alerts().map(|a| a.totals()).unwrap_or_default()
     }
 
     fn views(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -290,6 +308,17 @@ impl SnapshotSource for Status {
         self.shared.draining.clone()
     }
 
+    fn system_table(&self, name: &str) -> Option<RecordBatch> {
+        match (name, self.alerts()) {
+            ("alerts", Some(alerts)) => alerts.table().ok(),
+            _ => {
+                let all = self.system_tables().into_iter();
+                all.into_iter()
+                    .find_map(|(known, batch)| (known == name).then_some(batch))
+            }
+        }
+    }
+
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
         let t = self.tables();
         let tables = RecordBatch::try_from_iter([
@@ -467,6 +496,8 @@ impl SnapshotSource for Status {
             ("commits", crate::upkeep::state::commits(&self.shared)),
             ("upkeep", crate::upkeep::state::runs(&self.journal)),
             ("views", self.views()),
+            // Its rows may be many: they are made for a query that reads them.
+            ("alerts", alert::empty_table()),
         ];
         made.into_iter()
             .filter_map(|(name, batch)| batch.ok().map(|b| (name, b)))
@@ -542,6 +573,7 @@ pub struct Admin {
     engine: Arc<Engine>,
     upkeep: Arc<Upkeep>,
     views: Arc<Views>,
+    alerts: Arc<Alerts>,
 }
 
 impl Admin {
@@ -550,8 +582,10 @@ impl Admin {
         engine: Arc<Engine>,
         upkeep: Arc<Upkeep>,
         views: Arc<Views>,
+        alerts: Arc<Alerts>,
     ) -> Self {
         Admin {
+            alerts,
             shared,
             engine,
             upkeep,
@@ -617,6 +651,35 @@ impl TableAdmin for Admin {
             ViewChange::Query { name, sql } => views.query(&name, sql, None).await?,
         }
         Ok(0)
+    }
+
+    async fn alert(&self, change: AlertChange) -> Result<Option<RecordBatch>, Fault> {
+        let alerts = &self.alerts;
+        match change {
+            AlertChange::Create {
+                alert,
+                if_not_exists,
+                or_replace,
+                text,
+            } => {
+                let creation = alert::Creation {
+                    alert: *alert,
+                    if_not_exists,
+                    or_replace,
+                    text: &text,
+                };
+                alerts.create(creation).await?;
+            }
+            AlertChange::Drop { name, if_exists } => alerts.remove(&name, if_exists).await?,
+            AlertChange::Pause { name, paused } => alerts.pause(&name, paused).await?,
+            AlertChange::Show { ref name } => {
+                let ddl = text([alerts.definition(name)?]);
+                let rows = RecordBatch::try_new(change.schema(), vec![ddl]);
+                let rows = rows.map_err(|e| Fault::internal(e.to_string()))?;
+                return Ok(Some(rows));
+            }
+        }
+        Ok(None)
     }
 
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {

@@ -12,8 +12,8 @@ use deltaplane_client::{Producer, ProducerOptions, SqlClient};
 use super::Outcome;
 use super::bundled::{check_apart, load};
 use super::check;
-use crate::dataset::{Contract, ViewDeclaration};
-use crate::statement::{Change, ViewChange};
+use crate::dataset::{AlertDeclaration, Contract, ViewDeclaration};
+use crate::statement::{AlertChange, Change, ViewChange};
 use crate::types::TableName;
 
 pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyhow::Result<Outcome> {
@@ -48,10 +48,21 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
             None => println!("-- {} is as the file says", view.name),
         }
     }
-    for (_, statement) in plan.iter().chain(&views) {
+    let mut alerts = Vec::new();
+    for alert in loaded.iter().flat_map(|l| &l.dataset.alerts) {
+        let statement = match present_alert(&mut client, alert).await? {
+            None => Some(alert.to_ddl()),
+            Some(there) => alert.alter_ddl(&there),
+        };
+        match statement {
+            Some(statement) => alerts.push((alert.name.clone(), statement)),
+            None => println!("-- {} is as the file says", alert.name),
+        }
+    }
+    for (_, statement) in plan.iter().chain(&views).chain(&alerts) {
         println!("{statement};\n");
     }
-    let nothing = plan.is_empty() && views.is_empty();
+    let nothing = plan.is_empty() && views.is_empty() && alerts.is_empty();
     if dry_run {
         return Ok(if nothing {
             Outcome::NothingToDo
@@ -98,6 +109,7 @@ pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyho
         }
     }
     execute(&mut client, views).await?;
+    execute(&mut client, alerts).await?;
     Ok(Outcome::Done)
 }
 
@@ -135,6 +147,31 @@ async fn present_view(
              To make it one: keep the table's rows (deltaplane sql \"SELECT * FROM {name}\" --format csv > {name}.csv), deltaplane sql \"DROP TABLE {name}\", and apply again",
             name = wanted.name
         ),
+    }
+}
+
+/// The alert as the server has it; none if there is none.
+async fn present_alert(
+    client: &mut SqlClient,
+    wanted: &AlertDeclaration,
+) -> anyhow::Result<Option<AlertDeclaration>> {
+    let sql = format!(
+        "SELECT definition FROM system.alerts WHERE lower(schema) = '{}' AND lower(alert) = '{}' AND definition IS NOT NULL LIMIT 1",
+        wanted.name.schema().to_ascii_lowercase(),
+        wanted.name.table().to_ascii_lowercase()
+    );
+    let (_, rows) = client.query(&sql).await?;
+    let Some(batch) = rows.iter().find(|b| b.num_rows() > 0) else {
+        return Ok(None);
+    };
+    let ddl = batch.column(0).as_string_opt::<i32>();
+    let ddl = ddl.context("system.alerts gave no text")?.value(0);
+    match Change::parse(ddl)? {
+        Some(Change::Alert(change)) => match *change {
+            AlertChange::Create { alert, .. } => Ok(Some(*alert)),
+            _ => bail!("not a CREATE ALERT: {ddl}"),
+        },
+        _ => bail!("not a CREATE ALERT: {ddl}"),
     }
 }
 

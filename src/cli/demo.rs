@@ -78,6 +78,10 @@ pub async fn run(
             let ddl = view.to_ddl().replacen("VIEW", "VIEW IF NOT EXISTS", 1);
             client.update(&ddl).await?;
         }
+        for alert in &loaded.dataset.alerts {
+            let ddl = alert.to_ddl().replacen("ALERT", "ALERT IF NOT EXISTS", 1);
+            client.update(&ddl).await?;
+        }
         questions.extend(loaded.dataset.queries);
     }
     println!(

@@ -29,6 +29,7 @@ Examples:
         "Examples:
   deltaplane sql \"SHOW TABLES\"
   deltaplane sql \"SHOW CREATE TABLE reactor.raw\"
+  deltaplane sql \"SELECT alert, instance, since FROM system.alerts WHERE state = 'firing'\"
   deltaplane sql --format csv \"SELECT * FROM reactor.raw LIMIT 10\" > rows.csv
   deltaplane sql < statement.sql
   deltaplane sql                       a prompt",

@@ -6,6 +6,7 @@
 
 pub mod size;
 pub mod sources;
+pub mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use size::Value;
 pub use size::{ByteSize, Duration};
 pub use sources::{Error, Sources};
+pub use webhooks::{Form, Webhook};
 
 /// One row of the table of settings.
 pub struct Setting {
@@ -72,6 +74,8 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
             $( $(#[doc = $section_doc])+ pub $section: $Section, )+
+            /// Where alerts are told, by name. From the file alone: a statement names one and never says where it leads.
+            pub webhooks: BTreeMap<String, Webhook>,
         }
 
         $(
@@ -109,6 +113,7 @@ macro_rules! settings {
                     $($section: $Section {
                         $($key: <$type as Value>::parse($default).expect("each default parses, as a test shows"),)*
                     },)+
+                    webhooks: BTreeMap::new(),
                 }
             }
         }
@@ -220,6 +225,30 @@ settings! {
         /// a session that was silent for so long is forgotten
         session_idle: Duration = "1h";
     }
+    /// Alerts. Where they are told is a table of its own, [alerts.webhooks.NAME]: url, and optionally form, repeat, bearer_token
+    /// or bearer_token_file, headers.
+    alerts: Alerts {
+        /// alerts that may be defined
+        count_max: usize = "1000";
+        /// instances of one alert that may be pending or firing at once; beyond it the evaluation is an error
+        instances_max: usize = "10000";
+        /// keys of one DEADMAN, each with each of its sources
+        keys_max: usize = "200000";
+        /// evaluations that run at once
+        parallel: usize = "2";
+        /// an alert's query that runs longer is an error
+        timeout: Duration = "30s";
+        /// how long a resolved instance stays in system.alerts
+        resolved_for: Duration = "1d";
+        /// a webhook that does not answer for so long is tried again
+        webhook_timeout: Duration = "10s";
+        /// longest pause between two tries of one webhook
+        retry_max: Duration = "5min";
+        /// a notification that could not be delivered for so long is given up
+        retry_for: Duration = "1d";
+        /// address of this server as receivers are to link to it; empty: the console's
+        external_url: Option<String> = "";
+    }
     /// Who may do what. Nothing to set yet: loopback is open, other addresses are refused unless asked for.
     auth: Auth {
     }
@@ -300,6 +329,12 @@ impl Config {
                 problem: "must be 2 or more".to_owned(),
             });
         }
+        positive("alerts.timeout", !self.alerts.timeout.is_zero())?;
+        positive("alerts.parallel", self.alerts.parallel > 0)?;
+        positive(
+            "alerts.webhook_timeout",
+            !self.alerts.webhook_timeout.is_zero(),
+        )?;
         positive("query.timeout", !self.query.timeout.is_zero())?;
         positive(
             "limits.batch_bytes_max",
@@ -408,6 +443,10 @@ impl Resolved {
                 out.push_str(&format!("{line:<40} # {origin}\n"));
             }
             out.push('\n');
+        }
+        // As remarks: what they hold is secret, also where the address is.
+        for (name, webhook) in &self.config.webhooks {
+            out.push_str(&format!("# [alerts.webhooks.{name}] {webhook}\n"));
         }
         out.truncate(out.trim_end().len());
         out.push('\n');

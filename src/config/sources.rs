@@ -32,6 +32,13 @@ pub enum Error {
         line: usize,
         hint: String,
     },
+    #[error("webhook cannot stand, name={name}, at={}:{line}: {problem}", path.display())]
+    Webhook {
+        name: String,
+        path: PathBuf,
+        line: usize,
+        problem: String,
+    },
     #[error("there is no setting of this name, name={name}{hint}")]
     NoSuchSetting { name: String, hint: String },
     #[error("invalid value, setting={name}, value={value:?}, from={origin}: {problem}")]
@@ -210,6 +217,16 @@ pub(super) fn read_text(resolved: &mut Resolved, path: &Path, text: &str) -> Res
             return Err(unknown(format!("[{section_name}]"), at));
         }
         for (key, value) in keys {
+            if section_name == "alerts" && key.get_ref() == "webhooks" {
+                resolved.config.webhooks =
+                    super::webhooks::read(value).map_err(|(at, name, problem)| Error::Webhook {
+                        name,
+                        path: path.to_owned(),
+                        line: line_at(at),
+                        problem,
+                    })?;
+                continue;
+            }
             let name = format!("{section_name}.{}", key.get_ref());
             let at = key.span().start;
             if find(&name).is_none() {

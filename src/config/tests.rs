@@ -195,3 +195,59 @@ fn intervals_are_read_as_delta_writes_them() {
     assert_eq!(size::parse_interval("interval 1 month"), None);
     assert_eq!(size::parse_interval("soon"), None);
 }
+
+#[test]
+fn webhooks_are_read_from_the_file_and_shown_without_their_secrets() {
+    let text = "[alerts]\ntimeout = \"5s\"\n[alerts.webhooks.ops]\nurl = \"https://u:pass@h.org:9/a/token?k=key\"\nbearer_token = \"bearer\"\n\
+                headers = { x-team = \"plant\" }\n[alerts.webhooks.am]\nurl = \"http://am/api/v2/alerts\"\nform = \"alertmanager\"\n";
+    let resolved = file(text).unwrap();
+    assert_eq!(resolved.config.alerts.timeout, Duration::from_secs(5));
+    let hooks = &resolved.config.webhooks;
+    assert_eq!(hooks["ops"].headers.len(), 2);
+    assert_eq!(
+        (hooks["ops"].repeat, hooks["ops"].form),
+        (None, Form::Webhook)
+    );
+    assert_eq!(hooks["am"].repeat, Some(Duration::from_secs(60)));
+    let shown = format!("{}{:?}", resolved.to_toml(), resolved.config);
+    assert!(
+        shown.contains("# [alerts.webhooks.ops] url = https://h.org:9/.., form = webhook, headers = 2 (not shown)"),
+        "{shown}"
+    );
+    for secret in ["pass", "token?", "key", "bearer\"", "plant"] {
+        let shown = shown.replace("bearer_token", "").replace("keys_max", "");
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    let cases = [
+        (
+            "[alerts.webhooks.ops]\nurl = \"ftp://x\"\n",
+            "name=ops, at=d.toml:2: url begins with http",
+        ),
+        ("[alerts.webhooks.ops]\n", "at=d.toml:1: it has no url"),
+        (
+            "[alerts.webhooks.ops]\nurl = \"http://x\"\nform = \"slack\"\n",
+            "at=d.toml:3: form=slack is not known; known: webhook, alertmanager",
+        ),
+        (
+            "[alerts.webhooks.ops]\nurl = \"http://x\"\ntoken = \"x\"\n",
+            "token is not known; known: url, form, repeat",
+        ),
+        (
+            "[alerts.webhooks.ops]\nurl = \"http://x\"\nheaders = { \"a b\" = \"x\" }\n",
+            "a b cannot be a header",
+        ),
+        (
+            "[alerts.webhooks.ops]\nurl = \"http://x\"\nrepeat = \"10\"\n",
+            "repeat: ",
+        ),
+        (
+            "[alerts.webhooks.\"o-p\"]\nurl = \"http://x\"\n",
+            "invalid name",
+        ),
+        ("[alerts]\nwebhooks = 5\n", "it is a table"),
+    ];
+    for (text, expected) in cases {
+        let message = file(text).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}\nlacks {expected}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What a dataset is: the contract of each table, and its spellings: TOML (`dataset.toml`), DDL, Delta properties and the
 //! Arrow schema. It knows no engine and does no I/O.
 
+mod alert;
 mod alter;
 mod arrow_schema;
 mod contract;
@@ -13,6 +14,7 @@ mod tests;
 mod toml;
 mod view;
 
+pub use alert::{AlertDeclaration, Watched, clause_span};
 pub use alter::Alteration;
 pub use contract::{
     Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Error;
+use super::alert::{AlertDeclaration, Watched, clause_span};
 use super::contract::{
     Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, Rule, RuleKind, UnknownColumns,
 };
@@ -22,6 +23,7 @@ pub struct Dataset {
     /// Tables that are filled from a file beside this one, once.
     pub loads: Vec<Load>,
     pub views: Vec<ViewDeclaration>,
+    pub alerts: Vec<AlertDeclaration>,
     /// The day's batch, in the order in which it runs.
     pub process: Vec<Step>,
     /// Queries that its users ask first.
@@ -79,6 +81,8 @@ struct File {
     #[serde(default)]
     view: Vec<ViewEntry>,
     #[serde(default)]
+    alert: Vec<Spanned<AlertEntry>>,
+    #[serde(default)]
     process: Vec<StepEntry>,
     #[serde(default)]
     query: Vec<Question>,
@@ -115,6 +119,26 @@ struct ViewEntry {
     idle: Option<String>,
     future: Option<String>,
     sql: String,
+}
+
+/// A condition (`sql`) or a deadman (`on`, `deadman`).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlertEntry {
+    name: String,
+    sql: Option<String>,
+    on: Option<String>,
+    deadman: Option<String>,
+    #[serde(default)]
+    by: Vec<String>,
+    every: Option<String>,
+    r#for: Option<String>,
+    keep_firing_for: Option<String>,
+    #[serde(default)]
+    notify: Vec<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    comment: Option<String>,
 }
 
 fn yes() -> bool {
@@ -212,6 +236,19 @@ pub fn from_toml(text: &str) -> Result<Dataset, Error> {
         }
         views.push(view);
     }
+    let mut alerts: Vec<AlertDeclaration> = Vec::new();
+    for entry in file.alert {
+        let span = entry.span();
+        let alert = alert(dataset, entry.into_inner()).map_err(|e| lines.at(&span, e))?;
+        if alerts
+            .iter()
+            .any(|a| a.name.folded() == alert.name.folded())
+        {
+            let problem = format!("alert declared twice, alert={}", alert.name);
+            return Err(lines.at(&span, Error::Toml(problem)));
+        }
+        alerts.push(alert);
+    }
     let process = file.process.into_iter().map(|e| step(e, &tables, &lines));
     Ok(Dataset {
         name: dataset.clone(),
@@ -219,6 +256,7 @@ pub fn from_toml(text: &str) -> Result<Dataset, Error> {
         process: process.collect::<Result<_, _>>()?,
         tables,
         views,
+        alerts,
         loads,
         queries: file.query,
     })
@@ -244,6 +282,45 @@ fn view(dataset: &str, entry: ViewEntry) -> Result<ViewDeclaration, Error> {
         settings,
         sql: entry.sql.trim().to_owned(),
     })
+}
+
+fn alert(dataset: &str, entry: AlertEntry) -> Result<AlertDeclaration, Error> {
+    let name = TableName::new(dataset, &entry.name)?;
+    let toml = |problem: String| Error::Toml(format!("alert={name}, {problem}"));
+    let span = |key: &str, text: &str| clause_span(key, text).map_err(toml);
+    let watched = match (entry.sql, entry.on, entry.deadman) {
+        (Some(sql), None, None) => Watched::Query {
+            sql: sql.trim().to_owned(),
+        },
+        (None, Some(on), Some(silence)) => {
+            let (schema, table) = on.split_once('.').unwrap_or((dataset, &on));
+            Watched::Deadman {
+                table: TableName::new(schema, table)?,
+                silence: span("deadman", &silence)?,
+            }
+        }
+        _ => {
+            let problem = "it has either sql, or on, by and deadman".to_owned();
+            return Err(toml(problem));
+        }
+    };
+    let mut alert = AlertDeclaration::new(name.clone(), watched);
+    let spans = [
+        ("every", &entry.every, &mut alert.every),
+        ("for", &entry.r#for, &mut alert.hold),
+        ("keep_firing_for", &entry.keep_firing_for, &mut alert.keep),
+    ];
+    for (key, text, place) in spans {
+        if let Some(text) = text {
+            *place = span(key, text)?;
+        }
+    }
+    alert.by = entry.by;
+    alert.notify = entry.notify;
+    alert.labels = entry.labels;
+    alert.comment = entry.comment;
+    alert.check().map_err(Error::Toml)?;
+    Ok(alert)
 }
 
 /// The text, for the numbers of its lines.

@@ -68,6 +68,10 @@ impl TableAdmin for Nothing {
         Err(not_real())
     }
 
+    async fn alert(&self, _: crate::statement::AlertChange) -> Result<Option<RecordBatch>, Fault> {
+        Err(not_real())
+    }
+
     async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
         Err(not_real())
     }

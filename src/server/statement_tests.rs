@@ -54,6 +54,7 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         engine.clone(),
         Upkeep::new(running.shared.clone(), engine.clone(), journal),
         crate::view::Views::new(running.shared.clone(), engine.clone()),
+        crate::alert::Alerts::new(running.shared.clone(), engine.clone(), ""),
     );
     (running, engine, admin)
 }

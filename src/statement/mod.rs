@@ -1,10 +1,12 @@
 //! Statements that change tables. It decides what a text is (a query, or one of these), turns DDL into contracts and hands
 //! them to whoever runs the tables' lives.
 
+mod alerts;
 mod alter;
 mod bound;
 mod ddl;
 pub mod dml;
+mod head;
 mod insert;
 mod replay;
 pub mod restore;
@@ -15,6 +17,7 @@ mod upkeep;
 pub mod values;
 mod views;
 
+pub use alerts::AlertChange;
 pub use bound::Bound;
 
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub trait TableAdmin: Send + Sync {
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many buckets a refresh computed.
     async fn view(&self, change: ViewChange) -> Result<u64, Fault>;
+    /// The answer has the columns of [`Change::schema`].
+    async fn alert(&self, change: AlertChange) -> Result<Option<RecordBatch>, Fault>;
     /// Returns how many rows were written, by all executions together.
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault>;
     /// The rows that an INSERT would append, judged and in the table's schema. Writes nothing.
@@ -88,6 +93,7 @@ pub enum Change {
         operations: Vec<AlterTableOperation>,
     },
     View(Box<ViewChange>),
+    Alert(Box<AlertChange>),
     Insert(Box<Insert>),
     Rows(Box<dml::Dml>),
     Restore(restore::Restore),
@@ -124,6 +130,9 @@ impl Change {
         }
         if let Some(change) = views::parse(sql)? {
             return Ok(Some(Change::View(Box::new(change))));
+        }
+        if let Some(change) = alerts::parse(sql)? {
+            return Ok(Some(Change::Alert(Box::new(change))));
         }
         if let Some(dml) = dml::parse(sql)? {
             return Ok(Some(Change::Rows(Box::new(dml))));
@@ -167,6 +176,7 @@ impl Change {
             | Change::Alter { .. }
             | Change::Restore(_)
             | Change::View(_)
+            | Change::Alert(_)
             | Change::Replay(_)
             | Change::Upkeep(_) => Ok(Arc::new(Schema::empty())),
         }
@@ -180,6 +190,7 @@ impl Change {
             | Change::Alter { .. }
             | Change::Restore(_)
             | Change::View(_)
+            | Change::Alert(_)
             | Change::Upkeep(_) => true,
             Change::Insert(_) | Change::Rows(_) | Change::Replay(_) => false,
         }
@@ -195,6 +206,7 @@ impl Change {
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
             Change::View(view) => view.verb(),
+            Change::Alert(alert) => alert.verb(),
             Change::Replay(_) => "REPLAY",
             Change::Upkeep(upkeep) => upkeep.verb(),
         }
@@ -205,6 +217,7 @@ impl Change {
         match self {
             Change::Replay(_) => replay::schema(),
             Change::Upkeep(upkeep) => upkeep.schema(),
+            Change::Alert(change) => change.schema(),
             _ => Arc::new(Schema::empty()),
         }
     }
@@ -222,6 +235,12 @@ impl Change {
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
             Change::View(change) => admin.view(*change).await,
+            Change::Alert(change) => {
+                return Ok(Done {
+                    written: 0,
+                    rows: admin.alert(*change).await?,
+                });
+            }
             Change::Insert(insert) => admin.insert(*insert, bound).await,
             Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),

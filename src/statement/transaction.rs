@@ -318,6 +318,12 @@ mod tests {
         async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
             Ok(0)
         }
+        async fn alert(
+            &self,
+            _: crate::statement::AlertChange,
+        ) -> Result<Option<RecordBatch>, Fault> {
+            Ok(None)
+        }
         async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
             Ok(())
         }

@@ -2,15 +2,14 @@
 //! was written: its text is what the view keeps.
 
 use chrono::NaiveDate;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::insert::offset;
+use super::head::{Head, words_of};
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::fault::Fault;
-use crate::query::{PUBLIC, parse_one};
 use crate::types::TableName;
+
+const SETTINGS: &str = "settings such as delay = '2s'";
 
 /// What a statement does to a materialized view.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,23 +54,10 @@ impl ViewChange {
     }
 }
 
-fn syntax(message: impl Into<String>) -> Fault {
-    Fault::invalid("syntax_error", message)
-}
-
 /// None: the statement is about no materialized view.
 pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
-    let tokens: Vec<TokenWithSpan> = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| syntax(e.to_string()))?
-        .into_iter()
-        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
-        .collect();
-    let mut head = Head {
-        sql,
-        tokens: &tokens,
-        at: 0,
-    };
+    let tokens = words_of(sql)?;
+    let mut head = Head::new(sql, &tokens, "view");
     let verb = match head.next() {
         Some(Token::Word(w)) => w.value.to_ascii_uppercase(),
         _ => return Ok(None),
@@ -85,7 +71,7 @@ pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
             let if_not_exists = head.words(&["IF", "NOT", "EXISTS"]);
             let name = head.name()?;
             let mut settings = ViewSettings::default();
-            for (key, value) in head.settings()? {
+            for (key, value) in head.settings(SETTINGS)? {
                 settings
                     .set(&key, &value)
                     .map_err(|problem| Fault::invalid("invalid_view", problem))?;
@@ -117,7 +103,7 @@ pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
         "ALTER" => {
             let name = head.name()?;
             if head.words(&["SET"]) {
-                let settings = head.pairs()?;
+                let settings = head.pairs(SETTINGS)?;
                 ViewChange::Set { name, settings }
             } else {
                 let sql = head.query()?;
@@ -130,160 +116,6 @@ pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
         head.end()?;
     }
     Ok(Some(change))
-}
-
-struct Head<'a> {
-    sql: &'a str,
-    tokens: &'a [TokenWithSpan],
-    at: usize,
-}
-
-impl<'a> Head<'a> {
-    fn peek(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at).map(|t| &t.token)
-    }
-
-    fn next(&mut self) -> Option<&'a Token> {
-        let token = self.peek();
-        self.at += 1;
-        token
-    }
-
-    /// Steps over the words if all of them are next.
-    fn words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(i, word)| {
-            matches!(self.tokens.get(self.at + i).map(|t| &t.token),
-                Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
-        });
-        self.at += if found { words.len() } else { 0 };
-        found
-    }
-
-    fn expected(&self, what: &str) -> Fault {
-        match self.tokens.get(self.at) {
-            Some(t) => syntax(format!(
-                "expected {what}, found {} at Line: {}, Column: {}",
-                t.token, t.span.start.line, t.span.start.column
-            )),
-            None => syntax(format!("expected {what}, found the end")),
-        }
-    }
-
-    fn name(&mut self) -> Result<TableName, Fault> {
-        let mut parts = Vec::new();
-        loop {
-            match self.peek() {
-                Some(Token::Word(w)) => parts.push(w.value.clone()),
-                _ => return Err(self.expected("the view's name")),
-            }
-            self.at += 1;
-            if self.peek() != Some(&Token::Period) {
-                break;
-            }
-            self.at += 1;
-        }
-        let made = match parts.as_slice() {
-            [view] => TableName::new(PUBLIC, view),
-            [schema, view] | [_, schema, view] => TableName::new(schema, view),
-            _ => return Err(syntax("a view's name is schema.view")),
-        };
-        made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
-    }
-
-    /// `WITH (delay = '2s')` and `TBLPROPERTIES ('delay' = '2s')`, both or none.
-    fn settings(&mut self) -> Result<Vec<(String, String)>, Fault> {
-        let mut all = Vec::new();
-        loop {
-            let with = matches!(self.peek(), Some(Token::Word(w)) if w.keyword == Keyword::WITH)
-                && matches!(
-                    self.tokens.get(self.at + 1).map(|t| &t.token),
-                    Some(Token::LParen)
-                );
-            if !with && !self.words(&["TBLPROPERTIES"]) {
-                return Ok(all);
-            }
-            self.at += usize::from(with);
-            all.extend(self.pairs()?);
-        }
-    }
-
-    fn pairs(&mut self) -> Result<Vec<(String, String)>, Fault> {
-        if self.peek() != Some(&Token::LParen) {
-            return Err(self.expected("( and settings such as delay = '2s'"));
-        }
-        self.at += 1;
-        let mut out = Vec::new();
-        loop {
-            let mut key = String::new();
-            loop {
-                match self.peek() {
-                    Some(Token::Word(w)) => key.push_str(&w.value),
-                    Some(Token::SingleQuotedString(text)) => key.push_str(text),
-                    _ => return Err(self.expected("a setting: delay, idle or future")),
-                }
-                self.at += 1;
-                if self.peek() != Some(&Token::Period) {
-                    break;
-                }
-                key.push('.');
-                self.at += 1;
-            }
-            if self.peek() != Some(&Token::Eq) {
-                return Err(self.expected("="));
-            }
-            self.at += 1;
-            match self.next() {
-                Some(Token::SingleQuotedString(text)) => out.push((key, text.clone())),
-                _ => {
-                    self.at -= 1;
-                    return Err(self.expected("a span of time in quotes, such as '2s'"));
-                }
-            }
-            match self.next() {
-                Some(Token::Comma) => {}
-                Some(Token::RParen) => return Ok(out),
-                _ => {
-                    self.at -= 1;
-                    return Err(self.expected(", or )"));
-                }
-            }
-        }
-    }
-
-    /// A day in quotes.
-    fn date(&mut self) -> Result<NaiveDate, Fault> {
-        let day = match self.peek() {
-            Some(Token::SingleQuotedString(text)) => text.parse().ok(),
-            _ => None,
-        };
-        let day = day.ok_or_else(|| self.expected("a day such as '2025-08-01'"))?;
-        self.at += 1;
-        Ok(day)
-    }
-
-    /// The text behind AS.
-    fn query(&mut self) -> Result<String, Fault> {
-        if !self.words(&["AS"]) {
-            return Err(self.expected("AS and the view's query"));
-        }
-        let Some(start) = self.tokens.get(self.at) else {
-            return Err(self.expected("a query"));
-        };
-        let text = self.sql[offset(self.sql, start.span.start)..].trim();
-        let text = text.trim_end_matches(';').trim_end().to_owned();
-        parse_one(&text)?;
-        Ok(text)
-    }
-
-    fn end(&mut self) -> Result<(), Fault> {
-        while self.peek() == Some(&Token::SemiColon) {
-            self.at += 1;
-        }
-        match self.peek() {
-            None | Some(Token::EOF) => Ok(()),
-            Some(_) => Err(self.expected("the end of the statement")),
-        }
-    }
 }
 
 #[cfg(test)]

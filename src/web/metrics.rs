@@ -34,6 +34,15 @@ pub fn install() {
         metrics::describe_counter!("deltaplane_bulk_ingests_total", "bulk ingests committed");
         metrics::describe_counter!("deltaplane_queries_total", "queries that ended, by outcome");
         metrics::describe_histogram!("deltaplane_query_seconds", "time of a query");
+        metrics::describe_counter!(
+            "deltaplane_alert_evaluations_total",
+            "looks at alerts, by outcome"
+        );
+        metrics::describe_histogram!("deltaplane_alert_evaluation_seconds", "time of a look");
+        metrics::describe_counter!(
+            "deltaplane_alert_notifications_total",
+            "news of alerts, by webhook and outcome"
+        );
         Some(handle)
     });
 }
@@ -152,6 +161,35 @@ fn families(status: &Status) -> Vec<Family> {
             status.session_count() as f64,
         ),
     ];
+    let alerts = status.alert_totals();
+    let alerts = [
+        (
+            "deltaplane_alerts",
+            "alerts that are defined",
+            alerts.alerts,
+        ),
+        (
+            "deltaplane_alerts_pending",
+            "instances in condition for less than FOR",
+            alerts.pending,
+        ),
+        (
+            "deltaplane_alerts_firing",
+            "instances that fire",
+            alerts.firing,
+        ),
+        (
+            "deltaplane_alerts_failing",
+            "alerts whose last evaluation failed, or that cannot be kept or read",
+            alerts.failing,
+        ),
+        (
+            "deltaplane_alert_notifications_pending",
+            "news that a webhook has not got yet",
+            alerts.owed,
+        ),
+    ];
+    out.extend(alerts.map(|(name, help, value)| gauge(name, help, one(value as f64))));
     out.extend(server.map(|(name, help, value)| gauge(name, help, one(value))));
     out.push(Family {
         name: "deltaplane_log_written_bytes_total",

@@ -1,0 +1,251 @@
+//! Alerts on disk: a file each, `alerts/<schema>.<name>.alert` of the data directory, written whole under another name, synced,
+//! renamed, and the folder synced. So a crash leaves the state before or the one after.
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `DPL1` |
+//! | 4 | 4 | CRC32C of everything behind it, little endian |
+//! | 8 | n | [`Kept`] as JSON, to the file's end |
+//!
+//! A file that is not what was synced stops nothing: it is told of by name, and stays as it is until someone decides.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::State;
+use crate::clock::Micros;
+use crate::dataset::AlertDeclaration;
+use crate::fault::{Fault, Kind};
+use crate::types::TableName;
+use crate::wal::Disk;
+
+const MAGIC: [u8; 4] = *b"DPL1";
+const HEADER: usize = 8;
+const SUFFIX: &str = "alert";
+
+/// All of one alert that outlives a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    pub declaration: AlertDeclaration,
+    /// Tables and views that the query read when it was made.
+    #[serde(default)]
+    pub reads: Vec<TableName>,
+    /// In whose name it asks.
+    pub principal: String,
+    pub created: Micros,
+    #[serde(default)]
+    pub paused: bool,
+    /// It was dropped, and is here until receivers know that what fired is over.
+    #[serde(default)]
+    pub dropped: bool,
+    pub state: State,
+}
+
+/// A file that cannot be read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    pub name: TableName,
+    pub path: PathBuf,
+    pub problem: String,
+}
+
+impl Damaged {
+    pub fn message(&self) -> String {
+        format!(
+            "the alert's file cannot be read, path={}: {}; put it back from a backup and restart, or say CREATE OR REPLACE ALERT {} .. or DROP ALERT",
+            self.path.display(),
+            self.problem,
+            self.name
+        )
+    }
+}
+
+#[derive(Clone)]
+pub struct Store {
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl Store {
+    pub fn new(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
+        Store {
+            dir: data_dir.join("alerts"),
+            disk,
+        }
+    }
+
+    /// Names are `[A-Za-z_][A-Za-z0-9_]*`, so that they are safe as a file's.
+    fn path(&self, name: &TableName) -> PathBuf {
+        self.dir.join(format!("{}.{SUFFIX}", name.folded()))
+    }
+
+    fn fault(path: &Path, what: &str, error: &std::io::Error) -> Fault {
+        Fault::new(
+            Kind::Unavailable,
+            "alert_not_kept",
+            format!(
+                "cannot {what} the alert's file, path={}: {error}",
+                path.display()
+            ),
+        )
+    }
+
+    /// Puts an alert in the place of what was kept of it before. On `Ok` it is synced under its name; on an error the one
+    /// before still stands.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: the disk refused.
+    pub fn write(&self, kept: &Kept) -> Result<(), Fault> {
+        let path = self.path(&kept.declaration.name);
+        let body = serde_json::to_vec(kept).map_err(|e| Fault::internal(e.to_string()))?;
+        let mut out = Vec::with_capacity(HEADER + body.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        out.extend_from_slice(&body);
+        let fresh = path.with_extension("tmp");
+        let size = out.len() as u64;
+        let fault = |what: &'static str| {
+            let path = path.clone();
+            move |e: std::io::Error| Self::fault(&path, what, &e)
+        };
+        self.disk
+            .create_dir(&self.dir)
+            .map_err(fault("make the folder of"))?;
+        let file = self.disk.create(&fresh, size).map_err(fault("create"))?;
+        file.write_at(&out, 0).map_err(fault("write"))?;
+        file.sync().map_err(fault("sync"))?;
+        self.disk.rename(&fresh, &path).map_err(fault("rename"))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(fault("sync the folder of"))
+    }
+
+    /// Lets go of an alert; fine if nothing is kept of it.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: the file is there and stays.
+    pub fn remove(&self, name: &TableName) -> Result<(), Fault> {
+        let path = self.path(name);
+        match self.disk.remove(&path) {
+            Ok(()) => self
+                .disk
+                .sync_dir(&self.dir)
+                .map_err(|e| Self::fault(&path, "sync the folder of", &e)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Self::fault(&path, "remove", &e)),
+        }
+    }
+
+    /// Everything that is kept, and the files that cannot be read.
+    pub fn read_all(&self) -> (Vec<Kept>, Vec<Damaged>) {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        // No folder: there never was an alert.
+        let mut files = self.disk.list(&self.dir).unwrap_or_default();
+        files.sort();
+        for path in files {
+            let stem = path.file_stem().and_then(|s| s.to_str());
+            let name = stem
+                .and_then(|s| s.split_once('.'))
+                .and_then(|(schema, name)| TableName::new(schema, name).ok());
+            let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == SUFFIX)) else {
+                continue;
+            };
+            match self.read(&path) {
+                Ok(kept) if kept.declaration.name.folded() == name => good.push(kept),
+                Ok(kept) => bad.push(Damaged {
+                    problem: format!("it is the file of {}", kept.declaration.name),
+                    name,
+                    path,
+                }),
+                Err(problem) => bad.push(Damaged {
+                    name,
+                    path,
+                    problem,
+                }),
+            }
+        }
+        (good, bad)
+    }
+
+    fn read(&self, path: &Path) -> Result<Kept, String> {
+        let file = self.disk.open(path).map_err(|e| e.to_string())?;
+        let bytes = file.read_all().map_err(|e| e.to_string())?;
+        let (head, body) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
+        let (magic, crc) = head.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err("it is no alert's file, or a newer server's".to_owned());
+        }
+        if crc != crc32c::crc32c(body).to_le_bytes() {
+            return Err("checksum mismatch".to_owned());
+        }
+        serde_json::from_slice(body)
+            .map_err(|e| format!("it says what this server does not know: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::dataset::Watched;
+    use crate::wal::RealDisk;
+
+    fn kept(name: &str) -> Kept {
+        let sql = "SELECT 1".to_owned();
+        Kept {
+            declaration: AlertDeclaration::new(
+                TableName::new("a", name).unwrap(),
+                Watched::Query { sql },
+            ),
+            reads: Vec::new(),
+            principal: "p".to_owned(),
+            created: 5,
+            paused: false,
+            dropped: false,
+            state: State::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_last_comes_back_until_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), Arc::new(RealDisk));
+        assert_eq!(store.read_all(), (vec![], vec![]));
+        let mut one = kept("One");
+        store.write(&one).unwrap();
+        one.paused = true;
+        store.write(&one).unwrap();
+        store.write(&kept("two")).unwrap();
+        assert_eq!(store.read_all(), (vec![one.clone(), kept("two")], vec![]));
+        store.remove(&one.declaration.name).unwrap();
+        store.remove(&one.declaration.name).unwrap();
+        assert_eq!(store.read_all().0, [kept("two")]);
+    }
+
+    #[test]
+    fn a_file_cut_or_changed_at_any_byte_is_told_of_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), Arc::new(RealDisk));
+        store.write(&kept("one")).unwrap();
+        store.write(&kept("two")).unwrap();
+        let path = dir.path().join("alerts/a.one.alert");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            for bytes in [&whole[..at], &flipped] {
+                std::fs::write(&path, bytes).unwrap();
+                let (good, bad) = store.read_all();
+                assert_eq!(good, [kept("two")], "{at}");
+                assert_eq!(bad.len(), 1);
+                assert!(bad[0].message().contains("a.one.alert"));
+            }
+        }
+        // A write that never came to its end leaves a file that nobody reads.
+        std::fs::write(dir.path().join("alerts/a.one.tmp"), "half").unwrap();
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(store.read_all().0.len(), 2);
+    }
+}
