@@ -31,8 +31,8 @@ use crate::catalog::table::Table;
 use crate::catalog::view::ViewProgress;
 use crate::cold;
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, Scanned};
 use crate::query::view::frozen_before;
+use crate::query::{Engine, Scanned};
 use crate::types::{Incarnation, TableName};
 
 pub use refresh::Outcome;

@@ -12,8 +12,8 @@ use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
-use crate::query::{Scanned, conform_to_wire};
 use crate::query::view::{SPANS_MAX, frozen_before};
+use crate::query::{Scanned, conform_to_wire};
 use crate::types::TableName;
 
 const HOUR: i64 = 3_600_000_000;
