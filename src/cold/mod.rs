@@ -9,6 +9,7 @@ mod encoders;
 pub mod faulty;
 pub mod lake;
 pub mod pins;
+mod prune;
 mod read;
 pub mod scan;
 #[cfg(test)]

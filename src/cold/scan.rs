@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::delta::history::History;
 use super::pins::Pins;
-use super::{Error, Lake, store_error};
+use super::{Error, Lake, prune, store_error};
 
 /// Where a row stands: the place of its file in the view's list, and its own place in the file.
 pub const FILE: &str = "__file";
@@ -463,6 +463,7 @@ impl ColdView {
             .map(|i| scan_schema.index_of(self.schema.field(*i).name()))
             .collect::<Result<Vec<_>, _>>()?;
 
+        let in_files = table_schema.file_schema().fields().len();
         let mut source = ParquetSource::new(table_schema)
             .with_pushdown_filters(false)
             .with_enable_page_index(true);
@@ -474,11 +475,15 @@ impl ColdView {
                     .iter()
                     .any(|c| [FILE, ROW].contains(&c.name.as_str()))
         };
+        let mut wanted_files = vec![true; self.files.len()];
         if let Some(filter) = conjunction(filters.iter().filter(prunes).cloned()) {
             let df_schema = DFSchema::try_from(scan_schema.as_ref().clone())?;
-            source = source.with_predicate(state.create_physical_expr(filter, &df_schema)?);
+            let filter = state.create_physical_expr(filter, &df_schema)?;
+            wanted_files = prune::may_hold(&self.files, &scan_schema, in_files, &filter)?;
+            source = source.with_predicate(filter);
         }
-        let files = self.files.iter().zip(0i32..).map(|(f, place)| {
+        let files = self.files.iter().zip(0i32..).zip(wanted_files);
+        let files = files.filter(|(_, wanted)| *wanted).map(|((f, place), _)| {
             let mut file = PartitionedFile::from(f.meta.clone());
             file.partition_values = f.partition_values.clone();
             if !self.located {
@@ -487,12 +492,18 @@ impl ColdView {
             file.partition_values.push(ScalarValue::Int32(Some(place)));
             file.with_statistics(f.statistics.clone())
         });
+        let files: Vec<PartitionedFile> = files.collect();
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(
+                self.schema.project(&wanted)?,
+            ))));
+        }
         let partitions = if self.in_order {
             1
         } else {
             state.config().target_partitions().max(1)
         };
-        let groups = FileGroup::new(files.collect()).split_files(partitions);
+        let groups = FileGroup::new(files).split_files(partitions);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(Some(indices))?
