@@ -84,7 +84,8 @@ Examples:
         "quarantine",
         "Examples:
   deltaplane quarantine list building.raw
-  deltaplane quarantine show building.raw --rule range:temperature",
+  deltaplane quarantine show building.raw --rule range:temperature
+  deltaplane quarantine replay building.raw --set temperature=21     rows that pass now move to the table, each once",
     ),
 ];
 
