@@ -11,6 +11,7 @@ use super::producer::Totals;
 use super::table::{Cold, Committed, FORGOTTEN_EPOCH, ProducerEntry, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
 use super::{Day, Registry, Replayed};
+use crate::clock;
 use crate::cold::{ColdTable, Lake};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
@@ -313,7 +314,7 @@ impl<'a> Recovery<'a> {
             seq: frame.seq,
         });
         let arrival = Arrival {
-            day: ingest::day_of(decoded.arrived),
+            day: clock::day_of(decoded.arrived),
             counts,
             violations: decoded.verdict.violations(),
             moved,

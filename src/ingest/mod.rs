@@ -19,6 +19,7 @@ use crate::catalog::Shared;
 use crate::catalog::producer::{Claim, Decision, DurablePoint, Producer, Totals};
 use crate::catalog::table::Table;
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
+use crate::clock;
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::types::Lsn;
@@ -411,7 +412,7 @@ impl IngestStream {
                 table,
                 applied,
                 arrival: Arrival {
-                    day: day_of(arrived),
+                    day: clock::day_of(arrived),
                     counts,
                     violations,
                     moved,
@@ -548,9 +549,4 @@ impl FenceWatch {
             }
         }
     }
-}
-
-/// The UTC day of an instant, in days since 1970.
-pub fn day_of(micros: crate::clock::Micros) -> i32 {
-    i32::try_from(micros.div_euclid(86_400_000_000)).unwrap_or(i32::MAX)
 }

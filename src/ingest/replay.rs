@@ -29,12 +29,11 @@ use datafusion::common::ScalarValue;
 use serde_json::json;
 use tokio::sync::MutexGuard;
 
-use super::day_of;
 use crate::catalog::lifecycle::{append_control, control_frame};
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::FrameEffect;
 use crate::catalog::{Left, Replayed, Shared};
-use crate::clock::Micros;
+use crate::clock::{self, Micros};
 use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
@@ -359,7 +358,7 @@ struct Judged {
 
 impl Judged {
     fn settle(&mut self, (file, row): (usize, usize), arrived: Micros, fate: Fate) {
-        let day = day_of(arrived);
+        let day = clock::day_of(arrived);
         match fate {
             Fate::Stays => return,
             Fate::Moves => {
