@@ -1,0 +1,41 @@
+# `just check` runs what CI runs (.ci/run). Install just from your packages, with `cargo install just`, or with `pip install rust-just`.
+
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+
+# Lists the recipes.
+default:
+    @just --list --unsorted
+
+# Every check, cheap ones first, then all tests.
+check: lint test
+
+# Every check but the tests.
+lint: layers fmt deny clippy doc
+
+# The order of the modules, and the homes of heavy crates.
+layers:
+    tests/layering
+
+# The format of the Rust code. `cargo fmt --all` corrects it.
+fmt:
+    cargo fmt --all -- --check
+
+# Licences, banned crates and sources of the dependencies.
+deny:
+    "$(.ci/tools)/cargo-deny" --locked check -D warnings licenses bans sources
+
+# Known vulnerabilities of the dependencies. Fetches the advisory database from GitHub, so it is no part of `check`.
+advisories:
+    "$(.ci/tools)/cargo-deny" --locked check advisories
+
+# Lints, with warnings as errors.
+clippy:
+    cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+# The documentation of every item, with warnings (such as broken links) as errors.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+
+# All tests: Rust's, then the running server by real clients. Arguments go to pytest.
+test *arguments:
+    tests/run {{ arguments }}
