@@ -292,7 +292,7 @@ pub async fn settle(shared: &Shared, table: &Table) -> Result<(), Fault> {
     let frame = control_frame(FrameKind::CommitIntent, table, note);
     let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
     let ticket = shared.log.append(reservation, frame, Box::new(|_| {}))?;
-    ticket.wait().await?;
+    shared.synced(ticket.wait()).await?;
     Ok(())
 }
 
@@ -307,6 +307,6 @@ pub async fn append_control(
     let ticket = shared
         .log
         .append(reservation, frame, Box::new(move |_| effects.push(effect)))?;
-    ticket.wait().await?;
+    shared.synced(ticket.wait()).await?;
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod visible;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use crate::cold::Lake;
 use crate::config::Config;
 use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::wal::{Aside, Log};
+use crate::wal::{self, Aside, Durable, Log};
 use producer::Totals;
 use table::Table;
 use visible::{Effects, Visible};
@@ -164,6 +165,29 @@ impl Shared {
                 format!(
                     "{name} is a materialized view, its rows follow those of {}; write to that",
                     view.source
+                ),
+            )),
+        }
+    }
+
+    /// Waits for a sync of the log, not much longer than `log.admission_timeout`: a disk that does not answer holds nobody up for longer.
+    ///
+    /// # Errors
+    /// The log's. UNAVAILABLE `log_stalled`: the frame has its place in the log and may still become durable.
+    pub async fn synced(
+        &self,
+        sync: impl Future<Output = Result<Durable, wal::Error>>,
+    ) -> Result<Durable, Fault> {
+        // The log itself says of a full disk, after the admission time-out: its word goes first.
+        let waited = self.config.log.admission_timeout + Duration::from_millis(500);
+        match tokio::time::timeout(waited, sync).await {
+            Ok(synced) => Ok(synced?),
+            Err(_) => Err(Fault::new(
+                Kind::Unavailable,
+                "log_stalled",
+                format!(
+                    "the log's disk has not confirmed the write, waited={waited:?}; whether it is kept is not known yet: look at the disk of {}, then open again and resend, or look whether the statement took effect",
+                    self.config.log_dir().display()
                 ),
             )),
         }

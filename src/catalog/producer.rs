@@ -27,6 +27,15 @@ impl Totals {
         self.quarantined += other.quarantined;
         self.duplicates += other.duplicates;
     }
+
+    /// None: `part` is no part of them.
+    fn without(self, part: Totals) -> Option<Totals> {
+        Some(Totals {
+            accepted: self.accepted.checked_sub(part.accepted)?,
+            quarantined: self.quarantined.checked_sub(part.quarantined)?,
+            duplicates: self.duplicates.checked_sub(part.duplicates)?,
+        })
+    }
 }
 
 /// The newest durable batch of a producer, and its totals up to there.
@@ -60,13 +69,22 @@ pub struct Opened {
     pub record_epoch: bool,
 }
 
+/// One of the last batches, remembered so that a resend can be compared, and answered as the batch itself was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Recent {
+    seq: u64,
+    crc: u32,
+    /// None: restored from a log that kept the CRC alone.
+    place: Option<(Lsn, Totals)>,
+}
+
 /// Admission state: ahead of the log by the batches that are queued but not yet durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producer {
     epoch: u64,
     opening: u64,
     admitted: u64,
-    recent: VecDeque<(u64, u32)>,
+    recent: VecDeque<Recent>,
     durable: DurablePoint,
     /// The highest epoch on disk: what a checkpoint may speak of.
     durable_epoch: u64,
@@ -79,6 +97,10 @@ pub struct Saved {
     pub epoch: u64,
     pub durable: DurablePoint,
     pub recent: Vec<(u64, u32)>,
+    /// For each of `recent`: how far its offset stands before that of `durable`, and how many of its rows were accepted,
+    /// quarantined and duplicates. Empty in a checkpoint of an older server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<(u64, u64, u64, u64)>,
     /// When it was last heard of, in microseconds since 1970; 0: not known.
     #[serde(default)]
     pub seen: Micros,
@@ -105,11 +127,28 @@ impl Producer {
     }
 
     pub fn restore(saved: &Saved) -> Self {
+        let place = |index: usize| {
+            let (back, accepted, quarantined, duplicates) = *saved.places.get(index)?;
+            let counts = Totals {
+                accepted,
+                quarantined,
+                duplicates,
+            };
+            let offset = saved.durable.offset.get().checked_sub(back)?;
+            Some((Lsn::new(offset), counts))
+        };
+        let recent = saved.recent.iter().enumerate();
         Producer {
             epoch: saved.epoch,
             opening: 0,
             admitted: saved.durable.seq,
-            recent: saved.recent.iter().copied().collect(),
+            recent: recent
+                .map(|(index, (seq, crc))| Recent {
+                    seq: *seq,
+                    crc: *crc,
+                    place: place(index),
+                })
+                .collect(),
             durable: saved.durable,
             durable_epoch: saved.epoch,
         }
@@ -117,14 +156,49 @@ impl Producer {
 
     /// The durable part only: a batch that is still queued when a checkpoint is made stands in a frame behind it.
     pub fn save(&self, name: &str) -> Saved {
-        let recent = self.recent.iter().copied();
+        let durable = |r: &&Recent| r.seq <= self.durable.seq;
+        let recent: Vec<&Recent> = self.recent.iter().filter(durable).collect();
+        // All of them or none: what an older server wrote stands in front and leaves in time.
+        let places = recent.iter().map(|r| {
+            let (offset, counts) = r.place?;
+            let back = self.durable.offset.get().checked_sub(offset.get())?;
+            Some((back, counts.accepted, counts.quarantined, counts.duplicates))
+        });
         Saved {
             name: name.to_owned(),
             epoch: self.durable_epoch,
             durable: self.durable,
-            recent: recent.filter(|(seq, _)| *seq <= self.durable.seq).collect(),
+            places: places.collect::<Option<_>>().unwrap_or_default(),
+            recent: recent.iter().map(|r| (r.seq, r.crc)).collect(),
             seen: 0,
         }
+    }
+
+    /// Where a batch of before stands in the log, on disk or still on its way. None: it is not among the last
+    /// [`RECENT_CRCS`], or was taken by an older server.
+    pub fn offset_of(&self, seq: u64) -> Option<Lsn> {
+        let batch = self.recent.iter().find(|r| r.seq == seq)?;
+        Some(batch.place?.0)
+    }
+
+    /// A durable batch of before as its first ack named it: its own offset, and the totals up to it. None as in
+    /// [`Producer::offset_of`], or while the batch is not on disk.
+    pub fn durable_at(&self, seq: u64) -> Option<DurablePoint> {
+        if seq > self.durable.seq {
+            return None;
+        }
+        let offset = self.offset_of(seq)?;
+        let mut totals = self.durable.totals;
+        for later in &self.recent {
+            if later.seq > seq && later.seq <= self.durable.seq {
+                totals = totals.without(later.place?.1)?;
+            }
+        }
+        Some(DurablePoint {
+            seq,
+            offset,
+            totals,
+        })
     }
 
     pub fn durable(&self) -> DurablePoint {
@@ -194,8 +268,8 @@ impl Producer {
                 ),
             ));
         }
-        match self.recent.iter().find(|(known, _)| *known == seq) {
-            Some((_, known)) if *known != crc => Err(Fault::invalid(
+        match self.recent.iter().find(|known| known.seq == seq) {
+            Some(known) if known.crc != crc => Err(Fault::invalid(
                 "seq_reused",
                 format!(
                     "seq {seq} was sent before with other bytes, producer={name}; give new data a new seq, the next is {expected}"
@@ -205,11 +279,15 @@ impl Producer {
         }
     }
 
-    /// Takes the next batch: it is on its way into the log.
-    pub fn admit(&mut self, seq: u64, crc: u32) {
+    /// Takes the next batch: it is on its way into the log, at `offset`.
+    pub fn admit(&mut self, seq: u64, crc: u32, offset: Lsn, counts: Totals) {
         debug_assert_eq!(seq, self.admitted + 1);
         self.admitted = seq;
-        self.recent.push_back((seq, crc));
+        self.recent.push_back(Recent {
+            seq,
+            crc,
+            place: Some((offset, counts)),
+        });
         // Batches that are not durable yet stay known on top of the promised number: a checkpoint keeps durable ones only.
         let pending = usize::try_from(self.admitted - self.durable.seq).unwrap_or(usize::MAX);
         while self.recent.len() > RECENT_CRCS.saturating_add(pending) {
@@ -233,7 +311,7 @@ impl Producer {
     pub fn replay(&mut self, epoch: u64, seq: u64, crc: u32, offset: Lsn, counts: Totals) {
         self.replay_epoch(epoch);
         if seq == self.admitted + 1 {
-            self.admit(seq, crc);
+            self.admit(seq, crc, offset, counts);
             self.on_durable(seq, offset, counts);
         }
     }
@@ -268,7 +346,7 @@ mod tests {
         let mut p = Producer::default();
         let claim = opened(&mut p, None);
         assert_eq!(p.decide("p", claim, 1, 7), Ok(Decision::New));
-        p.admit(1, 7);
+        p.admit(1, 7, Lsn::new(2), Totals::default());
         assert_eq!(p.decide("p", claim, 1, 7), Ok(Decision::Resend));
         let fault = p.decide("p", claim, 1, 8).expect_err("other bytes");
         assert_eq!((fault.kind, &*fault.reason), (Kind::Invalid, "seq_reused"));
@@ -303,16 +381,13 @@ mod tests {
     fn a_checkpoint_made_while_batches_are_queued_speaks_of_durable_ones_only() {
         let mut p = Producer::default();
         let claim = opened(&mut p, None);
-        p.admit(1, 1);
-        p.on_durable(
-            1,
-            Lsn::new(5),
-            Totals {
-                accepted: 3,
-                ..Totals::default()
-            },
-        );
-        p.admit(2, 2);
+        let counts = Totals {
+            accepted: 3,
+            ..Totals::default()
+        };
+        p.admit(1, 1, Lsn::new(5), counts);
+        p.on_durable(1, Lsn::new(5), counts);
+        p.admit(2, 2, Lsn::new(6), counts);
         let saved = p.save("p");
         assert_eq!(saved.durable.seq, 1);
         assert_eq!(saved.recent, vec![(1, 1)]);
@@ -320,6 +395,45 @@ mod tests {
         let restored = Producer::restore(&saved);
         assert_eq!(restored.durable().totals.accepted, 3);
         assert_eq!(claim.epoch, 1);
+    }
+
+    #[test]
+    fn a_resend_is_answered_with_its_own_offset_and_totals_also_after_a_restart() {
+        let mut p = Producer::default();
+        opened(&mut p, None);
+        let counts = |n: u64| Totals {
+            accepted: n,
+            quarantined: 1,
+            duplicates: 0,
+        };
+        for seq in 1..=100u64 {
+            p.admit(seq, 0, Lsn::new(seq * 10), counts(seq));
+            p.on_durable(seq, Lsn::new(seq * 10), counts(seq));
+        }
+        p.admit(101, 0, Lsn::new(1010), counts(101));
+        for p in [p.clone(), Producer::restore(&p.save("p"))] {
+            for seq in 37..=100u64 {
+                let at = p.durable_at(seq).expect("one of the last 64");
+                assert_eq!((at.seq, at.offset), (seq, Lsn::new(seq * 10)));
+                let sum = seq * (seq + 1) / 2;
+                assert_eq!((at.totals.accepted, at.totals.quarantined), (sum, seq));
+            }
+            assert_eq!(p.durable_at(36), None, "beyond what is remembered");
+            assert_eq!(p.durable_at(101), None, "not on disk yet");
+        }
+        assert_eq!(p.offset_of(101), Some(Lsn::new(1010)));
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_older_server_compares_resends_and_knows_no_offsets() {
+        let old = r#"{"name":"p","epoch":1,"durable":{"seq":2,"offset":9,"totals":{"accepted":5,"quarantined":0,"duplicates":0}},"recent":[[1,11],[2,22]],"seen":7}"#;
+        let saved: Saved = serde_json::from_str(old).expect("reads");
+        let mut p = Producer::restore(&saved);
+        let claim = opened(&mut p, Some(1));
+        assert_eq!(p.decide("p", claim, 2, 22), Ok(Decision::Resend));
+        assert!(p.decide("p", claim, 2, 23).is_err());
+        assert_eq!(p.durable_at(2), None);
+        assert!(p.save("p").places.is_empty());
     }
 
     proptest! {
@@ -339,11 +453,14 @@ mod tests {
                 let crc = u32::try_from(seq * 31).unwrap_or(0);
                 match p.decide("p", claim, seq, crc) {
                     Ok(Decision::New) => {
-                        p.admit(seq, crc);
+                        p.admit(seq, crc, Lsn::new(seq), Totals::default());
                         p.on_durable(seq, Lsn::new(seq), Totals::default());
                         taken.push(seq);
                     }
-                    Ok(Decision::Resend) => prop_assert!(taken.contains(&seq)),
+                    Ok(Decision::Resend) => {
+                        prop_assert!(taken.contains(&seq));
+                        prop_assert_eq!(p.durable_at(seq).map(|p| p.offset), Some(Lsn::new(seq)));
+                    }
                     Err(fault) => prop_assert!(false, "{fault}"),
                 }
             }

@@ -11,6 +11,7 @@ use crate::catalog::producer;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Recent};
 use crate::dataset::Contract;
+use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::Keys;
 
@@ -75,6 +76,24 @@ impl Cold {
     }
 }
 
+struct Holder {
+    id: u64,
+    what: String,
+    since: tokio::time::Instant,
+}
+
+/// See [`Table::hold`].
+pub struct Hold {
+    table: Arc<Table>,
+    id: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.table.holders.lock().retain(|h| h.id != self.id);
+    }
+}
+
 pub struct Table {
     pub incarnation: Incarnation,
     name: TableName,
@@ -95,6 +114,8 @@ pub struct Table {
     pub keys: tokio::sync::Mutex<Keys>,
     /// The last versions of table and quarantine.
     pub recent: [Recent; 2],
+    /// Statements and upkeep that hold the commit lock for long, oldest first.
+    holders: Mutex<Vec<Holder>>,
     dropped: AtomicBool,
     failing: AtomicBool,
     forgetful: AtomicBool,
@@ -121,6 +142,7 @@ impl Table {
             committed: watch::channel(committed).0,
             flush_now: Notify::new(),
             keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),
+            holders: Mutex::default(),
             dropped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             forgetful: AtomicBool::new(false),
@@ -167,6 +189,43 @@ impl Table {
     pub fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
         self.flush_now.notify_waiters();
+        // Wakes whoever waits for a commit.
+        self.committed.send_modify(|_| {});
+    }
+
+    /// What everyone is told who still wants something of it.
+    pub fn dropped(&self) -> Fault {
+        Fault::new(
+            Kind::NotFound,
+            "table_dropped",
+            format!(
+                "the table was dropped meanwhile, and its rows with it, table={}; CREATE TABLE it again",
+                self.name
+            ),
+        )
+    }
+
+    /// Notes who is about to hold the commit lock, for as long as the guard lives. `what`: as a user knows it.
+    pub fn hold(self: &Arc<Self>, what: impl Into<String>) -> Hold {
+        let mut holders = self.holders.lock();
+        let id = holders.last().map_or(1, |h| h.id + 1);
+        holders.push(Holder {
+            id,
+            what: what.into(),
+            since: tokio::time::Instant::now(),
+        });
+        Hold {
+            table: self.clone(),
+            id,
+        }
+    }
+
+    /// Who holds the table longest, and for how long.
+    pub fn holder(&self) -> Option<String> {
+        let holders = self.holders.lock();
+        let oldest = holders.first()?;
+        let secs = oldest.since.elapsed().as_secs_f64();
+        Some(format!("{}, for {secs:.1} s", oldest.what))
     }
 }
 

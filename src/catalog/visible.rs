@@ -464,6 +464,25 @@ impl Visible {
         })
     }
 
+    /// The read point, if the table has no hot rows up to it.
+    pub fn all_cold(&self, table: &Table) -> Option<Lsn> {
+        let state = self.0.read();
+        let entry = state.tables.get(&table.name().folded())?;
+        let hot = [&entry.main.hot, &entry.quarantine.hot];
+        let cold = hot.iter().all(|side| side.chunks().is_empty());
+        (cold && entry.table.incarnation == table.incarnation).then_some(state.read_point)
+    }
+
+    /// The table's version by which the frame at `offset` was committed first, among the commits that are remembered.
+    pub fn version_of(&self, table: &Table, offset: Lsn) -> Option<i64> {
+        let state = self.0.read();
+        let commits = &state.tables.get(&table.name().folded())?.quality.commits;
+        let first = commits.iter().position(|c| c.offset >= offset)?;
+        // Whether the oldest one was the first, nobody knows: what was before it is forgotten.
+        let known = first > 0 || commits.len() < COMMITS_KEPT;
+        commits.get(first).filter(|_| known).map(|c| c.version)
+    }
+
     /// A commit has happened: the version in and the chunks out, in one step.
     pub fn swap(
         &self,

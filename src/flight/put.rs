@@ -7,21 +7,22 @@
 use std::sync::Arc;
 
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
-use deltaplane_client::protocol::{self, Ack, AckLevel, ClientMessage, Form, Ready, ServerMessage};
+use deltaplane_client::protocol::{self, AckLevel, ClientMessage, Form, Ready, ServerMessage};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::decode::{Decoded, Decoder};
 use super::status;
 use crate::catalog::Shared;
-use crate::catalog::producer::Totals;
+use crate::catalog::producer::DurablePoint;
 use crate::catalog::streams::OpenStream;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::ingest::{FenceWatch, IngestStream, Pending, Reject};
-use crate::types::{Lsn, TableName};
+use crate::ingest::{Ack, Acked, FenceWatch, IngestStream, Pending, Reject};
+use crate::types::TableName;
 
 /// How many rejects one ack shows.
 const REJECTS_SHOWN: usize = 10;
@@ -47,6 +48,8 @@ where
 struct Outbox {
     ready: Option<Ready>,
     ack: Option<Ack>,
+    /// Of the batches that the newest ack covers.
+    rejects: Vec<Reject>,
     form: Form,
     revision: u64,
 }
@@ -89,9 +92,9 @@ fn answers(
                     .is_none_or(|(_, revision)| revision != box_.revision)
             {
                 // A reject is shown once, with the first ack that covers it.
-                let mut ack = ack.clone();
-                ack.rejects
-                    .retain(|r| s.acked.is_none_or(|(seq, _)| r.seq > seq));
+                let shown = box_.rejects.iter();
+                let shown = shown.filter(|r| s.acked.is_none_or(|(seq, _)| r.seq > seq));
+                let ack = on_the_wire(ack, shown);
                 s.acked = Some((ack.seq, box_.revision));
                 s.queue.push_back(message(ServerMessage::Ack(ack)));
             }
@@ -121,6 +124,26 @@ fn answers(
             };
         }
     })
+}
+
+fn on_the_wire<'a>(ack: &Ack, rejects: impl Iterator<Item = &'a Reject>) -> protocol::Ack {
+    let totals = ack.totals();
+    let shown = rejects.map(|r| protocol::Reject {
+        seq: r.seq,
+        row: r.row,
+        column: r.column.clone(),
+        rule: r.rule.clone(),
+        value: r.value.clone(),
+    });
+    protocol::Ack {
+        seq: ack.seq(),
+        offset: ack.offset().get(),
+        accepted: totals.accepted,
+        quarantined: totals.quarantined,
+        duplicates: totals.duplicates,
+        version: ack.version(),
+        rejects: shown.collect(),
+    }
 }
 
 fn path_of(descriptor: &FlightDescriptor) -> Result<TableName, Fault> {
@@ -181,7 +204,9 @@ where
     let mut fence: Option<FenceWatch> = None;
     let (pending_tx, pending_rx) = mpsc::channel::<Pending>(PENDING_MAX);
     let mut pending_rx = Some(pending_rx);
-    let mut acker = None;
+    let mut acker: Option<JoinHandle<Result<(), Fault>>> = None;
+    // What the acker ended with while batches were still read.
+    let mut ended = None;
 
     let outcome = loop {
         let fenced = async {
@@ -190,9 +215,20 @@ where
                 None => std::future::pending().await,
             }
         };
+        let acks_end = async {
+            match &mut acker {
+                Some(task) => task.await,
+                None => std::future::pending().await,
+            }
+        };
         let next = tokio::select! {
             biased;
             fault = fenced => break Err(fault),
+            // A client that waits for an ack sends nothing, and hears of the error all the same.
+            acks = acks_end => {
+                ended = Some(acks);
+                break Ok(());
+            }
             () = shared.draining.cancelled() => break Err(shutting_down()),
             next = input.next() => next,
         };
@@ -271,9 +307,9 @@ where
                 level,
                 table: table.clone(),
                 named: current.producer(),
+                shared: shared.clone(),
                 listed: listed.stream(),
                 out: out.clone(),
-                unnamed: (0, Totals::default()),
             };
             acker = Some(tokio::spawn(acker_task.run(rx)));
         }
@@ -283,10 +319,14 @@ where
         }
     };
     drop(pending_tx);
-    let acked = match acker {
-        Some(task) => task
-            .await
-            .unwrap_or_else(|e| Err(Fault::internal(format!("acks failed: {e}")))),
+    // Each of its waits is bounded, and the first that fails is its last.
+    let acks = match (ended, acker) {
+        (Some(ended), _) => Some(ended),
+        (None, Some(task)) => Some(task.await),
+        (None, None) => None,
+    };
+    let acked = match acks {
+        Some(acks) => acks.unwrap_or_else(|e| Err(Fault::internal(format!("acks failed: {e}")))),
         None if outcome.is_ok() && decoder.schema().is_none() && stream.is_none() => {
             Err(Fault::invalid(
                 "empty_stream",
@@ -343,100 +383,69 @@ impl Step<'_> {
 /// Waits for batches in their order and keeps the newest ack in the outbox.
 struct Acker {
     level: AckLevel,
+    shared: Arc<Shared>,
     table: Arc<crate::catalog::table::Table>,
-    /// Name of the producer whose totals acks carry.
+    /// Name of the producer whose newest batch an ack names, at level durable.
     named: Option<Arc<str>>,
     listed: Arc<OpenStream>,
     out: watch::Sender<Outbox>,
-    unnamed: (u64, Totals),
 }
 
 impl Acker {
-    async fn run(mut self, mut pending: mpsc::Receiver<Pending>) -> Result<(), Fault> {
-        let mut newest = Lsn::ZERO;
+    async fn run(self, mut pending: mpsc::Receiver<Pending>) -> Result<(), Fault> {
         let mut rejects: Vec<Reject> = Vec::new();
-        while let Some(mut first) = pending.recv().await {
-            newest = newest.max(first.durable().await?.unwrap_or(newest));
-            let mut last = self.note(first, &mut rejects);
-            // One ack for all that has become durable meanwhile.
+        while let Some(first) = pending.recv().await {
+            let mut last = self.settled(first, &mut rejects).await?;
+            // One ack for all that has become durable meanwhile, also in front of one that has not.
+            let mut failed = None;
             for _ in 0..64 {
-                let Ok(mut more) = pending.try_recv() else {
+                let Ok(more) = pending.try_recv() else {
                     break;
                 };
-                newest = newest.max(more.durable().await?.unwrap_or(newest));
-                last = self.note(more, &mut rejects);
+                match self.settled(more, &mut rejects).await {
+                    Ok(acked) if acked.seq() >= last.seq() => last = acked,
+                    Ok(_) => {}
+                    Err(fault) => {
+                        failed = Some(fault);
+                        break;
+                    }
+                }
             }
-            let version = match self.level {
-                AckLevel::Durable => None,
+            let ack = match self.level {
+                AckLevel::Durable => Ack::durable(&last, self.newest()),
                 AckLevel::Committed => {
-                    let offset = self
-                        .durable_point()
-                        .map_or(newest, |p| p.offset.max(newest));
-                    Some(flush::wait_committed(&self.table, offset).await.version)
+                    let waited =
+                        flush::wait_committed(&self.shared, &self.table, last.offset()).await?;
+                    Ack::committed(&last, waited)
                 }
             };
-            self.publish(last, newest, version, std::mem::take(&mut rejects));
+            self.publish(ack, std::mem::take(&mut rejects));
+            if let Some(fault) = failed {
+                return Err(fault);
+            }
         }
         Ok(())
     }
 
-    fn note(&mut self, batch: Pending, rejects: &mut Vec<Reject>) -> u64 {
+    async fn settled(&self, batch: Pending, rejects: &mut Vec<Reject>) -> Result<Acked, Fault> {
+        let mut acked = batch.durable().await?;
         self.listed.finished();
-        self.unnamed.0 = batch.seq;
-        self.unnamed.1.add(batch.counts);
-        rejects.extend(
-            batch
-                .rejects
-                .into_iter()
-                .take(REJECTS_SHOWN.saturating_sub(rejects.len())),
-        );
-        batch.seq
+        let room = REJECTS_SHOWN.saturating_sub(rejects.len());
+        rejects.extend(std::mem::take(&mut acked.rejects).into_iter().take(room));
+        Ok(acked)
     }
 
-    fn durable_point(&self) -> Option<crate::catalog::producer::DurablePoint> {
+    fn newest(&self) -> Option<DurablePoint> {
         let name = self.named.as_ref()?;
         Some(self.table.producers.lock().get(name)?.state.durable())
     }
 
-    fn publish(&self, seq: u64, offset: Lsn, version: Option<i64>, rejects: Vec<Reject>) {
-        // At level committed the ack names the batch that was waited for, not one that came durable since.
-        let (seq, offset, totals) = match self.durable_point() {
-            Some(point) if self.level == AckLevel::Durable => {
-                (point.seq, point.offset, point.totals)
-            }
-            Some(point) => (
-                seq,
-                if offset == Lsn::ZERO {
-                    point.offset
-                } else {
-                    offset
-                },
-                point.totals,
-            ),
-            None => (seq, offset, self.unnamed.1),
-        };
-        let shown = rejects.into_iter().map(|r| protocol::Reject {
-            seq: r.seq,
-            row: r.row,
-            column: r.column,
-            rule: r.rule,
-            value: r.value,
-        });
-        let shown: Vec<protocol::Reject> = shown.collect();
+    fn publish(&self, ack: Ack, rejects: Vec<Reject>) {
         self.out.send_modify(|o| {
-            let mut all = o.ack.take().map(|a| a.rejects).unwrap_or_default();
-            all.extend(shown);
-            let drop = all.len().saturating_sub(REJECTS_SHOWN);
-            all.drain(..drop);
-            o.ack = Some(Ack {
-                seq,
-                offset: offset.get(),
-                accepted: totals.accepted,
-                quarantined: totals.quarantined,
-                duplicates: totals.duplicates,
-                version,
-                rejects: all,
-            });
+            o.rejects.extend(rejects);
+            let drop = o.rejects.len().saturating_sub(REJECTS_SHOWN);
+            o.rejects.drain(..drop);
+            o.ack = Some(ack);
             o.revision += 1;
         });
     }

@@ -5,6 +5,8 @@
 //! A crash at any point is decided by the table's `txn`: not there, the frames are hot again and are committed anew (staged
 //! files of the first try are orphans); there, replay leaves them out.
 
+mod wait;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use crate::fault::Fault;
 use crate::hot::Chunk;
 use crate::types::Lsn;
 use crate::wal::FrameKind;
+
+pub use wait::wait_committed;
 
 /// Commits for waiters are at least this far apart.
 const WAITER_SPACING: Duration = Duration::from_millis(250);
@@ -149,7 +153,15 @@ pub async fn commit_locked(
         settle(shared, table, cold).await?;
     }
     let Some(span) = shared.visible.span(table) else {
-        // Nothing hot: everything durable so far is committed, which waiters may rely on.
+        // Nothing hot: everything durable so far is committed, which waiters may rely on. Frames without rows, as those of
+        // duplicates are, move the offset as well.
+        if let Some(settled) = shared.visible.all_cold(table) {
+            table.committed.send_if_modified(|now| {
+                let moved = settled > now.offset;
+                now.offset = now.offset.max(settled);
+                moved
+            });
+        }
         return Ok(*table.committed.borrow());
     };
     let started = std::time::Instant::now();
@@ -290,20 +302,5 @@ fn mark(
     let frame = control_frame(kind, table, note.to_string().into_bytes());
     if let Err(error) = shared.log.append_unsynced(frame) {
         tracing::debug!(%error, "commit note not logged");
-    }
-}
-
-/// Waits until the row at `offset` is in Delta. Wakes the flush; commits for waiters are grouped.
-pub async fn wait_committed(table: &Table, offset: Lsn) -> Committed {
-    let mut watch = table.committed.subscribe();
-    loop {
-        let now = *watch.borrow_and_update();
-        if now.offset >= offset || table.is_dropped() {
-            return now;
-        }
-        table.flush_now.notify_one();
-        if watch.changed().await.is_err() {
-            return now;
-        }
     }
 }

@@ -183,9 +183,8 @@ pub async fn append(
         return write(shared, table, Some(batch), None).await;
     }
     let mut stream = IngestStream::strict(shared.clone(), table.clone());
-    let mut pending = stream.push(None, Some(batch)).await?;
-    pending.durable().await?;
-    Ok(pending.counts.accepted)
+    let pending = stream.push(None, Some(batch)).await?;
+    Ok(pending.durable().await?.counts.accepted)
 }
 
 /// Puts the rows in the place of those whose partition columns have the values of `matching`, in one version.

@@ -5,6 +5,7 @@
 //! visible to every later query and the ack may go out; *committed*, its rows are in a Delta version. A crash before
 //! durable loses only what no ack spoke of; after it, replay brings the rows back.
 
+mod ack;
 pub mod bulk;
 mod drift;
 pub mod insert;
@@ -24,8 +25,11 @@ use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::types::Lsn;
 use crate::validate::{self, Additions, Context, Origin, Source, Verdict};
-use crate::wal::{AppendTicket, FrameKind, NewFrame, Payload};
+use crate::wal::{FrameKind, NewFrame, Payload};
 use payload::{Balance, Encoded};
+
+use ack::Place;
+pub use ack::{Ack, Acked, Pending};
 
 /// The `_source` of rows that came without a producer's name.
 pub const UNNAMED_SOURCE: &str = "unnamed";
@@ -42,25 +46,6 @@ pub struct Reject {
 
 /// How many rejects one batch shows in its ack.
 const REJECTS_SHOWN: usize = 5;
-
-/// A batch on its way to the disk. Its ack needs [`Pending::durable`].
-pub struct Pending {
-    pub seq: u64,
-    pub counts: Totals,
-    pub rejects: Vec<Reject>,
-    /// None: a resend, durable when everything before it is.
-    ticket: Option<AppendTicket>,
-}
-
-impl Pending {
-    /// Waits for the sync. The offset is that of the frame; a resend has none of its own.
-    pub async fn durable(&mut self) -> Result<Option<Lsn>, Fault> {
-        match self.ticket.take() {
-            Some(ticket) => Ok(Some(ticket.wait().await?.offset())),
-            None => Ok(None),
-        }
-    }
-}
 
 /// Counts of a verdict, as acks and `system.quality` add them up.
 pub fn counts(verdict: &Verdict) -> Totals {
@@ -91,6 +76,8 @@ pub struct IngestStream {
     table: Arc<Table>,
     named: Option<(Arc<str>, Claim)>,
     unnamed_seq: u64,
+    /// The producer's, or of an unnamed stream its own: up to the last batch that was taken.
+    totals: Totals,
     /// Keeps the producer from being forgotten.
     _open: Option<OpenStream>,
     /// A row that breaks a rule refuses the batch.
@@ -106,6 +93,7 @@ impl IngestStream {
             table,
             named: None,
             unnamed_seq: 0,
+            totals: Totals::default(),
             _open: None,
             strict: false,
             balance: Balance::default(),
@@ -210,7 +198,7 @@ impl IngestStream {
             table: table.clone(),
             name: opened_by,
         };
-        ticket.wait().await?;
+        shared.synced(ticket.wait()).await?;
         let durable = {
             let producers = table.producers.lock();
             let entry = producers
@@ -225,6 +213,7 @@ impl IngestStream {
             source: Source::new(name.clone()),
             named: Some((name, claim)),
             unnamed_seq: durable.seq,
+            totals: durable.totals,
             _open: Some(open),
             strict: false,
             balance: Balance::default(),
@@ -265,14 +254,7 @@ impl IngestStream {
         batch: Option<RecordBatch>,
     ) -> Result<Pending, Fault> {
         if self.table.is_dropped() {
-            return Err(Fault::new(
-                Kind::NotFound,
-                "table_dropped",
-                format!(
-                    "the table was dropped while the stream was open, table={}",
-                    self.table.name()
-                ),
-            ));
+            return Err(self.table.dropped());
         }
         let seq = match (&self.named, seq) {
             (Some(_), Some(seq)) => seq,
@@ -315,12 +297,7 @@ impl IngestStream {
             if let Some(entry) = producers.get(name)
                 && entry.state.decide(name, *claim, seq, encoded.crc)? == Decision::Resend
             {
-                return Ok(Pending {
-                    seq,
-                    counts: Totals::default(),
-                    rejects: Vec::new(),
-                    ticket: None,
-                });
+                return Ok(self.resent(seq, name, entry.state.offset_of(seq)));
             }
         }
 
@@ -430,19 +407,14 @@ impl IngestStream {
                 match entry.state.decide(name, *claim, seq, crc)? {
                     Decision::New => {}
                     Decision::Resend => {
-                        return Ok(Pending {
-                            seq,
-                            counts: Totals::default(),
-                            rejects: Vec::new(),
-                            ticket: None,
-                        });
+                        return Ok(self.resent(seq, name, entry.state.offset_of(seq)));
                     }
                 }
                 let ticket =
                     self.shared
                         .log
                         .append(reservation, frame(crc, seq, payload), on_durable)?;
-                entry.state.admit(seq, crc);
+                entry.state.admit(seq, crc, ticket.offset(), counts);
                 entry.seen = arrived;
                 ticket
             }
@@ -456,16 +428,37 @@ impl IngestStream {
         if let Some(keys) = &mut keys {
             keys.add(additions, &verdict);
         }
+        self.totals.add(counts);
         Ok(Pending {
             seq,
             counts,
             rejects,
-            ticket: Some(ticket),
+            shared: self.shared.clone(),
+            table: self.table.clone(),
+            place: Place::Appended {
+                ticket,
+                totals: self.totals,
+            },
         })
     }
 }
 
 impl IngestStream {
+    /// A batch that was taken before, at `offset` if that is remembered.
+    fn resent(&self, seq: u64, producer: &Arc<str>, offset: Option<Lsn>) -> Pending {
+        Pending {
+            seq,
+            counts: Totals::default(),
+            rejects: Vec::new(),
+            shared: self.shared.clone(),
+            table: self.table.clone(),
+            place: Place::Resent {
+                producer: producer.clone(),
+                offset,
+            },
+        }
+    }
+
     /// Pushes back while hot rows fill their budget: this stream stops reading, its client's window fills, the process does not.
     async fn wait_for_memory(&self) -> Result<(), Fault> {
         let budget = self.shared.config.memory.hot_bytes_max.as_usize();

@@ -584,7 +584,7 @@ async fn restore_takes_rows_back_and_no_promise() {
         assert_eq!(durable.seq, if round == 0 { 0 } else { 3 });
         for seq in 1..=3u64 {
             let sent = batch(i64::try_from(seq).unwrap());
-            let mut pending = stream.push(Some(seq), Some(sent)).await.unwrap();
+            let pending = stream.push(Some(seq), Some(sent)).await.unwrap();
             pending.durable().await.unwrap();
         }
         if round == 0 {

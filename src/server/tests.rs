@@ -88,7 +88,7 @@ async fn ingested(dir: &Path) -> Running {
         .await
         .unwrap();
     for seq in 1..=SEQS {
-        let mut pending = stream.push(Some(seq), Some(batch(seq))).await.unwrap();
+        let pending = stream.push(Some(seq), Some(batch(seq))).await.unwrap();
         pending.durable().await.unwrap();
     }
     running

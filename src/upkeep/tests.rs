@@ -75,7 +75,7 @@ async fn named(running: &Running, table: &Arc<Table>, seqs: std::ops::RangeInclu
         .unwrap();
     for seq in seqs {
         let row = made(&[(u8::try_from(seq).unwrap(), 0, 1.0)]);
-        let mut pending = stream.push(Some(seq), Some(row)).await.unwrap();
+        let pending = stream.push(Some(seq), Some(row)).await.unwrap();
         pending.durable().await.unwrap();
     }
     ready.seq
@@ -99,7 +99,7 @@ fn made(rows: &[(u8, i64, f64)]) -> RecordBatch {
 
 async fn push(running: &Running, table: &Arc<Table>, rows: &[(u8, i64, f64)]) {
     let mut stream = IngestStream::unnamed(running.shared().clone(), table.clone());
-    let mut pending = stream.push(None, Some(made(rows))).await.unwrap();
+    let pending = stream.push(None, Some(made(rows))).await.unwrap();
     pending.durable().await.unwrap();
 }
 

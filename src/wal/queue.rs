@@ -218,6 +218,33 @@ impl Log {
         Lsn::new(self.shared.durable.load(Ordering::Acquire))
     }
 
+    /// Waits until the frame at `offset`, which was appended before, is on disk: the proof for whoever has no ticket of its own.
+    ///
+    /// # Errors
+    /// `Poisoned`: the frame may or may not be on disk; replay decides. `Closed`: it is not in the log.
+    pub async fn synced(&self, offset: Lsn) -> Result<Durable, Error> {
+        loop {
+            let moved = self.shared.room.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.durable() >= offset {
+                return Ok(Durable(offset));
+            }
+            {
+                let state = self.shared.state.lock();
+                if let Some(cause) = &state.poisoned {
+                    return Err(Error::Poisoned {
+                        cause: cause.clone(),
+                    });
+                }
+                if state.closing || offset >= state.next {
+                    return Err(Error::Closed);
+                }
+            }
+            moved.await;
+        }
+    }
+
     /// Frames up to here are no longer needed. Whole segments go, later, on the writer thread.
     pub fn trim(&self, up_to: Lsn) {
         let mut state = self.shared.state.lock();

@@ -1,0 +1,72 @@
+//! Waiting for a commit: for as long as there is one to be expected, and no longer.
+
+use crate::catalog::Shared;
+use crate::catalog::table::{Committed, Table};
+use crate::fault::{Fault, Kind};
+use crate::types::Lsn;
+
+/// What is true of the rows, and what to do.
+const KEPT: &str = "the rows are durable and not committed yet: they are kept and will be; open the stream again and resend, a resend is answered and not written twice";
+
+/// Waits until the row at `offset` is in Delta, at most `log.admission_timeout`. Wakes the flush; commits for waiters are
+/// grouped. The version is the first one known to hold the row.
+///
+/// # Errors
+/// NOT_FOUND `table_dropped`: the row went with its table. UNAVAILABLE, with the row durable and not committed:
+/// `shutting_down`; `store_unavailable`, when the table's commits fail; `commit_delayed`, when a statement or a slow store
+/// holds the commit up.
+pub async fn wait_committed(
+    shared: &Shared,
+    table: &Table,
+    offset: Lsn,
+) -> Result<Committed, Fault> {
+    let waited = shared.config.log.admission_timeout;
+    let deadline = tokio::time::Instant::now() + waited;
+    let mut watch = table.committed.subscribe();
+    loop {
+        let now = *watch.borrow_and_update();
+        if table.is_dropped() {
+            return Err(table.dropped());
+        }
+        if now.offset >= offset {
+            let version = shared.visible.version_of(table, offset);
+            return Ok(Committed {
+                offset: now.offset,
+                version: version.unwrap_or(now.version),
+            });
+        }
+        table.flush_now.notify_one();
+        let unavailable = |reason, why: String| {
+            let name = table.name();
+            let text = format!("{why}, table={name}, offset={offset}; {KEPT}");
+            Err(Fault::new(Kind::Unavailable, reason, text))
+        };
+        tokio::select! {
+            biased;
+            changed = watch.changed() => {
+                if changed.is_err() {
+                    return Err(table.dropped());
+                }
+            }
+            () = shared.draining.cancelled() => {
+                return unavailable("shutting_down", "the server is shutting down".to_owned());
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                if table.is_failing() {
+                    return unavailable(
+                        "store_unavailable",
+                        format!("the table's store does not take its commits, waited={waited:?}"),
+                    );
+                }
+                let holder = table.holder().map_or_else(
+                    || "its store is slow".to_owned(),
+                    |holder| format!("the table is held by {holder}"),
+                );
+                return unavailable(
+                    "commit_delayed",
+                    format!("the commit takes longer than log.admission_timeout, {holder}, waited={waited:?}"),
+                );
+            }
+        }
+    }
+}
