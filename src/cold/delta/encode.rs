@@ -19,6 +19,7 @@ use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
 
 use super::super::Error;
+use super::page_checksums::with_page_checksums;
 
 /// More ranges than this in one batch: it is put in order first.
 const RANGES_MAX: usize = 64;
@@ -163,7 +164,10 @@ impl Slices {
     fn close(&self, key: &Key, mut writer: ArrowWriter<Vec<u8>>) -> Result<EncodedFile, Error> {
         let metadata = writer.finish().map_err(failed)?;
         let bytes = std::mem::take(writer.inner_mut());
+        drop(writer);
         let statistics = statistics(&metadata, &self.file_schema)?;
+        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
+        let bytes = with_page_checksums(&bytes, metadata)?;
         let values: HashMap<String, Option<String>> = self
             .partition_by
             .iter()
@@ -179,7 +183,6 @@ impl Slices {
             stats: Some(statistics.to_string()),
             ..Add::default()
         };
-        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
         Ok(EncodedFile { add, bytes, rows })
     }
 }

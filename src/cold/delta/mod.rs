@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod encode;
 pub mod history;
 mod note;
+mod page_checksums;
 pub mod past;
 pub mod recent;
 mod restore;
