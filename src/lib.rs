@@ -12,6 +12,7 @@
 // words
 pub mod clock;
 pub mod fault;
+pub mod ids;
 pub mod types;
 // settings
 pub mod config;

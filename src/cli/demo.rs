@@ -207,7 +207,7 @@ fn start_streams(
     rate: f64,
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<Stream>> {
-    let yesterday = chrono::Utc::now()
+    let yesterday = crate::clock::utc_now()
         .date_naive()
         .pred_opt()
         .unwrap_or_default();

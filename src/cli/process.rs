@@ -61,7 +61,7 @@ impl Run {
         let raw = &source.table;
         // Before anything is changed.
         let views = self.views(dataset).await?;
-        let run_id = uuid::Uuid::new_v4().to_string();
+        let run_id = crate::ids::random_id().to_string();
         let day = self.day.clone();
         let total = self
             .number(&format!(

@@ -171,7 +171,7 @@ impl FlightSqlServer {
                 if ticket.and_then(|t| Ticket::decode(&t)).is_none() {
                     return Err(foreign());
                 }
-                let now = chrono::Utc::now().timestamp();
+                let now = crate::clock::utc_now().timestamp();
                 let expires = endpoint.expiration_time.get_or_insert_default();
                 expires.seconds = now + RENEWED_SECONDS;
                 expires.nanos = 0;

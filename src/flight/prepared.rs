@@ -73,7 +73,7 @@ impl State {
 
 impl PreparedStatements {
     pub fn add(&self, statement: PreparedStatement) -> Bytes {
-        let handle = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        let handle = Bytes::copy_from_slice(crate::ids::random_id().as_bytes());
         let mut state = self.0.lock();
         state.clock += 1;
         state.bytes += statement.bytes();

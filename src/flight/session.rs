@@ -237,7 +237,7 @@ impl Sessions {
             };
             open.remove(&id);
         }
-        let id = uuid::Uuid::new_v4().simple().to_string();
+        let id = crate::ids::random_id().simple().to_string();
         let session = Session {
             principal: principal.into(),
             schema: schema.flatten(),

@@ -67,7 +67,7 @@ impl What {
 impl Ticket {
     pub fn new(schema: &str, what: What) -> Self {
         Ticket {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: crate::ids::random_id().to_string(),
             schema: schema.to_owned(),
             transaction: None,
             what,

@@ -80,7 +80,7 @@ impl Transactions {
                 ),
             ));
         }
-        let id = uuid::Uuid::new_v4().as_bytes().to_vec();
+        let id = crate::ids::random_id().as_bytes().to_vec();
         let open = Open {
             used: Instant::now(),
             work: Arc::default(),

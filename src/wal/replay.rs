@@ -77,7 +77,7 @@ pub fn open(config: LogConfig, disk: Arc<dyn Disk>) -> Result<(Opener, Replay), 
         }
     }
     let newest = checked.last();
-    let uuid = newest.map_or_else(|| uuid::Uuid::new_v4().into_bytes(), |s| s.header.uuid);
+    let uuid = newest.map_or_else(|| crate::ids::random_id().into_bytes(), |s| s.header.uuid);
     let tail = newest.map_or(Lsn::ZERO, |s| s.last);
     let chain = newest.map_or(0, |s| s.chain);
     let next_number = newest.map_or(1, |s| s.header.number + 1);

@@ -289,7 +289,9 @@ fn with(batch: RecordBatch, set: &[Set]) -> anyhow::Result<RecordBatch> {
         .map(|f| f.as_ref().clone())
         .collect();
     let mut columns = batch.columns().to_vec();
-    let start = chrono::Utc::now().timestamp_nanos_opt().unwrap_or_default();
+    let start = crate::clock::utc_now()
+        .timestamp_nanos_opt()
+        .unwrap_or_default();
     for set in set {
         // Each row a nanosecond later, as if they had been sent one by one.
         let values = (0..batch.num_rows() as i64)

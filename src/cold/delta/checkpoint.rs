@@ -94,7 +94,7 @@ impl Checkpointer {
         let removed = deltalake::checkpoints::cleanup_expired_logs_for(
             u64::try_from(self.previous).unwrap_or(0),
             self.delta.log_store().as_ref(),
-            chrono::Utc::now()
+            crate::clock::utc_now()
                 .timestamp_millis()
                 .saturating_sub(retention),
             None,

@@ -178,7 +178,7 @@ impl Slices {
             path: path(&self.partition_by, key, self.effort),
             size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             partition_values: values,
-            modification_time: chrono::Utc::now().timestamp_millis(),
+            modification_time: crate::clock::utc_now().timestamp_millis(),
             data_change: true,
             stats: Some(statistics.to_string()),
             ..Add::default()
@@ -275,7 +275,7 @@ fn path(partition_by: &[String], key: &[Option<String>], effort: Effort) -> Stri
     }
     out.push_str(&format!(
         "part-00000-{}-{}",
-        uuid::Uuid::new_v4(),
+        crate::ids::random_id(),
         effort.suffix()
     ));
     out

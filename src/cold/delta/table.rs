@@ -231,7 +231,7 @@ impl ColdTable {
     pub(super) fn note(&self, operation: &DeltaOperation, staged: &Staged, files_removed: usize) {
         self.recent.note(CommitNote {
             version: self.version(),
-            at_ms: chrono::Utc::now().timestamp_millis(),
+            at_ms: crate::clock::utc_now().timestamp_millis(),
             kind: operation.name().to_owned(),
             rows: staged.rows(),
             files: staged.files(),
