@@ -30,7 +30,7 @@ use crate::types::Lsn;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
 use crate::view::{self, Views};
-use crate::wal::{self, GroupHook};
+use crate::wal::{self, GroupHook, Health};
 use crate::web::{self, Readiness};
 
 /// A server that takes calls. Dropping it without [`Running::shutdown`] is a crash: the log keeps what was acked.
@@ -163,7 +163,6 @@ impl Server {
         let web_task = web::spawn(http, source, readiness.clone(), flight_addr, doors.clone());
         let view_task = views.spawn();
         watch_log(shared.clone(), readiness.clone());
-        readiness.set_ready();
         alerts.spawn();
         Ok(Running {
             alerts,
@@ -207,7 +206,7 @@ impl Running {
     /// # Errors
     /// Names the tables whose rows could not be committed: they stay in the log, safe for the next start.
     pub async fn shutdown(self) -> Result<(), Fault> {
-        self.readiness.set_unready("shutting_down");
+        self.readiness.set_shutting_down();
         self.shared.draining.cancel();
         // Streams end with their acks; then the doors close. A client that holds its connection open is not waited for long.
         self.doors.cancel();
@@ -349,8 +348,6 @@ struct Hook {
 }
 
 impl GroupHook for Hook {
-    fn begin(&self) {}
-
     fn end(&self, durable: Lsn) {
         for table in self.visible.apply_group(
             &self.registry,
@@ -367,20 +364,26 @@ impl GroupHook for Hook {
     }
 }
 
+/// `/readyz` follows the log.
 fn watch_log(shared: Arc<Shared>, readiness: Readiness) {
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut health = shared.log.health();
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = shared.draining.cancelled() => return,
+            let now = health.borrow_and_update().clone();
+            match now {
+                Health::Writing => readiness.set_ready(),
+                Health::DiskFull { .. } => readiness.set_unready("log_disk_full"),
+                Health::Poisoned { .. } => {
+                    readiness.set_unready("log_poisoned");
+                    tracing::error!(
+                        "the log is poisoned: a write or sync failed; queries go on, restart to take rows again"
+                    );
+                    return;
+                }
             }
-            if shared.log.is_poisoned() {
-                readiness.set_unready("log_poisoned");
-                tracing::error!(
-                    "the log is poisoned: a write or sync failed; queries go on, restart to take rows again"
-                );
-                return;
+            tokio::select! {
+                changed = health.changed() => if changed.is_err() { return },
+                () = shared.draining.cancelled() => return,
             }
         }
     });

@@ -2,15 +2,22 @@
 //!
 //! A frame is *queued* when [`Log::append`] returns, and *durable* when its ticket resolves: one named thread writes the
 //! queue as a group, syncs it once, makes it visible through the owner's [`GroupHook`] and only then wakes the waiters.
-//! A failed write or sync poisons the log for the life of the process: whether the group reached the disk is not known
-//! (Rebello et al., USENIX ATC 2020), so nobody is told that it did, and replay decides after a restart.
+//! A failed write or sync poisons the log for the life of the process, and so does a panic of that thread: whether the group
+//! reached the disk is not known (Rebello et al., USENIX ATC 2020), so nobody is told that it did, and replay decides after a
+//! restart. A full disk is no failure: the writer waits for room, and whoever waits for longer than the admission time-out
+//! is told so ([`Health`]).
 
 mod aside;
 mod disk;
+#[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
+mod faulty;
 mod frame;
 mod queue;
 mod replay;
 mod segment;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,8 +28,9 @@ use std::time::Duration;
 pub use aside::Aside;
 pub use disk::{Disk, RealDisk, SegmentFile};
 pub use frame::{Frame, FrameKind, NewFrame, Payload};
-pub use queue::{AppendTicket, Durable, Log, OnDurable, Reservation};
+pub use queue::{AppendTicket, Durable, Log, Reservation};
 pub use replay::{Opener, Replay, open};
+pub use shared::{Health, OnDurable};
 
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
@@ -41,9 +49,7 @@ pub struct LogConfig {
 
 /// What the log's owner does around each group, on the writer thread.
 pub trait GroupHook: Send + Sync {
-    /// The group is on disk and its `on_durable` closures are about to run.
-    fn begin(&self);
-    /// They have run: make the group visible as a whole. Waiters wake after this returns.
+    /// The group is on disk and its `on_durable` closures have run: make it visible as a whole. Waiters wake after this returns.
     fn end(&self, durable: Lsn);
     /// A new segment is begun and everything before it is durable and visible: the state that it opens with.
     fn checkpoint(&self) -> Vec<u8>;
@@ -59,6 +65,14 @@ pub enum Error {
         limit: u64,
         waited: Duration,
     },
+    #[error(
+        "the disk of the log is full, waited={waited:?}, {cause}; nothing of this was written: free space on that disk, the server goes on by itself, then retry"
+    )]
+    DiskFull { waited: Duration, cause: String },
+    #[error(
+        "the disk of the log is full, waited={waited:?}, {cause}; this waits in the log's queue and may still become durable: free space on that disk, the server goes on by itself, and send again under the same producer and seq what was not acked"
+    )]
+    StillQueued { waited: Duration, cause: String },
     #[error(
         "the log is poisoned by a failed write or sync, {cause}; restart the server, replay decides what was kept"
     )]
@@ -88,13 +102,35 @@ pub enum Error {
     Closed,
     #[error("log {what} failed: {cause}")]
     Io { what: &'static str, cause: String },
+    #[error("log {what} failed, the disk is full: {cause}")]
+    NoRoom { what: &'static str, cause: String },
 }
 
 impl Error {
     fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-        move |e| Error::Io {
-            what,
-            cause: e.to_string(),
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        move |e| {
+            let cause = e.to_string();
+            match e.kind() {
+                StorageFull | QuotaExceeded => Error::NoRoom { what, cause },
+                _ => Error::Io { what, cause },
+            }
+        }
+    }
+
+    fn panicked() -> Error {
+        Error::Poisoned {
+            cause: "the log's thread panicked".to_owned(),
+        }
+    }
+
+    /// What everyone gets from now on.
+    fn poison(&self) -> Error {
+        match self {
+            Error::Poisoned { .. } => self.clone(),
+            other => Error::Poisoned {
+                cause: other.to_string(),
+            },
         }
     }
 }
@@ -102,14 +138,16 @@ impl Error {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let (kind, reason) = match &error {
-            Error::Full { .. } => (Kind::Exhausted, "log_full"),
+            Error::Full { .. } | Error::DiskFull { .. } | Error::StillQueued { .. } => {
+                (Kind::Exhausted, "log_full")
+            }
             Error::Poisoned { .. } => (Kind::Unavailable, "log_poisoned"),
             Error::Damaged { .. } | Error::Sequence { .. } | Error::Parked { .. } => {
                 (Kind::Corrupt, "log_damaged")
             }
             Error::TooLarge { .. } => (Kind::Exhausted, "batch_too_large"),
             Error::Closed => (Kind::Unavailable, "shutting_down"),
-            Error::Io { .. } => (Kind::Unavailable, "log_unusable"),
+            Error::Io { .. } | Error::NoRoom { .. } => (Kind::Unavailable, "log_unusable"),
         };
         Fault::new(kind, reason, error.to_string())
     }

@@ -1,19 +1,16 @@
 //! The callers' side of the log: room, a place in line, and a ticket that resolves at the sync.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 
 use super::frame::NewFrame;
-use super::writer::{Batch, Writer};
+use super::shared::{Health, OnDurable, Shared};
+use super::writer::Writer;
 use super::{Error, LogConfig};
 use crate::types::Lsn;
-
-/// Runs on the writer thread, in offset order, once the frame is on disk.
-pub type OnDurable = Box<dyn FnOnce(Lsn) + Send>;
 
 /// Proof that a frame is on disk. Made here only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +27,9 @@ impl Durable {
 pub struct AppendTicket {
     offset: Lsn,
     done: oneshot::Receiver<Result<(), Error>>,
+    shared: Arc<Shared>,
+    /// How long a full disk is waited for.
+    patience: Duration,
 }
 
 impl AppendTicket {
@@ -38,12 +38,38 @@ impl AppendTicket {
     }
 
     /// # Errors
-    /// `Poisoned`: the frame may or may not be on disk; replay decides.
-    pub async fn wait(self) -> Result<Durable, Error> {
-        match self.done.await {
+    /// - `Poisoned`: the frame may or may not be on disk; replay decides.
+    /// - `StillQueued`: the disk has been full for the admission time-out. The frame keeps its place in the queue, and becomes
+    ///   durable if there is room again before the process ends.
+    pub async fn wait(mut self) -> Result<Durable, Error> {
+        let answer = tokio::select! {
+            biased;
+            answer = &mut self.done => answer,
+            error = still_full(&self.shared, self.patience) => return Err(error),
+        };
+        match answer {
             Ok(Ok(())) => Ok(Durable(self.offset)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Closed),
+            // The writer answers everyone; it drops a frame without a word only when it panics.
+            Err(_) => Err(Error::panicked()),
+        }
+    }
+}
+
+/// Resolves when the disk is full after `patience`.
+async fn still_full(shared: &Shared, patience: Duration) -> Error {
+    let waited_from = tokio::time::Instant::now();
+    let mut health = shared.health.subscribe();
+    tokio::time::sleep_until(waited_from + patience).await;
+    loop {
+        if let Health::DiskFull { cause } = &*health.borrow_and_update() {
+            return Error::StillQueued {
+                waited: waited_from.elapsed(),
+                cause: cause.clone(),
+            };
+        }
+        if health.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -64,58 +90,12 @@ impl Drop for Reservation {
     }
 }
 
-pub(super) struct Queued {
-    pub frame: NewFrame,
-    pub offset: Lsn,
-    pub bytes: u64,
-    pub on_durable: Option<OnDurable>,
-    pub done: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    pub queue: Vec<Queued>,
-    /// Bytes of frames that are queued or being written.
-    pub queued: u64,
-    /// Bytes promised to reservations that have not become frames yet.
-    pub reserved: u64,
-    /// Bytes of segments on disk that cannot be given back yet.
-    pub on_disk: u64,
-    pub next: Lsn,
-    pub trim: Lsn,
-    pub roll: bool,
-    pub closing: bool,
-    pub poisoned: Option<String>,
-    /// Someone waits for the sync of what is queued; notes alone can wait for company.
-    pub urgent: bool,
-}
-
-#[derive(Default)]
-pub(super) struct Shared {
-    pub state: Mutex<State>,
-    pub work: Condvar,
-    pub room: Notify,
-    pub idle: Notify,
-    pub durable: AtomicU64,
-    /// Bytes of frames synced since the start.
-    pub written: AtomicU64,
-    /// What the disk takes for a byte of a large group, write and sync together: nanoseconds, the bits of a double, smoothed.
-    pub ns_per_byte: AtomicU64,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("wal::Shared")
-    }
-}
-
 /// A handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     config: Arc<LogConfig>,
     uuid: uuid::Uuid,
     shared: Arc<Shared>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Log {
@@ -125,7 +105,8 @@ impl Log {
         writer: Writer,
     ) -> Result<Self, Error> {
         let shared = writer.shared();
-        let thread = std::thread::Builder::new()
+        // Its end is told by `Shared::done`.
+        std::thread::Builder::new()
             .name("wal-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(Error::io("thread"))?;
@@ -133,14 +114,13 @@ impl Log {
             config: Arc::new(config),
             uuid,
             shared,
-            thread: Arc::new(Mutex::new(Some(thread))),
         })
     }
 
     /// Waits for room for a frame of up to `bytes`.
     ///
     /// # Errors
-    /// `Full` after the admission time-out; `Poisoned`; `TooLarge`.
+    /// `Full` or `DiskFull` after the admission time-out: nothing was written. `Poisoned`; `TooLarge`.
     pub async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
         let bytes = bytes as u64;
         let limit = self
@@ -157,33 +137,38 @@ impl Log {
             let room = self.shared.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let used = {
+            let full = {
                 let mut state = self.shared.state.lock();
-                if let Some(cause) = &state.poisoned {
-                    return Err(Error::Poisoned {
-                        cause: cause.clone(),
-                    });
+                if let Some(error) = &state.ended {
+                    return Err(error.clone());
                 }
                 if state.closing {
                     return Err(Error::Closed);
                 }
                 let waiting = state.queued + state.reserved;
                 let queue_fits = waiting == 0 || waiting + bytes <= self.config.queue_bytes_max;
-                if queue_fits && state.on_disk + waiting + bytes <= self.config.bytes_max {
+                let log_fits = state.on_disk + waiting + bytes <= self.config.bytes_max;
+                if queue_fits && log_fits && state.disk_full.is_none() {
                     state.reserved += bytes;
                     return Ok(Reservation {
                         shared: self.shared.clone(),
                         bytes,
                     });
                 }
-                state.on_disk + waiting
+                match &state.disk_full {
+                    Some(cause) => Error::DiskFull {
+                        cause: cause.clone(),
+                        waited,
+                    },
+                    None => Error::Full {
+                        used: state.on_disk + waiting,
+                        limit: self.config.bytes_max,
+                        waited,
+                    },
+                }
             };
             if tokio::time::timeout_at(deadline, room).await.is_err() {
-                return Err(Error::Full {
-                    used,
-                    limit: self.config.bytes_max,
-                    waited,
-                });
+                return Err(full);
             }
         }
     }
@@ -201,21 +186,27 @@ impl Log {
         let (tx, done) = oneshot::channel();
         let mut state = self.shared.state.lock();
         state.reserved -= std::mem::take(&mut reservation.bytes);
-        let offset = push(&mut state, frame, Some(on_durable), Some(tx))?;
+        let offset = state.push(frame, Some(on_durable), Some(tx))?;
         state.urgent = true;
         self.shared.work.notify_one();
-        Ok(AppendTicket { offset, done })
+        drop(state);
+        Ok(AppendTicket {
+            offset,
+            done,
+            shared: self.shared.clone(),
+            patience: self.config.admission_timeout,
+        })
     }
 
     /// Writes a note with the next group, or soon; nobody waits for it.
     pub fn append_unsynced(&self, frame: NewFrame) -> Result<Lsn, Error> {
         let mut state = self.shared.state.lock();
-        push(&mut state, frame, None, None)
+        state.push(frame, None, None)
     }
 
     /// Everything up to here is on disk and visible.
     pub fn durable(&self) -> Lsn {
-        Lsn::new(self.shared.durable.load(Ordering::Acquire))
+        self.shared.durable()
     }
 
     /// Waits until the frame at `offset`, which was appended before, is on disk: the proof for whoever has no ticket of its own.
@@ -232,10 +223,8 @@ impl Log {
             }
             {
                 let state = self.shared.state.lock();
-                if let Some(cause) = &state.poisoned {
-                    return Err(Error::Poisoned {
-                        cause: cause.clone(),
-                    });
+                if let Some(error) = &state.ended {
+                    return Err(error.clone());
                 }
                 if state.closing || offset >= state.next {
                     return Err(Error::Closed);
@@ -256,21 +245,25 @@ impl Log {
     }
 
     /// Begins a fresh segment, so that a trim can let go of all before it. Resolves when that is done.
+    ///
+    /// # Errors
+    /// `Poisoned`. A full disk is waited for, without a limit.
     pub async fn roll(&self) -> Result<(), Error> {
         let idle = self.shared.idle.notified();
         {
             let mut state = self.shared.state.lock();
-            if let Some(cause) = &state.poisoned {
-                return Err(Error::Poisoned {
-                    cause: cause.clone(),
-                });
+            if let Some(error) = &state.ended {
+                return Err(error.clone());
             }
             state.roll = true;
             state.urgent = true;
             self.shared.work.notify_one();
         }
         idle.await;
-        Ok(())
+        match &self.shared.state.lock().ended {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
     }
 
     /// Bytes that the log holds on disk.
@@ -289,90 +282,47 @@ impl Log {
     }
 
     pub fn is_poisoned(&self) -> bool {
-        self.shared.state.lock().poisoned.is_some()
+        self.shared.state.lock().ended.is_some()
+    }
+
+    /// How the log is, and every change of it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Resolves when the log is poisoned, with the error that everyone gets from then on; never before. Whoever waits for
+    /// something that a poisoned log can no longer bring about (a commit of rows that come no more) waits for this as well.
+    pub async fn poisoned(&self) -> Error {
+        let mut health = self.health();
+        let poisoned = |health: &Health| matches!(health, Health::Poisoned { .. });
+        // The sender lives in what this handle holds.
+        let _ = health.wait_for(poisoned).await;
+        let state = self.shared.state.lock();
+        state.ended.clone().unwrap_or(Error::Closed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn panic_at_next_group(&self) {
+        self.shared.panic_next.store(true, Ordering::SeqCst);
     }
 
     pub fn uuid(&self) -> uuid::Uuid {
         self.uuid
     }
 
-    /// Writes what is queued and ends the thread.
+    /// Writes what is queued and ends the thread. On a full disk what is queued is given up, and its waiters get the error. A
+    /// disk that does not answer is waited for: the caller sets the limit, and may drop this future.
+    ///
+    /// # Errors
+    /// The error that ended the log.
     pub async fn close(&self) -> Result<(), Error> {
-        {
-            let mut state = self.shared.state.lock();
-            state.closing = true;
-            self.shared.work.notify_one();
-        }
+        self.shared.state.lock().closing = true;
+        self.shared.work.notify_one();
         self.shared.room.notify_waiters();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                return Err(Error::Io {
-                    what: "thread",
-                    cause: "it panicked".to_owned(),
-                });
-            }
-        }
-        match &self.shared.state.lock().poisoned {
-            Some(cause) => Err(Error::Poisoned {
-                cause: cause.clone(),
-            }),
+        let _ = self.shared.done.subscribe().wait_for(|done| *done).await;
+        match &self.shared.state.lock().ended {
+            Some(error) => Err(error.clone()),
             None => Ok(()),
-        }
-    }
-}
-
-fn push(
-    state: &mut State,
-    frame: NewFrame,
-    on_durable: Option<OnDurable>,
-    done: Option<oneshot::Sender<Result<(), Error>>>,
-) -> Result<Lsn, Error> {
-    if let Some(cause) = &state.poisoned {
-        return Err(Error::Poisoned {
-            cause: cause.clone(),
-        });
-    }
-    if state.closing {
-        return Err(Error::Closed);
-    }
-    let offset = state.next;
-    state.next = offset.next();
-    let bytes = frame.encoded_len();
-    state.queued += bytes;
-    state.queue.push(Queued {
-        frame,
-        offset,
-        bytes,
-        on_durable,
-        done,
-    });
-    Ok(offset)
-}
-
-impl Shared {
-    /// Waits for work and takes all of it.
-    pub(super) fn take(&self) -> Batch {
-        let mut state = self.state.lock();
-        loop {
-            if state.urgent || state.closing {
-                state.urgent = false;
-                return Batch {
-                    frames: std::mem::take(&mut state.queue),
-                    trim: state.trim,
-                    roll: std::mem::take(&mut state.roll),
-                    closing: state.closing,
-                };
-            }
-            // Notes alone: give them a moment for company, then write them too.
-            let timed_out = self
-                .work
-                .wait_for(&mut state, std::time::Duration::from_millis(200))
-                .timed_out();
-            if timed_out && !state.queue.is_empty() {
-                state.urgent = true;
-            }
         }
     }
 }

@@ -16,7 +16,6 @@ struct Recorder {
 }
 
 impl GroupHook for Recorder {
-    fn begin(&self) {}
     fn end(&self, durable: Lsn) {
         self.ends.lock().push(durable);
     }
@@ -25,7 +24,7 @@ impl GroupHook for Recorder {
     }
 }
 
-fn config(dir: &Path) -> LogConfig {
+pub(super) fn config(dir: &Path) -> LogConfig {
     LogConfig {
         dir: dir.to_owned(),
         segment_bytes: 4096,
@@ -35,7 +34,7 @@ fn config(dir: &Path) -> LogConfig {
     }
 }
 
-fn data(seq: u64, payload: Vec<u8>) -> NewFrame {
+pub(super) fn data(seq: u64, payload: Vec<u8>) -> NewFrame {
     NewFrame {
         kind: FrameKind::Data,
         incarnation: 1,
@@ -48,7 +47,7 @@ fn data(seq: u64, payload: Vec<u8>) -> NewFrame {
     }
 }
 
-async fn append(log: &Log, seq: u64, payload: Vec<u8>) -> Result<Lsn, Error> {
+pub(super) async fn append(log: &Log, seq: u64, payload: Vec<u8>) -> Result<Lsn, Error> {
     let reservation = log.reserve(payload.len() + 200).await?;
     log.append(reservation, data(seq, payload), Box::new(|_| {}))?
         .wait()
@@ -56,13 +55,13 @@ async fn append(log: &Log, seq: u64, payload: Vec<u8>) -> Result<Lsn, Error> {
         .map(Durable::offset)
 }
 
-fn start(config: &LogConfig, disk: Arc<dyn Disk>) -> Result<(Log, Vec<Frame>), Error> {
+pub(super) fn start(config: &LogConfig, disk: Arc<dyn Disk>) -> Result<(Log, Vec<Frame>), Error> {
     let (opener, replay) = open(config.clone(), disk)?;
     let frames = replay.collect::<Result<Vec<_>, _>>()?;
     Ok((opener.start(Arc::new(Recorder::default()))?, frames))
 }
 
-fn seqs(frames: &[Frame]) -> Vec<u64> {
+pub(super) fn seqs(frames: &[Frame]) -> Vec<u64> {
     frames.iter().map(|f| f.seq).collect()
 }
 
@@ -186,82 +185,6 @@ async fn a_full_log_pushes_back_and_recovers_after_a_trim() {
         append(&log, last.get() + 1, vec![0; 1000]).await.unwrap(),
         last.next()
     );
-}
-
-/// A disk whose syncs fail from a given one on.
-struct FailingDisk {
-    fail: Arc<std::sync::atomic::AtomicBool>,
-}
-
-struct FailingFile(Arc<dyn SegmentFile>, Arc<std::sync::atomic::AtomicBool>);
-
-impl SegmentFile for FailingFile {
-    fn write_at(&self, bytes: &[u8], position: u64) -> std::io::Result<()> {
-        self.0.write_at(bytes, position)
-    }
-    fn sync(&self) -> std::io::Result<()> {
-        if self.1.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(std::io::Error::other("sync failed on purpose"));
-        }
-        self.0.sync()
-    }
-    fn read_all(&self) -> std::io::Result<Vec<u8>> {
-        self.0.read_all()
-    }
-}
-
-impl Disk for FailingDisk {
-    fn create_dir(&self, dir: &Path) -> std::io::Result<()> {
-        RealDisk.create_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
-        RealDisk.list(dir)
-    }
-    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(FailingFile(
-            RealDisk.open(path)?,
-            self.fail.clone(),
-        )))
-    }
-    fn create(&self, path: &Path, bytes: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(FailingFile(
-            RealDisk.create(path, bytes)?,
-            self.fail.clone(),
-        )))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> std::io::Result<()> {
-        RealDisk.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-}
-
-#[tokio::test]
-async fn a_failed_sync_poisons_the_log_and_every_waiter_gets_the_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
-    let fail = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (log, _) = start(&config, Arc::new(FailingDisk { fail: fail.clone() })).unwrap();
-    append(&log, 1, vec![0; 10]).await.unwrap();
-    fail.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert!(matches!(
-        append(&log, 2, vec![0; 10]).await,
-        Err(Error::Poisoned { .. })
-    ));
-    fail.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(
-        matches!(
-            append(&log, 3, vec![0; 10]).await,
-            Err(Error::Poisoned { .. })
-        ),
-        "a later sync does not heal it"
-    );
-    assert!(log.is_poisoned());
-    assert_eq!(log.durable(), Lsn::new(1));
 }
 
 proptest! {

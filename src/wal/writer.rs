@@ -6,21 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, FrameKind, NewFrame, Payload, Place};
-use super::queue::{Queued, Shared};
 use super::segment::{self, Header};
+use super::shared::{EndOfThread, Health, Queued, Shared, fail};
 use super::{Disk, Error, GroupHook, LogConfig, SegmentFile};
 use crate::types::Lsn;
-
-/// What the writer takes from the queue at once.
-pub(super) struct Batch {
-    pub frames: Vec<Queued>,
-    pub trim: Lsn,
-    pub roll: bool,
-    pub closing: bool,
-}
 
 /// A segment that is written and kept for replay.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +43,14 @@ pub(super) struct Writer {
     chain: u32,
     spare: Option<u64>,
     buffer: Vec<u8>,
+    /// When the full disk was last told of.
+    told_full: Option<Instant>,
 }
 
 /// How long the writer waits before it asks a full disk again.
-const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+const DISK_RETRY: Duration = Duration::from_millis(200);
+/// A full disk is told of when it begins, and then so often.
+const TELL_FULL_EVERY: Duration = Duration::from_secs(30);
 /// Smaller groups tell of the latency of a sync, not of the disk's speed.
 const MEASURED_BYTES: u64 = 256 * 1024;
 /// A group is handed to the disk in pieces of about this size, and synced once.
@@ -103,6 +99,7 @@ impl Writer {
             chain,
             spare,
             buffer: Vec::new(),
+            told_full: None,
         };
         writer.begin_segment(next_number, 0)?;
         {
@@ -119,24 +116,24 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        let _end = EndOfThread(&shared);
         loop {
-            let batch = self.shared.take();
-            if let Err(error) = self.group(batch.frames, batch.closing) {
-                self.poison(&error);
-                return;
+            let batch = shared.take();
+            let mut done = self.group(batch.frames);
+            if batch.roll && done.is_ok() && self.active_has_frames() {
+                done = self.seal_and_begin(0);
             }
-            if batch.roll
-                && self.active_has_frames()
-                && let Err(error) = self.seal_and_begin(0, batch.closing)
-            {
-                self.poison(&error);
+            if let Err(error) = done {
+                tracing::error!(%error, "nothing more is written to the log until the next start");
+                shared.end(&error.poison());
                 return;
             }
             self.trim(batch.trim);
             if batch.roll {
-                self.shared.idle.notify_waiters();
+                shared.idle.notify_waiters();
             }
-            if batch.closing && self.shared.state.lock().queue.is_empty() {
+            if batch.closing && shared.state.lock().queue.is_empty() {
                 return;
             }
         }
@@ -147,7 +144,12 @@ impl Writer {
     }
 
     /// Writes frames in order; a sync at the end, and before each new segment.
-    fn group(&mut self, frames: Vec<Queued>, closing: bool) -> Result<(), Error> {
+    fn group(&mut self, frames: Vec<Queued>) -> Result<(), Error> {
+        #[cfg(test)]
+        assert!(
+            !self.shared.panic_next.load(Ordering::SeqCst),
+            "panic on purpose"
+        );
         self.group_began = Instant::now();
         let mut written: Vec<Queued> = Vec::with_capacity(frames.len());
         let mut position = self.active.position;
@@ -157,9 +159,12 @@ impl Writer {
                 let done = self
                     .write_out(&mut position)
                     .and_then(|()| self.finish(&mut written, position))
-                    .and_then(|()| self.seal_and_begin(queued.bytes, closing));
+                    .and_then(|()| self.seal_and_begin(queued.bytes));
                 if let Err(error) = done {
-                    fail(written.into_iter().chain([queued]).chain(frames), &error);
+                    fail(
+                        written.into_iter().chain([queued]).chain(frames),
+                        &error.poison(),
+                    );
                     return Err(error);
                 }
                 position = self.active.position;
@@ -175,7 +180,7 @@ impl Writer {
             let put = self.put(&queued.frame.payload, &mut position);
             written.push(queued);
             if let Err(error) = put {
-                fail(written.into_iter().chain(frames), &error);
+                fail(written.into_iter().chain(frames), &error.poison());
                 return Err(error);
             }
         }
@@ -183,7 +188,7 @@ impl Writer {
             .write_out(&mut position)
             .and_then(|()| self.finish(&mut written, position));
         if let Err(error) = &done {
-            fail(written, error);
+            fail(written, &error.poison());
         }
         done
     }
@@ -197,10 +202,7 @@ impl Writer {
                 continue;
             }
             self.write_out(position)?;
-            self.active
-                .file
-                .write_at(piece, *position)
-                .map_err(Error::io("write"))?;
+            self.write(piece, *position)?;
             *position += piece.len() as u64;
         }
         if self.buffer.len() < WRITE_BYTES {
@@ -213,13 +215,27 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.active
-            .file
-            .write_at(&self.buffer, *position)
-            .map_err(Error::io("write"))?;
-        *position += self.buffer.len() as u64;
-        self.buffer.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer, *position)?;
+        *position += buffer.len() as u64;
+        buffer.clear();
+        self.buffer = buffer;
         Ok(())
+    }
+
+    /// Segments are preallocated, so that only a file system which cannot do that runs out of room here. The same bytes at the
+    /// same place again do no harm: nothing of the group is synced yet.
+    fn write(&mut self, bytes: &[u8], position: u64) -> Result<(), Error> {
+        loop {
+            let written = self.active.file.write_at(bytes, position);
+            match written.map_err(Error::io("write")) {
+                Err(Error::NoRoom { cause, .. }) => self.wait_for_room(&cause)?,
+                other => {
+                    self.has_room();
+                    return other;
+                }
+            }
+        }
     }
 
     /// Sync, then make visible, then wake: in this order and no other.
@@ -233,7 +249,6 @@ impl Writer {
         let group = std::mem::take(written);
         let mut bytes = 0;
         let mut waiters = Vec::with_capacity(group.len());
-        self.hook.begin();
         for queued in group {
             self.last = queued.offset;
             bytes += queued.bytes;
@@ -274,29 +289,85 @@ impl Writer {
             .store(smoothed.to_bits(), Ordering::Relaxed);
     }
 
-    fn seal_and_begin(&mut self, needed: u64, closing: bool) -> Result<(), Error> {
+    fn seal_and_begin(&mut self, needed: u64) -> Result<(), Error> {
         self.sealed.push_back(Sealed {
             number: self.active.number,
             last: self.last,
             bytes: self.active.bytes,
         });
         let number = self.active.number + 1;
+        // Nothing of the new segment has been promised to anyone: it can be begun again and again.
+        let deadline = Instant::now() + self.config.admission_timeout;
         loop {
-            let error = match self.begin_segment(number, needed) {
+            match self.begin_segment(number, needed) {
                 Ok(()) => break,
-                Err(error) => error,
-            };
-            // Nothing of the new segment has been promised to anyone: a full disk is waited out, with producers pushed back.
-            if closing {
-                return Err(error);
+                Err(Error::NoRoom { cause, .. }) => self.wait_for_room(&cause)?,
+                Err(error) if Instant::now() < deadline && !self.shared.state.lock().closing => {
+                    tracing::warn!(%error, "a new log segment cannot be begun, trying again");
+                    std::thread::sleep(DISK_RETRY);
+                }
+                Err(error) => return Err(error),
             }
-            tracing::warn!(%error, "no room for a new log segment, trying again");
-            let trim = self.shared.state.lock().trim;
-            self.trim(trim);
-            std::thread::sleep(DISK_RETRY);
         }
+        self.has_room();
         self.shared.state.lock().on_disk = self.disk_bytes();
         Ok(())
+    }
+
+    /// The disk is full: says so, lets go of what is not needed any more, and waits a moment.
+    ///
+    /// # Errors
+    /// The log is being closed: there is no more waiting.
+    fn wait_for_room(&mut self, cause: &str) -> Result<(), Error> {
+        let told = self.told_full.map(|at| at.elapsed());
+        if told.is_none_or(|ago| ago >= TELL_FULL_EVERY) {
+            tracing::warn!(
+                cause,
+                dir = %self.config.dir.display(),
+                "the disk of the log is full: no rows are taken until there is room"
+            );
+            self.told_full = Some(Instant::now());
+            let cause = cause.to_owned();
+            self.shared.health.send_if_modified(|health| match health {
+                Health::Writing => {
+                    *health = Health::DiskFull { cause };
+                    true
+                }
+                _ => false,
+            });
+        }
+        let trim = {
+            let mut state = self.shared.state.lock();
+            state.disk_full.get_or_insert_with(|| cause.to_owned());
+            if !state.closing {
+                self.shared.work.wait_for(&mut state, DISK_RETRY);
+            }
+            if state.closing {
+                return Err(Error::NoRoom {
+                    what: "write",
+                    cause: cause.to_owned(),
+                });
+            }
+            state.trim
+        };
+        self.trim(trim);
+        Ok(())
+    }
+
+    fn has_room(&mut self) {
+        if self.told_full.take().is_none() {
+            return;
+        }
+        self.shared.state.lock().disk_full = None;
+        self.shared.health.send_if_modified(|health| match health {
+            Health::DiskFull { .. } => {
+                *health = Health::Writing;
+                true
+            }
+            _ => false,
+        });
+        self.shared.room.notify_waiters();
+        tracing::info!("the disk of the log has room again");
     }
 
     fn begin_segment(&mut self, number: u64, needed: u64) -> Result<(), Error> {
@@ -365,7 +436,14 @@ impl Writer {
     /// Lets go of whole segments, oldest first; the last one is kept for its next life.
     fn trim(&mut self, up_to: Lsn) {
         let mut changed = false;
-        while let Some(oldest) = self.sealed.front().copied().filter(|s| s.last <= up_to) {
+        // The newest segment stays, also when it is sealed and its successor cannot be begun yet: the log's state is in it.
+        let newest = self.active.number;
+        while let Some(oldest) = self
+            .sealed
+            .front()
+            .copied()
+            .filter(|s| s.last <= up_to && s.number != newest)
+        {
             let path = segment::path(&self.config.dir, oldest.number);
             let gone = if self.spare.is_none() && oldest.bytes == self.config.segment_bytes {
                 self.disk
@@ -393,26 +471,6 @@ impl Writer {
 
     fn disk_bytes(&self) -> u64 {
         self.sealed.iter().map(|s| s.bytes).sum::<u64>() + self.active.bytes
-    }
-
-    fn poison(&self, error: &Error) {
-        let cause = error.to_string();
-        let queue = {
-            let mut state = self.shared.state.lock();
-            state.poisoned = Some(cause);
-            std::mem::take(&mut state.queue)
-        };
-        fail(queue, error);
-        self.shared.room.notify_waiters();
-        self.shared.idle.notify_waiters();
-    }
-}
-
-fn fail(queue: impl IntoIterator<Item = Queued>, error: &Error) {
-    for waiter in queue.into_iter().filter_map(|queued| queued.done) {
-        let _ = waiter.send(Err(Error::Poisoned {
-            cause: error.to_string(),
-        }));
     }
 }
 

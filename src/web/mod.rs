@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server_state::Status;
 
+const SHUTTING_DOWN: &str = "shutting_down";
+
 /// Whether the server takes rows, and if not, why.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<watch::Sender<Option<&'static str>>>);
@@ -27,11 +29,26 @@ impl Readiness {
     }
 
     pub fn set_ready(&self) {
-        self.0.send_replace(None);
+        self.set(None);
     }
 
     pub fn set_unready(&self, why: &'static str) {
-        self.0.send_replace(Some(why));
+        self.set(Some(why));
+    }
+
+    /// For good: what is learned of the log from now on changes nothing.
+    pub fn set_shutting_down(&self) {
+        self.set(Some(SHUTTING_DOWN));
+    }
+
+    fn set(&self, problem: Option<&'static str>) {
+        self.0.send_if_modified(|now| {
+            let news = *now != Some(SHUTTING_DOWN) && *now != problem;
+            if news {
+                *now = problem;
+            }
+            news
+        });
     }
 
     pub fn problem(&self) -> Option<&'static str> {
