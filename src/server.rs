@@ -200,57 +200,6 @@ impl Running {
     pub fn views(&self) -> &Arc<Views> {
         &self.views
     }
-
-    /// Stops taking, acks what came, commits every table and empties the log.
-    ///
-    /// # Errors
-    /// Names the tables whose rows could not be committed: they stay in the log, safe for the next start.
-    pub async fn shutdown(self) -> Result<(), Fault> {
-        self.readiness.set_shutting_down();
-        self.shared.draining.cancel();
-        // Streams end with their acks; then the doors close. A client that holds its connection open is not waited for long.
-        self.doors.cancel();
-        for task in self.tasks {
-            let abort = task.abort_handle();
-            if tokio::time::timeout(Duration::from_secs(5), task)
-                .await
-                .is_err()
-            {
-                abort.abort();
-            }
-        }
-        let mut left = Vec::new();
-        for table in self.shared.tables() {
-            let mut tries = 0;
-            while let Err(fault) = flush::commit(&self.shared, &table).await {
-                tries += 1;
-                if tries == 3 {
-                    left.push(format!("{} ({fault})", table.name()));
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-        }
-        // Buckets that the last commits closed; what fails here is done after the next start.
-        self.views.refresh_all().await;
-        self.alerts.settle().await;
-        if left.is_empty() && !self.shared.log.is_poisoned() {
-            self.shared.log.roll().await?;
-            self.shared.log.trim(self.shared.log.durable());
-        }
-        self.shared.log.close().await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(Fault::new(
-            Kind::Unavailable,
-            "rows_left_in_log",
-            format!(
-                "not committed, safe in the log and committed after the next start: {}",
-                left.join(", ")
-            ),
-        ))
-    }
 }
 
 /// Connections that send small answers at once. tonic's own `tcp_nodelay` does not reach a listener that it is given, and an
@@ -292,6 +241,8 @@ async fn recover(
     };
     let disk = Arc::new(wal::RealDisk);
     let (opener, mut replay) = wal::open(settings, disk.clone())?;
+    let identity = identity::Identity::of(&config);
+    identity.check((!opener.is_new()).then(|| opener.uuid()))?;
     let aside = wal::Aside::new(&config.log_dir(), opener.uuid(), disk);
     let visible = Arc::new(Visible::default());
     let tail = replay.tail();
@@ -322,6 +273,7 @@ async fn recover(
         flush_bytes: config.commit.bytes.as_usize(),
     };
     let log = opener.start(Arc::new(hook))?;
+    identity.record(log.uuid())?;
     Ok(Arc::new(Shared {
         config,
         clock,
@@ -406,7 +358,7 @@ fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Fault> {
 }
 
 /// One server a directory, by an advisory lock that dies with the process.
-fn lock_directory(dir: &Path) -> Result<File, Fault> {
+pub(crate) fn lock_directory(dir: &Path) -> Result<File, Fault> {
     let problem = |e: std::io::Error| {
         Fault::new(
             Kind::Precondition,
@@ -438,6 +390,9 @@ fn lock_directory(dir: &Path) -> Result<File, Fault> {
         Err(e) => Err(problem(e.into())),
     }
 }
+
+pub(crate) mod identity;
+mod stop;
 
 #[cfg(test)]
 mod statement_tests;

@@ -45,6 +45,14 @@ pub struct Created {
 const VERSION: u32 = 1;
 
 impl Checkpoint {
+    /// The state of a log that knows no table.
+    pub fn empty() -> Self {
+        Checkpoint {
+            version: VERSION,
+            ..Checkpoint::default()
+        }
+    }
+
     /// Runs on the log's writer thread: everything before this segment has been applied, nothing behind it exists.
     pub fn of(
         registry: &Registry,

@@ -131,6 +131,8 @@ settings! {
         http: SocketAddr = "127.0.0.1:8090", flag "http";
         /// let anyone who reaches the address read and write
         allow_remote: bool = "false", flag "allow-remote-without-auth";
+        /// how long a stop may take; what is not committed by then stays in the log and is named
+        shutdown_timeout: Duration = "30s";
     }
     /// The write-ahead log.
     log: Log {
@@ -311,6 +313,10 @@ impl Config {
                 })
             }
         };
+        positive(
+            "server.shutdown_timeout",
+            !self.server.shutdown_timeout.is_zero(),
+        )?;
         positive("commit.interval", !self.commit.interval.is_zero())?;
         positive("commit.checkpoint_every", self.commit.checkpoint_every > 0)?;
         positive("log.producers_max", self.log.producers_max > 0)?;

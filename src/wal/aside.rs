@@ -10,11 +10,18 @@
 //! | 8 | 16 | log uuid |
 //! | 24 | 8 | incarnation |
 //! | 32 | n | body, to the file's end |
+//!
+//! `parked.index` beside the folder ([`FileIndex`]) says of each file which checksums it may have: one, or two while the file is
+//! being replaced. A file that is missing, or that is an older copy, is told by it: rows that the log has let go of would be
+//! gone in silence.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, Error};
+use parking_lot::Mutex;
+
+use super::{Disk, Error, FileIndex};
 
 const MAGIC: [u8; 4] = *b"DPA1";
 const HEADER: usize = 32;
@@ -27,7 +34,13 @@ pub struct Aside {
     dir: PathBuf,
     uuid: [u8; 16],
     disk: Arc<dyn Disk>,
+    index: FileIndex,
+    /// What the index says. The lock is held while files change, one table at a time: parking is rare.
+    known: Arc<Mutex<Known>>,
 }
+
+/// By incarnation: the checksums that its file may have.
+type Known = BTreeMap<String, Vec<u32>>;
 
 impl Aside {
     /// `log_dir`: the folder of the segments. It is made when the first table is parked.
@@ -35,6 +48,8 @@ impl Aside {
         Aside {
             dir: log_dir.join(FOLDER),
             uuid: uuid.into_bytes(),
+            index: FileIndex::new(log_dir.join("parked.index"), disk.clone()),
+            known: Arc::default(),
             disk,
         }
     }
@@ -60,6 +75,12 @@ impl Aside {
         out.extend_from_slice(body);
         let crc = crc32c::crc32c(&out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
+        let mut known = self.known.lock();
+        // A first file is noted when it is there: until then the log holds its rows.
+        if let Some(mut either) = known.get(&incarnation.to_string()).cloned() {
+            either.push(crc);
+            self.note(&mut known, incarnation, Some(either))?;
+        }
         let path = self.path(incarnation);
         let fresh = path.with_extension("tmp");
         let file = self
@@ -73,18 +94,79 @@ impl Aside {
             .map_err(Error::io("rename"))?;
         self.disk
             .sync_dir(&self.dir)
-            .map_err(Error::io("folder sync"))
+            .map_err(Error::io("folder sync"))?;
+        self.note(&mut known, incarnation, Some(vec![crc]))
+    }
+
+    /// On `Ok` the index is synced.
+    fn note(
+        &self,
+        known: &mut Known,
+        incarnation: u64,
+        crcs: Option<Vec<u32>>,
+    ) -> Result<(), Error> {
+        let mut next = known.clone();
+        match crcs {
+            Some(crcs) => next.insert(incarnation.to_string(), crcs),
+            None => next.remove(&incarnation.to_string()),
+        };
+        if next != *known {
+            self.index.write(&next, true).map_err(Error::io("index"))?;
+            *known = next;
+        }
+        Ok(())
     }
 
     /// Every parked body, by incarnation.
     ///
     /// # Errors
-    /// `Parked`: a file is not what was synced, or belongs to another log.
+    /// `Parked`: a file is missing, is not what was synced last, or belongs to another log.
     pub fn read_all(&self) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-        // No folder: nothing was ever parked here.
-        let Ok(files) = self.disk.list(&self.dir) else {
-            return Ok(Vec::new());
+        let mut known = self.known.lock();
+        *known = self.index.read();
+        let (bodies, found) = self.read_against(&known)?;
+        if found != *known {
+            self.index.write(&found, true).map_err(Error::io("index"))?;
+            *known = found;
+        }
+        Ok(bodies)
+    }
+
+    /// Why [`Self::read_all`] would fail. It changes nothing.
+    pub fn problem(&self) -> Option<Error> {
+        let known = match self.index.entries() {
+            Ok(known) => known,
+            Err(problem) => {
+                return Some(Error::Parked {
+                    file: self.index.path().display().to_string(),
+                    problem: format!("{problem}; the next start makes it anew from the files"),
+                });
+            }
         };
+        self.read_against(&known).err()
+    }
+
+    #[expect(clippy::type_complexity, reason = "two lists about the same files")]
+    fn read_against(&self, known: &Known) -> Result<(Vec<(u64, Vec<u8>)>, Known), Error> {
+        // No folder: nothing was ever parked here, or the index says so.
+        let files = self.disk.list(&self.dir).unwrap_or_default();
+        let lost = |number: &&String| {
+            let file = format!("{number}.{SUFFIX}");
+            !files
+                .iter()
+                .any(|f| f.file_name().is_some_and(|n| *n == *file))
+        };
+        if let Some(number) = known.keys().find(lost) {
+            return Err(Error::Parked {
+                file: self
+                    .dir
+                    .join(format!("{number}.{SUFFIX}"))
+                    .display()
+                    .to_string(),
+                problem: "it is missing".to_owned(),
+            });
+        }
+        let mut found = Known::new();
         let mut out = Vec::new();
         for path in files {
             if path.extension().is_none_or(|e| e != SUFFIX) {
@@ -97,9 +179,18 @@ impl Aside {
                 problem: problem.to_owned(),
             };
             let (incarnation, body) = self.parse(&bytes).map_err(damaged)?;
+            let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+            let number = incarnation.to_string();
+            if path.file_stem().is_none_or(|stem| *stem != *number) {
+                return Err(damaged("it is the file of another table"));
+            }
+            if known.get(&number).is_some_and(|crcs| !crcs.contains(&crc)) {
+                return Err(damaged("it is an older copy of itself"));
+            }
+            found.insert(number, vec![crc]);
             out.push((incarnation, body.to_vec()));
         }
-        Ok(out)
+        Ok((out, found))
     }
 
     fn parse<'a>(&self, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), &'static str> {
@@ -122,6 +213,8 @@ impl Aside {
     /// # Errors
     /// `Io`: the file is there and stays.
     pub fn remove(&self, incarnation: u64) -> Result<(), Error> {
+        let mut known = self.known.lock();
+        self.note(&mut known, incarnation, None)?;
         match self.disk.remove(&self.path(incarnation)) {
             Ok(()) => self
                 .disk
@@ -154,6 +247,38 @@ mod tests {
         assert_eq!(here.read_all().unwrap(), vec![(7, b"second".to_vec())]);
         here.remove(7).unwrap();
         assert_eq!(here.read_all().unwrap(), vec![]);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_an_older_copy_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        aside(dir.path(), 1).write(7, b"first").unwrap();
+        let file = dir.path().join("parked/7.rows");
+        let older = std::fs::read(&file).unwrap();
+        let here = aside(dir.path(), 1);
+        here.read_all().unwrap();
+        here.write(7, b"second").unwrap();
+        let newest = std::fs::read(&file).unwrap();
+        let problem = || {
+            let refused = aside(dir.path(), 1).read_all().unwrap_err();
+            refused.to_string()
+        };
+        std::fs::write(&file, older).unwrap();
+        assert!(problem().contains("7.rows: it is an older copy"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(problem().contains("7.rows: it is missing"));
+        std::fs::remove_dir(dir.path().join("parked")).unwrap();
+        assert!(problem().contains("7.rows: it is missing"));
+        std::fs::create_dir(dir.path().join("parked")).unwrap();
+        std::fs::write(&file, newest).unwrap();
+        // An index that cannot be read is made anew from the files.
+        for bytes in [&b""[..], b"nonsense that is long enough"] {
+            std::fs::write(dir.path().join("parked.index"), bytes).unwrap();
+            assert_eq!(aside(dir.path(), 1).read_all().unwrap().len(), 1);
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(problem().contains("7.rows: it is missing"));
+        aside(dir.path(), 1).remove(7).unwrap();
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub trait SegmentFile: Send + Sync {
     /// Data and what is needed to read it back; not the times.
     fn sync(&self) -> io::Result<()>;
     fn read_all(&self) -> io::Result<Vec<u8>>;
+    /// Bytes of the file.
+    fn size(&self) -> io::Result<u64>;
 }
 
 pub trait Disk: Send + Sync {
@@ -21,6 +23,8 @@ pub trait Disk: Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>>;
     /// A new file whose blocks are taken from the disk now: appending to it later only moves data.
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn SegmentFile>>;
+    /// A new, empty file that grows as it is written.
+    fn create_unsynced(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -43,6 +47,10 @@ impl SegmentFile for File {
         let mut bytes = vec![0; len];
         self.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.metadata().map(|m| m.len())
     }
 }
 
@@ -86,6 +94,12 @@ impl Disk for RealDisk {
         }
         file.sync_all()?;
         Ok(Arc::new(file))
+    }
+
+    fn create_unsynced(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        Ok(Arc::new(options.open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

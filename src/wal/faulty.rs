@@ -56,6 +56,9 @@ impl SegmentFile for FaultyFile {
     fn read_all(&self) -> Result<Vec<u8>> {
         self.0.read_all()
     }
+    fn size(&self) -> Result<u64> {
+        self.0.size()
+    }
 }
 
 impl FaultyDisk {
@@ -77,6 +80,10 @@ impl Disk for FaultyDisk {
     fn create(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SegmentFile>> {
         self.0.check(Call::Create)?;
         Ok(self.file(RealDisk.create(path, bytes)?))
+    }
+    fn create_unsynced(&self, path: &Path) -> Result<Arc<dyn SegmentFile>> {
+        self.0.check(Call::Create)?;
+        Ok(self.file(RealDisk.create_unsynced(path)?))
     }
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.0.check(Call::Rename)?;

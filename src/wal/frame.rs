@@ -284,16 +284,25 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
 
 /// Is there a frame further on in `bytes` for which `wanted` holds? Tells damage from a torn tail.
 pub fn find_later(bytes: &[u8], wanted: impl Fn(&Place) -> bool) -> bool {
-    let mut at = 1;
+    let found = find_frame(bytes, 1, |frame| wanted(&frame.place));
+    found.is_some()
+}
+
+/// Where the first whole frame from `at` on stands for which `wanted` holds, whatever is between, and the frame.
+pub fn find_frame(
+    bytes: &[u8],
+    mut at: usize,
+    wanted: impl Fn(&Parsed) -> bool,
+) -> Option<(usize, Parsed)> {
     while let Some(found) = bytes
         .get(at..)
         .and_then(|rest| rest.windows(4).position(|w| w == MAGIC))
     {
         at += found;
-        if parse(&bytes[at..]).is_some_and(|p| wanted(&p.place)) {
-            return true;
+        if let Some(parsed) = parse(&bytes[at..]).filter(&wanted) {
+            return Some((at, parsed));
         }
         at += 1;
     }
-    false
+    None
 }

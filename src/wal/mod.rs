@@ -8,14 +8,21 @@
 //! is told so ([`Health`]).
 
 mod aside;
+#[cfg(test)]
+mod damage_tests;
 mod disk;
 #[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod faulty;
 mod frame;
+mod index;
+mod inspect;
+mod manifest;
 mod queue;
 mod replay;
+mod salvage;
+mod scan;
 mod segment;
 mod shared;
 #[cfg(test)]
@@ -28,8 +35,11 @@ use std::time::Duration;
 pub use aside::Aside;
 pub use disk::{Disk, RealDisk, SegmentFile};
 pub use frame::{Frame, FrameKind, NewFrame, Payload};
+pub use index::FileIndex;
+pub use inspect::{Report, SegmentReport, inspect, uuid_of};
 pub use queue::{AppendTicket, Durable, Log, Reservation};
-pub use replay::{Opener, Replay, open};
+pub use replay::{Opener, Replay, open, read_only};
+pub use salvage::{Lost, Salvaged, salvage};
 pub use shared::{Health, OnDurable};
 
 use crate::fault::{Fault, Kind};
@@ -78,7 +88,7 @@ pub enum Error {
     )]
     Poisoned { cause: String },
     #[error(
-        "the log is damaged before its tail, segment={segment}, offset={offset}, byte={position}, file={file}; restore it from a backup or another copy"
+        "the log is damaged before its tail, segment={segment}, offset={offset}, byte={position}, file={file}: the frame at this offset is not what was synced; put the file back from a backup, or see with `deltaplane log check` what is whole and write a new log of it with `deltaplane log salvage`"
     )]
     Damaged {
         segment: u64,
@@ -86,16 +96,24 @@ pub enum Error {
         position: u64,
         file: String,
     },
-    #[error("log segments do not follow each other, segment={segment}, file={file}: {problem}")]
+    #[error(
+        "a log segment is not the one that was written, segment={segment}, file={file}: {problem}; put the file back from a backup, or see with `deltaplane log check` what is whole and write a new log of it with `deltaplane log salvage`"
+    )]
     Sequence {
         segment: u64,
         file: String,
         problem: String,
     },
     #[error(
+        "the log's manifest is not the one that was written, file={file}: {problem}; put the file back from a backup, or see with `deltaplane log check` what is whole and write a new log of it with `deltaplane log salvage`"
+    )]
+    Manifest { file: String, problem: String },
+    #[error(
         "parked rows cannot be read, file={file}: {problem}; restore the log's folder from a backup"
     )]
     Parked { file: String, problem: String },
+    #[error("the log cannot be salvaged, folder={dir}: {problem}")]
+    Salvage { dir: String, problem: &'static str },
     #[error("frame too large, bytes={bytes}, limit={limit}")]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the log is closed")]
@@ -142,9 +160,11 @@ impl From<Error> for Fault {
                 (Kind::Exhausted, "log_full")
             }
             Error::Poisoned { .. } => (Kind::Unavailable, "log_poisoned"),
-            Error::Damaged { .. } | Error::Sequence { .. } | Error::Parked { .. } => {
-                (Kind::Corrupt, "log_damaged")
-            }
+            Error::Damaged { .. }
+            | Error::Sequence { .. }
+            | Error::Manifest { .. }
+            | Error::Parked { .. } => (Kind::Corrupt, "log_damaged"),
+            Error::Salvage { .. } => (Kind::Precondition, "log_not_salvaged"),
             Error::TooLarge { .. } => (Kind::Exhausted, "batch_too_large"),
             Error::Closed => (Kind::Unavailable, "shutting_down"),
             Error::Io { .. } | Error::NoRoom { .. } => (Kind::Unavailable, "log_unusable"),

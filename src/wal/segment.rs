@@ -9,6 +9,9 @@
 //! | 32 | 8 | first offset |
 //! | 40 | 8 | bytes of the file |
 //! | 48 | 4 | chain: header CRC of the last frame of the segment before, 0 for the first |
+//! | 52 | 4 | 2: the folder has a manifest; 0: written by a server that knew none, and the rest is zero |
+//! | 56 | 4 | zero |
+//! | 60 | 4 | CRC32C of bytes 0..60 |
 //!
 //! Frames begin at byte 64.
 
@@ -18,6 +21,7 @@ use crate::types::Lsn;
 
 pub const HEADER_BYTES: u64 = 64;
 const MAGIC: [u8; 4] = *b"DPS1";
+const WITH_MANIFEST: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -26,6 +30,8 @@ pub struct Header {
     pub first: Lsn,
     pub bytes: u64,
     pub chain: u32,
+    /// Written by a server that keeps a manifest.
+    pub has_manifest: bool,
 }
 
 impl Header {
@@ -39,6 +45,11 @@ impl Header {
         out[48..52].copy_from_slice(&self.chain.to_le_bytes());
         let crc = crc32c::crc32c(&out[8..52]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
+        if self.has_manifest {
+            out[52..56].copy_from_slice(&WITH_MANIFEST.to_le_bytes());
+            let whole = crc32c::crc32c(&out[..60]);
+            out[60..].copy_from_slice(&whole.to_le_bytes());
+        }
         (out, crc)
     }
 
@@ -55,6 +66,14 @@ impl Header {
         if header[..4] != MAGIC || header[4..8] != crc.to_le_bytes() {
             return None;
         }
+        let has_manifest = header[52..].iter().any(|b| *b != 0);
+        if has_manifest {
+            let whole = crc32c::crc32c(&header[..60]);
+            let is_known = header[52..56] == WITH_MANIFEST.to_le_bytes();
+            if !is_known || header[60..] != whole.to_le_bytes() {
+                return None;
+            }
+        }
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&header[8..24]);
         let chain = u32::from_le_bytes([header[48], header[49], header[50], header[51]]);
@@ -64,6 +83,7 @@ impl Header {
             first: Lsn::new(u64_at(32)),
             bytes: u64_at(40),
             chain,
+            has_manifest,
         };
         Some((parsed, crc))
     }

@@ -65,15 +65,21 @@ pub(super) fn seqs(frames: &[Frame]) -> Vec<u64> {
     frames.iter().map(|f| f.seq).collect()
 }
 
-/// A log with five frames in one segment; gives back where each begins.
+/// A log with five frames in one segment; gives back where each begins. The manifest's tail is the one of the fourth, as a
+/// power cut may leave it.
 async fn five_frames(config: &LogConfig) -> (std::path::PathBuf, Vec<usize>) {
     let (log, _) = start(config, Arc::new(RealDisk)).unwrap();
+    let mut manifest = Vec::new();
     for seq in 1..=5 {
         append(&log, seq, vec![u8::try_from(seq).unwrap(); 100])
             .await
             .unwrap();
+        if seq == 4 {
+            manifest = std::fs::read(manifest::path(&config.dir)).unwrap();
+        }
     }
     log.close().await.unwrap();
+    std::fs::write(manifest::path(&config.dir), manifest).unwrap();
     let file = segment::path(&config.dir, 1);
     let bytes = std::fs::read(&file).unwrap();
     let mut at = 64;

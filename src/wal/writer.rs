@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::frame::{self, FrameKind, NewFrame, Payload, Place};
+use super::manifest::{ManifestFile, Tail};
 use super::segment::{self, Header};
 use super::shared::{EndOfThread, Health, Queued, Shared, fail};
 use super::{Disk, Error, GroupHook, LogConfig, SegmentFile};
@@ -18,6 +19,7 @@ use crate::types::Lsn;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sealed {
     pub number: u64,
+    pub first: Lsn,
     pub last: Lsn,
     pub bytes: u64,
 }
@@ -25,6 +27,7 @@ pub(super) struct Sealed {
 struct Active {
     file: Arc<dyn SegmentFile>,
     number: u64,
+    first: Lsn,
     position: u64,
     bytes: u64,
 }
@@ -34,6 +37,7 @@ pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     hook: Arc<dyn GroupHook>,
     shared: Arc<Shared>,
+    manifest: ManifestFile,
     uuid: [u8; 16],
     sealed: VecDeque<Sealed>,
     active: Active,
@@ -59,39 +63,36 @@ const WRITE_BYTES: usize = 4 * 1024 * 1024;
 const DIRECT_BYTES: usize = 64 * 1024;
 
 impl Writer {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by `Opener::start`, with what recovery found"
-    )]
+    /// `sealed`: the segments that are there. `last`: offset of the newest frame, and the CRC of its header.
     pub(super) fn new(
         config: LogConfig,
         disk: Arc<dyn Disk>,
         hook: Arc<dyn GroupHook>,
-        uuid: [u8; 16],
+        manifest: ManifestFile,
         sealed: Vec<Sealed>,
-        next_number: u64,
-        last: Lsn,
-        chain: u32,
+        (last, chain): (Lsn, u32),
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::default());
         // The folder may hold a spare of a former run; it is as good as a new file.
         let spare = disk
             .open(&segment::spare_path(&config.dir))
             .ok()
-            .and_then(|f| f.read_all().ok())
-            .map(|b| b.len() as u64);
+            .and_then(|f| f.size().ok());
         let none = Active {
             file: Arc::new(NoFile),
             number: 0,
+            first: Lsn::ZERO,
             position: 0,
             bytes: 0,
         };
+        let next_number = sealed.last().map_or(1, |s: &Sealed| s.number + 1);
         let mut writer = Writer {
             config,
             disk,
             hook,
             shared,
-            uuid,
+            uuid: manifest.contents.uuid,
+            manifest,
             sealed: sealed.into(),
             active: none,
             group_began: Instant::now(),
@@ -134,6 +135,9 @@ impl Writer {
                 shared.idle.notify_waiters();
             }
             if batch.closing && shared.state.lock().queue.is_empty() {
+                if let Err(error) = self.manifest.sync() {
+                    tracing::warn!(%error, "the log's tail is not in its manifest");
+                }
                 return;
             }
         }
@@ -244,6 +248,16 @@ impl Writer {
             return Ok(());
         }
         self.active.file.sync().map_err(Error::io("sync"))?;
+        let tail = Tail {
+            segment: self.active.number,
+            offset: written.last().map_or(self.last, |q| q.offset),
+            position,
+            chain: self.chain,
+        };
+        if let Err(error) = self.manifest.write_tail(&tail) {
+            // An older tail says less, and nothing that is wrong.
+            tracing::debug!(%error, "the log's tail is not in its manifest");
+        }
         self.note_speed(position.saturating_sub(self.active.position));
         self.active.position = position;
         let group = std::mem::take(written);
@@ -292,6 +306,7 @@ impl Writer {
     fn seal_and_begin(&mut self, needed: u64) -> Result<(), Error> {
         self.sealed.push_back(Sealed {
             number: self.active.number,
+            first: self.active.first,
             last: self.last,
             bytes: self.active.bytes,
         });
@@ -406,6 +421,7 @@ impl Writer {
             first: self.last.next(),
             bytes,
             chain: self.chain,
+            has_manifest: true,
         };
         let (head, crc) = header.encode();
         let mut out = head.to_vec();
@@ -423,50 +439,79 @@ impl Writer {
         self.disk
             .sync_dir(&self.config.dir)
             .map_err(Error::io("folder sync"))?;
+        // From here on the log is damaged without this segment.
+        let position = out.len() as u64;
+        self.manifest.write_tail(&Tail {
+            segment: number,
+            offset: self.last,
+            position,
+            chain,
+        })?;
+        let mut contents = self.manifest.contents;
+        if contents.newest == 0 {
+            (contents.oldest, contents.oldest_first) = (number, header.first);
+        }
+        contents.newest = number;
+        contents.newest_first = header.first;
+        contents.newest_crc = crc;
+        self.manifest.write(contents)?;
         self.chain = chain;
         self.active = Active {
             file,
             number,
-            position: out.len() as u64,
+            first: header.first,
+            position,
             bytes,
         };
         Ok(())
     }
 
-    /// Lets go of whole segments, oldest first; the last one is kept for its next life.
+    /// Lets go of whole segments, oldest first; the last one is kept for its next life. The manifest lets go of them before.
     fn trim(&mut self, up_to: Lsn) {
-        let mut changed = false;
         // The newest segment stays, also when it is sealed and its successor cannot be begun yet: the log's state is in it.
         let newest = self.active.number;
-        while let Some(oldest) = self
-            .sealed
-            .front()
-            .copied()
-            .filter(|s| s.last <= up_to && s.number != newest)
+        let is_needed = |s: &Sealed| s.last > up_to || s.number == newest;
+        let count = self.sealed.iter().take_while(|s| !is_needed(s)).count();
+        if count == 0 {
+            return;
+        }
+        let mut contents = self.manifest.contents;
+        let oldest = self.sealed.get(count);
+        (contents.oldest, contents.oldest_first) =
+            oldest.map_or((newest, self.active.first), |s| (s.number, s.first));
+        if contents.oldest != self.manifest.contents.oldest
+            && let Err(error) = self.manifest.write(contents)
         {
-            let path = segment::path(&self.config.dir, oldest.number);
-            let gone = if self.spare.is_none() && oldest.bytes == self.config.segment_bytes {
-                self.disk
-                    .rename(&path, &segment::spare_path(&self.config.dir))
-                    .map(|()| self.spare = Some(oldest.bytes))
-            } else {
-                self.disk.remove(&path)
+            tracing::warn!(%error, "trimmed log segments stay: the manifest cannot be written");
+            return;
+        }
+        for _ in 0..count {
+            let Some(oldest) = self.sealed.front().copied() else {
+                break;
             };
-            if let Err(error) = gone {
+            if let Err(error) = self.let_go(oldest) {
                 tracing::warn!(%error, segment = oldest.number, "a trimmed log segment could not be removed");
-                return;
+                break;
             }
             self.sealed.pop_front();
-            changed = true;
         }
-        if changed {
-            if let Err(error) = self.disk.sync_dir(&self.config.dir) {
-                // The segment may come back after a power cut, whole; replay finds its rows committed.
-                tracing::warn!(%error, "log folder not synced after a trim");
-            }
-            self.shared.state.lock().on_disk = self.disk_bytes();
-            self.shared.room.notify_waiters();
+        if let Err(error) = self.disk.sync_dir(&self.config.dir) {
+            // The segment may come back after a power cut; the manifest does not know it any more.
+            tracing::warn!(%error, "log folder not synced after a trim");
         }
+        self.shared.state.lock().on_disk = self.disk_bytes();
+        self.shared.room.notify_waiters();
+    }
+
+    fn let_go(&mut self, segment: Sealed) -> std::io::Result<()> {
+        let path = segment::path(&self.config.dir, segment.number);
+        if self.spare.is_some() || segment.bytes != self.config.segment_bytes {
+            return self.disk.remove(&path);
+        }
+        self.disk
+            .rename(&path, &segment::spare_path(&self.config.dir))?;
+        self.spare = Some(segment.bytes);
+        Ok(())
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -488,5 +533,9 @@ impl SegmentFile for NoFile {
 
     fn read_all(&self) -> std::io::Result<Vec<u8>> {
         Ok(Vec::new())
+    }
+
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(0)
     }
 }
