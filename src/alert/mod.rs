@@ -159,6 +159,14 @@ impl Entry {
     }
 }
 
+/// What is wrong with the files of alerts in a data directory. It changes nothing.
+pub fn damaged(data_dir: &std::path::Path) -> Vec<String> {
+    let store = Store::new(data_dir, Arc::new(RealDisk));
+    let (_, damaged) = store.read_all();
+    let index = store.index_problem().into_iter();
+    index.chain(damaged.iter().map(Damaged::message)).collect()
+}
+
 pub struct Alerts {
     shared: Arc<Shared>,
     engine: Arc<Engine>,

@@ -7,10 +7,17 @@
 //! | 4 | 4 | CRC32C of everything behind it, little endian |
 //! | 8 | n | [`Kept`] as JSON, to the file's end |
 //!
+//! The JSON has one member more, `generation`: it rises with each write of the alert. `alerts.index` of the data directory
+//! ([`FileIndex`]) says which alerts there are and the newest generation of each, so that a file which is missing, or an older
+//! copy of itself, is told. The index is synced when an alert is made or dropped; a change of its state leaves it to the kernel.
+//!
 //! A file that is not what was synced stops nothing: it is told of by name, and stays as it is until someone decides.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +26,7 @@ use crate::clock::Micros;
 use crate::dataset::AlertDeclaration;
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
-use crate::wal::Disk;
+use crate::wal::{Disk, FileIndex};
 
 const MAGIC: [u8; 4] = *b"DPL1";
 const HEADER: usize = 8;
@@ -41,6 +48,21 @@ pub struct Kept {
     #[serde(default)]
     pub dropped: bool,
     pub state: State,
+}
+
+/// [`Kept`] as the file has it.
+#[derive(Serialize)]
+struct Stored<'a> {
+    generation: u64,
+    #[serde(flatten)]
+    kept: &'a Kept,
+}
+
+/// The generation alone. A server that knew none wrote none.
+#[derive(Deserialize)]
+struct Generation {
+    #[serde(default)]
+    generation: u64,
 }
 
 /// A file that cannot be read back.
@@ -66,12 +88,17 @@ impl Damaged {
 pub struct Store {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
+    index: FileIndex,
+    /// What the index says: generations by folded name. Held for moments, and while the index is written.
+    known: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Store {
     pub fn new(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
         Store {
             dir: data_dir.join("alerts"),
+            index: FileIndex::new(data_dir.join("alerts.index"), disk.clone()),
+            known: Arc::default(),
             disk,
         }
     }
@@ -99,7 +126,10 @@ impl Store {
     /// UNAVAILABLE: the disk refused.
     pub fn write(&self, kept: &Kept) -> Result<(), Fault> {
         let path = self.path(&kept.declaration.name);
-        let body = serde_json::to_vec(kept).map_err(|e| Fault::internal(e.to_string()))?;
+        let name = kept.declaration.name.folded().to_string();
+        let generation = self.known.lock().get(&name).map_or(1, |g| g + 1);
+        let stored = Stored { generation, kept };
+        let body = serde_json::to_vec(&stored).map_err(|e| Fault::internal(e.to_string()))?;
         let mut out = Vec::with_capacity(HEADER + body.len());
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -119,7 +149,12 @@ impl Store {
         self.disk.rename(&fresh, &path).map_err(fault("rename"))?;
         self.disk
             .sync_dir(&self.dir)
-            .map_err(fault("sync the folder of"))
+            .map_err(fault("sync the folder of"))?;
+        let mut known = self.known.lock();
+        let is_new = known.insert(name, generation).is_none();
+        self.index
+            .write(&known, is_new)
+            .map_err(fault("write the index of"))
     }
 
     /// Lets go of an alert; fine if nothing is kept of it.
@@ -128,6 +163,13 @@ impl Store {
     /// UNAVAILABLE: the file is there and stays.
     pub fn remove(&self, name: &TableName) -> Result<(), Fault> {
         let path = self.path(name);
+        {
+            let mut known = self.known.lock();
+            if known.remove(&name.folded().to_string()).is_some() {
+                let written = self.index.write(&known, true);
+                written.map_err(|e| Self::fault(&path, "write the index of", &e))?;
+            }
+        }
         match self.disk.remove(&path) {
             Ok(()) => self
                 .disk
@@ -138,10 +180,22 @@ impl Store {
         }
     }
 
+    /// What is wrong with the index.
+    pub fn index_problem(&self) -> Option<String> {
+        let problem = self.index.entries::<u64>().err()?;
+        let path = self.index.path().display();
+        Some(format!(
+            "{path}: {problem}; the next start makes it anew from the files"
+        ))
+    }
+
     /// Everything that is kept, and the files that cannot be read.
     pub fn read_all(&self) -> (Vec<Kept>, Vec<Damaged>) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        // No folder: there never was an alert.
+        let mut known = self.known.lock();
+        *known = self.index.read();
+        let mut missing = known.clone();
+        // No folder: there never was an alert, or the index says so.
         let mut files = self.disk.list(&self.dir).unwrap_or_default();
         files.sort();
         for path in files {
@@ -152,9 +206,24 @@ impl Store {
             let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == SUFFIX)) else {
                 continue;
             };
+            missing.remove(&name.to_string());
+            let at_least = known.get(&name.to_string()).copied().unwrap_or(0);
             match self.read(&path) {
-                Ok(kept) if kept.declaration.name.folded() == name => good.push(kept),
-                Ok(kept) => bad.push(Damaged {
+                // Generation 0: an older server wrote it last.
+                Ok((_, generation)) if generation > 0 && generation < at_least => {
+                    bad.push(Damaged {
+                        problem: format!(
+                            "it is an older copy of itself, generation {generation}; the newest was {at_least}"
+                        ),
+                        name,
+                        path,
+                    });
+                }
+                Ok((kept, generation)) if kept.declaration.name.folded() == name => {
+                    known.insert(name.to_string(), generation);
+                    good.push(kept);
+                }
+                Ok((kept, _)) => bad.push(Damaged {
                     problem: format!("it is the file of {}", kept.declaration.name),
                     name,
                     path,
@@ -166,10 +235,20 @@ impl Store {
                 }),
             }
         }
+        for name in missing.into_keys() {
+            let name = name.split_once('.');
+            if let Some(name) = name.and_then(|(schema, name)| TableName::new(schema, name).ok()) {
+                bad.push(Damaged {
+                    path: self.path(&name),
+                    name,
+                    problem: "it is missing".to_owned(),
+                });
+            }
+        }
         (good, bad)
     }
 
-    fn read(&self, path: &Path) -> Result<Kept, String> {
+    fn read(&self, path: &Path) -> Result<(Kept, u64), String> {
         let file = self.disk.open(path).map_err(|e| e.to_string())?;
         let bytes = file.read_all().map_err(|e| e.to_string())?;
         let (head, body) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
@@ -180,8 +259,10 @@ impl Store {
         if crc != crc32c::crc32c(body).to_le_bytes() {
             return Err("checksum mismatch".to_owned());
         }
-        serde_json::from_slice(body)
-            .map_err(|e| format!("it says what this server does not know: {e}"))
+        let unknown = |e| format!("it says what this server does not know: {e}");
+        let kept = serde_json::from_slice(body).map_err(unknown)?;
+        let Generation { generation } = serde_json::from_slice(body).map_err(unknown)?;
+        Ok((kept, generation))
     }
 }
 
@@ -243,9 +324,51 @@ mod tests {
                 assert!(bad[0].message().contains("a.one.alert"));
             }
         }
+        std::fs::remove_file(&path).unwrap();
+        let (good, bad) = store.read_all();
+        assert_eq!((good.len(), bad.len()), (1, 1));
+        assert!(bad[0].message().contains("it is missing"), "{bad:?}");
         // A write that never came to its end leaves a file that nobody reads.
         std::fs::write(dir.path().join("alerts/a.one.tmp"), "half").unwrap();
         std::fs::write(&path, &whole).unwrap();
         assert_eq!(store.read_all().0.len(), 2);
+    }
+
+    #[test]
+    fn an_older_copy_is_told_of_and_an_older_servers_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::new(dir.path(), Arc::new(RealDisk));
+        let store = open();
+        let mut one = kept("one");
+        store.write(&one).unwrap();
+        let path = dir.path().join("alerts/a.one.alert");
+        let older = std::fs::read(&path).unwrap();
+        one.paused = true;
+        store.write(&one).unwrap();
+        let newest = std::fs::read(&path).unwrap();
+        std::fs::write(&path, older).unwrap();
+        let (good, bad) = open().read_all();
+        assert_eq!(good, []);
+        assert!(bad[0].message().contains("older copy"), "{bad:?}");
+        // Without its index the newest file is whole all the same.
+        std::fs::write(&path, newest).unwrap();
+        std::fs::write(dir.path().join("alerts.index"), "").unwrap();
+        let store = open();
+        assert_eq!(store.read_all(), (vec![one.clone()], vec![]));
+        store.write(&one).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(open().read_all().1.len(), 1);
+        // Replaced after all, or dropped.
+        let store = open();
+        store.read_all();
+        store.write(&one).unwrap();
+        assert_eq!(open().read_all().0, [one.clone()]);
+        store.remove(&one.declaration.name).unwrap();
+        assert_eq!(open().read_all(), (vec![], vec![]));
+        // As a server without generations wrote it.
+        let body = serde_json::to_vec(&one).unwrap();
+        let crc = crc32c::crc32c(&body).to_le_bytes();
+        std::fs::write(&path, [&MAGIC[..], &crc, &body].concat()).unwrap();
+        assert_eq!(open().read_all().0, [one]);
     }
 }

@@ -11,7 +11,7 @@ const TOP: &str = "First use:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 99 nothing to do.";
 
-const VERBS: [(&str, &str); 9] = [
+const VERBS: [(&str, &str); 11] = [
     (
         "demo",
         "A folder in the system's temporary one is taken unless --data-dir names another, and stays. Ports that are taken are replaced by free ones.
@@ -79,6 +79,22 @@ Examples:
   deltaplane table vacuum building.raw --dry-run
   deltaplane table restore building.raw --version 12
   deltaplane table check building.raw",
+    ),
+    (
+        "log",
+        "A server must not have the log open. A damaged log is only read: `salvage` writes a new one beside it.
+
+Examples:
+  deltaplane log check deltaplane-data
+  deltaplane log salvage deltaplane-data --to salvaged-wal",
+    ),
+    (
+        "check",
+        "A server must not have the directory open. Nothing is changed.
+
+Examples:
+  deltaplane check --data-dir deltaplane-data
+  deltaplane check --data-dir deltaplane-data --deep",
     ),
     (
         "quarantine",

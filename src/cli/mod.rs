@@ -6,9 +6,11 @@ mod bench;
 mod bundled;
 mod check;
 mod complete;
+mod data_check;
 mod demo;
 mod examples;
 mod ingest;
+mod log;
 mod process;
 mod quarantine;
 mod serve;
@@ -79,6 +81,8 @@ fn command() -> Command {
                 ),
         )
         .subcommand(tail::command(uri()))
+        .subcommand(log::command())
+        .subcommand(data_check::command(with_settings(Command::new("check"))))
         .subcommand(
             Command::new("ingest")
                 .about("Loads files into a table, each once: csv, jsonl, parquet, arrow; goes on after a cut")
@@ -322,7 +326,13 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             print!("{}", settings(m)?.to_toml());
             Ok(Outcome::Done)
         }
-        Some(("serve", m)) => runtime()?.block_on(serve::run(settings(m)?)),
+        Some(("serve", m)) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(serve::run(settings(m)?));
+            // A call that does not come back (a disk, a store) does not keep the process.
+            runtime.shutdown_background();
+            outcome
+        }
         Some(("demo", m)) => {
             let duration = m
                 .get_one::<String>("for")
@@ -346,6 +356,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             m.get_one::<String>("statement"),
             &text(m, "format"),
         )),
+        Some(("log", m)) => log::run(m),
+        Some(("check", m)) => runtime()?.block_on(data_check::run(settings(m)?, m)),
         Some(("tail", m)) => runtime()?.block_on(tail::run(m)),
         Some(("ingest", m)) => {
             let paths: Vec<PathBuf> = m.get_many("paths").into_iter().flatten().cloned().collect();

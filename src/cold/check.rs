@@ -8,7 +8,7 @@ use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue};
-use object_store::ObjectStoreExt;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{ColdFile, ColdView};
@@ -18,21 +18,8 @@ const BATCH_ROWS: usize = 8192;
 /// What is wrong with the file; none if nothing is. It is held in memory once, as it is in the store.
 pub async fn problem(view: Arc<ColdView>, file: Arc<ColdFile>) -> Option<String> {
     let store = view.store();
-    match store.head(file.location()).await {
-        Ok(meta) if meta.size == file.size() => {}
-        Ok(meta) => {
-            return Some(format!(
-                "has {} bytes, the log says {}",
-                meta.size,
-                file.size()
-            ));
-        }
-        Err(object_store::Error::NotFound { .. }) => {
-            return Some(
-                "is missing: restore it from a backup, or RESTORE a version without it".to_owned(),
-            );
-        }
-        Err(error) => return Some(format!("cannot be read now: {error}")),
+    if let Some(problem) = size_problem(&*store, &file).await {
+        return Some(problem);
     }
     let read = async { store.get(file.location()).await?.bytes().await };
     let bytes = match read.await {
@@ -43,6 +30,22 @@ pub async fn problem(view: Arc<ColdView>, file: Arc<ColdFile>) -> Option<String>
     match tokio::task::spawn_blocking(work).await {
         Ok(problem) => problem,
         Err(error) => Some(format!("cannot be decoded: {error}")),
+    }
+}
+
+/// Is the file there, with the size that the log says?
+pub async fn size_problem(store: &dyn ObjectStore, file: &ColdFile) -> Option<String> {
+    match store.head(file.location()).await {
+        Ok(meta) if meta.size == file.size() => None,
+        Ok(meta) => Some(format!(
+            "has {} bytes, the log says {}",
+            meta.size,
+            file.size()
+        )),
+        Err(object_store::Error::NotFound { .. }) => {
+            Some("is missing: restore it from a backup, or RESTORE a version without it".to_owned())
+        }
+        Err(error) => Some(format!("cannot be read now: {error}")),
     }
 }
 

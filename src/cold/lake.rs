@@ -86,6 +86,11 @@ impl Lake {
         url
     }
 
+    /// Where the folders of the datasets are, in the store.
+    pub fn root_path(&self) -> Path {
+        self.prefix.clone()
+    }
+
     pub fn path(&self, folder: &str) -> Path {
         // As it is: joining part by part would write the `~` of a later life as `%7E`, which no other reader looks for.
         Path::parse(format!("{}/{folder}", self.prefix)).unwrap_or_else(|_| {

@@ -7,6 +7,7 @@ pub mod delta;
 mod encoders;
 #[cfg(test)]
 pub mod faulty;
+pub mod folder_check;
 pub mod lake;
 pub mod pins;
 mod prune;

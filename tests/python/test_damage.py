@@ -1,0 +1,309 @@
+"""One file of a data directory is damaged: the server refuses with its name, parks what it is about, or answers exactly as
+before. It never starts with less than was acked and says nothing.
+
+`DELTAPLANE_TEST_DAMAGE` is the number of places (2000 for a full run), `DELTAPLANE_TEST_DAMAGE_SEED` chooses them.
+"""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import time
+
+import pyarrow as pa
+import pytest
+from conftest import BIN, Server, Stream
+
+PLACES = int(os.environ.get("DELTAPLANE_TEST_DAMAGE", "24"))
+SEED = int(os.environ.get("DELTAPLANE_TEST_DAMAGE_SEED", "1"))
+PARALLEL = int(os.environ.get("DELTAPLANE_TEST_DAMAGE_PARALLEL", "3"))
+SETTINGS = {
+    "DELTAPLANE_COMMIT_INTERVAL": "1h",
+    "DELTAPLANE_COMMIT_CHECKPOINT_EVERY": "3",
+    "DELTAPLANE_LOG_SEGMENT_BYTES": "1MiB",
+    "DELTAPLANE_LOG_BYTES_MAX": "12MiB",
+    "DELTAPLANE_LIMITS_BATCH_BYTES_MAX": "256KiB",
+    "DELTAPLANE_UPKEEP_ENABLED": "false",
+    "DELTAPLANE_LOG": "warn,deltaplane=info",
+}
+SCHEMA = pa.schema([("id", pa.int64()), ("ts", pa.timestamp("us", "UTC")), ("v", pa.float64()), ("noise", pa.binary())])
+TABLES = ("t", "u", "dead")
+QUERIES = [f"SELECT count(*), sum(id), sum(v), count(DISTINCT ts), sum(length(noise)) FROM d.{t}" for t in TABLES]
+QUERIES += [f"SELECT count(*) FROM d.{t}_quarantine" for t in TABLES]
+QUERIES += ["SELECT count(*), sum(n) FROM d.w"]
+EPOCH = 1_700_000_000_000_000
+
+
+def batch(first, count=100, noise=1000):
+    ids = list(range(first, first + count))
+    values = [2000.0 if i % 50 == 0 else float(i % 900) for i in ids]
+    data = [random.Random(i).randbytes(noise) for i in ids]
+    return pa.record_batch({"id": ids, "ts": pa.array([EPOCH + i * 1000 for i in ids], pa.timestamp("us", "UTC")), "v": values, "noise": data}, schema=SCHEMA)
+
+
+def push(server, table, producer, seqs, ack="durable", **how):
+    stream = Stream(server, producer, ack=ack, table=("d", table), schema=SCHEMA)
+    for seq in seqs:
+        stream.send(seq, batch(seq * 1000, **how))
+        stream.ack(seq)
+    stream.close()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    """The same data directory at two times, each as kill -9 left it."""
+    root = tmp_path_factory.mktemp("damage")
+    server = Server(root / "data", **SETTINGS).start()
+    try:
+        for table in TABLES:
+            server.sql(f"CREATE TABLE d.{table} (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL, v DOUBLE, noise BINARY, "
+                       "CONSTRAINT v_range CHECK (v BETWEEN 0 AND 1000)) TBLPROPERTIES ('deltaplane.eventTime'='ts')")
+            push(server, table, "first", range(1, 8), ack="committed", noise=100)
+        server.sql("CREATE MATERIALIZED VIEW d.w AS SELECT count(*) AS n FROM d.t GROUP BY tumble(ts, '1s')")
+        server.sql("CREATE ALERT d.high EVERY '1s' BY (id) AS SELECT id, v FROM d.t WHERE v = 899")
+        server.sql("CREATE ALERT d.low EVERY '1h' BY (id) AS SELECT id, v FROM d.t WHERE v < 0")
+        server.sql("REFRESH MATERIALIZED VIEW d.w")
+        push(server, "t", "second", range(11, 16))
+        folder, away = server.directory / "tables/d/dead", root / "away"
+        folder.rename(away)
+        folder.write_text("in the way")
+        push(server, "dead", "second", range(11, 13))
+        waiter = Stream(server, "third", ack="committed", table=("d", "dead"), schema=SCHEMA)
+        waiter.send(1, batch(90_000))
+        push(server, "u", "second", range(11, 81))
+        wait_until(lambda: list((server.directory / "wal/parked").glob("*.rows")))
+        older = root / "older"
+        server.kill()
+        shutil.copytree(server.directory, older)
+        server.start()
+        waiter = Stream(server, "fourth", ack="committed", table=("d", "dead"), schema=SCHEMA)
+        waiter.send(1, batch(95_000))
+        push(server, "u", "third", range(101, 121))
+        push(server, "t", "third", range(101, 111))
+        push(server, "t", "fourth", range(201, 203), ack="committed")
+        push(server, "t", "fifth", range(301, 306))
+        server.kill()
+        for tree in (server.directory, older):
+            (tree / "tables/d/dead").unlink()
+            shutil.copytree(away, tree / "tables/d/dead")
+    finally:
+        server.stop()
+    return server.directory, older
+
+
+def kind(path):
+    """What a file is, by its place."""
+    parts, name = path.parts, path.name
+    if parts[0] == "wal":
+        if parts[1] == "parked":
+            return "parked rows"
+        return {"manifest": "manifest", "parked.index": "parked index", "spare.recycled": "spare segment"}.get(name, "segment")
+    if parts[0] == "alerts" or name == "alerts.index":
+        return "alert" if name.endswith(".alert") else "alert index"
+    if "_delta_log" in parts:
+        if name == "_last_checkpoint":
+            return "checkpoint pointer"
+        return "checkpoint" if name.endswith(".parquet") else "Delta entry"
+    return {"parquet": "data file"}.get(name.rpartition(".")[2], "other")
+
+
+def damage(rng, directory, older, path, how):
+    """Does it, and gives back the position."""
+    file = directory / path
+    if how == "remove":
+        file.unlink()
+        return 0
+    if how == "older":
+        shutil.copy2(older / path, file)
+        return 0
+    data = bytearray(file.read_bytes())
+    # Preallocated room is not content.
+    used = max(len(data.rstrip(b"\0")), 1)
+    at = rng.randrange(used) if rng.random() < 0.7 else rng.randrange(min(used, 64))
+    if how == "empty":
+        data = bytearray()
+    elif how == "cut":
+        del data[at:]
+    else:
+        data[at] ^= 1 << rng.randrange(8)
+    file.write_bytes(data)
+    return at
+
+
+def answers(server):
+    """Of each query its row, or the error."""
+    out = {}
+    for query in QUERIES:
+        try:
+            out[query] = server.one(query)
+        except Exception as error:
+            out[query] = error
+    for row in server.sql("SELECT alert, state, last_error, definition FROM system.alerts"):
+        out[f"alert {row['alert']}"] = RuntimeError(row["last_error"]) if row["state"] == "damaged" else row["definition"]
+    return out
+
+
+def started(directory):
+    """None, or the reason why not."""
+    server = Server(directory, **SETTINGS)
+    try:
+        server.start()
+    except RuntimeError as error:
+        server.stop()
+        return None, str(error)
+    return server, None
+
+
+def plan(directory, older):
+    rng = random.Random(SEED)
+    files = [p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file() and p.name != "lock"]
+    kinds = collections.defaultdict(list)
+    for file in files:
+        kinds[kind(file)].append(file)
+    names = sorted(kinds)
+    for number in range(PLACES):
+        # Each kind of file as often as the others, however many of it there are.
+        path = rng.choice(kinds[names[number % len(names)]])
+        ways = ["flip", "flip", "cut", "empty", "remove"]
+        if (older / path).is_file() and (older / path).read_bytes() != (directory / path).read_bytes():
+            ways += ["older", "older"]
+        yield number, path, rng.choice(ways), rng.randrange(1 << 30)
+
+
+def one(directory, older, expected, number, path, how, seed):
+    """What came of it, and whether that is allowed."""
+    copy = directory.parent / f"case-{number}"
+    shutil.copytree(directory, copy)
+    try:
+        at = damage(random.Random(seed), copy, older, path, how)
+        server, refusal = started(copy)
+        label = f"{number}: {kind(path)} {path} {how} at {at}"
+        if refusal is not None:
+            last = refusal.strip().splitlines()[-1]
+            table = path.parts[2].removesuffix("_quarantine") if path.parts[0] == "tables" else path.name
+            return label, "refused", path.name in last or table in last, last
+        try:
+            got = answers(server)
+            text = server.log()
+        finally:
+            server.stop()
+        wrong = {key: got.get(key) for key in expected if not isinstance(got.get(key), Exception) and got.get(key) != expected[key]}
+        if wrong:
+            return label, "silently other", False, f"{wrong} instead of {({key: expected[key] for key in wrong})}"
+        errors = {key: error for key, error in got.items() if isinstance(error, Exception)}
+        if errors:
+            return label, "parked", True, str(next(iter(errors.values())))[:200]
+        return label, "right", True, ""
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+        pathlib.Path(f"{copy}.log").unlink(missing_ok=True)
+
+
+def test_damage_is_refused_parked_or_without_effect(directories):
+    directory, older = directories
+    whole = directory.parent / "whole"
+    shutil.copytree(directory, whole)
+    server, refusal = started(whole)
+    assert refusal is None, refusal
+    expected = answers(server)
+    server.stop()
+    assert not [e for e in expected.values() if isinstance(e, Exception)], expected
+    assert {"alert high", "alert low"} <= set(expected)
+    cases = list(plan(directory, older))
+    counts = collections.Counter()
+    failures = []
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        for label, outcome, allowed, text in pool.map(lambda case: one(directory, older, expected, *case), cases):
+            counts[label.split(":")[1].split(" tables")[0].split(" wal")[0].split(" alerts")[0].strip(), outcome] += 1
+            if os.environ.get("DELTAPLANE_TEST_DAMAGE_SHOW"):
+                print(label, outcome, allowed, text, flush=True)
+            if not allowed:
+                failures.append(f"{label}: {outcome}: {text}")
+    for (what, outcome), count in sorted(counts.items()):
+        print(f"{what:20} {outcome:16} {count}")
+    assert not failures, "\n".join(failures)
+
+
+def test_check_finds_every_kind_of_damage_and_a_whole_directory_is_whole(directories, tmp_path):
+    directory, older = directories
+
+    def check(copy, *arguments):
+        done = subprocess.run([BIN / "deltaplane", "check", "--data-dir", copy, *arguments], env=os.environ | SETTINGS, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    assert check(copy, "--deep")[0] == 0, check(copy, "--deep")[1]
+    victims = {}
+    for path in sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()):
+        victims.setdefault(kind(path), path)
+    assert {"segment", "manifest", "parked rows", "alert", "Delta entry", "data file"} <= set(victims)
+    for what in ("segment", "manifest", "parked rows", "alert", "Delta entry"):
+        path = victims[what]
+        (copy / path).write_bytes(b"")
+        code, text = check(copy)
+        assert code == 1 and path.name in text, (what, text)
+        shutil.copy2(directory / path, copy / path)
+    assert check(copy)[0] == 0
+    # The newest file of the table, in the middle of its pages.
+    path = max(p for p in directory.glob("tables/d/t/**/*.parquet") if "_delta_log" not in p.parts).relative_to(directory)
+    data = bytearray((copy / path).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / path).write_bytes(data)
+    code, text = check(copy, "--deep")
+    assert code == 1 and path.name in text, text
+
+
+def test_log_check_names_the_damage_and_salvage_takes_every_other_frame(directories, tmp_path):
+    directory, _ = directories
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+
+    def log(*arguments):
+        done = subprocess.run([BIN / "deltaplane", "log", *arguments], capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = log("check", copy)
+    assert code == 0 and text.strip().endswith("whole"), text
+    segment = sorted((copy / "wal").glob("*.log"))[-2]
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    code, text = log("check", copy)
+    assert code == 1 and segment.name in text and "byte=" in text and "log salvage" in text, text
+    before = {path: path.read_bytes() for path in (copy / "wal").rglob("*") if path.is_file()}
+    code, text = log("salvage", copy, "--to", tmp_path / "new")
+    assert code == 0, text
+    lost = [line for line in text.splitlines() if line.startswith("lost:")]
+    assert len(lost) == 1 and "byte" in lost[0], text
+    assert before == {path: path.read_bytes() for path in (copy / "wal").rglob("*") if path.is_file()}
+    assert log("salvage", copy, "--to", tmp_path / "new")[0] == 1, "what is there is not written over"
+    (copy / "wal").rename(tmp_path / "damaged")
+    (tmp_path / "new").rename(copy / "wal")
+    assert log("check", copy)[0] == 0
+    server, refusal = started(copy)
+    assert refusal is None, refusal
+    try:
+        got = answers(server)
+        shutil.copytree(directory, tmp_path / "whole")
+        whole, _ = started(tmp_path / "whole")
+        try:
+            expected = answers(whole)
+        finally:
+            whole.stop()
+        missing = {key: (got[key], expected[key]) for key in expected if got[key] != expected[key]}
+        # One frame of one table: 98 rows, and what the view counts of them.
+        rows = [(new, old) for key, (new, old) in missing.items() if "count(DISTINCT" in key]
+        assert len(rows) == 1 and rows[0][1][0] - rows[0][0][0] == 98, missing
+    finally:
+        server.stop()
