@@ -10,9 +10,12 @@ use chrono::{DateTime, Utc};
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
 
+/// A day of 24 hours.
+pub const DAY: Micros = 86_400_000_000;
+
 /// The UTC day of an instant, in days since 1970.
 pub fn day_of(micros: Micros) -> i32 {
-    i32::try_from(micros.div_euclid(86_400_000_000)).unwrap_or(i32::MAX)
+    i32::try_from(micros.div_euclid(DAY)).unwrap_or(i32::MAX)
 }
 
 pub trait Clock: Debug + Send + Sync {

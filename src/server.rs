@@ -72,6 +72,19 @@ impl Server {
         clock: SharedClock,
         lake: Option<Lake>,
     ) -> Result<Running, Fault> {
+        Self::start_on(resolved, clock, lake, Arc::new(wal::RealDisk)).await
+    }
+
+    /// `disk`: where the log is written; a test gives one that is slow.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(
+        resolved: Resolved,
+        clock: SharedClock,
+        lake: Option<Lake>,
+        disk: Arc<dyn wal::Disk>,
+    ) -> Result<Running, Fault> {
         let config = Arc::new(resolved.config);
         if !config.server.is_loopback() && !config.server.allow_remote {
             return Err(Fault::invalid(
@@ -87,7 +100,7 @@ impl Server {
         let http = bind(config.server.http, "--http").await?;
         let lock = lock_directory(&config.server.data_dir)?;
         let readiness = Readiness::starting();
-        let shared = recover(config.clone(), clock, lake).await?;
+        let shared = recover(config.clone(), clock, lake, disk).await?;
         for table in shared.tables() {
             crate::ingest::replay::resume(&shared, &table).await?;
             flush::spawn(shared.clone(), table);
@@ -227,6 +240,7 @@ async fn recover(
     config: Arc<Config>,
     clock: SharedClock,
     lake: Option<Lake>,
+    disk: Arc<dyn wal::Disk>,
 ) -> Result<Arc<Shared>, Fault> {
     let lake = match lake {
         Some(lake) => lake,
@@ -239,7 +253,6 @@ async fn recover(
         queue_bytes_max: config.log.queue_bytes_max.get(),
         admission_timeout: config.log.admission_timeout,
     };
-    let disk = Arc::new(wal::RealDisk);
     let (opener, mut replay) = wal::open(settings, disk.clone())?;
     let identity = identity::Identity::of(&config);
     identity.check((!opener.is_new()).then(|| opener.uuid()))?;
@@ -274,6 +287,7 @@ async fn recover(
     };
     let log = opener.start(Arc::new(hook))?;
     identity.record(log.uuid())?;
+    let hot_space = Arc::new(tokio::sync::Notify::new());
     Ok(Arc::new(Shared {
         config,
         clock,
@@ -285,7 +299,8 @@ async fn recover(
         effects,
         streams: crate::catalog::streams::Streams::default(),
         lookups: crate::catalog::lookup::Lookups::default(),
-        hot_space: tokio::sync::Notify::new(),
+        in_flight: crate::catalog::in_flight::InFlight::new(hot_space.clone()),
+        hot_space,
         lifecycle: tokio::sync::Mutex::new(()),
         draining: CancellationToken::new(),
     }))
@@ -398,3 +413,5 @@ mod stop;
 mod statement_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod unique_tests;

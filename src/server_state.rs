@@ -17,6 +17,7 @@ use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
 use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
 use crate::clock::Micros;
+use crate::cold::ColdView;
 use crate::dataset::{Contract, show_span};
 use crate::fault::Fault;
 use crate::flight::ingest::Ingest;
@@ -538,7 +539,12 @@ impl RowReader for EngineReader {
         Ok(out)
     }
 
-    async fn newest(&self, contract: &Contract, limit: usize) -> Result<Vec<RecordBatch>, Fault> {
+    async fn newest(
+        &self,
+        contract: &Contract,
+        limit: usize,
+        files: Option<Arc<ColdView>>,
+    ) -> Result<Vec<RecordBatch>, Fault> {
         let columns: Vec<String> = contract
             .columns
             .iter()
@@ -548,13 +554,28 @@ impl RowReader for EngineReader {
             .event_time
             .as_ref()
             .map_or_else(String::new, |t| format!(" ORDER BY \"{t}\" DESC"));
+        let name = &contract.table;
         let sql = format!(
-            "SELECT {} FROM {}.{}{order} LIMIT {limit}",
+            "SELECT {} FROM \"{}\".\"{}\"{order} LIMIT {limit}",
             columns.join(", "),
-            contract.table.schema(),
-            contract.table.table()
+            name.schema(),
+            name.table()
         );
-        let mut batches = self.engine.query(&sql, None).await?.collect().await?;
+        let rows = match files {
+            None => self.engine.query(&sql, None).await?,
+            Some(files) => {
+                let mut snapshot = self.engine.snapshot();
+                let mut tables = (*snapshot.tables).clone();
+                if let Some(own) = tables.get_mut(&name.folded()) {
+                    own.cold = files;
+                    own.hot = Arc::default();
+                }
+                snapshot.tables = Arc::new(tables);
+                let types = std::collections::BTreeMap::new();
+                self.engine.query_over(snapshot, &sql, None, &types).await?
+            }
+        };
+        let mut batches = rows.collect().await?;
         batches.reverse();
         let oldest_first = batches.iter().map(|batch| {
             let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
 //! What rules ask of rows that are there already: the keys of a dimension, and a table's own newest rows. Whoever answers
 //! queries answers these; here is only the asking, and a memory of answers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arrow::array::RecordBatch;
@@ -9,10 +9,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::Shared;
-use super::table::DEDUP_KEYS_MAX;
+use super::lifecycle::settle;
+use super::table::{DEDUP_KEYS_MAX, Table};
+use crate::cold::ColdView;
 use crate::dataset::{Action, Contract, RuleKind};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
+use crate::validate::{Keys, References, Validator};
 
 /// Reads the newest rows, hot ones included.
 #[async_trait]
@@ -20,8 +23,14 @@ pub trait RowReader: Send + Sync {
     /// Distinct values of a column, as text.
     async fn values(&self, table: &TableName, column: &str) -> Result<HashSet<String>, Fault>;
 
-    /// The newest `limit` rows by event time, oldest first, as columns of the contract in its order.
-    async fn newest(&self, contract: &Contract, limit: usize) -> Result<Vec<RecordBatch>, Fault>;
+    /// The newest `limit` rows by event time, oldest first, as columns of the contract in its order. `files`: of these files
+    /// alone; none given, of all rows that a query sees.
+    async fn newest(
+        &self,
+        contract: &Contract,
+        limit: usize,
+        files: Option<Arc<ColdView>>,
+    ) -> Result<Vec<RecordBatch>, Fault>;
 }
 
 /// What a table looked like when its values were read: incarnation, version, hot rows.
@@ -60,8 +69,8 @@ impl Lookups {
         &self,
         shared: &Shared,
         contract: &Contract,
-    ) -> Result<HashMap<String, Arc<HashSet<String>>>, Fault> {
-        let mut out = HashMap::new();
+    ) -> Result<References, Fault> {
+        let mut out = References::new();
         for rule in &contract.rules {
             let RuleKind::Referential { table, column } = &rule.kind else {
                 continue;
@@ -103,8 +112,49 @@ impl Lookups {
         Ok(values)
     }
 
-    /// The rows that uniqueness is held against after a start.
-    pub async fn rows(&self, _: &Shared, contract: &Contract) -> Result<Vec<RecordBatch>, Fault> {
-        self.reader()?.newest(contract, DEDUP_KEYS_MAX).await
+    /// Reads what rules about earlier rows have to know of the table, if it is not known. The lock on the keys is held, so
+    /// nothing is admitted meanwhile; what was admitted before is made durable and visible first, or a row that no query sees
+    /// yet would be unknown.
+    ///
+    /// # Errors
+    /// The log's, and the query's.
+    pub async fn load_keys(
+        &self,
+        shared: &Shared,
+        table: &Table,
+        validator: &Validator,
+        keys: &mut Keys,
+    ) -> Result<(), Fault> {
+        if keys.is_loaded() {
+            return Ok(());
+        }
+        settle(shared, table).await?;
+        let reader = self.reader()?;
+        let rows = reader
+            .newest(validator.contract(), DEDUP_KEYS_MAX, None)
+            .await?;
+        keys.load(validator, &rows)
+    }
+
+    /// The keys of the rows of these files: what stays when others are replaced.
+    ///
+    /// # Errors
+    /// The query's.
+    pub async fn keys_in(
+        &self,
+        validator: &Validator,
+        files: Arc<ColdView>,
+    ) -> Result<Keys, Fault> {
+        let mut keys = Keys::new(DEDUP_KEYS_MAX);
+        let rows = if files.files().is_empty() {
+            Vec::new()
+        } else {
+            let reader = self.reader()?;
+            reader
+                .newest(validator.contract(), DEDUP_KEYS_MAX, Some(files))
+                .await?
+        };
+        keys.load(validator, &rows)?;
+        Ok(keys)
     }
 }

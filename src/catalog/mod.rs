@@ -5,6 +5,7 @@
 
 pub mod alter;
 pub mod checkpoint;
+pub mod in_flight;
 pub mod lifecycle;
 pub mod lookup;
 pub mod parking;
@@ -14,6 +15,7 @@ pub mod streams;
 pub mod table;
 pub mod view;
 pub mod visible;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,8 +127,10 @@ pub struct Shared {
     pub streams: streams::Streams,
     /// What rules ask of other rows.
     pub lookups: lookup::Lookups,
-    /// Rings when a commit has freed hot memory.
-    pub hot_space: tokio::sync::Notify,
+    /// Rings when a commit or a batch has freed memory.
+    pub hot_space: Arc<tokio::sync::Notify>,
+    /// Memory of batches that are judged and not visible yet.
+    pub in_flight: in_flight::InFlight,
     /// Creates and drops go one at a time.
     pub lifecycle: tokio::sync::Mutex<()>,
     /// Set at SIGTERM: streams end after their acks.

@@ -13,6 +13,10 @@ use crate::types::Lsn;
 /// How many batches back a resend is compared byte by byte (DESIGN, section 3).
 pub const RECENT_CRCS: usize = 64;
 
+/// The highest epoch that a client may name. Those that the server gives go on above it, so that a client that has named it
+/// leaves room for every opening to come.
+pub const EPOCH_MAX: u64 = i64::MAX as u64;
+
 /// What has been accepted from a producer, over all its streams to one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -211,16 +215,29 @@ impl Producer {
 
     /// Opens a stream. `asked` none: the next epoch. A lower one than known is fenced, an equal one takes over.
     ///
+    /// At the end of the numbers, which only a log of an older server can hold, the next epoch is the same one again: the newer
+    /// opening takes over, and the name is not lost.
+    ///
     /// # Errors
-    /// `producer_fenced` when `asked` is below the epoch in force, or zero.
+    /// `producer_fenced` when `asked` is below the epoch in force, or zero; INVALID_ARGUMENT `invalid_epoch` when it is above
+    /// [`EPOCH_MAX`] and not the one in force.
     pub fn open(&mut self, name: &str, asked: Option<u64>) -> Result<Opened, Fault> {
-        let epoch = asked.unwrap_or(self.epoch + 1);
+        let epoch = asked.unwrap_or(self.epoch.saturating_add(1));
+        if asked.is_some() && epoch > EPOCH_MAX && epoch != self.epoch {
+            return Err(Fault::invalid(
+                "invalid_epoch",
+                format!(
+                    "an epoch that a client names is at most {EPOCH_MAX}, producer={name}, epoch={epoch}, newest={}; open with epoch null for the next one",
+                    self.epoch
+                ),
+            ));
+        }
         if epoch < self.epoch || epoch == 0 {
             return Err(fenced(name, epoch, self.epoch));
         }
         let record_epoch = epoch > self.durable_epoch;
         self.epoch = epoch;
-        self.opening += 1;
+        self.opening = self.opening.wrapping_add(1);
         Ok(Opened {
             claim: Claim {
                 epoch,
@@ -255,11 +272,11 @@ impl Producer {
     /// number (known: the last [`RECENT_CRCS`]; an older resend is taken on trust).
     pub fn decide(&self, name: &str, claim: Claim, seq: u64, crc: u32) -> Result<Decision, Fault> {
         self.check_claim(name, claim)?;
-        let expected = self.admitted + 1;
-        if seq == expected {
+        if Some(seq) == self.admitted.checked_add(1) {
             return Ok(Decision::New);
         }
-        if seq > expected || seq == 0 {
+        let expected = self.admitted.saturating_add(1);
+        if seq > self.admitted || seq == 0 {
             return Err(Fault::new(
                 Kind::OutOfRange,
                 "expected",
@@ -281,7 +298,7 @@ impl Producer {
 
     /// Takes the next batch: it is on its way into the log, at `offset`.
     pub fn admit(&mut self, seq: u64, crc: u32, offset: Lsn, counts: Totals) {
-        debug_assert_eq!(seq, self.admitted + 1);
+        debug_assert_eq!(Some(seq), self.admitted.checked_add(1));
         self.admitted = seq;
         self.recent.push_back(Recent {
             seq,
@@ -289,7 +306,8 @@ impl Producer {
             place: Some((offset, counts)),
         });
         // Batches that are not durable yet stay known on top of the promised number: a checkpoint keeps durable ones only.
-        let pending = usize::try_from(self.admitted - self.durable.seq).unwrap_or(usize::MAX);
+        let pending = self.admitted.saturating_sub(self.durable.seq);
+        let pending = usize::try_from(pending).unwrap_or(usize::MAX);
         while self.recent.len() > RECENT_CRCS.saturating_add(pending) {
             self.recent.pop_front();
         }
@@ -310,7 +328,7 @@ impl Producer {
     /// Replay of a data frame: what [`Producer::admit`] and [`Producer::on_durable`] did before the crash.
     pub fn replay(&mut self, epoch: u64, seq: u64, crc: u32, offset: Lsn, counts: Totals) {
         self.replay_epoch(epoch);
-        if seq == self.admitted + 1 {
+        if Some(seq) == self.admitted.checked_add(1) {
             self.admit(seq, crc, offset, counts);
             self.on_durable(seq, offset, counts);
         }
@@ -375,6 +393,47 @@ mod tests {
         );
         assert_eq!(p.decide("p", again, 1, 0), Ok(Decision::New));
         assert!(p.open("p", Some(old.epoch)).is_err());
+    }
+
+    #[test]
+    fn no_epoch_that_a_client_names_locks_the_producer_out() {
+        let mut p = Producer::default();
+        for asked in [EPOCH_MAX + 1, u64::MAX - 1, u64::MAX] {
+            let fault = p.open("p", Some(asked)).expect_err("too high");
+            assert_eq!(
+                (fault.kind, &*fault.reason),
+                (Kind::Invalid, "invalid_epoch")
+            );
+        }
+        assert_eq!(opened(&mut p, Some(EPOCH_MAX)).epoch, EPOCH_MAX);
+        let next = opened(&mut p, None);
+        assert_eq!(next.epoch, EPOCH_MAX + 1);
+        assert_eq!(
+            opened(&mut p, Some(next.epoch)).epoch,
+            next.epoch,
+            "its own"
+        );
+        // An older server's log may hold the very last one.
+        p.replay_epoch(u64::MAX);
+        let old = opened(&mut p, None);
+        let new = opened(&mut p, None);
+        assert_eq!((old.epoch, new.epoch), (u64::MAX, u64::MAX));
+        assert!(p.check_claim("p", old).is_err());
+        assert_eq!(p.decide("p", new, 1, 0), Ok(Decision::New));
+    }
+
+    #[test]
+    fn the_last_number_there_is_ends_with_an_error_and_no_overflow() {
+        let mut p = Producer::returning(u64::MAX);
+        let claim = opened(&mut p, None);
+        assert_eq!(p.decide("p", claim, u64::MAX, 0), Ok(Decision::Resend));
+        let mut p = Producer::returning(u64::MAX - 1);
+        let claim = opened(&mut p, None);
+        assert_eq!(p.decide("p", claim, u64::MAX, 0), Ok(Decision::New));
+        p.admit(u64::MAX, 0, Lsn::new(1), Totals::default());
+        p.on_durable(u64::MAX, Lsn::new(1), Totals::default());
+        assert!(p.decide("p", claim, 5, 0).is_ok(), "a resend");
+        assert!(p.decide("p", claim, 0, 0).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::fault::{Fault, Kind};
 use crate::hot;
 use crate::ingest::{self, payload};
 use crate::types::{Incarnation, Lsn};
-use crate::validate::{self, Origin, Source};
+use crate::validate::{Applied, Origin, Source, Validator};
 use crate::wal::{Aside, Frame, FrameKind};
 
 /// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
@@ -58,7 +58,7 @@ pub struct Recovery<'a> {
     pub visible: &'a Visible,
     tables: HashMap<u64, Open>,
     /// Contracts by incarnation and version, as the log tells them: what a frame was judged by, whatever is in force now.
-    contracts: HashMap<(u64, u32), Arc<Contract>>,
+    contracts: HashMap<(u64, u32), Arc<Validator>>,
     /// Tables whose folder is gone. Fine if a drop follows in the log, a loss if not.
     missing: HashMap<u64, String>,
     /// Rows that stand beside the log, until their table is met.
@@ -116,8 +116,9 @@ impl<'a> Recovery<'a> {
             return Ok(());
         };
         let incarnation = saved.incarnation.get();
-        let logged = Arc::new(saved.contract.clone());
-        self.contracts.insert((incarnation, logged.version), logged);
+        let logged = Validator::new(Arc::new(saved.contract.clone()));
+        self.contracts
+            .insert((incarnation, saved.contract.version), Arc::new(logged));
         let contract = described(&main, saved.contract);
         main.conform_to(contract.table_schema())?;
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
@@ -247,7 +248,8 @@ impl<'a> Recovery<'a> {
                     )
                 })?;
                 let key = (frame.incarnation, contract.version);
-                self.contracts.insert(key, Arc::new(contract));
+                let validator = Validator::new(Arc::new(contract));
+                self.contracts.insert(key, Arc::new(validator));
             }
             FrameKind::CommitIntent | FrameKind::CommitDone | FrameKind::Checkpoint => {}
         }
@@ -291,23 +293,20 @@ impl<'a> Recovery<'a> {
                     source: &source,
                     seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
                 };
-                let now = table.contract();
+                let now = table.validator();
                 // The verdict and its columns are about the contract that the batch was judged by.
                 let logged = self
                     .contracts
                     .get(&(frame.incarnation, frame.contract_version));
-                let contract = match logged {
-                    Some(logged) if frame.contract_version != now.version => logged,
+                let validator = match logged {
+                    Some(logged) if frame.contract_version != now.contract().version => logged,
                     _ => &now,
                 };
-                let conformed = validate::conform(contract, batch, decoded.arrived)?;
-                let mut applied =
-                    validate::apply(contract, batch, &conformed, &decoded.verdict, &origin)?;
-                let schema = now.table_schema();
-                applied.accepted = applied.accepted.map(|rows| hot::conform(&rows, &schema));
-                applied
+                let applied = validator.replay(batch, &origin, &decoded.verdict)?;
+                let schema = now.contract().table_schema();
+                applied.reshaped(|rows| hot::conform(rows, &schema))
             }
-            _ => validate::Applied::default(),
+            _ => Applied::default(),
         };
         let moved = named.then(|| ProducerMove {
             producer: frame.producer.clone(),

@@ -13,7 +13,7 @@ use crate::cold::{ColdTable, Recent};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::validate::Keys;
+use crate::validate::{Keys, Validator};
 
 /// Keys that a table's uniqueness is held against: about 100 bytes each.
 pub const DEDUP_KEYS_MAX: usize = 1_000_000;
@@ -97,14 +97,15 @@ impl Drop for Hold {
 pub struct Table {
     pub incarnation: Incarnation,
     name: TableName,
-    /// Changed by [`Table::set_contract`] alone, with the gate closed.
-    contract: RwLock<Arc<Contract>>,
-    /// Held open from a batch's judgement to its place in the log; closed while the contract changes.
+    /// The contract in force, compiled. Changed by [`Table::set_contract`] alone, with the gate closed.
+    validator: RwLock<Arc<Validator>>,
+    /// Held open from a batch's judgement to its place in the log; closed while the contract changes. The first of the table's
+    /// locks: the order is gate, keys, cold, producers (see [`super::write`]).
     pub gate: tokio::sync::RwLock<()>,
     pub folder: String,
     /// Locked for each admission, so that the order under this lock is the order in the log. Never held across an await.
     pub producers: Mutex<HashMap<Arc<str>, ProducerEntry>>,
-    /// The commit lock (DESIGN, section 4): the one lock that is held across awaits.
+    /// The commit lock (DESIGN, section 4): held across awaits, as the gate and the keys are.
     pub cold: tokio::sync::Mutex<Cold>,
     /// Written by the flush alone; waiters for `committed` acks watch it.
     pub committed: watch::Sender<Committed>,
@@ -133,7 +134,7 @@ impl Table {
         Table {
             incarnation,
             name: contract.table.clone(),
-            contract: RwLock::new(contract),
+            validator: RwLock::new(Arc::new(Validator::new(contract))),
             gate: tokio::sync::RwLock::new(()),
             folder,
             producers: Mutex::default(),
@@ -156,11 +157,26 @@ impl Table {
 
     /// The contract in force.
     pub fn contract(&self) -> Arc<Contract> {
-        self.contract.read().clone()
+        self.validator.read().contract().clone()
+    }
+
+    /// What judges batches by the contract in force.
+    pub fn validator(&self) -> Arc<Validator> {
+        self.validator.read().clone()
     }
 
     pub fn set_contract(&self, contract: Arc<Contract>) {
-        *self.contract.write() = contract;
+        let validator = Arc::new(Validator::new(contract));
+        *self.validator.write() = validator;
+    }
+
+    /// # Errors
+    /// NOT_FOUND `table_dropped`.
+    pub fn check_alive(&self) -> Result<(), Fault> {
+        if self.is_dropped() {
+            return Err(self.dropped());
+        }
+        Ok(())
     }
 
     /// Has it ever forgotten an idle producer? Then an unknown name is looked up in Delta.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use parking_lot::{Mutex, RwLock};
 
+use super::in_flight::Charge;
 use super::producer::Totals;
 use super::table::{Committed, Table};
 use super::view::{Snapshot, TableView, ViewProgress};
@@ -45,6 +46,8 @@ pub enum FrameEffect {
         table: Arc<Table>,
         applied: Applied,
         arrival: Arrival,
+        /// Until the rows are counted as hot ones.
+        charge: Charge,
     },
     Epoch {
         table: Arc<Table>,
@@ -307,6 +310,7 @@ impl Visible {
                     table,
                     applied,
                     arrival,
+                    charge,
                 } => {
                     if let Some(m) = &arrival.moved
                         && let Some(entry) = table.producers.lock().get_mut(&m.producer)
@@ -322,6 +326,7 @@ impl Visible {
                         continue;
                     }
                     entry.push_rows(applied, arrival, Lsn::ZERO, Lsn::ZERO);
+                    drop(charge);
                     if entry.main.hot.bytes() + entry.quarantine.hot.bytes() >= flush_bytes {
                         full.push(table);
                     }
@@ -746,7 +751,8 @@ impl Entry {
             let newest = self.moved.entry(m.producer).or_default();
             *newest = (*newest).max(m.seq);
         }
-        if let Some(batch) = applied.accepted
+        let (accepted, rejected) = applied.into_sides();
+        if let Some(batch) = accepted
             && offset > committed
         {
             self.main.hot.push(
@@ -758,7 +764,7 @@ impl Entry {
                 offset,
             );
         }
-        if let Some(batch) = applied.rejected
+        if let Some(batch) = rejected
             && offset > quarantine_committed
         {
             self.quarantine.hot.push(

@@ -212,6 +212,8 @@ settings! {
     limits: Limits {
         /// one batch of an ingest stream, decoded
         batch_bytes_max: ByteSize = "16MiB";
+        /// what one batch may become in memory: columns that are cast or filled, rejected rows and why they are
+        batch_memory_max: ByteSize = "256MiB";
         /// batches of one ingest stream that are sent and not yet acked
         inflight_bytes_max: ByteSize = "64MiB";
         /// one gRPC message as it arrives

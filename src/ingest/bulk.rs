@@ -15,13 +15,13 @@ use super::{counts, insert};
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::producer::Totals;
-use crate::catalog::table::{Committed, Table};
+use crate::catalog::table::Table;
+use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Reason, Removal, Staged, Stager};
-use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
-use crate::flush;
-use crate::validate::{self, Applied, Context, Keys, Origin, Source};
+use crate::validate::{Additions, Applied, Keys, Origin, References, Scope, Source, Validator};
 
 /// Rows are staged when so many bytes of them wait.
 const STAGE_BYTES: usize = 32 * 1024 * 1024;
@@ -144,9 +144,9 @@ pub async fn already(table: &Table, once: &Once) -> Result<Option<u64>, Fault> {
 pub struct Bulk {
     shared: Arc<Shared>,
     table: Arc<Table>,
-    contract: Arc<Contract>,
+    validator: Arc<Validator>,
     options: Options,
-    context: Context,
+    references: References,
     now: Micros,
     source: Source,
     seq: i64,
@@ -167,12 +167,10 @@ impl Bulk {
         table: Arc<Table>,
         options: Options,
     ) -> Result<Self, Fault> {
-        let contract = table.contract();
+        let validator = table.validator();
         let now = shared.clock.now();
-        let context = Context {
-            now,
-            references: shared.lookups.references(&shared, &contract).await?,
-        };
+        let lookups = &shared.lookups;
+        let references = lookups.references(&shared, validator.contract()).await?;
         let (main, quarantine) = {
             let cold = table.cold.lock().await;
             (cold.main.stager(), cold.quarantine.stager())
@@ -185,9 +183,9 @@ impl Bulk {
         Ok(Bulk {
             shared,
             table,
-            contract,
+            validator,
             options,
-            context,
+            references,
             now,
             source,
             seq,
@@ -207,7 +205,7 @@ impl Bulk {
     pub async fn push(&mut self, batch: RecordBatch) -> Result<(), Fault> {
         let first = self.received;
         self.received += batch.num_rows() as u64;
-        if self.contract.needs_history() {
+        if self.validator.needs_history() {
             let all = self.unjudged_share.add(batch.get_array_memory_size());
             let limit = self.shared.config.memory.query_bytes_max.as_usize();
             if all > limit {
@@ -216,44 +214,50 @@ impl Bulk {
                     "ingest_too_large",
                     format!(
                         "the rules of {} ask all rows at once, and ingests hold more than {limit} bytes; ingest less at a time, or raise memory.query_bytes_max",
-                        self.contract.table
+                        self.validator.contract().table
                     ),
                 ));
             }
             self.unjudged.push(batch);
             return Ok(());
         }
-        let applied = self.judge(&batch, None).map_err(|f| at_row(f, first))?;
+        let limit = self.shared.config.limits.batch_memory_max.as_usize();
+        let judged = self.judge(&batch, None, limit);
+        let (applied, _) = judged.map_err(|f| at_row(f, first))?;
         self.take(applied).await
     }
 
-    fn judge(&mut self, batch: &RecordBatch, keys: Option<&mut Keys>) -> Result<Applied, Fault> {
-        let contract = &*self.contract;
+    fn judge(
+        &mut self,
+        batch: &RecordBatch,
+        keys: Option<&Keys>,
+        bytes_max: usize,
+    ) -> Result<(Applied, Additions), Fault> {
         let origin = Origin {
             ingest_ts: self.now,
             source: &self.source,
             seq: self.seq,
         };
-        let conformed = validate::conform(contract, batch, self.now)?;
-        let mut verdict = validate::judge(contract, &conformed, &self.context)?;
-        if let Some(keys) = keys {
-            let so_far = validate::apply(contract, batch, &conformed, &verdict, &origin)?;
-            if let Some(rows) = &so_far.accepted {
-                let positions = verdict.accepted_rows();
-                keys.check(contract, rows, &positions, &mut verdict)?;
-            }
-        }
-        validate::lateness(contract, &conformed, &self.context, &mut verdict)?;
+        let scope = Scope {
+            keys,
+            lateness: true,
+            bytes_max,
+        };
+        let validated = self
+            .validator
+            .judge(batch, &origin, &self.references, scope)?;
         if !self.options.quarantine {
-            insert::refuse_rejects(contract, &verdict)?;
+            insert::refuse_rejects(self.validator.contract(), validated.verdict())?;
         }
-        self.totals.add(counts(&verdict));
-        validate::apply(contract, batch, &conformed, &verdict, &origin)
+        self.totals.add(counts(validated.verdict()));
+        let (applied, _, additions) = validated.into_parts();
+        Ok((applied, additions))
     }
 
     async fn take(&mut self, applied: Applied) -> Result<(), Fault> {
-        self.main.push(applied.accepted).await?;
-        self.quarantine.push(applied.rejected).await
+        let (accepted, rejected) = applied.into_sides();
+        self.main.push(accepted).await?;
+        self.quarantine.push(rejected).await
     }
 
     /// Makes everything a version. Returns how many rows are in the table by it.
@@ -262,9 +266,9 @@ impl Bulk {
     /// ABORTED: the contract was changed meanwhile. As [`Bulk::push`]; the store's. Nothing is in the table then; with
     /// `quarantine` rejected rows may be in theirs, once for each try unless the ingest is numbered.
     pub async fn commit(mut self) -> Result<u64, Fault> {
-        let table = self.table.clone();
-        let _gate = table.gate.read().await;
-        if table.contract().version != self.contract.version {
+        let (shared, table) = (self.shared.clone(), self.table.clone());
+        let mut writer = TableWriter::begin(&shared, &table).await?;
+        if !Arc::ptr_eq(writer.validator(), &self.validator) {
             return Err(Fault::new(
                 Kind::Conflict,
                 "contract_changed",
@@ -274,40 +278,10 @@ impl Bulk {
                 ),
             ));
         }
-        let mut keys = table.keys.lock().await;
-        let mut cold = table.cold.lock().await;
-        if table.is_dropped() {
-            return Err(Fault::new(
-                Kind::NotFound,
-                "table_dropped",
-                format!("the table was dropped meanwhile, table={}", table.name()),
-            ));
-        }
         if let Some(once) = &self.options.once
-            && let Some(rows) = once.committed(&cold.main).await?
+            && let Some(rows) = once.committed(writer.files(Part::Main)).await?
         {
             return Ok(rows);
-        }
-        flush::commit_locked(&self.shared, &table, &mut cold).await?;
-        if !self.unjudged.is_empty() {
-            self.judge_whole(&mut keys).await?;
-        }
-        self.main.stage().await?;
-        self.quarantine.stage().await?;
-        let txns = match &self.options.once {
-            Some(once) => once.txns(self.totals.accepted),
-            None => Vec::new(),
-        };
-        let rejected = self.quarantine.take();
-        let held = match &self.options.once {
-            Some(once) => once.committed(&cold.quarantine).await?.is_some(),
-            None => false,
-        };
-        if rejected.files() > 0 && !held {
-            let quarantine = &mut cold.quarantine;
-            quarantine
-                .rewrite(&Removal::Nothing, rejected, &Reason::Append, &txns)
-                .await?;
         }
         let (removal, reason) = if self.options.replace {
             let predicate = "true".to_owned();
@@ -319,49 +293,70 @@ impl Bulk {
         } else {
             (Removal::Nothing, Reason::Append)
         };
-        let staged = self.main.take();
-        let version = if staged.files() == 0 && !self.options.replace && txns.is_empty() {
-            cold.main.version()
-        } else {
-            cold.main.rewrite(&removal, staged, &reason, &txns).await?
+        let additions = self.judge_whole(&mut writer, &removal).await?;
+        self.main.stage().await?;
+        self.quarantine.stage().await?;
+        let txns = match &self.options.once {
+            Some(once) => once.txns(self.totals.accepted),
+            None => Vec::new(),
         };
-        self.shared
-            .visible
-            .replace_cold(&table, cold.main.view(), cold.quarantine.view());
-        let offset = table.committed.borrow().offset;
-        table.committed.send_replace(Committed { offset, version });
-        keys.forget();
+        let rejected = self.quarantine.take();
+        let held = match &self.options.once {
+            Some(once) => once
+                .committed(writer.files(Part::Quarantine))
+                .await?
+                .is_some(),
+            None => false,
+        };
+        if rejected.files() > 0 && !held {
+            writer
+                .rewrite(
+                    Part::Quarantine,
+                    &Removal::Nothing,
+                    rejected,
+                    &Reason::Append,
+                    &txns,
+                )
+                .await?;
+        }
+        let staged = self.main.take();
+        if staged.files() > 0 || self.options.replace || !txns.is_empty() {
+            writer
+                .rewrite(Part::Main, &removal, staged, &reason, &txns)
+                .await?;
+            if !self.options.replace {
+                writer.learn(additions);
+            }
+        }
         metrics::counter!("deltaplane_bulk_ingests_total").increment(1);
         Ok(self.totals.accepted)
     }
 
-    /// Rows whose rules ask earlier ones, all at once.
-    async fn judge_whole(&mut self, keys: &mut Keys) -> Result<(), Fault> {
+    /// Rows whose rules ask earlier ones, all at once, against the rows that `removal` leaves.
+    async fn judge_whole(
+        &mut self,
+        writer: &mut TableWriter<'_>,
+        removal: &Removal,
+    ) -> Result<Additions, Fault> {
         let batches = std::mem::take(&mut self.unjudged);
         let Some(first) = batches.first() else {
-            return Ok(());
+            return Ok(Additions::default());
         };
         let whole = concat_batches(&first.schema(), &batches)
             .map_err(|e| Fault::internal(format!("rows to ingest: {e}")))?;
         drop(batches);
         self.unjudged_share.give_back();
-        // What is replaced is nobody's earlier row.
-        let mut fresh = Keys::new(whole.num_rows());
+        let staying;
         let known = if self.options.replace {
-            &mut fresh
+            staying = writer.known_without(removal).await?;
+            staying.as_ref()
         } else {
-            if !keys.is_loaded() {
-                let rows = self
-                    .shared
-                    .lookups
-                    .rows(&self.shared, &self.contract)
-                    .await?;
-                keys.load(&self.contract, &rows)?;
-            }
-            keys
+            writer.known().await?.map(|keys| &*keys)
         };
-        let applied = self.judge(&whole, Some(known))?;
-        self.take(applied).await
+        let limit = self.shared.config.memory.query_bytes_max.as_usize();
+        let (applied, additions) = self.judge(&whole, known, limit)?;
+        self.take(applied).await?;
+        Ok(additions)
     }
 }
 

@@ -9,12 +9,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{IngestStream, counts};
 use crate::catalog::Shared;
-use crate::catalog::table::{Committed, Table};
-use crate::cold::{Reason, Removal};
+use crate::catalog::table::Table;
+use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
+use crate::cold::{Reason, Removal, Staged};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::Fault;
-use crate::flush;
-use crate::validate::{self, Context, Origin, Source, Verdict};
+use crate::validate::{Additions, Origin, References, Scope, Source, Verdict};
 
 /// The `_source` of rows that a statement wrote past the log.
 const SOURCE: &str = "insert";
@@ -118,26 +119,26 @@ pub async fn staged(
     columns: &[String],
     rows: Vec<RecordBatch>,
 ) -> Result<Option<RecordBatch>, Fault> {
-    let contract = table.contract();
+    let validator = table.validator();
+    let contract = validator.contract().clone();
     let Some(batch) = named(&contract, columns, rows)? else {
         return Ok(None);
     };
-    let now = shared.clock.now();
-    let context = Context {
-        now,
-        references: shared.lookups.references(shared, &contract).await?,
-    };
-    let conformed = validate::conform(&contract, &batch, now)?;
-    let mut verdict = validate::judge(&contract, &conformed, &context)?;
-    validate::lateness(&contract, &conformed, &context, &mut verdict)?;
-    refuse_rejects(&contract, &verdict)?;
+    let references = shared.lookups.references(shared, &contract).await?;
     let origin = Origin {
-        ingest_ts: now,
+        ingest_ts: shared.clock.now(),
         source: &Source::new(SOURCE),
         seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
     };
-    let applied = validate::apply(&contract, &batch, &conformed, &verdict, &origin)?;
-    Ok(applied.accepted)
+    let scope = Scope {
+        keys: None,
+        lateness: true,
+        bytes_max: shared.config.memory.query_bytes_max.as_usize(),
+    };
+    let validated = validator.judge(&batch, &origin, &references, scope)?;
+    refuse_rejects(&contract, validated.verdict())?;
+    let (applied, ..) = validated.into_parts();
+    Ok(applied.into_sides().0)
 }
 
 /// Appends rows that were [`staged`]: as a statement's, all or none.
@@ -217,65 +218,43 @@ pub async fn replace(
     write(shared, table, batch, Some(&matching)).await
 }
 
+/// Rows that are judged and stand in files, in no version yet.
+struct Written {
+    staged: Staged,
+    rows: u64,
+    additions: Additions,
+}
+
 async fn write(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
     batch: Option<RecordBatch>,
     matching: Option<&[(String, String)]>,
 ) -> Result<u64, Fault> {
-    let _gate = table.gate.read().await;
-    let contract = &*table.contract();
-    // Before the commit lock, as a stream takes them.
-    let mut keys = table.keys.lock().await;
-    let mut cold = table.cold.lock().await;
-    if table.is_dropped() {
-        return Err(Fault::invalid(
-            "table_dropped",
-            format!("the table was dropped meanwhile, table={}", table.name()),
-        ));
+    // Before the locks are taken: it asks other tables.
+    let asked_by = table.contract();
+    let mut references = shared.lookups.references(shared, &asked_by).await?;
+    let mut writer = TableWriter::begin(shared, table).await?;
+    let contract = writer.validator().contract().clone();
+    if !Arc::ptr_eq(&contract, &asked_by) {
+        references = shared.lookups.references(shared, &contract).await?;
     }
-    flush::commit_locked(shared, table, &mut cold).await?;
-    let now = shared.clock.now();
-    let mut written = 0;
-    let mut rows = Vec::new();
-    if let Some(batch) = batch {
-        let context = Context {
-            now,
-            references: shared.lookups.references(shared, contract).await?,
-        };
-        let origin = Origin {
-            ingest_ts: now,
-            source: &Source::new(SOURCE),
-            seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
-        };
-        let conformed = validate::conform(contract, &batch, now)?;
-        let mut verdict = validate::judge(contract, &conformed, &context)?;
-        // A replaced partition has no earlier rows to be unique against but the batch's own.
-        if contract.needs_history() {
-            let mut fresh = validate::Keys::new(batch.num_rows());
-            let known = if matching.is_some() {
-                &mut fresh
-            } else {
-                &mut *keys
-            };
-            if matching.is_none() && !known.is_loaded() {
-                let rows = shared.lookups.rows(shared, contract).await?;
-                known.load(contract, &rows)?;
-            }
-            let so_far = validate::apply(contract, &batch, &conformed, &verdict, &origin)?;
-            if let Some(rows) = &so_far.accepted {
-                let positions = verdict.accepted_rows();
-                known.check(contract, rows, &positions, &mut verdict)?;
-            }
+    let (removal, reason) = match matching {
+        None => (Removal::Nothing, Reason::Append),
+        Some(matching) => {
+            let parts: Vec<String> = matching
+                .iter()
+                .map(|(c, v)| format!("{c} = '{v}'"))
+                .collect();
+            let predicate = parts.join(" AND ");
+            (
+                Removal::Partitions(matching.to_vec()),
+                Reason::Replace { predicate },
+            )
         }
-        validate::lateness(contract, &conformed, &context, &mut verdict)?;
-        refuse_rejects(contract, &verdict)?;
-        written = counts(&verdict).accepted;
-        let applied = validate::apply(contract, &batch, &conformed, &verdict, &origin)?;
-        rows.extend(applied.accepted);
-    }
-    let staged = cold.main.stage(rows).await?;
-    for values in staged.partitions() {
+    };
+    let written = judged(shared, &mut writer, batch, &references, &removal).await?;
+    for values in written.staged.partitions() {
         let outside = matching
             .into_iter()
             .flatten()
@@ -294,26 +273,58 @@ async fn write(
             ));
         }
     }
-    let (removal, reason) = match matching {
-        None => (Removal::Nothing, Reason::Append),
-        Some(matching) => {
-            let parts: Vec<String> = matching
-                .iter()
-                .map(|(c, v)| format!("{c} = '{v}'"))
-                .collect();
-            let predicate = parts.join(" AND ");
-            (
-                Removal::Partitions(matching.to_vec()),
-                Reason::Replace { predicate },
-            )
+    writer
+        .rewrite(Part::Main, &removal, written.staged, &reason, &[])
+        .await?;
+    if matching.is_none() {
+        writer.learn(written.additions);
+    }
+    Ok(written.rows)
+}
+
+/// Judges a statement's rows and stages them. They are held against the rows that `removal` leaves.
+async fn judged(
+    shared: &Arc<Shared>,
+    writer: &mut TableWriter<'_>,
+    batch: Option<RecordBatch>,
+    references: &References,
+    removal: &Removal,
+) -> Result<Written, Fault> {
+    let Some(batch) = batch else {
+        return Ok(Written {
+            staged: writer.files(Part::Main).stage(Vec::new()).await?,
+            rows: 0,
+            additions: Additions::default(),
+        });
+    };
+    let origin = Origin {
+        ingest_ts: shared.clock.now(),
+        source: &Source::new(SOURCE),
+        seq: crate::catalog::lifecycle::offset_i64(shared.log.durable()),
+    };
+    let validator = writer.validator().clone();
+    let staying;
+    let keys = match removal {
+        Removal::Nothing => writer.known().await?.map(|keys| &*keys),
+        _ => {
+            staying = writer.known_without(removal).await?;
+            staying.as_ref()
         }
     };
-    let version = cold.main.rewrite(&removal, staged, &reason, &[]).await?;
-    shared
-        .visible
-        .replace_cold(table, cold.main.view(), cold.quarantine.view());
-    let offset = table.committed.borrow().offset;
-    table.committed.send_replace(Committed { offset, version });
-    keys.forget();
-    Ok(written)
+    let scope = Scope {
+        keys,
+        lateness: true,
+        bytes_max: shared.config.memory.query_bytes_max.as_usize(),
+    };
+    let validated = validator.judge(&batch, &origin, references, scope)?;
+    refuse_rejects(validator.contract(), validated.verdict())?;
+    let rows = counts(validated.verdict()).accepted;
+    let (applied, _, additions) = validated.into_parts();
+    let (accepted, _) = applied.into_sides();
+    let accepted = accepted.into_iter().collect();
+    Ok(Written {
+        staged: writer.files(Part::Main).stage(accepted).await?,
+        rows,
+        additions,
+    })
 }

@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
-use crate::validate::Verdict;
+use crate::validate::{Validated, Verdict};
 use crate::wal::Payload;
 
 const VERSION: u8 = 1;
@@ -82,33 +82,42 @@ impl Encoded {
     }
 
     /// The frame's payload. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED `batch_too_large`: the verdict or the batch is longer than the payload's header can say.
     pub fn payload(
-        self,
-        verdict: &Verdict,
+        &self,
+        validated: &Validated,
         arrived: Micros,
         balance: &mut Balance,
         disk_ns_per_byte: f64,
-    ) -> Payload {
-        let verdict = verdict.encode();
+    ) -> Result<Payload, Fault> {
+        let verdict = validated.verdict().encode();
+        let length = |bytes: usize| {
+            u32::try_from(bytes).map(u32::to_le_bytes).map_err(|_| {
+                Fault::new(
+                    Kind::Exhausted,
+                    "batch_too_large",
+                    format!(
+                        "a batch and what the rules find in it have less than 4 GiB each in the log, bytes={bytes}; send smaller batches"
+                    ),
+                )
+            })
+        };
         let mut out = Vec::with_capacity(HEADER + verdict.len());
         out.extend_from_slice(&[VERSION, 0, 0, 0]);
         out.extend_from_slice(&arrived.to_le_bytes());
-        // Both lengths are bounded by `limits.batch_bytes_max`, far below 4 GiB.
-        out.extend_from_slice(
-            &u32::try_from(verdict.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
-        out.extend_from_slice(&u32::try_from(self.bytes).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&length(verdict.len())?);
+        out.extend_from_slice(&length(self.bytes)?);
         out.extend_from_slice(&verdict);
         if balance.wants(self.bytes, disk_ns_per_byte)
             && let Some(block) = self.compressed(balance)
         {
             out[1] = 1;
             let crc = crc32c::crc32c(&block);
-            return Payload::new(out, vec![block.into()], crc);
+            return Ok(Payload::new(out, vec![block.into()], crc));
         }
-        Payload::new(out, self.pieces, self.crc)
+        Ok(Payload::new(out, self.pieces.clone(), self.crc))
     }
 
     /// The batch as an LZ4 block; none if it does not shrink.
@@ -172,7 +181,7 @@ impl Balance {
     }
 }
 
-/// A data frame's payload, decoded. Replay hands it to `validate::apply`, which never validates again.
+/// A data frame's payload, decoded. Replay hands it to `validate::Validator::replay`, which judges nothing.
 pub struct Decoded {
     pub arrived: Micros,
     pub verdict: Verdict,

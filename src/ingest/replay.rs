@@ -27,18 +27,16 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use serde_json::json;
-use tokio::sync::MutexGuard;
 
 use crate::catalog::lifecycle::{append_control, control_frame};
 use crate::catalog::table::{Cold, Committed, Table};
-use crate::catalog::visible::FrameEffect;
+use crate::catalog::visible::{FrameEffect, Part};
+use crate::catalog::write::TableWriter;
 use crate::catalog::{Left, Replayed, Shared};
-use crate::clock::{self, Micros};
+use crate::clock::{Micros, day_of};
 use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
-use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
-use crate::flush;
-use crate::validate::{self, Context, Keys, Origin, Override, Source};
+use crate::validate::{self, Keys, Origin, Override, References, Scope, Source, Validator};
 use crate::wal::FrameKind;
 
 /// The `txn` under which both tables record the newest move.
@@ -261,12 +259,6 @@ async fn finish(
     logged
 }
 
-/// Locks of one pass, in the order in which they are taken everywhere.
-struct Held<'a> {
-    keys: Option<MutexGuard<'a, Keys>>,
-    cold: MutexGuard<'a, Cold>,
-}
-
 /// None: no file is left to look at.
 async fn pass(
     shared: &Arc<Shared>,
@@ -275,27 +267,18 @@ async fn pass(
     seen: &mut BTreeSet<String>,
     until: Micros,
 ) -> Result<Option<Outcome>, Fault> {
-    let _gate = table.gate.read().await;
-    let contract = table.contract();
-    let keys = if contract.needs_history() {
-        Some(table.keys.lock().await)
-    } else {
-        None
-    };
-    let mut held = Held {
-        keys,
-        cold: table.cold.lock().await,
-    };
-    if table.is_dropped() {
-        return Err(Fault::new(
-            Kind::NotFound,
-            "table_dropped",
-            format!("the table was dropped meanwhile, table={}", table.name()),
-        ));
+    let asked_by = table.contract();
+    let mut references = shared.lookups.references(shared, &asked_by).await?;
+    let mut writer = TableWriter::begin(shared, table).await?;
+    let validator = writer.validator().clone();
+    if !Arc::ptr_eq(validator.contract(), &asked_by) {
+        references = shared
+            .lookups
+            .references(shared, validator.contract())
+            .await?;
     }
-    resume_locked(shared, table, &mut held.cold).await?;
-    flush::commit_locked(shared, table, &mut held.cold).await?;
-    let view = held.cold.quarantine.view();
+    resume_locked(shared, table, writer.cold()).await?;
+    let view = writer.files(Part::Quarantine).view();
     let mut files: Vec<Arc<ColdFile>> = Vec::new();
     let mut rows = 0;
     for file in view.files() {
@@ -317,34 +300,34 @@ async fn pass(
     for file in &files {
         batches.push(view.read(file).await?);
     }
-    if let Some(keys) = &mut held.keys
-        && !keys.is_loaded()
-    {
-        let rows = shared.lookups.rows(shared, &contract).await?;
-        keys.load(&contract, &rows)?;
-    }
-    let judged = judge(
-        shared,
-        &contract,
-        request,
-        &batches,
-        held.keys.as_deref_mut(),
-    )
-    .await;
+    let judging = Judging {
+        validator: &validator,
+        references: &references,
+        bytes_max: shared.config.memory.query_bytes_max.as_usize(),
+    };
+    let judged = judge(&judging, request, &batches, writer.known().await?);
     let moved = match judged {
-        Ok(judged) => commit(shared, table, request, &mut held, &files, &batches, judged).await,
+        Ok(judged) => {
+            let cold = writer.cold();
+            commit(shared, table, request, cold, &files, &batches, judged).await
+        }
         Err(fault) => Err(fault),
     };
-    if (request.dry_run || moved.is_err())
-        && let Some(keys) = &mut held.keys
-    {
+    if request.dry_run || moved.is_err() {
         // They know of rows that are not in the table.
-        keys.forget();
+        writer.forget();
     }
     let (outcome, left) = moved?;
     seen.extend(files.iter().map(|f| f.path().to_owned()));
     seen.extend(left);
     Ok(Some(outcome))
+}
+
+/// What judges the rows of a pass.
+struct Judging<'a> {
+    validator: &'a Validator,
+    references: &'a References,
+    bytes_max: usize,
 }
 
 /// What a pass would do.
@@ -358,7 +341,7 @@ struct Judged {
 
 impl Judged {
     fn settle(&mut self, (file, row): (usize, usize), arrived: Micros, fate: Fate) {
-        let day = clock::day_of(arrived);
+        let day = day_of(arrived);
         match fate {
             Fate::Stays => return,
             Fate::Moves => {
@@ -382,9 +365,8 @@ impl Judged {
 type Group<'a> = Vec<((usize, usize), &'a str)>;
 
 /// Judges the rows that are meant, in the order in which they came.
-async fn judge(
-    shared: &Arc<Shared>,
-    contract: &Contract,
+fn judge(
+    judging: &Judging<'_>,
     request: &Request,
     batches: &[RecordBatch],
     mut keys: Option<&mut Keys>,
@@ -418,27 +400,22 @@ async fn judge(
             groups.entry(key).or_default().push(place);
         }
     }
-    let references = shared.lookups.references(shared, contract).await?;
     for ((arrived, source, seq), group) in groups {
-        let context = Context {
-            now: arrived,
-            references: references.clone(),
-        };
         let origin = Origin {
             ingest_ts: arrived,
             source: &Source::new(source),
             seq,
         };
         let texts: Vec<&str> = group.iter().map(|(_, text)| *text).collect();
-        let restored = validate::restore(contract, &texts, &request.overrides)?;
+        let restored = validate::restore(judging.validator.contract(), &texts, &request.overrides)?;
         for row in restored.unreadable {
             judged.settle(group[row].0, arrived, Fate::Refused);
         }
         for shape in restored.shapes {
             let fates = shape_fates(
-                contract,
+                judging,
                 &shape.batch,
-                (&context, &origin),
+                &origin,
                 &mut keys,
                 &mut judged.accepted,
             );
@@ -453,13 +430,13 @@ async fn judge(
 /// The fates of rows of one shape. A row whose batch is refused (a rule with action `fail`, a column that is unknown now) takes
 /// no other with it.
 fn shape_fates(
-    contract: &Contract,
+    judging: &Judging<'_>,
     rows: &RecordBatch,
-    of: (&Context, &Origin<'_>),
+    origin: &Origin<'_>,
     keys: &mut Option<&mut Keys>,
     accepted: &mut Vec<RecordBatch>,
 ) -> Result<Vec<Fate>, Fault> {
-    match one_batch(contract, rows, of, keys) {
+    match one_batch(judging, rows, origin, keys) {
         Ok((fates, good)) => {
             accepted.extend(good);
             Ok(fates)
@@ -468,13 +445,8 @@ fn shape_fates(
         Err(_) if rows.num_rows() > 1 => {
             let mut fates = Vec::with_capacity(rows.num_rows());
             for row in 0..rows.num_rows() {
-                fates.extend(shape_fates(
-                    contract,
-                    &rows.slice(row, 1),
-                    of,
-                    keys,
-                    accepted,
-                )?);
+                let one = rows.slice(row, 1);
+                fates.extend(shape_fates(judging, &one, origin, keys, accepted)?);
             }
             Ok(fates)
         }
@@ -483,25 +455,23 @@ fn shape_fates(
 }
 
 fn one_batch(
-    contract: &Contract,
+    judging: &Judging<'_>,
     rows: &RecordBatch,
-    (context, origin): (&Context, &Origin<'_>),
+    origin: &Origin<'_>,
     keys: &mut Option<&mut Keys>,
 ) -> Result<(Vec<Fate>, Option<RecordBatch>), Fault> {
-    let conformed = validate::conform(contract, rows, origin.ingest_ts)?;
-    let mut verdict = validate::judge(contract, &conformed, context)?;
-    let mut additions = validate::Additions::default();
+    let scope = Scope {
+        keys: keys.as_deref(),
+        lateness: true,
+        bytes_max: judging.bytes_max,
+    };
+    let validated = judging
+        .validator
+        .judge(rows, origin, judging.references, scope)?;
+    let (applied, verdict, additions) = validated.into_parts();
+    let (accepted, _) = applied.into_sides();
     if let Some(keys) = keys {
-        let so_far = validate::apply(contract, rows, &conformed, &verdict, origin)?;
-        if let Some(good) = &so_far.accepted {
-            let positions = verdict.accepted_rows();
-            additions = keys.check(contract, good, &positions, &mut verdict)?;
-        }
-    }
-    validate::lateness(contract, &conformed, context, &mut verdict)?;
-    let applied = validate::apply(contract, rows, &conformed, &verdict, origin)?;
-    if let Some(keys) = keys {
-        keys.add(additions, &verdict);
+        keys.add(additions);
     }
     let mut fates = vec![Fate::Moves; rows.num_rows()];
     for row in &verdict.duplicates {
@@ -513,7 +483,7 @@ fn one_batch(
             reason: rejected.reason,
         };
     }
-    Ok((fates, applied.accepted))
+    Ok((fates, accepted))
 }
 
 /// The columns of a quarantine that a replay reads.
@@ -562,7 +532,7 @@ async fn commit(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
     request: &Request,
-    held: &mut Held<'_>,
+    cold: &mut Cold,
     files: &[Arc<ColdFile>],
     batches: &[RecordBatch],
     judged: Judged,
@@ -580,7 +550,6 @@ async fn commit(
     if request.dry_run || removed.is_empty() {
         return Ok((judged.outcome, Vec::new()));
     }
-    let cold = &mut *held.cold;
     let in_main = cold.main.stage(judged.accepted).await?;
     let left = cold.quarantine.stage(remainders).await?;
     let paths = left.paths();

@@ -29,6 +29,12 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         ])
         .unwrap();
     let running = Server::start(resolved).await.unwrap();
+    let (engine, admin) = over(&running, dir);
+    (running, engine, admin)
+}
+
+/// What runs statements on a server.
+pub(super) fn over(running: &Running, dir: &Path) -> (Arc<Engine>, Admin) {
     let config = crate::query::EngineConfig {
         threads: 2,
         memory_bytes: 256 << 20,
@@ -56,10 +62,10 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
         crate::view::Views::new(running.shared.clone(), engine.clone()),
         crate::alert::Alerts::new(running.shared.clone(), engine.clone(), ""),
     );
-    (running, engine, admin)
+    (engine, admin)
 }
 
-async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
+pub(super) async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
     let change = Change::parse(sql)?.unwrap_or_else(|| panic!("no change: {sql}"));
     change
         .run(admin, crate::statement::Bound::NOTHING)

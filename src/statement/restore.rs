@@ -7,11 +7,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::dml::target;
 use crate::catalog::Shared;
-use crate::catalog::table::Committed;
-use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
 use crate::cold::At;
 use crate::fault::Fault;
-use crate::flush;
 use crate::query::{default_schema, tokenize, version_literal};
 use crate::types::TableName;
 
@@ -90,32 +88,8 @@ pub async fn run(shared: &Arc<Shared>, restore: Restore) -> Result<(), Fault> {
 
 async fn locked(shared: &Arc<Shared>, restore: &Restore) -> Result<(), Fault> {
     let (table, part) = target(shared, &restore.table)?;
-    let _gate = table.gate.read().await;
-    let mut keys = table.keys.lock().await;
-    let mut cold = table.cold.lock().await;
-    if table.is_dropped() {
-        return Err(Fault::invalid(
-            "table_dropped",
-            format!("the table was dropped meanwhile, table={}", table.name()),
-        ));
-    }
-    flush::commit_locked(shared, &table, &mut cold).await?;
-    let files = match part {
-        Part::Main => &mut cold.main,
-        Part::Quarantine => &mut cold.quarantine,
-    };
-    let outcome = files.restore(restore.at).await;
-    // Also after an error: what is known of the table is what its handle has read last.
-    shared
-        .visible
-        .replace_cold(&table, cold.main.view(), cold.quarantine.view());
-    let offset = table.committed.borrow().offset;
-    table.committed.send_replace(Committed {
-        offset,
-        version: cold.main.version(),
-    });
-    keys.forget();
-    let version = outcome?;
+    let mut writer = TableWriter::begin(shared, &table).await?;
+    let version = writer.restore(part, restore.at).await?;
     tracing::info!(table = %restore.table, to = %restore.at, ?version, "restored");
     Ok(())
 }

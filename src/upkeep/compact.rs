@@ -8,10 +8,11 @@ use arrow::array::UInt32Array;
 
 use super::journal::Outcome;
 use super::plan::{self, Job, Rules};
-use super::{Upkeep, dropped, part_name, side};
+use super::{Upkeep, part_name, side};
 use crate::catalog::table::Table;
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
 use crate::cold::{ColdView, Effort, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
@@ -213,16 +214,10 @@ impl Upkeep {
         let reason = Reason::Optimize {
             target_bytes: i64::try_from(target).unwrap_or(i64::MAX),
         };
-        let mut cold = table.cold.lock().await;
-        if table.is_dropped() {
-            return Err(dropped(table));
-        }
-        self.settle(table, &mut cold).await?;
-        let committed = side(&mut cold, part)
-            .rewrite(&Removal::Files(paths), staged, &reason, &[])
+        let mut writer = TableWriter::same_rows(&self.shared, table).await?;
+        let committed = writer
+            .rewrite(part, &Removal::Files(paths), staged, &reason, &[])
             .await;
-        // The log may have been read again either way.
-        self.publish(table, &cold);
         done.version = Some(committed?);
         Ok(Some(done))
     }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::catalog::Shared;
-use crate::catalog::table::{Cold, Committed, Table};
+use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::Part;
 use crate::cold::ColdTable;
 use crate::fault::Fault;
@@ -126,26 +126,6 @@ impl Upkeep {
             }
         }
     }
-
-    /// Before a log is read again: rows of a flush that may have happened must not be seen twice.
-    async fn settle(&self, table: &Table, cold: &mut Cold) -> Result<(), Fault> {
-        if cold.unsure {
-            crate::flush::settle(&self.shared, table, cold).await?;
-        }
-        Ok(())
-    }
-
-    /// Queries and waiters learn of a version that upkeep made. With the commit lock held.
-    fn publish(&self, table: &Table, cold: &Cold) {
-        self.shared
-            .visible
-            .replace_cold(table, cold.main.view(), cold.quarantine.view());
-        let offset = table.committed.borrow().offset;
-        table.committed.send_replace(Committed {
-            offset,
-            version: cold.main.version(),
-        });
-    }
 }
 
 fn part_name(table: &Table, part: Part) -> TableName {
@@ -160,11 +140,4 @@ fn side(cold: &mut Cold, part: Part) -> &mut ColdTable {
         Part::Main => &mut cold.main,
         Part::Quarantine => &mut cold.quarantine,
     }
-}
-
-fn dropped(table: &Table) -> Fault {
-    Fault::invalid(
-        "table_dropped",
-        format!("the table was dropped meanwhile, table={}", table.name()),
-    )
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate};
 
+use super::Upkeep;
 use super::journal::Outcome;
-use super::{Upkeep, dropped};
 use crate::catalog::table::Table;
 use crate::catalog::view::TableView;
+use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
 use crate::cold::bounds::Times;
 use crate::cold::{ColdFile, ColdView, Reason, Removal, Staged};
 use crate::dataset::EVENT_DATE;
@@ -35,7 +37,7 @@ fn newest(view: &ColdView, event_time: &str, index: usize) -> Option<i64> {
         .filter_map(|file| {
             let latest = file.latest(&schema, partition_by, event_time);
             // What is ahead of its own arrival was a wrong clock's: nobody has come so far.
-            let latest = latest.map(|t| (t - ROUNDED_UP_US).min(view.arrival(file)));
+            let latest = latest.map(|t| t.saturating_sub(ROUNDED_UP_US).min(view.arrival(file)));
             latest.or_else(|| {
                 let midnight = date(file, index)?.and_hms_opt(0, 0, 0)?;
                 Some(midnight.and_utc().timestamp_micros())
@@ -118,54 +120,26 @@ impl Upkeep {
         keep: i64,
         event_time: &str,
     ) -> Result<Outcome, Fault> {
-        // As streams take them: keys of rows that go are forgotten with them.
-        let mut keys = table.keys.lock().await;
-        let mut cold = table.cold.lock().await;
-        if table.is_dropped() {
-            return Err(dropped(table));
+        // Mostly there is nothing to do, and then nobody is in anyone's way.
+        let view = {
+            let cold = table.cold.lock().await;
+            cold.main.view()
+        };
+        match self.due(table, &view, keep, event_time) {
+            None => return Ok(Outcome::default()),
+            Some(due) if due.files.is_empty() => return Ok(due.waiting(table)),
+            Some(_) => {}
         }
-        let view = cold.main.view();
-        let Some(index) = view.partition_by().iter().position(|c| c == EVENT_DATE) else {
+        let mut writer = TableWriter::begin(&self.shared, table).await?;
+        let view = writer.files(Part::Main).view();
+        let Some(due) = self.due(table, &view, keep, event_time) else {
             return Ok(Outcome::default());
         };
-        // One device from the future must not take the present away.
-        let clock = self.shared.clock.now();
-        let Some(reference) = newest(&view, event_time, index).map(|t| t.min(clock)) else {
-            return Ok(Outcome::default());
-        };
-        let Some(day) = cutoff(reference, keep) else {
-            return Ok(Outcome::default());
-        };
-        let mut old = expired(view.files(), index, day);
-        if old.is_empty() {
-            return Ok(Outcome::default());
+        if due.files.is_empty() {
+            return Ok(due.waiting(table));
         }
-        let readers = self.readers(table);
-        let mut awaited = BTreeSet::new();
-        old.retain(|file| {
-            let Some(date) = date(file, index) else {
-                return false;
-            };
-            let waits = readers.iter().find(|reader| {
-                let times = times_of((reader, &view), (file, date), event_time);
-                times.is_some_and(|times| !stored(reader, times))
-            });
-            awaited.extend(waits.map(|reader| reader.name.to_string()));
-            waits.is_none()
-        });
-        let mut detail = format!("{EVENT_DATE} before {day}");
-        if !awaited.is_empty() {
-            let names: Vec<String> = awaited.into_iter().collect();
-            let names = names.join(", ");
-            tracing::info!(table = %table.name(), views = names, "retention waits for views to store what they have open");
-            detail = format!("{detail}; what these views have not stored yet is kept: {names}");
-        }
-        if old.is_empty() {
-            return Ok(Outcome {
-                detail,
-                ..Outcome::default()
-            });
-        }
+        let detail = due.detail(table);
+        let (day, old) = (due.day, due.files);
         let outcome = Outcome {
             files_removed: u64::try_from(old.len()).unwrap_or(0),
             bytes_removed: old.iter().map(|f| f.size()).sum(),
@@ -178,19 +152,80 @@ impl Upkeep {
             ..Outcome::default()
         };
         drop(view);
-        self.settle(table, &mut cold).await?;
         let paths: BTreeSet<String> = old.iter().map(|f| f.path().to_owned()).collect();
         let reason = Reason::Delete {
             predicate: Some(format!("{EVENT_DATE} < '{day}'")),
         };
-        let done = cold
-            .main
-            .rewrite(&Removal::Files(paths), Staged::empty(), &reason, &[])
-            .await;
-        self.publish(table, &cold);
-        done?;
-        keys.forget();
+        let removal = Removal::Files(paths);
+        writer
+            .rewrite(Part::Main, &removal, Staged::empty(), &reason, &[])
+            .await?;
         Ok(outcome)
+    }
+
+    /// What is past its retention now; none if nothing is.
+    fn due(&self, table: &Table, view: &ColdView, keep: i64, event_time: &str) -> Option<Due> {
+        if table.is_dropped() {
+            return None;
+        }
+        let index = view.partition_by().iter().position(|c| c == EVENT_DATE)?;
+        // One device from the future must not take the present away.
+        let clock = self.shared.clock.now();
+        let reference = newest(view, event_time, index)?.min(clock);
+        let day = cutoff(reference, keep)?;
+        let mut files = expired(view.files(), index, day);
+        if files.is_empty() {
+            return None;
+        }
+        let readers = self.readers(table);
+        let mut awaited = BTreeSet::new();
+        files.retain(|file| {
+            let Some(date) = date(file, index) else {
+                return false;
+            };
+            let waits = readers.iter().find(|reader| {
+                let times = times_of((reader, view), (file, date), event_time);
+                times.is_some_and(|times| !stored(reader, times))
+            });
+            awaited.extend(waits.map(|reader| reader.name.to_string()));
+            waits.is_none()
+        });
+        Some(Due {
+            day,
+            files,
+            awaited,
+        })
+    }
+}
+
+/// What is past its retention.
+struct Due {
+    /// The first day that stays.
+    day: NaiveDate,
+    /// Files of older days that no view waits for.
+    files: Vec<Arc<ColdFile>>,
+    /// Views that have not stored yet what the other files of older days hold.
+    awaited: BTreeSet<String>,
+}
+
+impl Due {
+    fn detail(&self, table: &Table) -> String {
+        let detail = format!("{EVENT_DATE} before {}", self.day);
+        if self.awaited.is_empty() {
+            return detail;
+        }
+        let names: Vec<&str> = self.awaited.iter().map(String::as_str).collect();
+        let names = names.join(", ");
+        tracing::info!(table = %table.name(), views = names, "retention waits for views to store what they have open");
+        format!("{detail}; what these views have not stored yet is kept: {names}")
+    }
+
+    /// Nothing can go yet.
+    fn waiting(&self, table: &Table) -> Outcome {
+        Outcome {
+            detail: self.detail(table),
+            ..Outcome::default()
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Outcome;
-use super::{Upkeep, dropped, part_name, side};
+use super::{Upkeep, part_name, side};
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
 use crate::cold::{FILE_RETENTION, Found, Keep};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
@@ -93,15 +94,10 @@ impl Upkeep {
         let listed = sweeper.list().await?;
         // Behind the listing: what is listed and staged, or committed since, is known to be needed.
         let (sweeper, needed, removed) = {
-            let mut cold = table.cold.lock().await;
-            if table.is_dropped() {
-                return Err(dropped(table));
-            }
-            self.settle(table, &mut cold).await?;
+            let mut writer = TableWriter::same_rows(&self.shared, table).await?;
             // Another writer's versions count as well.
-            side(&mut cold, part).refresh().await?;
-            self.publish(table, &cold);
-            let side = side(&mut cold, part);
+            writer.refresh(part).await?;
+            let side = writer.files(part);
             let removed = retain
                 .or_else(|| side.interval(FILE_RETENTION))
                 .unwrap_or(settings.file_retention);
@@ -124,9 +120,7 @@ impl Upkeep {
         done.bytes = 0;
         for chunk in done.files.chunks(CHUNK) {
             let mut cold = table.cold.lock().await;
-            if table.is_dropped() {
-                return Err(dropped(table));
-            }
+            table.check_alive()?;
             let (files, bytes) = side(&mut cold, part).remove_unneeded(chunk).await?;
             done.deleted += u64::try_from(files).unwrap_or(0);
             done.bytes += bytes;

@@ -1,6 +1,7 @@
 //! From the columns as sent to the contract's types. Equal types cost nothing; safe widening and text are cast, values that
 //! cannot be are failures of their rows; anything else refuses the batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
@@ -8,148 +9,215 @@ use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::findings::Findings;
 use super::times;
+use super::validator::Validator;
 use crate::clock::Micros;
 use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS, UnknownColumns};
 use crate::fault::Fault;
 
-/// A value that its column's type cannot hold.
-#[derive(Debug)]
-pub struct Failure {
-    pub row: u32,
-    pub column: String,
-    pub value: String,
-    pub reason: String,
+/// Where a sent column goes, by its name.
+pub(super) struct Names {
+    exact: HashMap<String, usize>,
+    /// In lower case; the first column of the contract wins.
+    folded: HashMap<String, usize>,
+    /// Names that a column says it comes under, in lower case.
+    aliases: HashMap<String, usize>,
 }
 
-/// The contract's columns in its order and types.
-pub struct Conformed {
-    pub(super) columns: Vec<ArrayRef>,
-    pub(super) failures: Vec<Failure>,
+impl Names {
+    pub fn of(contract: &Contract) -> Self {
+        let mut names = Names {
+            exact: HashMap::new(),
+            folded: HashMap::new(),
+            aliases: HashMap::new(),
+        };
+        for (index, column) in contract.columns.iter().enumerate() {
+            names.exact.entry(column.name.clone()).or_insert(index);
+            let folded = column.name.to_ascii_lowercase();
+            names.folded.entry(folded).or_insert(index);
+            if let Some(from) = &column.from {
+                let alias = from.to_ascii_lowercase();
+                names.aliases.entry(alias).or_insert(index);
+            }
+        }
+        names
+    }
+
+    fn find(&self, sent: &str) -> Option<usize> {
+        if let Some(index) = self.exact.get(sent) {
+            return Some(*index);
+        }
+        let folded = sent.to_ascii_lowercase();
+        let named = self.folded.get(&folded);
+        named.or_else(|| self.aliases.get(&folded)).copied()
+    }
 }
 
 /// The column that bears the time of arrival.
 const ARRIVAL: &str = "_ingest_ts";
 
-/// # Errors
-/// `empty_schema`, `reserved_column`, `unknown_column`, `missing_column`, `incompatible_type`, `duplicate_column`.
-pub fn conform(
-    contract: &Contract,
-    sent: &RecordBatch,
-    arrived: Micros,
-) -> Result<Conformed, Fault> {
-    let positions = match_columns(contract, sent)?;
-    let mut failures = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(contract.columns.len());
-    for (column, position) in contract.columns.iter().zip(&positions) {
-        if position.is_none()
-            && let Some(times) = dated(contract, column, &columns)
-        {
-            columns.push(cast(times, &DataType::Date32).map_err(|e| {
-                Fault::internal(format!("cannot date column {}: {e}", column.name))
-            })?);
-            continue;
-        }
-        let source = match (position, &column.from) {
-            (Some(index), _) => Some(*index),
-            // Another column of the contract, as it was sent.
-            (None, Some(from)) => contract
-                .columns
-                .iter()
-                .position(|c| c.name == *from)
-                .and_then(|other| positions[other]),
-            (None, None) => None,
-        };
-        columns.push(match source {
-            Some(index) => convert(column, sent.column(index), arrived, &mut failures)?,
-            None if column.from.as_deref() == Some(ARRIVAL) => Arc::new(
-                TimestampMicrosecondArray::from_value(arrived, sent.num_rows())
-                    .with_timezone("UTC"),
-            ),
-            None => absent(contract, column, sent.num_rows())?,
-        });
-    }
-    Ok(Conformed { columns, failures })
-}
+/// Where the values of each of the contract's columns stand in a sent batch, by the column's own name.
+pub(super) type Positions = Vec<Option<usize>>;
 
-/// The times that a date stands for, whether they were sent or come from elsewhere themselves: a column above it.
-fn dated<'a>(contract: &Contract, column: &Column, done: &'a [ArrayRef]) -> Option<&'a ArrayRef> {
-    let from = column.from.as_deref()?;
-    let other = contract.columns.iter().position(|c| c.name == from)?;
-    let is_time = contract.columns.get(other)?.data_type == ColumnType::Timestamp;
-    (column.data_type == ColumnType::Date && is_time)
-        .then(|| done.get(other))
-        .flatten()
-}
-
-fn match_columns(contract: &Contract, sent: &RecordBatch) -> Result<Vec<Option<usize>>, Fault> {
-    let schema = sent.schema();
-    if schema.fields().is_empty() {
-        return Err(Fault::invalid(
-            "empty_schema",
-            format!(
-                "the batch has no columns; {} takes {}",
-                contract.table,
-                names(contract)
-            ),
-        ));
-    }
-    let mut positions: Vec<Option<usize>> = vec![None; contract.columns.len()];
-    for (index, field) in schema.fields().iter().enumerate() {
-        let name = field.name();
-        let exact = contract.columns.iter().position(|c| c.name == *name);
-        let found = exact.or_else(|| {
-            contract
-                .columns
-                .iter()
-                .position(|c| c.name.eq_ignore_ascii_case(name))
-        });
-        // A name that a column says it comes under.
-        let found = found.or_else(|| {
-            let alias = |c: &Column| {
-                c.from
-                    .as_deref()
-                    .is_some_and(|f| f.eq_ignore_ascii_case(name))
-            };
-            contract.columns.iter().position(alias)
-        });
-        match found {
-            Some(at) if positions[at].is_some() => {
-                return Err(Fault::invalid(
-                    "duplicate_column",
-                    format!(
-                        "column sent twice, column={name}, table={}; send it once",
-                        contract.table
-                    ),
-                ));
+impl Validator {
+    /// The contract's columns in its order and types. What cannot be cast is null, and its row is rejected in `findings`.
+    ///
+    /// # Errors
+    /// `empty_schema`, `reserved_column`, `unknown_column`, `missing_column`, `incompatible_type`, `duplicate_column`; as
+    /// [`Findings::reject`].
+    pub(super) fn conform(
+        &self,
+        sent: &RecordBatch,
+        arrived: Micros,
+        findings: &mut Findings,
+    ) -> Result<Vec<ArrayRef>, Fault> {
+        let contract = self.contract();
+        let positions = self.match_columns(sent.schema_ref())?;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(contract.columns.len());
+        for (index, column) in contract.columns.iter().enumerate() {
+            if positions.get(index).copied().flatten().is_none()
+                && let Some(times) = self.dated(index, &columns)
+            {
+                columns.push(cast(times, &DataType::Date32).map_err(|e| {
+                    Fault::internal(format!("cannot date column {}: {e}", column.name))
+                })?);
+                continue;
             }
-            Some(at) => positions[at] = Some(index),
-            None if contract.unknown_columns == UnknownColumns::Ignore
-                && !filled(contract, name) => {}
-            // What `add` could add has been added before: see `unknown_fields`.
-            None if contract.unknown_columns == UnknownColumns::Add
-                && field.data_type().is_null()
-                && !filled(contract, name) => {}
-            None => return Err(unknown(contract, name)),
+            columns.push(match self.source(index, &positions) {
+                Some(at) => self.convert(index, sent.column(at), arrived, findings)?,
+                None if column.from.as_deref() == Some(ARRIVAL) => Arc::new(
+                    TimestampMicrosecondArray::from_value(arrived, sent.num_rows())
+                        .with_timezone("UTC"),
+                ),
+                None => absent(contract, column, sent.num_rows())?,
+            });
         }
+        Ok(columns)
     }
-    Ok(positions)
+
+    /// Where the values of a column come from: the sent column of its name, or another column of the contract as it was sent.
+    pub(super) fn source(&self, index: usize, positions: &Positions) -> Option<usize> {
+        let own = positions.get(index).copied().flatten();
+        own.or_else(|| positions.get(self.origin(index)?).copied().flatten())
+    }
+
+    /// The times that a date stands for, whether they were sent or come from elsewhere themselves: a column above it.
+    fn dated<'a>(&self, index: usize, done: &'a [ArrayRef]) -> Option<&'a ArrayRef> {
+        let other = self.origin(index)?;
+        let columns = &self.contract().columns;
+        let is_time = columns.get(other)?.data_type == ColumnType::Timestamp;
+        (columns.get(index)?.data_type == ColumnType::Date && is_time)
+            .then(|| done.get(other))
+            .flatten()
+    }
+
+    pub(super) fn match_columns(&self, schema: &Schema) -> Result<Positions, Fault> {
+        let contract = self.contract();
+        if schema.fields().is_empty() {
+            return Err(Fault::invalid(
+                "empty_schema",
+                format!(
+                    "the batch has no columns; {} takes {}",
+                    contract.table,
+                    names(contract)
+                ),
+            ));
+        }
+        let mut positions: Positions = vec![None; contract.columns.len()];
+        for (index, field) in schema.fields().iter().enumerate() {
+            let name = field.name();
+            let found = self.names().find(name);
+            match found.and_then(|at| positions.get_mut(at)) {
+                Some(Some(_)) => {
+                    return Err(Fault::invalid(
+                        "duplicate_column",
+                        format!(
+                            "column sent twice, column={name}, table={}; send it once",
+                            contract.table
+                        ),
+                    ));
+                }
+                Some(place) => *place = Some(index),
+                None if contract.unknown_columns == UnknownColumns::Ignore
+                    && !filled(contract, name) => {}
+                // What `add` could add has been added before: see `unknown_fields`.
+                None if contract.unknown_columns == UnknownColumns::Add
+                    && field.data_type().is_null()
+                    && !filled(contract, name) => {}
+                None => return Err(unknown(contract, name)),
+            }
+        }
+        Ok(positions)
+    }
+
+    fn convert(
+        &self,
+        index: usize,
+        sent: &ArrayRef,
+        arrived: Micros,
+        findings: &mut Findings,
+    ) -> Result<ArrayRef, Fault> {
+        let target = self.target(index);
+        if sent.data_type() == target {
+            return Ok(sent.clone());
+        }
+        let column = self
+            .contract()
+            .columns
+            .get(index)
+            .ok_or_else(|| Fault::internal("a column outside the contract"))?;
+        let internal = |e: arrow::error::ArrowError| {
+            Fault::internal(format!("cannot cast column {}: {e}", column.name))
+        };
+        let given = match sent.data_type() {
+            DataType::Dictionary(_, value) => value,
+            other => other,
+        };
+        if given.is_null() {
+            return Ok(new_null_array(target, sent.len()));
+        }
+        // Before a dictionary is written out: what no column takes may be of any size then.
+        if !fits(given, column) {
+            return Err(Fault::invalid(
+                "incompatible_type",
+                format!(
+                    "type cannot be cast, column={}, sent={}, expected={}; send {}",
+                    column.name,
+                    sent.data_type(),
+                    target,
+                    column.data_type
+                ),
+            ));
+        }
+        let plain = match sent.data_type() {
+            DataType::Dictionary(_, value) => cast(sent, value).map_err(internal)?,
+            _ => sent.clone(),
+        };
+        let safe = CastOptions {
+            safe: true,
+            ..CastOptions::default()
+        };
+        let cast = match times::convert(column, &plain, arrived) {
+            Some(times) => times.map_err(internal)?,
+            None => cast_with_options(&plain, target, &safe).map_err(internal)?,
+        };
+        note_failures(column, &plain, &cast, findings)?;
+        Ok(cast)
+    }
 }
 
 /// Columns that the contract does not know and that have values: what `unknown_columns = "add"` is about. A column of nulls
 /// alone, as JSON gives it, says nothing of its type and loses nothing.
 pub fn unknown_fields<'a>(contract: &Contract, sent: &'a Schema) -> Vec<&'a Field> {
-    let known = |name: &str| {
-        contract.columns.iter().any(|c| {
-            c.name.eq_ignore_ascii_case(name)
-                || c.from
-                    .as_deref()
-                    .is_some_and(|f| f.eq_ignore_ascii_case(name))
-        })
-    };
+    let known = Names::of(contract);
     let fields = sent.fields().iter().map(AsRef::as_ref);
     fields
-        .filter(|f| !f.data_type().is_null() && !known(f.name()) && !filled(contract, f.name()))
+        .filter(|f| {
+            !f.data_type().is_null()
+                && known.find(f.name()).is_none()
+                && !filled(contract, f.name())
+        })
         .collect()
 }
 
@@ -226,69 +294,30 @@ fn absent(contract: &Contract, column: &Column, rows: usize) -> Result<ArrayRef,
     }
 }
 
-fn convert(
+/// A value that was there and is gone could not be cast.
+fn note_failures(
     column: &Column,
     sent: &ArrayRef,
-    arrived: Micros,
-    failures: &mut Vec<Failure>,
-) -> Result<ArrayRef, Fault> {
-    let target = column.data_type.to_arrow();
-    if *sent.data_type() == target {
-        return Ok(sent.clone());
+    cast: &ArrayRef,
+    findings: &mut Findings,
+) -> Result<(), Fault> {
+    if cast.null_count() == sent.null_count() || findings.is_ignored() {
+        return Ok(());
     }
-    let internal = |e: arrow::error::ArrowError| {
-        Fault::internal(format!("cannot cast column {}: {e}", column.name))
-    };
-    let plain = match sent.data_type() {
-        DataType::Dictionary(_, value) => cast(sent, value).map_err(internal)?,
-        _ => sent.clone(),
-    };
-    if plain.data_type().is_null() {
-        return Ok(new_null_array(&target, plain.len()));
+    let shown = Shown::of(sent);
+    let rule = format!("type:{}", column.name);
+    let expected = article(column.data_type);
+    for row in (0..sent.len()).filter(|row| cast.is_null(*row) && sent.is_valid(*row)) {
+        let value = shown.value(row);
+        let reason = format!("{} {value} is not {expected}", column.name);
+        findings.reject(row_number(row), &rule, &column.name, value, reason)?;
     }
-    if !fits(plain.data_type(), column) {
-        return Err(Fault::invalid(
-            "incompatible_type",
-            format!(
-                "type cannot be cast, column={}, sent={}, expected={}; send {}",
-                column.name,
-                sent.data_type(),
-                target,
-                column.data_type
-            ),
-        ));
-    }
-    let safe = CastOptions {
-        safe: true,
-        ..CastOptions::default()
-    };
-    let cast = match times::convert(column, &plain, arrived) {
-        Some(times) => times.map_err(internal)?,
-        None => cast_with_options(&plain, &target, &safe).map_err(internal)?,
-    };
-    note_failures(column, &plain, &cast, failures);
-    Ok(cast)
+    Ok(())
 }
 
-/// A value that was there and is gone could not be cast.
-fn note_failures(column: &Column, sent: &ArrayRef, cast: &ArrayRef, failures: &mut Vec<Failure>) {
-    if cast.null_count() == sent.null_count() {
-        return;
-    }
-    for row in (0..sent.len()).filter(|row| cast.is_null(*row) && sent.is_valid(*row)) {
-        let value = show(sent, row);
-        let reason = format!(
-            "{} {value} is not {}",
-            column.name,
-            article(column.data_type)
-        );
-        failures.push(Failure {
-            row: u32::try_from(row).unwrap_or(u32::MAX),
-            column: column.name.clone(),
-            value,
-            reason,
-        });
-    }
+/// A row's position as verdicts write it.
+pub(super) fn row_number(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 fn article(data_type: ColumnType) -> String {
@@ -299,15 +328,40 @@ fn article(data_type: ColumnType) -> String {
     }
 }
 
-/// A value as people write it, cut to a readable length.
-pub fn show(array: &dyn Array, row: usize) -> String {
-    if array.is_null(row) {
-        return "null".to_owned();
+/// The values of a column as people write them, cut to a readable length.
+pub struct Shown<'a> {
+    array: &'a dyn Array,
+    formatter: Result<ArrayFormatter<'a>, String>,
+}
+
+/// Errors of single values are written in their place.
+const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
+/// Characters of a value that are shown.
+const SHOWN_MAX: usize = 120;
+
+impl<'a> Shown<'a> {
+    pub fn of(array: &'a dyn Array) -> Self {
+        Shown {
+            array,
+            formatter: ArrayFormatter::try_new(array, &OPTIONS).map_err(|e| e.to_string()),
+        }
     }
-    let options = FormatOptions::default().with_display_error(true);
-    let text = ArrayFormatter::try_new(array, &options)
-        .map_or_else(|e| e.to_string(), |f| f.value(row).to_string());
-    text.chars().take(120).collect()
+
+    pub fn value(&self, row: usize) -> String {
+        if self.array.is_null(row) {
+            return "null".to_owned();
+        }
+        let text = match &self.formatter {
+            Ok(formatter) => formatter.value(row).to_string(),
+            Err(error) => error.clone(),
+        };
+        text.chars().take(SHOWN_MAX).collect()
+    }
+}
+
+/// One value as people write it, cut to a readable length.
+pub fn show(array: &dyn Array, row: usize) -> String {
+    Shown::of(array).value(row)
 }
 
 /// Which sent types a column takes: its own, narrower numbers, text that is parsed row by row, times in any unit and zone.

@@ -11,13 +11,47 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::conform::show;
-use super::verdict::{Rejected, Verdict};
+use super::conform::Shown;
+use super::findings::{Findings, Out};
+use super::validator::Validator;
 use crate::dataset::{Action, Contract, Rule, RuleKind};
 use crate::fault::Fault;
 
 /// 128 bits of a key: two rows of a table meet by chance once in 10^19 tables of a billion rows.
 type KeyHash = u128;
+
+/// A rule about earlier rows, in the form in which rows are held to it: positions of columns in the contract.
+pub(super) struct History {
+    rule: Rule,
+    of: Columns,
+}
+
+enum Columns {
+    /// No two rows have the same values here.
+    Unique(Vec<usize>),
+    /// Among rows with the same values here, this column never falls.
+    Monotonic { by: Vec<usize>, column: usize },
+}
+
+impl History {
+    /// None: the rule is about the row alone, or a column of it is not there.
+    pub fn of(contract: &Contract, rule: &Rule) -> Option<Self> {
+        let position = |name: &String| contract.columns.iter().position(|c| c.name == *name);
+        let positions = |names: &[String]| names.iter().map(position).collect::<Option<Vec<_>>>();
+        let of = match &rule.kind {
+            RuleKind::Unique { columns } => Columns::Unique(positions(columns)?),
+            RuleKind::Monotonic { by } => Columns::Monotonic {
+                by: positions(by)?,
+                column: position(&rule.column)?,
+            },
+            _ => return None,
+        };
+        Some(History {
+            rule: rule.clone(),
+            of,
+        })
+    }
+}
 
 #[derive(Default)]
 struct Known {
@@ -25,9 +59,10 @@ struct Known {
     rows: HashMap<KeyHash, u64>,
     /// In the order in which they came, for the bound.
     order: VecDeque<KeyHash>,
-    /// Monotonic: the last value of each key, in a form that sorts as it does.
+    /// Monotonic: the last value of each key, in a form that sorts as it does. Its keys stand in `order` as well.
     last: HashMap<KeyHash, Box<[u8]>>,
-    /// The newest event time among keys that the bound has pushed out: rows up to there cannot be told from known ones.
+    /// The newest event time among keys that the bound has pushed out: rows up to there cannot be told from known ones. The
+    /// lowest time there is if the table has no event time: then no row can.
     forgotten: Option<i64>,
 }
 
@@ -40,9 +75,41 @@ pub struct Keys {
 
 /// What a batch adds once it has its place in the log.
 #[derive(Default)]
-pub struct Additions {
-    unique: Vec<(String, KeyHash, u64, u32, Option<i64>)>,
-    last: Vec<(String, KeyHash, Box<[u8]>)>,
+pub struct Additions(Vec<Added>);
+
+/// One rule's part of it.
+struct Added {
+    rule: String,
+    unique: Vec<NewKey>,
+    last: Vec<(KeyHash, Box<[u8]>)>,
+}
+
+struct NewKey {
+    key: KeyHash,
+    row: u64,
+    /// Where the row stood in the batch.
+    position: u32,
+    time: Option<i64>,
+}
+
+impl Additions {
+    /// Leaves out what rows would add that do not go to the table after all.
+    pub(super) fn without(mut self, out: &Out) -> Self {
+        if !out.is_empty() {
+            for added in &mut self.0 {
+                added.unique.retain(|key| !out.contains(key.position));
+            }
+        }
+        self
+    }
+}
+
+/// The rows that keys are held against: those that are still accepted.
+pub(super) struct Candidates<'a> {
+    /// The contract's columns, in its order.
+    pub columns: &'a [ArrayRef],
+    /// Where each row stood in the sent batch.
+    pub positions: &'a [u32],
 }
 
 fn encode(columns: &[ArrayRef]) -> Result<Rows, Fault> {
@@ -72,18 +139,12 @@ pub fn key_hashes(columns: &[ArrayRef]) -> Result<Vec<u128>, Fault> {
     Ok(rows.iter().map(|row| key_hash(row.as_ref())).collect())
 }
 
-fn pick(
-    contract: &Contract,
-    batch: &RecordBatch,
-    names: &[String],
-) -> Result<Vec<ArrayRef>, Fault> {
-    let column = |name: &String| {
-        let index = contract.columns.iter().position(|c| c.name == *name);
-        index
-            .map(|i| batch.column(i).clone())
-            .ok_or_else(|| Fault::internal(format!("rule on a missing column {name}")))
+fn pick(columns: &[ArrayRef], positions: &[usize]) -> Result<Vec<ArrayRef>, Fault> {
+    let column = |index: &usize| {
+        let column = columns.get(*index).cloned();
+        column.ok_or_else(|| Fault::internal(format!("rule on a missing column {index}")))
     };
-    names.iter().map(column).collect()
+    positions.iter().map(column).collect()
 }
 
 impl Keys {
@@ -100,138 +161,160 @@ impl Keys {
         *self = Keys::new(self.keys_max);
     }
 
+    /// Keys that are held, over all rules.
+    pub fn len(&self) -> usize {
+        self.known.values().map(|known| known.order.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn is_loaded(&self) -> bool {
         self.loaded
     }
 
-    /// Takes the table's own rows, oldest first, as what is known.
-    pub fn load(&mut self, contract: &Contract, batches: &[RecordBatch]) -> Result<(), Fault> {
+    /// Takes the table's own rows (the contract's columns first, in its order), oldest first, as what is known.
+    pub fn load(&mut self, validator: &Validator, batches: &[RecordBatch]) -> Result<(), Fault> {
+        let mut rows = 0;
+        let mut oldest = None;
         for batch in batches {
-            let positions: Vec<u32> =
-                (0..u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)).collect();
-            let mut ignored = Verdict::empty();
-            let additions = self.check(contract, batch, &positions, &mut ignored)?;
-            self.add(additions, &Verdict::empty());
+            let count = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            let positions: Vec<u32> = (0..count).collect();
+            let mut ignored = Findings::ignored(batch);
+            let candidates = Candidates {
+                columns: batch.columns(),
+                positions: &positions,
+            };
+            let additions = self.check(validator, &candidates, &mut ignored)?;
+            if oldest.is_none() {
+                oldest = additions.0.iter().find_map(|a| a.unique.first()?.time);
+            }
+            rows += batch.num_rows();
+            self.add(additions);
+        }
+        if rows >= self.keys_max {
+            // The table has more than was read: what is older than all of it is not known.
+            let before = oldest.unwrap_or(i64::MIN);
+            for known in self.known.values_mut() {
+                known.forgotten = known.forgotten.max(Some(before));
+            }
         }
         self.loaded = true;
         Ok(())
     }
 
-    /// Holds accepted rows (the contract's columns first, in its order) against what is known, and writes what it finds into
-    /// the verdict. `positions`: where each row stood in the sent batch.
+    /// Holds rows against what is known, and writes what it finds into the findings.
     ///
     /// # Errors
-    /// `rule_failed` for a rule with action `fail`.
-    pub fn check(
-        &mut self,
-        contract: &Contract,
-        rows: &RecordBatch,
-        positions: &[u32],
-        verdict: &mut Verdict,
+    /// `rule_failed` for a rule with action `fail`; as [`Findings::reject`].
+    pub(super) fn check(
+        &self,
+        validator: &Validator,
+        candidates: &Candidates<'_>,
+        findings: &mut Findings,
     ) -> Result<Additions, Fault> {
         let mut additions = Additions::default();
-        for rule in contract.rules.iter().filter(|r| r.kind.needs_history()) {
-            match &rule.kind {
-                RuleKind::Unique { columns } => {
-                    let names: Vec<String> =
-                        contract.columns.iter().map(|c| c.name.clone()).collect();
-                    let keys = encode(&pick(contract, rows, columns)?)?;
-                    let whole = encode(&pick(contract, rows, &names)?)?;
-                    self.unique(
-                        contract,
-                        rule,
-                        (rows, &keys, &whole),
-                        positions,
-                        verdict,
-                        &mut additions,
-                    )?;
+        for history in validator.history() {
+            let added = match &history.of {
+                Columns::Unique(columns) => {
+                    let keys = pick(candidates.columns, columns)?;
+                    let times = validator
+                        .event_time()
+                        .and_then(|i| candidates.columns.get(i))
+                        .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+                    let time = |row: usize| times.map(|t| t.value(row));
+                    self.unique(&history.rule, &keys, candidates, &time, findings)?
                 }
-                RuleKind::Monotonic { by } => {
-                    let keys = encode(&pick(contract, rows, by)?)?;
-                    let values = pick(contract, rows, std::slice::from_ref(&rule.column))?;
-                    self.monotonic(rule, &keys, &values, positions, verdict, &mut additions)?;
+                Columns::Monotonic { by, column } => {
+                    let keys = pick(candidates.columns, by)?;
+                    let values = pick(candidates.columns, &[*column])?;
+                    self.monotonic(&history.rule, &keys, &values, candidates, findings)?
                 }
-                _ => {}
-            }
+            };
+            additions.0.push(added);
         }
         Ok(additions)
     }
 
     fn unique(
         &self,
-        contract: &Contract,
         rule: &Rule,
-        (rows, keys, whole): (&RecordBatch, &Rows, &Rows),
-        positions: &[u32],
-        verdict: &mut Verdict,
-        additions: &mut Additions,
-    ) -> Result<(), Fault> {
+        columns: &[ArrayRef],
+        candidates: &Candidates<'_>,
+        time: &dyn Fn(usize) -> Option<i64>,
+        findings: &mut Findings,
+    ) -> Result<Added, Fault> {
+        let keys = encode(columns)?;
+        let whole = encode(candidates.columns)?;
         let known = self.known.get(&rule.name);
-        let times = contract
-            .event_time
-            .as_ref()
-            .and_then(|name| contract.columns.iter().position(|c| c.name == *name))
-            .and_then(|i| {
-                rows.column(i)
-                    .as_primitive_opt::<TimestampMicrosecondType>()
-                    .cloned()
-            });
+        let forgotten = known.and_then(|k| k.forgotten);
+        let unchecked = format!("unchecked:{}", rule.name);
+        let shown: Vec<Shown<'_>> = columns.iter().map(|c| Shown::of(c)).collect();
         let mut here: HashMap<KeyHash, u64> = HashMap::new();
-        for (index, position) in positions.iter().enumerate() {
+        let mut unique = Vec::new();
+        for (index, position) in candidates.positions.iter().enumerate() {
             let key = key_hash(keys.row(index).as_ref());
             let row = hash64(whole.row(index).as_ref(), 3);
             let before = here
                 .get(&key)
                 .or_else(|| known.and_then(|k| k.rows.get(&key)));
-            let time = times.as_ref().map(|t| t.value(index));
             match before {
                 None => {
-                    let forgotten = known.and_then(|k| k.forgotten);
+                    let time = time(index);
                     if forgotten.is_some_and(|limit| time.is_none_or(|t| t <= limit)) {
-                        *verdict
-                            .warned
-                            .entry(format!("unchecked:{}", rule.name))
-                            .or_default() += 1;
+                        findings.warn(&unchecked);
                     }
                     here.insert(key, row);
-                    additions
-                        .unique
-                        .push((rule.name.clone(), key, row, *position, time));
+                    unique.push(NewKey {
+                        key,
+                        row,
+                        position: *position,
+                        time,
+                    });
                 }
-                Some(same) if *same == row => verdict.duplicates.push(*position),
+                Some(same) if *same == row => findings.duplicate(*position),
                 Some(_) => {
-                    let RuleKind::Unique { columns } = &rule.kind else {
-                        continue;
+                    let value = || {
+                        let values: Vec<String> = shown.iter().map(|s| s.value(index)).collect();
+                        values.join(",")
                     };
-                    let shown: Vec<String> = pick(contract, rows, columns)?
-                        .iter()
-                        .map(|c| show(c, index))
-                        .collect();
-                    let value = shown.join(",");
-                    let reason = format!(
-                        "({}) ({value}) is there already with other values",
-                        columns.join(", ")
-                    );
-                    broken(rule, *position, value, reason, verdict)?;
+                    let reason = |value: &str| {
+                        let RuleKind::Unique { columns } = &rule.kind else {
+                            return String::new();
+                        };
+                        format!(
+                            "({}) ({value}) is there already with other values",
+                            columns.join(", ")
+                        )
+                    };
+                    broken(rule, *position, &value, &reason, findings)?;
                 }
             }
         }
-        Ok(())
+        Ok(Added {
+            rule: rule.name.clone(),
+            unique,
+            last: Vec::new(),
+        })
     }
 
     fn monotonic(
         &self,
         rule: &Rule,
-        keys: &Rows,
+        columns: &[ArrayRef],
         values: &[ArrayRef],
-        positions: &[u32],
-        verdict: &mut Verdict,
-        additions: &mut Additions,
-    ) -> Result<(), Fault> {
+        candidates: &Candidates<'_>,
+        findings: &mut Findings,
+    ) -> Result<Added, Fault> {
+        let keys = encode(columns)?;
         let known = self.known.get(&rule.name);
         let encoded = encode(values)?;
+        let shown: Vec<Shown<'_>> = values.iter().map(|c| Shown::of(c)).collect();
+        let unchecked = format!("unchecked:{}", rule.name);
+        let forgotten = known.is_some_and(|k| k.forgotten.is_some());
         let mut here: HashMap<KeyHash, Box<[u8]>> = HashMap::new();
-        for (index, position) in positions.iter().enumerate() {
+        for (index, position) in candidates.positions.iter().enumerate() {
             if values.iter().any(|v| v.is_null(index)) {
                 continue;
             }
@@ -242,45 +325,56 @@ impl Keys {
                 .get(&key)
                 .or_else(|| known.and_then(|k| k.last.get(&key)));
             if before.is_some_and(|last| value < &**last) {
-                let value = values.first().map_or_else(String::new, |v| show(v, index));
-                let reason = format!("{} {value} is below the one before it", rule.column);
-                broken(rule, *position, value, reason, verdict)?;
+                let value = || shown.first().map_or_else(String::new, |s| s.value(index));
+                let reason =
+                    |value: &str| format!("{} {value} is below the one before it", rule.column);
+                broken(rule, *position, &value, &reason, findings)?;
             } else {
+                if before.is_none() && forgotten {
+                    findings.warn(&unchecked);
+                }
                 here.insert(key, value.into());
             }
         }
         // What comes behind this stage rejects only late rows, and a key's newest row is the last to be late.
-        additions.last.extend(
-            here.into_iter()
-                .map(|(key, value)| (rule.name.clone(), key, value)),
-        );
-        Ok(())
+        Ok(Added {
+            rule: rule.name.clone(),
+            unique: Vec::new(),
+            last: here.into_iter().collect(),
+        })
     }
 
-    /// The batch has its place in the log: rows that the verdict keeps are known from now on.
-    pub fn add(&mut self, additions: Additions, verdict: &Verdict) {
-        let mut out: Vec<u32> = verdict.rejected.iter().map(|r| r.row).collect();
-        out.extend(&verdict.duplicates);
-        out.sort_unstable();
-        for (rule, key, row, position, time) in additions.unique {
-            if out.binary_search(&position).is_ok() {
-                continue;
-            }
-            let keys_max = self.keys_max;
-            let known = self.known.entry(rule).or_default();
-            if known.rows.insert(key, row).is_none() {
-                known.order.push_back(key);
-            }
-            while known.order.len() > keys_max {
-                if let Some(oldest) = known.order.pop_front() {
-                    known.rows.remove(&oldest);
+    /// The batch has its place in the log, or in a commit: its accepted rows are known from now on.
+    pub fn add(&mut self, additions: Additions) {
+        let keys_max = self.keys_max;
+        for added in additions.0 {
+            let known = self.known.entry(added.rule).or_default();
+            for NewKey { key, row, time, .. } in added.unique {
+                if known.rows.insert(key, row).is_none() {
+                    known.order.push_back(key);
                 }
-                // Times rise about as rows come; the newest seen is a safe bound for what was pushed out.
-                known.forgotten = known.forgotten.max(time);
+                known.bound(keys_max, time);
+            }
+            for (key, value) in added.last {
+                if known.last.insert(key, value).is_none() {
+                    known.order.push_back(key);
+                }
+                known.bound(keys_max, None);
             }
         }
-        for (rule, key, value) in additions.last {
-            self.known.entry(rule).or_default().last.insert(key, value);
+    }
+}
+
+impl Known {
+    /// Lets go of the oldest keys beyond the bound. `time`: of the row that came last.
+    fn bound(&mut self, keys_max: usize, time: Option<i64>) {
+        while self.order.len() > keys_max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.rows.remove(&oldest);
+                self.last.remove(&oldest);
+            }
+            // Times rise about as rows come; the newest seen is a safe bound for what was pushed out.
+            self.forgotten = self.forgotten.max(Some(time.unwrap_or(i64::MIN)));
         }
     }
 }
@@ -288,33 +382,30 @@ impl Keys {
 fn broken(
     rule: &Rule,
     row: u32,
-    value: String,
-    reason: String,
-    verdict: &mut Verdict,
+    value: &dyn Fn() -> String,
+    reason: &dyn Fn(&str) -> String,
+    findings: &mut Findings,
 ) -> Result<(), Fault> {
+    if findings.is_ignored() {
+        return Ok(());
+    }
     match rule.action {
-        Action::Warn => *verdict.warned.entry(rule.name.clone()).or_default() += 1,
-        Action::Fail => {
-            return Err(Fault::invalid(
-                "rule_failed",
-                format!(
-                    "the batch breaks a rule with action fail, row={row}, rule={}: {reason}; correct the row and send the batch again",
-                    rule.name
-                ),
-            ));
+        Action::Warn => {
+            findings.warn(&rule.name);
+            Ok(())
         }
+        Action::Fail => Err(Fault::invalid(
+            "rule_failed",
+            format!(
+                "the batch breaks a rule with action fail, row={row}, rule={}: {}; correct the row and send the batch again",
+                rule.name,
+                reason(&value())
+            ),
+        )),
         Action::Reject | Action::Null | Action::Clamp => {
-            match verdict.rejected.iter_mut().find(|r| r.row == row) {
-                Some(rejected) => rejected.rules.push(rule.name.clone()),
-                None => verdict.rejected.push(Rejected {
-                    row,
-                    rules: vec![rule.name.clone()],
-                    reason,
-                    column: rule.column.clone(),
-                    value,
-                }),
-            }
+            let value = value();
+            let reason = reason(&value);
+            findings.reject(row, &rule.name, &rule.column, value, reason)
         }
     }
-    Ok(())
 }

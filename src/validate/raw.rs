@@ -232,7 +232,8 @@ mod tests {
     use arrow::datatypes::{Float64Type, Int64Type};
     use proptest::prelude::*;
 
-    use super::super::{Origin, Rejected, Verdict, apply, conform};
+    use super::super::findings::Findings;
+    use super::super::{Origin, Rejected, Validator, Verdict};
     use super::*;
     use crate::dataset::Column;
     use crate::types::TableName;
@@ -257,6 +258,10 @@ mod tests {
         Contract::plain(TableName::new("public", "t").unwrap(), columns)
     }
 
+    fn validator(contract: Contract) -> Validator {
+        Validator::new(Arc::new(contract))
+    }
+
     fn origin() -> Origin<'static> {
         Origin {
             ingest_ts: 5,
@@ -267,7 +272,6 @@ mod tests {
 
     /// The texts of `raw` when every row of the batch is rejected.
     fn raw_of(sent: &RecordBatch) -> Vec<String> {
-        let conformed = conform(&contract(), sent, 0).unwrap();
         let verdict = Verdict {
             rows: u32::try_from(sent.num_rows()).unwrap(),
             rejected: (0..u32::try_from(sent.num_rows()).unwrap())
@@ -281,23 +285,20 @@ mod tests {
                 .collect(),
             ..Verdict::empty()
         };
-        let applied = apply(&contract(), sent, &conformed, &verdict, &origin()).unwrap();
-        let rejected = applied.rejected.unwrap();
+        let applied = validator(contract()).replay(sent, &origin(), &verdict);
+        let rejected = applied.unwrap().rejected.unwrap();
         let raw = rejected.column_by_name("raw").unwrap().as_string::<i32>();
         raw.iter().map(|t| t.unwrap().to_owned()).collect()
     }
 
     /// The accepted rows of a batch that breaks nothing.
     fn accepted(sent: &RecordBatch) -> RecordBatch {
-        let conformed = conform(&contract(), sent, 0).unwrap();
         let verdict = Verdict {
             rows: u32::try_from(sent.num_rows()).unwrap(),
             ..Verdict::empty()
         };
-        apply(&contract(), sent, &conformed, &verdict, &origin())
-            .unwrap()
-            .accepted
-            .unwrap()
+        let applied = validator(contract()).replay(sent, &origin(), &verdict);
+        applied.unwrap().accepted.unwrap()
     }
 
     proptest! {
@@ -371,15 +372,13 @@ mod tests {
         ];
         let restored = restore(&contract, &texts, &overrides).unwrap();
         assert_eq!(restored.shapes.len(), 1);
-        let conformed = conform(&contract, &restored.shapes[0].batch, 0).unwrap();
-        let v = conformed.columns[2].as_primitive::<Float64Type>();
+        let batch = &restored.shapes[0].batch;
+        let columns = validator(contract)
+            .conform(batch, 0, &mut Findings::ignored(batch))
+            .unwrap();
+        let v = columns[2].as_primitive::<Float64Type>();
         assert_eq!(v.values().to_vec(), vec![20.5, 20.5]);
-        assert_eq!(
-            conformed.columns[1]
-                .as_primitive::<Int64Type>()
-                .null_count(),
-            2
-        );
+        assert_eq!(columns[1].as_primitive::<Int64Type>().null_count(), 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Stored as one version byte, the row count (u32, little endian) and, unless every row is accepted as it came, JSON.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,20 +76,18 @@ impl Verdict {
         u64::from(self.rows).saturating_sub(self.quarantined() + self.duplicate_count())
     }
 
-    /// Positions of the rows that go to the table.
-    pub fn accepted_rows(&self) -> Vec<u32> {
-        let rejected = self.rejected.iter().map(|r| r.row);
-        let out: HashSet<u32> = rejected.chain(self.duplicates.iter().copied()).collect();
-        (0..self.rows).filter(|row| !out.contains(row)).collect()
-    }
-
     /// How often each rule was broken, whatever its action.
     pub fn violations(&self) -> BTreeMap<String, u64> {
         let mut out = self.warned.clone();
         let rejected = self.rejected.iter().flat_map(|r| &r.rules);
         let changed = self.nulled.iter().chain(&self.clamped).map(|c| &c.rule);
         for rule in rejected.chain(changed) {
-            *out.entry(rule.clone()).or_default() += 1;
+            match out.get_mut(rule) {
+                Some(count) => *count += 1,
+                None => {
+                    out.insert(rule.clone(), 1);
+                }
+            }
         }
         out
     }

@@ -122,6 +122,32 @@ impl Log {
     /// # Errors
     /// `Full` or `DiskFull` after the admission time-out: nothing was written. `Poisoned`; `TooLarge`.
     pub async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
+        let waited = self.config.admission_timeout;
+        let deadline = tokio::time::Instant::now() + waited;
+        loop {
+            let room = self.shared.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            let full = match self.reserve_now(bytes)? {
+                Ok(reservation) => return Ok(reservation),
+                Err(full) => full,
+            };
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                return Err(full);
+            }
+        }
+    }
+
+    /// Room for a frame of up to `bytes`, if there is some now.
+    ///
+    /// # Errors
+    /// `Poisoned`; `Closed`; `TooLarge`.
+    pub fn try_reserve(&self, bytes: usize) -> Result<Option<Reservation>, Error> {
+        Ok(self.reserve_now(bytes)?.ok())
+    }
+
+    /// Inside: what there is no room in.
+    fn reserve_now(&self, bytes: usize) -> Result<Result<Reservation, Error>, Error> {
         let bytes = bytes as u64;
         let limit = self
             .config
@@ -131,46 +157,35 @@ impl Log {
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
-        let waited = self.config.admission_timeout;
-        let deadline = tokio::time::Instant::now() + waited;
-        loop {
-            let room = self.shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            let full = {
-                let mut state = self.shared.state.lock();
-                if let Some(error) = &state.ended {
-                    return Err(error.clone());
-                }
-                if state.closing {
-                    return Err(Error::Closed);
-                }
-                let waiting = state.queued + state.reserved;
-                let queue_fits = waiting == 0 || waiting + bytes <= self.config.queue_bytes_max;
-                let log_fits = state.on_disk + waiting + bytes <= self.config.bytes_max;
-                if queue_fits && log_fits && state.disk_full.is_none() {
-                    state.reserved += bytes;
-                    return Ok(Reservation {
-                        shared: self.shared.clone(),
-                        bytes,
-                    });
-                }
-                match &state.disk_full {
-                    Some(cause) => Error::DiskFull {
-                        cause: cause.clone(),
-                        waited,
-                    },
-                    None => Error::Full {
-                        used: state.on_disk + waiting,
-                        limit: self.config.bytes_max,
-                        waited,
-                    },
-                }
-            };
-            if tokio::time::timeout_at(deadline, room).await.is_err() {
-                return Err(full);
-            }
+        let mut state = self.shared.state.lock();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
         }
+        if state.closing {
+            return Err(Error::Closed);
+        }
+        let waited = self.config.admission_timeout;
+        let waiting = state.queued + state.reserved;
+        let queue_fits = waiting == 0 || waiting + bytes <= self.config.queue_bytes_max;
+        let log_fits = state.on_disk + waiting + bytes <= self.config.bytes_max;
+        if queue_fits && log_fits && state.disk_full.is_none() {
+            state.reserved += bytes;
+            return Ok(Ok(Reservation {
+                shared: self.shared.clone(),
+                bytes,
+            }));
+        }
+        Ok(Err(match &state.disk_full {
+            Some(cause) => Error::DiskFull {
+                cause: cause.clone(),
+                waited,
+            },
+            None => Error::Full {
+                used: state.on_disk + waiting,
+                limit: self.config.bytes_max,
+                waited,
+            },
+        }))
     }
 
     /// Gives the frame the next offset and its place in line. Never blocks on the disk; the order of calls is the order in the log.

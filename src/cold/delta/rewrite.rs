@@ -2,6 +2,7 @@
 //! All of it happens in one commit, or none of it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitBuilder;
@@ -9,7 +10,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::super::{Error, store_error};
+use super::super::{ColdView, Error, store_error};
 use super::stage::Staged;
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
@@ -87,6 +88,13 @@ impl Reason {
     }
 }
 
+/// Has the file's partition all of these values?
+fn in_partitions(values: &HashMap<String, Option<String>>, matching: &[(String, String)]) -> bool {
+    matching
+        .iter()
+        .all(|(column, value)| values.get(column).and_then(|v| v.as_ref()) == Some(value))
+}
+
 impl ColdTable {
     /// Takes `removal` out and puts the staged files in, in one version. `txns`: recorded with it, beside the count of
     /// statements.
@@ -136,6 +144,34 @@ impl ColdTable {
         Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
     }
 
+    /// The rows of the newest version that a removal of partitions leaves.
+    ///
+    /// # Errors
+    /// `Store`: the version cannot be read.
+    pub fn view_without(&self, removal: &Removal) -> Result<Arc<ColdView>, Error> {
+        let view = self.view();
+        let gone: BTreeSet<String> = match removal {
+            Removal::Nothing => return Ok(view),
+            Removal::Files(paths) => paths.clone(),
+            Removal::Partitions(matching) => {
+                let snapshot = self.delta.snapshot().map_err(store_error)?;
+                let data = snapshot.log_data();
+                let mut gone = BTreeSet::new();
+                for file in data.iter() {
+                    if in_partitions(&file.partition_values_map(), matching) {
+                        gone.insert(file.path().to_string());
+                    }
+                }
+                gone
+            }
+        };
+        let files = view.files().iter();
+        let left = files.filter(|file| !gone.contains(file.path()));
+        Ok(Arc::new(
+            view.with_files(view.version(), left.cloned().collect()),
+        ))
+    }
+
     /// Deletes files that will be in no version. Best effort: what is left is an orphan, which vacuum takes.
     pub async fn discard(&self, staged: &Staged) {
         let root = self.lake.path(&self.folder);
@@ -182,10 +218,7 @@ impl ColdTable {
             let goes = match removal {
                 Removal::Nothing => false,
                 Removal::Partitions(matching) => {
-                    let values = file.partition_values_map();
-                    matching
-                        .iter()
-                        .all(|(c, v)| values.get(c).and_then(|v| v.as_ref()) == Some(v))
+                    in_partitions(&file.partition_values_map(), matching)
                 }
                 Removal::Files(paths) => paths.contains(&*file.path()),
             };

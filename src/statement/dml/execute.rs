@@ -17,18 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::query::{self, Made, Query};
 use super::unique::ChangedKeys;
 use super::{Dml, Work};
-use crate::catalog::lifecycle::{offset_i64, settle};
-use crate::catalog::table::{Committed, Table};
+use crate::catalog::lifecycle::offset_i64;
+use crate::catalog::table::Table;
 use crate::catalog::view::{Snapshot, TableView};
+use crate::catalog::write::TableWriter;
 use crate::catalog::{Shared, visible::Part};
 use crate::clock::Micros;
 use crate::cold::{self, ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
-use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
-use crate::flush;
 use crate::query::{Caller, Engine, SYSTEM};
 use crate::types::{QUARANTINE_SUFFIX, TableName};
-use crate::validate::{self, Context, Origin, Source};
+use crate::validate::{self, Origin, References, Scope, Source, Validator};
 
 /// Rows are staged in slices of about so many bytes in memory.
 const SLICE_BYTES: usize = 64 << 20;
@@ -93,32 +92,14 @@ async fn locked(
     cancelled: &CancellationToken,
 ) -> Result<u64, Fault> {
     let (table, part) = target(shared, &dml.table)?;
-    let _gate = table.gate.read().await;
-    let mut keys = table.keys.lock().await;
-    if table.contract().needs_history() {
-        // Rows that have a key and no sync yet are among those that a new key is held against.
-        settle(shared, &table).await?;
-    }
-    let mut cold = table.cold.lock().await;
-    if table.is_dropped() {
-        return Err(Fault::invalid(
-            "table_dropped",
-            format!("the table was dropped meanwhile, table={}", table.name()),
-        ));
-    }
-    flush::commit_locked(shared, &table, &mut cold).await?;
+    let mut writer = TableWriter::begin(shared, &table).await?;
     let mut tries = 1;
-    let outcome = loop {
-        let files = match part {
-            Part::Main => &mut cold.main,
-            Part::Quarantine => &mut cold.quarantine,
-        };
+    loop {
         match once(
             shared,
             engine,
-            &table,
-            part,
-            files,
+            &mut writer,
+            (&table, part),
             dml,
             &parameters,
             cancelled,
@@ -126,40 +107,26 @@ async fn locked(
         .await
         {
             Err(fault) if fault.reason == CHANGED && tries < TRIES => tries += 1,
-            outcome => break outcome,
+            outcome => return outcome,
         }
-    };
-    // Also after an error: what is known of the table is what its handle has read last.
-    shared
-        .visible
-        .replace_cold(&table, cold.main.view(), cold.quarantine.view());
-    let offset = table.committed.borrow().offset;
-    table.committed.send_replace(Committed {
-        offset,
-        version: cold.main.version(),
-    });
-    keys.forget();
-    outcome
+    }
 }
 
 /// One try on the newest version.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what the locks protect, and the statement"
-)]
 async fn once(
     shared: &Arc<Shared>,
     engine: &Engine,
-    table: &Table,
-    part: Part,
-    files: &mut ColdTable,
+    writer: &mut TableWriter<'_>,
+    (table, part): (&Table, Part),
     dml: &Dml,
     parameters: &Option<Vec<ScalarValue>>,
     cancelled: &CancellationToken,
 ) -> Result<u64, Fault> {
     // What others have written to the table is part of what the statement sees.
-    files.refresh().await?;
-    let contract = (part == Part::Main).then(|| table.contract());
+    writer.refresh(part).await?;
+    let validator = (part == Part::Main).then(|| writer.validator().clone());
+    let contract = validator.as_ref().map(|v| v.contract().clone());
+    let files = writer.files(part);
     let name = match part {
         Part::Main => table.name().clone(),
         Part::Quarantine => table.name().quarantine(),
@@ -174,7 +141,7 @@ async fn once(
     let now = shared.clock.now();
     let mut run = Run {
         engine,
-        contract: contract.as_deref(),
+        validator: validator.as_deref(),
         files,
         keys: contract
             .as_deref()
@@ -183,7 +150,8 @@ async fn once(
         name: &name,
         rows_name: &rows_name,
         view,
-        context: Context { now, references },
+        references,
+        bytes_max: shared.config.memory.query_bytes_max.as_usize(),
         now,
         offset: offset_i64(shared.log.durable()),
         marks: Marks::default(),
@@ -210,11 +178,12 @@ async fn once(
         .filter_map(|place| view.files().get(*place))
         .map(|f| f.path().to_owned())
         .collect();
-    let outcome = files
-        .rewrite(&Removal::Files(removed), staged.clone(), &reason(dml), &[])
+    let removal = Removal::Files(removed);
+    let outcome = writer
+        .rewrite(part, &removal, staged.clone(), &reason(dml), &[])
         .await;
     if matches!(outcome, Err(cold::Error::Changed { .. })) {
-        files.discard(&staged).await;
+        writer.files(part).discard(&staged).await;
     }
     outcome?;
     Ok(touched)
@@ -305,13 +274,15 @@ impl Marks {
 
 struct Run<'a> {
     engine: &'a Engine,
-    contract: Option<&'a Contract>,
+    /// None: the table is a quarantine.
+    validator: Option<&'a Validator>,
     files: &'a ColdTable,
     view: Arc<ColdView>,
     snapshot: Snapshot,
     name: &'a TableName,
     rows_name: &'a TableName,
-    context: Context,
+    references: References,
+    bytes_max: usize,
     now: Micros,
     offset: i64,
     keys: Option<ChangedKeys>,
@@ -390,7 +361,7 @@ impl Run<'_> {
             self.take(&batch?, query).await?;
         }
         if let Some(keys) = &self.keys
-            && let Some(contract) = self.contract
+            && let Some(contract) = self.validator.map(Validator::contract)
         {
             keys.check(
                 self.engine,
@@ -470,8 +441,8 @@ impl Run<'_> {
                 Made::Inserted { names, .. } => self.inserted(names, &rows)?,
                 _ => self.changed(&rows)?,
             };
-            if let (Some(keys), Some(contract)) = (&mut self.keys, self.contract) {
-                keys.add(contract, &rows)?;
+            if let (Some(keys), Some(validator)) = (&mut self.keys, self.validator) {
+                keys.add(validator.contract(), &rows)?;
             }
             self.hold(rows).await?;
         }
@@ -485,7 +456,7 @@ impl Run<'_> {
 
     /// Changed rows: judged, with the date of their event time as it is now, and where they came from as it was.
     fn changed(&self, values: &RecordBatch) -> Result<RecordBatch, Fault> {
-        let contract = self.contract()?;
+        let contract = self.validator()?.contract();
         let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
         let (own, system) = values
             .columns()
@@ -498,8 +469,8 @@ impl Run<'_> {
         RecordBatch::try_new(rows.schema(), columns).map_err(internal)
     }
 
-    fn contract(&self) -> Result<&Contract, Fault> {
-        self.contract
+    fn validator(&self) -> Result<&Validator, Fault> {
+        self.validator
             .ok_or_else(|| Fault::internal("a quarantine's rows do not change"))
     }
 
@@ -509,7 +480,7 @@ impl Run<'_> {
         columns: &[ArrayRef],
         inserted: bool,
     ) -> Result<RecordBatch, Fault> {
-        let contract = self.contract()?;
+        let validator = self.validator()?;
         let fields: Vec<Field> = names
             .iter()
             .zip(columns)
@@ -517,17 +488,24 @@ impl Run<'_> {
             .collect();
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.to_vec())
             .map_err(internal)?;
-        let conformed = validate::conform(contract, &rows, self.now)?;
-        let mut verdict = validate::judge(contract, &conformed, &self.context)?;
-        if inserted {
-            validate::lateness(contract, &conformed, &self.context, &mut verdict)?;
-        }
-        if let Some(first) = verdict.rejected.first() {
+        let origin = Origin {
+            ingest_ts: self.now,
+            source: &Source::new(SOURCE),
+            seq: self.offset,
+        };
+        // Keys are asked of the whole statement, at its end; a row that is changed is not late.
+        let scope = Scope {
+            keys: None,
+            lateness: inserted,
+            bytes_max: self.bytes_max,
+        };
+        let validated = validator.judge(&rows, &origin, &self.references, scope)?;
+        if let Some(first) = validated.verdict().rejected.first() {
             return Err(Fault::invalid(
                 "rule_broken",
                 format!(
                     "a row breaks a rule of {}, nothing was written; column={}, value={}, rule={}: {}; row={}",
-                    contract.table,
+                    validator.contract().table,
                     first.column,
                     first.value,
                     first.rules.join(","),
@@ -536,15 +514,9 @@ impl Run<'_> {
                 ),
             ));
         }
-        let origin = Origin {
-            ingest_ts: self.now,
-            source: &Source::new(SOURCE),
-            seq: self.offset,
-        };
-        let applied = validate::apply(contract, &rows, &conformed, &verdict, &origin)?;
-        applied
-            .accepted
-            .ok_or_else(|| Fault::internal("rows were judged and none is left"))
+        let (applied, ..) = validated.into_parts();
+        let (accepted, _) = applied.into_sides();
+        accepted.ok_or_else(|| Fault::internal("rows were judged and none is left"))
     }
 
     /// Reads the rows of some files again, and holds those that stay.

@@ -1,0 +1,218 @@
+//! The one way to change a table past the log. A [`TableWriter`] holds a table's locks, taken in their one order: gate, keys,
+//! cold. While it lives, no batch is admitted to a table whose rules ask earlier rows, the contract stays, and nobody else
+//! commits. Where it begins, everything that was admitted is durable and committed; where it ends, queries and waiters learn
+//! of the new version, and the table's keys are what the table's rows say.
+//!
+//! A batch that was admitted and is not durable yet is in no query's snapshot. Whoever reads keys, or takes rows out, without
+//! waiting for it lets its keys in a second time: so the wait stands here, and not with the callers.
+
+use std::sync::Arc;
+
+use tokio::sync::{MutexGuard, RwLockReadGuard};
+
+use super::Shared;
+use super::lifecycle::settle;
+use super::table::{Cold, Committed, Table};
+use super::visible::Part;
+use crate::cold::{self, At, ColdTable, Reason, Removal, Staged};
+use crate::fault::Fault;
+use crate::flush;
+use crate::validate::{Additions, Keys, Validator};
+
+/// The right to change one table's files. Dropped, it publishes what the table has come to.
+pub struct TableWriter<'a> {
+    shared: &'a Arc<Shared>,
+    table: &'a Arc<Table>,
+    validator: Arc<Validator>,
+    cold: MutexGuard<'a, Cold>,
+    /// None: rows stay what they are, only files change.
+    keys: Option<MutexGuard<'a, Keys>>,
+    /// Rows of the table may have come or gone, and the keys do not know.
+    stale: bool,
+    _gate: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl<'a> TableWriter<'a> {
+    /// For whoever adds rows, takes rows out or changes them.
+    ///
+    /// # Errors
+    /// NOT_FOUND `table_dropped`; the log's; the store's.
+    pub async fn begin(shared: &'a Arc<Shared>, table: &'a Arc<Table>) -> Result<Self, Fault> {
+        let gate = table.gate.read().await;
+        table.check_alive()?;
+        let validator = table.validator();
+        let keys = table.keys.lock().await;
+        if validator.needs_history() {
+            settle(shared, table).await?;
+        }
+        let mut cold = table.cold.lock().await;
+        table.check_alive()?;
+        flush::commit_locked(shared, table, &mut cold).await?;
+        Ok(TableWriter {
+            shared,
+            table,
+            validator,
+            cold,
+            keys: Some(keys),
+            stale: false,
+            _gate: Some(gate),
+        })
+    }
+
+    /// For whoever puts the same rows into other files. It holds the commit lock alone, so no stream waits for it.
+    ///
+    /// # Errors
+    /// As [`TableWriter::begin`].
+    pub async fn same_rows(shared: &'a Arc<Shared>, table: &'a Arc<Table>) -> Result<Self, Fault> {
+        let mut cold = table.cold.lock().await;
+        table.check_alive()?;
+        // Rows of a flush that may have happened must not be seen twice.
+        if cold.unsure {
+            flush::settle(shared, table, &mut cold).await?;
+        }
+        Ok(TableWriter {
+            shared,
+            table,
+            validator: table.validator(),
+            cold,
+            keys: None,
+            stale: false,
+            _gate: None,
+        })
+    }
+
+    /// What judges rows while this lives.
+    pub fn validator(&self) -> &Arc<Validator> {
+        &self.validator
+    }
+
+    /// One of the two Delta tables, to read and to stage files.
+    pub fn files(&self, part: Part) -> &ColdTable {
+        match part {
+            Part::Main => &self.cold.main,
+            Part::Quarantine => &self.cold.quarantine,
+        }
+    }
+
+    fn files_mut(&mut self, part: Part) -> &mut ColdTable {
+        match part {
+            Part::Main => &mut self.cold.main,
+            Part::Quarantine => &mut self.cold.quarantine,
+        }
+    }
+
+    /// Reads what others have written to the table.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn refresh(&mut self, part: Part) -> Result<(), Fault> {
+        Ok(self.files_mut(part).refresh().await?)
+    }
+
+    /// What is known of the table's rows; none if no rule asks.
+    ///
+    /// # Errors
+    /// The query's that reads it.
+    pub async fn known(&mut self) -> Result<Option<&mut Keys>, Fault> {
+        let Some(keys) = self.keys.as_deref_mut() else {
+            return Ok(None);
+        };
+        if !self.validator.needs_history() {
+            return Ok(None);
+        }
+        let lookups = &self.shared.lookups;
+        lookups
+            .load_keys(self.shared, self.table, &self.validator, keys)
+            .await?;
+        Ok(Some(keys))
+    }
+
+    /// What is known of the rows that a removal leaves; none if no rule asks.
+    ///
+    /// # Errors
+    /// The query's that reads it.
+    pub async fn known_without(&self, removal: &Removal) -> Result<Option<Keys>, Fault> {
+        if !self.validator.needs_history() {
+            return Ok(None);
+        }
+        let left = self.cold.main.view_without(removal)?;
+        let lookups = &self.shared.lookups;
+        lookups.keys_in(&self.validator, left).await.map(Some)
+    }
+
+    /// Commits a version: `removal` out, `staged` in.
+    ///
+    /// # Errors
+    /// As [`ColdTable::rewrite`].
+    pub async fn rewrite(
+        &mut self,
+        part: Part,
+        removal: &Removal,
+        staged: Staged,
+        reason: &Reason,
+        txns: &[(String, i64)],
+    ) -> Result<i64, cold::Error> {
+        // Before the outcome is known: after an error too the table may hold what the keys do not say.
+        self.stale |= part == Part::Main;
+        self.files_mut(part)
+            .rewrite(removal, staged, reason, txns)
+            .await
+    }
+
+    /// Commits an older version's files as the newest version.
+    ///
+    /// # Errors
+    /// As [`ColdTable::restore`].
+    pub async fn restore(&mut self, part: Part, at: At) -> Result<Option<i64>, cold::Error> {
+        self.stale |= part == Part::Main;
+        self.files_mut(part).restore(at).await
+    }
+
+    /// The rows of the one commit are known from now on, and need not be read again.
+    pub fn learn(&mut self, additions: Additions) {
+        if let Some(keys) = self.keys.as_deref_mut()
+            && keys.is_loaded()
+        {
+            keys.add(additions);
+            self.stale = false;
+        }
+    }
+
+    /// The keys were told of rows that are not in the table.
+    pub fn forget(&mut self) {
+        self.stale = true;
+    }
+
+    /// The commit lock's own, for what is more than a version.
+    pub fn cold(&mut self) -> &mut Cold {
+        &mut self.cold
+    }
+}
+
+impl Drop for TableWriter<'_> {
+    fn drop(&mut self) {
+        if self.stale
+            && let Some(keys) = self.keys.as_deref_mut()
+        {
+            keys.forget();
+        }
+        // Nothing is shown of a table whose last flush may or may not have happened.
+        if !self.cold.unsure {
+            publish(self.shared, self.table, &self.cold);
+        }
+    }
+}
+
+/// Queries and waiters learn of the versions that the table has come to. With the commit lock held. Also after an error: what
+/// is known of the table is what its handle has read last.
+pub fn publish(shared: &Shared, table: &Table, cold: &Cold) {
+    shared
+        .visible
+        .replace_cold(table, cold.main.view(), cold.quarantine.view());
+    table.committed.send_modify(|committed| {
+        *committed = Committed {
+            version: cold.main.version(),
+            ..*committed
+        };
+    });
+}

@@ -1,0 +1,385 @@
+//! One batch of a stream on its way into the log: its number, its judgement, its memory and its place in line.
+//!
+//! Everything that can wait for somebody else is waited for with none of the table's locks held: memory, room in the log, the
+//! values of other tables. Under the locks the same things are only tried, and what is not there lets go of the locks and
+//! waits outside. A batch that waits is in nobody's way.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use super::ack::Place;
+use super::payload::Encoded;
+use super::{IngestStream, Pending, REJECTS_SHOWN, Reject, counts, drift, insert};
+use crate::catalog::in_flight::Charge;
+use crate::catalog::producer::{Claim, Decision, Totals};
+use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
+use crate::clock::{Micros, day_of};
+use crate::fault::{Fault, Kind};
+use crate::types::Lsn;
+use crate::validate::{Origin, References, Scope, Validated, Validator, Verdict};
+use crate::wal::{FrameKind, NewFrame, Payload};
+
+/// Bytes of a frame beside its payload, and of a payload beside the batch and what a verdict finds.
+const FRAME_BYTES: usize = 1024;
+
+/// A batch that is checked as far as can be without the table's locks.
+struct Numbered {
+    seq: u64,
+    arrived: Micros,
+    batch: Option<RecordBatch>,
+    encoded: Encoded,
+}
+
+/// What an attempt to take a batch came to.
+enum Attempt {
+    Taken(Pending),
+    /// Nothing was done: it needs so many bytes of the log, or memory, and has to wait for them without the locks.
+    NoRoom(usize),
+    NoMemory,
+    /// Nothing was done: the contract was changed meanwhile.
+    OtherContract,
+}
+
+impl IngestStream {
+    /// Takes one batch. `seq`: required on a named stream, refused on an unnamed one. `batch` none: the number alone.
+    ///
+    /// # Errors
+    /// As `catalog::producer::Producer::decide`; INVALID_ARGUMENT when the batch as a whole breaks the contract; RESOURCE_EXHAUSTED
+    /// when it is too large, also for what it would become in memory, or the log stays full; UNAVAILABLE when the log is
+    /// poisoned. After any of them nothing of this batch is written and its seq may be sent again.
+    pub async fn push(
+        &mut self,
+        seq: Option<u64>,
+        batch: Option<RecordBatch>,
+    ) -> Result<Pending, Fault> {
+        self.table.check_alive()?;
+        let seq = self.numbered(seq)?;
+        let encoded = self.encoded(batch.as_ref())?;
+        if let Some(resent) = self.as_resent(seq, encoded.crc)? {
+            return Ok(resent);
+        }
+        if let Some(batch) = &batch {
+            drift::grow(&self.shared, &self.table, batch.schema_ref()).await?;
+        }
+        let numbered = Numbered {
+            seq,
+            arrived: self.shared.clock.now(),
+            batch,
+            encoded,
+        };
+        loop {
+            let validator = self.table.validator();
+            let lookups = &self.shared.lookups;
+            let references = match &numbered.batch {
+                Some(_) => {
+                    lookups
+                        .references(&self.shared, validator.contract())
+                        .await?
+                }
+                None => References::new(),
+            };
+            match self.attempt(&numbered, &validator, &references).await? {
+                Attempt::Taken(pending) => return Ok(pending),
+                // Room for it was there once: the next attempt finds it, or waits again.
+                Attempt::NoRoom(bytes) => drop(self.shared.log.reserve(bytes).await?),
+                Attempt::NoMemory => self.wait_for_memory().await?,
+                Attempt::OtherContract => {}
+            }
+        }
+    }
+
+    fn numbered(&self, seq: Option<u64>) -> Result<u64, Fault> {
+        match (&self.named, seq) {
+            (Some(_), Some(seq)) => Ok(seq),
+            (Some(_), None) => Err(Fault::invalid(
+                "seq_missing",
+                "a batch came without a seq on an opened stream; send {\"seq\":n} with each batch",
+            )),
+            (None, Some(_)) => Err(Fault::invalid(
+                "not_opened",
+                "a batch came with a seq but the stream was not opened; send {\"open\":{\"producer\":..}} first",
+            )),
+            (None, None) => Ok(self.unnamed_seq.saturating_add(1)),
+        }
+    }
+
+    fn encoded(&self, batch: Option<&RecordBatch>) -> Result<Encoded, Fault> {
+        let Some(batch) = batch else {
+            return Ok(Encoded::empty());
+        };
+        let limit = self.shared.config.limits.batch_bytes_max.as_usize();
+        // Sliced arrays count whole buffers; the encoded form is what is held to the limit.
+        let encoded = Encoded::of(batch)?;
+        if encoded.len() > limit {
+            return Err(Fault::new(
+                Kind::Exhausted,
+                "batch_too_large",
+                format!(
+                    "batch too large, bytes={}, limit={limit}, in_memory={}; send smaller batches or raise limits.batch_bytes_max",
+                    encoded.len(),
+                    batch.get_array_memory_size()
+                ),
+            ));
+        }
+        Ok(encoded)
+    }
+
+    /// The answer to a batch that was taken before; none if it is the next one.
+    fn as_resent(&self, seq: u64, crc: u32) -> Result<Option<Pending>, Fault> {
+        let Some((name, claim)) = &self.named else {
+            return Ok(None);
+        };
+        let producers = self.table.producers.lock();
+        let Some(entry) = producers.get(name) else {
+            return Ok(None);
+        };
+        let decision = entry.state.decide(name, *claim, seq, crc)?;
+        Ok((decision == Decision::Resend)
+            .then(|| self.resent(seq, name, entry.state.offset_of(seq))))
+    }
+
+    /// A batch that was taken before, at `offset` if that is remembered.
+    fn resent(&self, seq: u64, producer: &Arc<str>, offset: Option<Lsn>) -> Pending {
+        Pending {
+            seq,
+            counts: Totals::default(),
+            rejects: Vec::new(),
+            shared: self.shared.clone(),
+            table: self.table.clone(),
+            place: Place::Resent {
+                producer: producer.clone(),
+                offset,
+            },
+        }
+    }
+
+    /// Judges the batch and gives it its place in the log, unless something is missing that has to be waited for.
+    async fn attempt(
+        &mut self,
+        numbered: &Numbered,
+        validator: &Arc<Validator>,
+        references: &References,
+    ) -> Result<Attempt, Fault> {
+        // Open until the batch has its place in the log: the contract that judges it is the one in force there.
+        let table = self.table.clone();
+        let _gate = table.gate.read().await;
+        if !Arc::ptr_eq(validator, &table.validator()) {
+            return Ok(Attempt::OtherContract);
+        }
+        // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
+        let mut keys = match &numbered.batch {
+            Some(_) if validator.needs_history() => Some(table.keys.lock().await),
+            _ => None,
+        };
+        table.check_alive()?;
+        if let Some(keys) = &mut keys {
+            let lookups = &self.shared.lookups;
+            lookups
+                .load_keys(&self.shared, &table, validator, keys)
+                .await?;
+        }
+        // From here on nothing is waited for.
+        let made = numbered.batch.as_ref().map(|b| validator.made_bytes(b));
+        let sent = numbered.encoded.len();
+        let limit = self.shared.config.limits.batch_memory_max.as_usize();
+        let expected = sent.saturating_add(made.unwrap_or(0).min(limit));
+        let Some(mut charge) = self.charge(expected) else {
+            return Ok(Attempt::NoMemory);
+        };
+        let Some(room) = self.shared.log.try_reserve(sent + FRAME_BYTES)? else {
+            return Ok(Attempt::NoRoom(sent + FRAME_BYTES));
+        };
+        let validated = match &numbered.batch {
+            Some(batch) => {
+                let origin = Origin {
+                    ingest_ts: numbered.arrived,
+                    source: &self.source,
+                    seq: i64::try_from(numbered.seq).unwrap_or(i64::MAX),
+                };
+                let scope = Scope {
+                    keys: keys.as_deref(),
+                    lateness: true,
+                    bytes_max: limit,
+                };
+                validator.judge(batch, &origin, references, scope)?
+            }
+            None => Validated::nothing(),
+        };
+        charge.set(sent.saturating_add(validated.bytes()));
+        if self.strict {
+            insert::refuse_rejects(validator.contract(), validated.verdict())?;
+        }
+        let disk = self.shared.log.ns_per_byte();
+        let payload =
+            numbered
+                .encoded
+                .payload(&validated, numbered.arrived, &mut self.balance, disk)?;
+        let needed = payload.len() + FRAME_BYTES / 2;
+        let room = if needed <= sent + FRAME_BYTES {
+            room
+        } else {
+            // A verdict that says much.
+            drop(room);
+            match self.shared.log.try_reserve(needed)? {
+                Some(room) => room,
+                None => return Ok(Attempt::NoRoom(needed)),
+            }
+        };
+        let (applied, verdict, additions) = validated.into_parts();
+        let rejects = shown_rejects(numbered.seq, &verdict);
+        let counts = counts(&verdict);
+        let name = self.producer();
+        let effects = self.shared.effects.clone();
+        let arrival = {
+            let seq = numbered.seq;
+            let day = day_of(numbered.arrived);
+            let violations = verdict.violations();
+            let moved = name.clone().map(|producer| ProducerMove { producer, seq });
+            move |offset: Lsn| Arrival {
+                day,
+                counts,
+                violations,
+                moved,
+                offset,
+            }
+        };
+        let of = table.clone();
+        let on_durable = Box::new(move |lsn: Lsn| {
+            effects.push(FrameEffect::Rows {
+                table: of,
+                applied,
+                arrival: arrival(lsn),
+                charge,
+            });
+        });
+        let frame = self.frame(numbered, validator, payload);
+        let ticket = match &self.named {
+            Some((name, claim)) => {
+                let mut producers = table.producers.lock();
+                let entry = producers
+                    .get_mut(name)
+                    .ok_or_else(|| Fault::internal("a producer vanished under its stream"))?;
+                let (seq, crc) = (numbered.seq, numbered.encoded.crc);
+                // Again, under the lock that orders the log: a newer epoch may have come while this batch was judged.
+                if entry.state.decide(name, *claim, seq, crc)? == Decision::Resend {
+                    let offset = entry.state.offset_of(seq);
+                    return Ok(Attempt::Taken(self.resent(seq, name, offset)));
+                }
+                let ticket = self.shared.log.append(room, frame, on_durable)?;
+                entry.state.admit(seq, crc, ticket.offset(), counts);
+                entry.seen = numbered.arrived;
+                ticket
+            }
+            None => {
+                self.unnamed_seq = numbered.seq;
+                self.shared.log.append(room, frame, on_durable)?
+            }
+        };
+        if let Some(keys) = &mut keys {
+            keys.add(additions);
+        }
+        self.totals.add(counts);
+        Ok(Attempt::Taken(Pending {
+            seq: numbered.seq,
+            counts,
+            rejects,
+            shared: self.shared.clone(),
+            table: self.table.clone(),
+            place: Place::Appended {
+                ticket,
+                totals: self.totals,
+            },
+        }))
+    }
+
+    fn frame(&self, numbered: &Numbered, validator: &Validator, payload: Payload) -> NewFrame {
+        let unnamed = Claim {
+            epoch: 0,
+            opening: 0,
+        };
+        let (producer, claim, crc, seq) = match &self.named {
+            Some((name, claim)) => (name.clone(), *claim, numbered.encoded.crc, numbered.seq),
+            None => ("".into(), unnamed, 0, 0),
+        };
+        NewFrame {
+            kind: FrameKind::Data,
+            incarnation: self.table.incarnation.get(),
+            contract_version: validator.contract().version,
+            producer,
+            epoch: claim.epoch,
+            seq,
+            batch_crc: crc,
+            payload,
+        }
+    }
+
+    /// Tables that cannot commit leave room for those that can.
+    fn has_own_share(&self, failing: usize) -> bool {
+        let budget = self.shared.config.memory.hot_bytes_max.as_usize();
+        !self.table.is_failing() || failing < budget / 2
+    }
+
+    /// Counts a batch against the memory of hot rows, if there is any left.
+    fn charge(&self, bytes: usize) -> Option<Charge> {
+        let budget = self.shared.config.memory.hot_bytes_max.as_usize();
+        let (hot, failing) = self.shared.visible.hot_bytes();
+        if !self.has_own_share(failing) {
+            return None;
+        }
+        self.shared.in_flight.charge(bytes, hot, budget)
+    }
+
+    /// Pushes back while hot rows fill their budget: this stream stops reading, its client's window fills, the process does not.
+    async fn wait_for_memory(&self) -> Result<(), Fault> {
+        let budget = self.shared.config.memory.hot_bytes_max.as_usize();
+        let deadline = tokio::time::Instant::now() + self.shared.config.log.admission_timeout;
+        loop {
+            let freed = self.shared.hot_space.notified();
+            let (hot, failing) = self.shared.visible.hot_bytes();
+            let own = self.has_own_share(failing);
+            if hot.saturating_add(self.shared.in_flight.bytes()) < budget && own {
+                return Ok(());
+            }
+            self.table.flush_now.notify_one();
+            if tokio::time::timeout_at(deadline, freed).await.is_ok() {
+                continue;
+            }
+            if !own {
+                return Err(Fault::new(
+                    Kind::Unavailable,
+                    "store_unavailable",
+                    format!(
+                        "{} cannot be committed and its rows fill what tables with a failing store may hold, limit={}; retry when its store answers again",
+                        self.table.name(),
+                        budget / 2
+                    ),
+                ));
+            }
+            return Err(Fault::new(
+                Kind::Exhausted,
+                "memory_full",
+                format!(
+                    "hot rows fill their budget and no commit frees any, limit={budget}; retry, look at the table's store, or raise memory.hot_bytes_max"
+                ),
+            ));
+        }
+    }
+}
+
+fn shown_rejects(seq: u64, verdict: &Verdict) -> Vec<Reject> {
+    let shown = verdict.rejected.iter().take(REJECTS_SHOWN);
+    shown
+        .map(|r| Reject {
+            seq,
+            row: r.row,
+            column: r.column.clone(),
+            rule: r.rules.first().map_or_else(String::new, |rule| {
+                rule.split_once(':')
+                    .map_or(rule.as_str(), |(kind, _)| kind)
+                    .to_owned()
+            }),
+            value: r.value.chars().take(120).collect(),
+        })
+        .collect()
+}
