@@ -23,7 +23,7 @@ use crate::config::{Config, Resolved};
 use crate::fault::{Fault, Kind};
 use crate::flight;
 use crate::flush;
-use crate::query::{Engine, EngineConfig, Queries};
+use crate::query::{Engine, EngineConfig, Queries, TextLimits};
 use crate::server_state::{Admin, Status};
 use crate::statement::transaction::{self, Transactions};
 use crate::types::Lsn;
@@ -125,6 +125,15 @@ impl Server {
             sessions.clone(),
             journal.clone(),
         ));
+        TextLimits {
+            bytes: config.query.text_bytes_max.as_usize(),
+            tokens: config.query.tokens_max,
+            terms: config.query.terms_max,
+            nesting: config.query.nesting_max,
+            relations: config.query.relations_max,
+            parameters: config.query.parameters_max,
+        }
+        .install();
         let engine = Engine::new(
             EngineConfig {
                 threads: config.query_threads(),
@@ -133,6 +142,8 @@ impl Server {
                 timeout: config.query.timeout,
                 spill_dir: config.server.data_dir.join("spill"),
                 spill_bytes: config.query.spill_bytes_max.get(),
+                value_bytes: config.query.value_bytes_max.get(),
+                batch_bytes: config.query.batch_bytes_max.get(),
             },
             source.clone(),
         )?;

@@ -706,11 +706,13 @@ impl TableAdmin for Admin {
     async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {
         let table = self.shared.writable(&insert.table)?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let rows = values::rows(&self.engine, &insert, bound, limit).await?;
+        let gathered = values::rows(&self.engine, &insert, bound, limit).await?;
+        let (batches, _charged) = (gathered.batches, gathered.bytes);
         match &insert.replace {
-            None => ingest::insert::append(&self.shared, &table, &insert.columns, rows).await,
+            None => ingest::insert::append(&self.shared, &table, &insert.columns, batches).await,
             Some(matching) => {
-                ingest::insert::replace(&self.shared, &table, &insert.columns, rows, matching).await
+                ingest::insert::replace(&self.shared, &table, &insert.columns, batches, matching)
+                    .await
             }
         }
     }
@@ -726,8 +728,9 @@ impl TableAdmin for Admin {
     async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault> {
         let table = self.shared.writable(&insert.table)?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let rows = values::rows(&self.engine, insert, bound, limit).await?;
-        ingest::insert::staged(&self.shared, &table, &insert.columns, rows).await
+        let gathered = values::rows(&self.engine, insert, bound, limit).await?;
+        let (batches, _charged) = (gathered.batches, gathered.bytes);
+        ingest::insert::staged(&self.shared, &table, &insert.columns, batches).await
     }
 
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {

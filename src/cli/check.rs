@@ -105,6 +105,8 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
         timeout: Duration::from_secs(10),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 0,
+        value_bytes: 64 << 20,
+        batch_bytes: 256 << 20,
     };
     Ok(Engine::new(config, Arc::new(Empty(snapshot)))?)
 }

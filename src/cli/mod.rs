@@ -288,6 +288,8 @@ fn settings(matches: &ArgMatches) -> anyhow::Result<Resolved> {
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
+        // Statements are handed on as trees, which are dropped where they end.
+        .thread_stack_size(crate::query::STACK_BYTES)
         .enable_all()
         .build()?)
 }

@@ -207,6 +207,22 @@ settings! {
         threads: usize = "0", flag "query-threads";
         /// disk that all queries together may spill to
         spill_bytes_max: ByteSize = "8GiB";
+        /// text of one statement
+        text_bytes_max: ByteSize = "1MiB";
+        /// words, names, values and signs of one statement
+        tokens_max: usize = "200000";
+        /// operators in one expression, such as the ORs of a condition
+        terms_max: usize = "10000";
+        /// parentheses, functions and subqueries within each other
+        nesting_max: usize = "50";
+        /// SELECTs, joins and set operations of one statement
+        relations_max: usize = "1000";
+        /// parameters of one statement
+        parameters_max: usize = "65535";
+        /// one value that a function makes: a text, a list
+        value_bytes_max: ByteSize = "64MiB";
+        /// what one call of a function makes for one batch of rows
+        batch_bytes_max: ByteSize = "256MiB";
     }
     /// What one request may carry.
     limits: Limits {
@@ -344,6 +360,29 @@ impl Config {
             !self.alerts.webhook_timeout.is_zero(),
         )?;
         positive("query.timeout", !self.query.timeout.is_zero())?;
+        // Beyond these the stacks of query threads are too small.
+        for (setting, value, most) in [
+            ("query.terms_max", self.query.terms_max, 20_000),
+            ("query.nesting_max", self.query.nesting_max, 200),
+            ("query.relations_max", self.query.relations_max, 2_000),
+            ("query.parameters_max", self.query.parameters_max, 1_000_000),
+        ] {
+            if value == 0 || value > most {
+                return Err(Conflict {
+                    setting,
+                    problem: format!("must be 1 to {most}"),
+                });
+            }
+        }
+        at_most(
+            ("query.value_bytes_max", self.query.value_bytes_max.get()),
+            ("query.batch_bytes_max", self.query.batch_bytes_max.get()),
+        )?;
+        // Offsets of texts and lists are 32 bits.
+        at_most(
+            ("query.batch_bytes_max", self.query.batch_bytes_max.get()),
+            ("1GiB", 1 << 30),
+        )?;
         positive(
             "limits.batch_bytes_max",
             self.limits.batch_bytes_max.get() > 0,

@@ -131,6 +131,8 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
         timeout: std::time::Duration::from_secs(1),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 1,
+        value_bytes: 64 << 20,
+        batch_bytes: 256 << 20,
     };
     let engine = Arc::new(Engine::new(config, Arc::new(Nothing))?);
     let idle = std::time::Duration::from_secs(60);

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::status;
 use crate::fault::Fault;
+use crate::query::bytes_of;
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
 
@@ -75,19 +76,6 @@ fn split(batch: RecordBatch) -> Vec<RecordBatch> {
         }
     }
     out
-}
-
-/// Bytes of the rows themselves, not of the buffers that they are slices of.
-fn bytes_of(batch: &RecordBatch) -> usize {
-    batch
-        .columns()
-        .iter()
-        .map(|c| {
-            c.to_data()
-                .get_slice_memory_size()
-                .unwrap_or_else(|_| c.get_array_memory_size())
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -107,6 +107,11 @@ impl FlightSqlServer {
         })
     }
 
+    /// What a statement changes; none if it is a query. Its text is bounded, and it is read away from the streams.
+    async fn read(&self, sql: &str) -> Result<Option<Change>, Fault> {
+        self.engine.understand(sql, Change::parse).await
+    }
+
     /// The schema that a command's stream will have. Runs nothing.
     pub(super) async fn schema_of(
         &self,
@@ -124,7 +129,7 @@ impl FlightSqlServer {
     }
 
     async fn statement_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
-        match Change::parse(sql)? {
+        match self.read(sql).await? {
             // Tools send DDL as a query; its result has mostly no columns.
             Some(change) => Ok(change.schema()),
             None => Ok(self.engine.plan(sql).await?.wire),
@@ -154,7 +159,7 @@ impl FlightSqlServer {
                     .await;
                 let work = async {
                     let schema = default_schema();
-                    match Change::parse(&execution.sql)? {
+                    match self.read(&execution.sql).await? {
                         Some(change) => {
                             let done = self.change(change, transaction, &execution.bound).await?;
                             let (wire, what) = match &done.rows {
@@ -204,7 +209,12 @@ impl FlightSqlServer {
             let caller = self.in_transaction(caller, transaction.as_deref()).await;
             return match ticket.what {
                 What::Done => Ok(encode::nothing()),
-                What::Rows(_) => Ok(encode::one(ticket.what.into_rows()?)),
+                What::Rows(_) => {
+                    let rows = guarded(async move { ticket.what.into_rows() }).await;
+                    Ok(encode::one(rows.map_err(|_| {
+                        Fault::invalid("invalid_ticket", "the ticket is not one of ours")
+                    })?))
+                }
                 What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
                 What::Prepared(handle) => {
                     let handle = from_hex(&handle).unwrap_or_default();
@@ -221,7 +231,7 @@ impl FlightSqlServer {
                     .in_transaction(execution.caller.clone(), transaction)
                     .await;
                 let work = async {
-                    match Change::parse(&execution.sql)? {
+                    match self.read(&execution.sql).await? {
                         Some(change) => {
                             let done = self.change(change, transaction, &execution.bound).await?;
                             Ok(done.rows.map_or_else(encode::nothing, encode::one))
@@ -274,7 +284,7 @@ impl FlightSqlServer {
         transaction: Option<Bytes>,
         bound: &Bound,
     ) -> Result<u64, Fault> {
-        match Change::parse(sql)? {
+        match self.read(sql).await? {
             Some(change) => {
                 let transaction = some(transaction);
                 let done = self.change(change, transaction.as_deref(), bound).await?;
@@ -365,7 +375,7 @@ impl FlightSqlServer {
         if let Some(id) = &transaction {
             self.transactions.touch(id)?;
         }
-        let change = Change::parse(&request.query)?;
+        let change = self.read(&request.query).await?;
         let (dataset_schema, parameters) = match &change {
             // JDBC takes an empty schema for an update.
             Some(change) => {

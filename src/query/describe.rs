@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, ShowCreateObject, Statement};
 
 use super::default_schema;
-use super::names::parse_one;
+use super::names::parse_own;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
@@ -47,13 +47,13 @@ pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, 
                 ));
             };
             let ddl = quoted(&contract.to_ddl());
-            parse_one(&format!("SELECT {ddl} AS create_statement"))
+            parse_own(&format!("SELECT {ddl} AS create_statement"))
         }
-        Statement::ShowTables { .. } => parse_one(
+        Statement::ShowTables { .. } => parse_own(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2",
         ),
         Statement::ShowSchemas { .. } | Statement::ShowDatabases { .. } => {
-            parse_one("SELECT schema_name FROM information_schema.schemata ORDER BY 1")
+            parse_own("SELECT schema_name FROM information_schema.schemata ORDER BY 1")
         }
         Statement::ExplainTable { table_name, .. } => {
             let view = find(table_name, snapshot)?;
@@ -76,7 +76,7 @@ pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, 
                 )
             });
             let rows: Vec<String> = rows.collect();
-            parse_one(&format!(
+            parse_own(&format!(
                 "SELECT * FROM (VALUES {}) AS d (column_name, data_type, nullable, unit, comment)",
                 rows.join(", ")
             ))

@@ -1,6 +1,7 @@
 //! Plans and runs queries on a runtime of their own, within a memory and a time limit.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,26 +10,35 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
+};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
+use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::{Stream, StreamExt};
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use futures::{FutureExt, StreamExt};
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
-use super::functions::{scalar_functions, write_out};
+use super::functions::{self, JoinPlanner, scalar_functions, write_out};
 use super::latest::Newest;
+use super::limits::{self, QueryLimits};
 use super::names::{self, Resolved};
+use super::planning::{self, Planning, STACK_BYTES, panicked};
 use super::provider::SystemTable;
+use super::result::{self, ResultStream};
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
+use super::text::check_bytes;
 use super::view::Definition;
 use super::wire::{conform_to_wire, wire_schema};
 use super::world::World;
@@ -39,11 +49,14 @@ use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 
-/// Batches between a query and the stream that sends it.
-const BATCHES_AHEAD: usize = 4;
-
 /// Threads beside those that one query uses, so that a query that lets go of none holds up no other.
 const SPARE_THREADS: usize = 2;
+
+/// A refresh of a view is bounded by its work, not by a reader's patience.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Threads for file reads, and for calls of functions that hold one for long.
+const BLOCKING_THREADS: usize = 256;
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -54,21 +67,50 @@ pub struct EngineConfig {
     pub timeout: Duration,
     pub spill_dir: PathBuf,
     pub spill_bytes: u64,
+    /// One value that a function makes.
+    pub value_bytes: u64,
+    /// What one call of a function makes.
+    pub batch_bytes: u64,
 }
 
 pub struct Engine {
     /// None only while it is being dropped, which a runtime may not be from within another.
     runtime: Option<Runtime>,
-    pub(super) state: SessionState,
-    /// The same, with the memory that upkeep may take.
+    handle: Handle,
+    planning: Planning,
+    pub(super) world: Arc<Shared>,
+    /// The memory that upkeep may take.
     upkeep: Arc<RuntimeEnv>,
     pub(super) source: Arc<dyn SnapshotSource>,
+    timeout: Duration,
+    value_bytes: u64,
+    batch_bytes: u64,
+    /// The memory of all queries together.
+    pub(super) pool: Arc<dyn MemoryPool>,
+    pub(super) queries: Queries,
+}
+
+/// What the statements of an engine have in common.
+pub(super) struct Shared {
+    pub state: SessionState,
     system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     others: Arc<Vec<(String, Vec<String>)>>,
-    timeout: Duration,
-    pub(super) queries: Queries,
     newest: Arc<Newest>,
+}
+
+/// A query as it was asked for.
+struct Asked {
+    sql: String,
+    /// The server has written the text itself.
+    own: bool,
+    snapshot: Snapshot,
+    parameters: Option<Vec<ScalarValue>>,
+    /// Those of parameters, from 1, that the text alone does not tell.
+    types: BTreeMap<usize, DataType>,
+    /// What upkeep has for itself, and its order of rows.
+    upkeep: Option<(Arc<RuntimeEnv>, Option<Curve>)>,
+    timeout: Duration,
 }
 
 impl Drop for Engine {
@@ -87,75 +129,26 @@ pub struct Planned {
     pub parameters: SchemaRef,
 }
 
-/// A running query. Dropping it cancels the query.
-pub struct ResultStream {
-    pub wire: SchemaRef,
-    pub batches: Batches,
-}
-
-/// The batches of a running query. An end that the query did not tell (the server stops, an operator panics) is an error,
-/// and never a shorter result.
-pub struct Batches {
-    receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
-    /// Set by the query when all of its rows have been sent.
-    ended: Arc<AtomicBool>,
-}
-
-impl Batches {
-    pub(super) fn new(
-        receiver: mpsc::Receiver<Result<RecordBatch, Fault>>,
-        ended: Arc<AtomicBool>,
-    ) -> Self {
-        Batches { receiver, ended }
-    }
-
-    pub async fn recv(&mut self) -> Option<Result<RecordBatch, Fault>> {
-        match self.receiver.recv().await {
-            Some(batch) => Some(batch),
-            None if self.ended.swap(true, Ordering::AcqRel) => None,
-            None => Some(Err(Fault::new(
-                Kind::Unavailable,
-                "query_broken_off",
-                "the query ended before its last row; the server is stopping, or its log says why; run it again",
-            ))),
-        }
-    }
-
-    pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch, Fault>> {
-        futures::stream::unfold(self, |mut batches| async move {
-            let batch = batches.recv().await?;
-            Some((batch, batches))
-        })
-    }
-}
-
-impl ResultStream {
-    pub async fn collect(mut self) -> Result<Vec<RecordBatch>, Fault> {
-        let mut all = Vec::new();
-        while let Some(batch) = self.batches.recv().await {
-            all.push(batch?);
-        }
-        Ok(all)
-    }
-}
-
 impl Engine {
     /// # Errors
     /// The runtime or the spill folder cannot be made.
     pub fn new(config: EngineConfig, source: Arc<dyn SnapshotSource>) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1) + SPARE_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS + Planning::threads_max(config.threads))
+            .thread_stack_size(STACK_BYTES)
             .thread_name("query")
             .enable_all()
             .build()
             .map_err(|e| Fault::internal(format!("query runtime: {e}")))?;
         let top = std::num::NonZeroUsize::MIN.saturating_add(2);
         let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), top);
+        let queries_pool: Arc<dyn MemoryPool> = Arc::new(pool);
         let spill = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![config.spill_dir]))
             .with_max_temp_directory_size(config.spill_bytes);
         let environment = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(pool))
+            .with_memory_pool(queries_pool.clone())
             .with_disk_manager_builder(spill)
             .build_arc()
             .map_err(|e| Fault::internal(format!("query environment: {e}")))?;
@@ -175,18 +168,25 @@ impl Engine {
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = false;
         options.execution.time_zone = Some("UTC".to_owned());
-        let mut state = SessionStateBuilder::new()
+        let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(environment)
             .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(super::slices::SliceProbes))
-            .build();
+            // Lambdas copy the columns that they name once an element: not before that is bounded.
+            .with_higher_order_functions(Vec::new())
+            .with_optimizer_rules(limits::optimizer_rules())
+            .with_physical_optimizer_rules(limits::physical_rules())
+            .with_physical_optimizer_rule(Arc::new(super::slices::SliceInputs));
+        let planners = builder.expr_planners().get_or_insert_default();
+        planners.insert(0, Arc::new(JoinPlanner::default()));
+        let mut state = builder.build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));
         for function in scalar_functions() {
             // Their names are new, so nothing is replaced.
             let _ = state.register_udf(function);
         }
+        functions::bound(&mut state).map_err(fault_of)?;
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema();
         for (name, batch) in source.system_tables() {
@@ -200,16 +200,24 @@ impl Engine {
             let table = SystemTable::new(name, batch.schema(), source.clone());
             let _ = system.register_table(name.to_owned(), Arc::new(table));
         }
+        let handle = runtime.handle().clone();
         Ok(Engine {
             runtime: Some(runtime),
-            state,
+            planning: Planning::new(handle.clone(), config.threads),
+            handle,
             upkeep,
-            system,
-            others: Arc::new(others),
             queries: source.queries(),
             source,
             timeout: config.timeout,
-            newest: Arc::default(),
+            value_bytes: config.value_bytes,
+            batch_bytes: config.batch_bytes,
+            pool: queries_pool,
+            world: Arc::new(Shared {
+                state,
+                system,
+                others: Arc::new(others),
+                newest: Arc::default(),
+            }),
         })
     }
 
@@ -221,40 +229,107 @@ impl Engine {
         self.source.system_tables()
     }
 
-    /// Understands a query without running it.
-    pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
-        self.plan_over(self.own_snapshot(), sql).await
+    /// Memory for rows that a statement holds, within that of all queries.
+    pub fn reserve(&self, name: &str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.pool)
     }
 
-    /// [`Engine::plan`] over a snapshot that someone has made.
+    /// The limits of a statement that begins now.
+    pub(super) fn limits(&self, token: CancellationToken, timeout: Duration) -> QueryLimits {
+        QueryLimits {
+            token: token.child_token(),
+            client: token,
+            deadline: Instant::now() + timeout,
+            timeout,
+            value_bytes: self.value_bytes,
+            batch_bytes: self.batch_bytes,
+            constants: Arc::new(MemoryConsumer::new("constants").register(&self.pool)),
+            pool: self.pool.clone(),
+        }
+    }
+
+    /// Reads a statement's text on a thread that is made for it, in the present caller's name and within the time of a query.
+    ///
+    /// # Errors
+    /// What `read` meets; DEADLINE_EXCEEDED.
+    pub async fn understand<T: Send + 'static>(
+        &self,
+        sql: &str,
+        read: impl FnOnce(&str) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        check_bytes(sql)?;
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let text = sql.to_owned();
+        let work = async move { read(&text) };
+        self.planning.run(sql.len(), &limits, work).await
+    }
+
+    /// Runs work that plans a statement on a thread that is made for it.
+    ///
+    /// # Errors
+    /// What the work meets; DEADLINE_EXCEEDED.
+    pub(super) async fn plan_within_timeout<T: Send + 'static>(
+        &self,
+        text_bytes: usize,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        self.planning.run(text_bytes, &limits, work).await
+    }
+
+    /// Understands a query without running it.
+    pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
+        check_bytes(sql)?;
+        self.understood(self.own_snapshot(), sql, false).await
+    }
+
+    /// [`Engine::plan`] over a snapshot that someone has made, of a text that the server has written.
     pub async fn plan_over(&self, snapshot: Snapshot, sql: &str) -> Result<Planned, Fault> {
+        self.understood(snapshot, sql, true).await
+    }
+
+    async fn understood(&self, snapshot: Snapshot, sql: &str, own: bool) -> Result<Planned, Fault> {
         if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
             return Ok(planned);
         }
-        let (session, statement) = self.read(sql, snapshot).await?;
-        let (plan, parameters) = session.plan(statement).await?;
-        Ok(Planned {
-            wire: wire_schema(plan.schema().as_arrow()),
-            parameters,
-        })
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
+        let work = async move {
+            let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
+            let (plan, parameters) = session.plan(statement).await?;
+            Ok(Planned {
+                wire: wire_schema(plan.schema().as_arrow()),
+                parameters,
+            })
+        };
+        self.planning.run(sql.len(), &limits, work).await
     }
 
     /// Runs a query over a snapshot taken now, so that everything acked before is seen.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT or NOT_FOUND for what the SQL gets wrong; what goes wrong later ends the stream:
-    /// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
+    /// INVALID_ARGUMENT or NOT_FOUND for what the SQL gets wrong; DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, also later, when
+    /// they end the stream.
     pub async fn query(
         &self,
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<ResultStream, Fault> {
-        self.query_over(self.own_snapshot(), sql, parameters, &BTreeMap::new())
-            .await
+        check_bytes(sql)?;
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: false,
+            snapshot: self.own_snapshot(),
+            parameters,
+            types: BTreeMap::new(),
+            upkeep: None,
+            timeout: self.timeout,
+        };
+        self.run(asked).await
     }
 
-    /// [`Engine::query`] over a snapshot that someone has made. `types`: those of parameters, from 1, that the text alone
-    /// does not tell.
+    /// [`Engine::query`] over a snapshot that someone has made, of a text that the server has written. `types`: those of
+    /// parameters, from 1, that the text alone does not tell.
     pub async fn query_over(
         &self,
         snapshot: Snapshot,
@@ -262,13 +337,16 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
         types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
-        if let Some(feed) = self.subscribe(&snapshot, sql).await? {
-            return Ok(feed);
-        }
-        let guard = self.queries.begin(&Caller::current(), sql)?;
-        let read = self.read(sql, snapshot).await?;
-        self.start(read, parameters, types, guard, self.timeout)
-            .await
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: true,
+            snapshot,
+            parameters,
+            types: types.clone(),
+            upkeep: None,
+            timeout: self.timeout,
+        };
+        self.run(asked).await
     }
 
     /// Reads one table's pinned view for upkeep: in one thread, so that users' queries come first, and for as long as it
@@ -283,128 +361,35 @@ impl Engine {
         curve: Option<Curve>,
         timeout: Duration,
     ) -> Result<ResultStream, Fault> {
-        let guard = self.queries.begin(&Caller::current(), sql)?;
-        let snapshot = Snapshot {
-            read_point: Lsn::ZERO,
-            tables: Arc::new([(view.name.folded(), view)].into()),
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: true,
+            snapshot: Snapshot {
+                read_point: Lsn::ZERO,
+                tables: Arc::new([(view.name.folded(), view)].into()),
+            },
+            parameters: None,
+            types: BTreeMap::new(),
+            upkeep: Some((self.upkeep.clone(), curve)),
+            timeout,
         };
-        let (mut session, statement) = self.read(sql, snapshot).await?;
-        session.state = SessionStateBuilder::new_from_existing(session.state)
-            .with_runtime_env(self.upkeep.clone())
-            .build();
-        let options = session.state.config_mut().options_mut();
-        options.execution.target_partitions = 1;
-        if let Some(curve) = curve {
-            session
-                .state
-                .register_udf(curve.function())
-                .map_err(fault_of)?;
-        }
-        let read = (session, statement);
-        self.start(read, None, &BTreeMap::new(), guard, timeout)
-            .await
+        self.run(asked).await
     }
 
-    async fn start(
-        &self,
-        (session, statement): (Session, Statement),
-        parameters: Option<Vec<ScalarValue>>,
-        types: &BTreeMap<usize, DataType>,
-        mut guard: running::Guard,
-        timeout: Duration,
-    ) -> Result<ResultStream, Fault> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        let (mut plan, fields) = session.plan(statement).await?;
-        let wire = wire_schema(plan.schema().as_arrow());
-        let given = parameters.unwrap_or_default();
-        if given.len() != fields.fields().len() {
-            return Err(Fault::invalid(
-                "parameters",
-                format!(
-                    "the statement has {} parameters, {} were bound",
-                    fields.fields().len(),
-                    given.len()
-                ),
-            ));
+    /// Plans a query and lets it run; its plans live and die on query threads alone, whose stacks are made for them.
+    async fn run(&self, asked: Asked) -> Result<ResultStream, Fault> {
+        if let Some(feed) = self.subscribe(&asked.snapshot, &asked.sql).await? {
+            return Ok(feed);
         }
-        if !given.is_empty() {
-            let cast = given
-                .into_iter()
-                .zip(fields.fields())
-                .zip(1usize..)
-                .map(|((v, f), n)| v.cast_to(types.get(&n).unwrap_or(f.data_type())));
-            let values: Vec<ScalarValue> = cast.collect::<Result<_, _>>().map_err(fault_of)?;
-            plan = plan
-                .with_param_values(ParamValues::from(values))
-                .map_err(fault_of)?;
-        }
-        let (tx, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let ended = Arc::new(AtomicBool::new(false));
-        let batches = Batches {
-            receiver,
-            ended: ended.clone(),
-        };
-        let schema = wire.clone();
-        let token = guard.token();
-        let work = async move {
-            let rows = &guard;
-            let run = async {
-                let physical = session
-                    .state
-                    .create_physical_plan(&plan)
-                    .await
-                    .map_err(fault_of)?;
-                let mut stream =
-                    datafusion::physical_plan::execute_stream(physical, session.state.task_ctx())
-                        .map_err(fault_of)?;
-                while let Some(batch) = stream.next().await {
-                    let batch = batch
-                        .map_err(fault_of)
-                        .and_then(|b| conform_to_wire(&b, &schema))?;
-                    rows.add_rows(batch.num_rows());
-                    if tx.send(Ok(batch)).await.is_err() {
-                        return Err(running::cancelled());
-                    }
-                }
-                Ok(())
-            };
-            // Nobody reads any more: the plan is dropped at its next await.
-            let outcome = tokio::select! {
-                done = tokio::time::timeout_at(deadline, run) => done,
-                () = token.cancelled() => Ok(Err(running::cancelled())),
-                () = tx.closed() => Ok(Err(running::cancelled())),
-            };
-            let fault = match outcome {
-                Ok(Ok(())) => {
-                    ended.store(true, Ordering::Release);
-                    guard.ended(State::Finished);
-                    return;
-                }
-                Ok(Err(fault)) => fault,
-                Err(_) => Fault::new(
-                    Kind::Deadline,
-                    "query_timeout",
-                    format!(
-                        "the query ran longer than {timeout:?}; narrow it, or raise query.timeout"
-                    ),
-                ),
-            };
-            guard.ended(match fault.kind {
-                Kind::Cancelled => State::Cancelled,
-                _ => State::Failed,
-            });
-            // Ended before the reader takes the news, who may be slow.
-            drop(guard);
-            let _ = tx.send(Err(fault)).await;
-        };
-        self.spawn(work);
-        Ok(ResultStream { wire, batches })
+        let guard = self.queries.begin(&Caller::current(), &asked.sql)?;
+        let limits = self.limits(guard.token(), asked.timeout);
+        let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
+        let work = started(world, handle, asked, guard, limits.clone());
+        self.planning.run(bytes, &limits, work).await
     }
 
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(work);
-        }
+        self.handle.spawn(work);
     }
 
     /// What a query of the present caller reads.
@@ -413,43 +398,6 @@ impl Engine {
         match Caller::current().own {
             Some(own) => own.over(&snapshot),
             None => snapshot,
-        }
-    }
-
-    /// The statement as a query, and all that it may read.
-    pub(super) async fn read(
-        &self,
-        sql: &str,
-        snapshot: Snapshot,
-    ) -> Result<(Session, Statement), Fault> {
-        if let Some(asked) = super::history::parse(sql)? {
-            let table = super::history::answer(&asked, &snapshot)?;
-            let session = self.session(snapshot, Some(Arc::new(table)));
-            let statement = names::parse_one("SELECT * FROM \"described@log\"")?;
-            return Ok((session, statement));
-        }
-        let mut statement = super::describe::as_query(
-            names::parse_one(&super::describe::as_known(sql))?,
-            &snapshot,
-        )?;
-        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
-        Ok((self.session(snapshot, None), statement))
-    }
-
-    /// `described`: a table of this one statement.
-    fn session(&self, snapshot: Snapshot, described: Option<Arc<dyn TableProvider>>) -> Session {
-        let world = World {
-            base: self.state.clone(),
-            described,
-            snapshot,
-            system: self.system.clone(),
-            others: self.others.clone(),
-            newest: self.newest.clone(),
-        };
-        Session {
-            state: world.session(),
-            snapshot: world.snapshot,
-            others: self.others.clone(),
         }
     }
 
@@ -462,12 +410,19 @@ impl Engine {
         definition: &Definition,
         snapshot: &Snapshot,
     ) -> Result<SchemaRef, Fault> {
-        let session = self.session(snapshot.clone(), None);
-        let plan = session.plan_statement(definition.statement(None)?).await?.0;
-        deterministic(&plan)?;
-        // Types are what the optimizer's coercion makes of them.
-        let plan = session.state.optimize(&plan).map_err(fault_of)?;
-        Ok(Arc::new(plan.schema().as_arrow().clone()))
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let (world, snapshot) = (self.world.clone(), snapshot.clone());
+        let statement = definition.statement(None)?;
+        let inner = limits.clone();
+        let work = async move {
+            let session = world.session(snapshot, None, Some(&inner));
+            let plan = session.plan_statement(statement).await?.0;
+            deterministic(&plan)?;
+            // Types are what the optimizer's coercion makes of them.
+            let plan = session.state.optimize(&plan).map_err(fault_of)?;
+            Ok(Arc::new(plan.schema().as_arrow().clone()))
+        };
+        self.planning.run(0, &limits, work).await
     }
 
     /// The rows of some of a view's windows, as columns of its table, from what the snapshot has of its source.
@@ -480,16 +435,22 @@ impl Engine {
         snapshot: Snapshot,
         spans: &Spans,
     ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
-        let session = self.session(snapshot, None);
-        let plan = super::view::computed(
-            &session.state,
-            view,
-            &session.snapshot,
-            &session.others,
-            spans,
-        );
-        let plan = plan.await.map_err(fault_of)?;
-        self.gather(session.state, plan).await
+        let limits = self.limits(CancellationToken::new(), GATHER_TIMEOUT);
+        let (world, view, spans) = (self.world.clone(), view.clone(), spans.clone());
+        let inner = limits.clone();
+        let work = async move {
+            let session = world.session(snapshot, None, Some(&inner));
+            let plan = super::view::computed(
+                &session.state,
+                &view,
+                &session.snapshot,
+                &session.others,
+                &spans,
+            );
+            let plan = plan.await.map_err(fault_of)?;
+            Ok((session.state, plan))
+        };
+        self.gather(limits, work).await
     }
 
     /// A query of the server's own, over a snapshot of its making.
@@ -497,39 +458,199 @@ impl Engine {
     /// # Errors
     /// As a query's.
     pub async fn rows_of(&self, sql: &str, snapshot: Snapshot) -> Result<Vec<RecordBatch>, Fault> {
-        let (session, statement) = self.read(sql, snapshot).await?;
-        let (plan, _) = session.plan(statement).await?;
-        let (rows, _) = self.gather(session.state, plan).await?;
-        Ok(rows)
+        let limits = self.limits(CancellationToken::new(), GATHER_TIMEOUT);
+        let (world, sql, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
+        let work = async move {
+            let (session, statement) = world.read(&sql, true, snapshot, Some(&inner)).await?;
+            let (plan, _) = session.plan(statement).await?;
+            Ok((session.state, plan))
+        };
+        Ok(self.gather(limits, work).await?.0)
     }
 
-    /// Runs a plan on the engine's runtime, with one thread, and gathers its rows.
+    /// Plans, and gathers the plan's rows with one thread, for as long as it takes.
     async fn gather(
         &self,
-        mut state: SessionState,
-        plan: LogicalPlan,
+        limits: QueryLimits,
+        plan: impl Future<Output = Result<(SessionState, LogicalPlan), Fault>> + Send + 'static,
     ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
-        state.config_mut().options_mut().execution.target_partitions = 1;
-        let Some(runtime) = &self.runtime else {
-            return Err(Fault::new(
-                Kind::Unavailable,
-                "stopping",
-                "the server is stopping",
-            ));
+        let handle = self.handle.clone();
+        let work = async move {
+            let (mut state, plan) = plan.await?;
+            state.config_mut().options_mut().execution.target_partitions = 1;
+            let physical = state.create_physical_plan(&plan).await.map_err(fault_of)?;
+            Ok(handle.spawn(async move {
+                let rows = collect(physical.clone(), state.task_ctx()).await?;
+                Ok::<_, DataFusionError>((rows, Scanned::of(&physical)))
+            }))
         };
-        let work = runtime.spawn(async move {
-            let physical = state.create_physical_plan(&plan).await?;
-            let rows =
-                datafusion::physical_plan::collect(physical.clone(), state.task_ctx()).await?;
-            Ok((rows, Scanned::of(&physical)))
-        });
-        let abort = AbortOnDrop(work.abort_handle());
-        let done = work
-            .await
-            .map_err(|e| Fault::new(Kind::Unavailable, "stopping", format!("query ended: {e}")))?;
-        drop(abort);
-        done.map_err(fault_of)
+        // Also what runs by then ends with its caller.
+        let _gone = limits.client.clone().drop_guard();
+        let task = self.planning.run(0, &limits, work).await?;
+        let _abort = AbortOnDrop(task.abort_handle());
+        match task.await {
+            Ok(done) => done.map_err(fault_of),
+            Err(error) if error.is_panic() => Err(panicked(&*error.into_panic())),
+            Err(_) => Err(planning::stopping()),
+        }
     }
+}
+
+impl Shared {
+    /// The statement as a query, and all that it may read.
+    pub async fn read(
+        &self,
+        sql: &str,
+        own: bool,
+        snapshot: Snapshot,
+        limits: Option<&QueryLimits>,
+    ) -> Result<(Session, Statement), Fault> {
+        let parse = if own {
+            names::parse_own
+        } else {
+            names::parse_one
+        };
+        if let Some(asked) = super::history::parse(sql)? {
+            let table = super::history::answer(&asked, &snapshot)?;
+            let session = self.session(snapshot, Some(Arc::new(table)), limits);
+            let statement = names::parse_own("SELECT * FROM \"described@log\"")?;
+            return Ok((session, statement));
+        }
+        let mut statement =
+            super::describe::as_query(parse(&super::describe::as_known(sql))?, &snapshot)?;
+        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
+        Ok((self.session(snapshot, None, limits), statement))
+    }
+
+    /// `described`: a table of this one statement.
+    fn session(
+        &self,
+        snapshot: Snapshot,
+        described: Option<Arc<dyn TableProvider>>,
+        limits: Option<&QueryLimits>,
+    ) -> Session {
+        let mut base = self.state.clone();
+        if let Some(limits) = limits {
+            let options = base.config_mut().options_mut();
+            options.extensions.insert(limits.clone());
+        }
+        let world = World {
+            base,
+            described,
+            depth: 0,
+            snapshot,
+            system: self.system.clone(),
+            others: self.others.clone(),
+            newest: self.newest.clone(),
+        };
+        Session {
+            state: world.session(),
+            snapshot: world.snapshot,
+            others: self.others.clone(),
+        }
+    }
+}
+
+/// Plans what was asked for and lets it run. On a planning thread.
+async fn started(
+    world: Arc<Shared>,
+    handle: Handle,
+    asked: Asked,
+    mut guard: running::Guard,
+    limits: QueryLimits,
+) -> Result<ResultStream, Fault> {
+    let (mut session, statement) = world
+        .read(&asked.sql, asked.own, asked.snapshot, Some(&limits))
+        .await?;
+    if let Some((environment, curve)) = asked.upkeep {
+        session.state = SessionStateBuilder::new_from_existing(session.state)
+            .with_runtime_env(environment)
+            .build();
+        let options = session.state.config_mut().options_mut();
+        options.execution.target_partitions = 1;
+        if let Some(curve) = curve {
+            session
+                .state
+                .register_udf(curve.function())
+                .map_err(fault_of)?;
+        }
+    }
+    let (mut plan, fields) = session.plan(statement).await?;
+    let wire = wire_schema(plan.schema().as_arrow());
+    let given = asked.parameters.unwrap_or_default();
+    if given.len() != fields.fields().len() {
+        return Err(Fault::invalid(
+            "parameters",
+            format!(
+                "the statement has {} parameters, {} were bound",
+                fields.fields().len(),
+                given.len()
+            ),
+        ));
+    }
+    if !given.is_empty() {
+        let cast = given
+            .into_iter()
+            .zip(fields.fields())
+            .zip(1usize..)
+            .map(|((v, f), n)| v.cast_to(asked.types.get(&n).unwrap_or(f.data_type())));
+        let values: Vec<ScalarValue> = cast.collect::<Result<_, _>>().map_err(fault_of)?;
+        plan = plan
+            .with_param_values(ParamValues::from(values))
+            .map_err(fault_of)?;
+    }
+    let physical = session
+        .state
+        .create_physical_plan(&plan)
+        .await
+        .map_err(fault_of)?;
+    drop(plan);
+    let rows = super::width::batch_rows(&physical);
+    let execution = &mut session.state.config_mut().options_mut().execution;
+    execution.batch_size = ConfigNonZeroUsize::try_new(rows).map_err(fault_of)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let pool = session.state.runtime_env().memory_pool.clone();
+    let (tx, batches) = result::channel(pool, ended.clone());
+    let schema = wire.clone();
+    let work = async move {
+        let run = async {
+            let mut stream =
+                datafusion::physical_plan::execute_stream(physical, session.state.task_ctx())
+                    .map_err(fault_of)?;
+            while let Some(batch) = stream.next().await {
+                let batch = batch
+                    .map_err(fault_of)
+                    .and_then(|b| conform_to_wire(&b, &schema))?;
+                guard.add_rows(batch.num_rows());
+                tx.send(batch).await?;
+            }
+            Ok(())
+        };
+        let run = AssertUnwindSafe(run).catch_unwind();
+        // Nobody reads any more: the plan is dropped at its next await.
+        let outcome = tokio::select! {
+            done = run => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
+            () = tokio::time::sleep_until(limits.deadline) => Err(limits.expired()),
+            () = limits.token.cancelled() => Err(running::cancelled()),
+            () = tx.closed() => Err(running::cancelled()),
+        };
+        // Functions that are under way look at it.
+        limits.token.cancel();
+        let Err(fault) = outcome else {
+            ended.store(true, Ordering::Release);
+            guard.ended(State::Finished);
+            return;
+        };
+        guard.ended(match fault.kind {
+            Kind::Cancelled => State::Cancelled,
+            _ => State::Failed,
+        });
+        // Ended before the reader takes the news, who may be slow.
+        drop(guard);
+        tx.fail(fault).await;
+    };
+    handle.spawn(work);
+    Ok(ResultStream { wire, batches })
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -721,28 +842,5 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         }
         DataFusionError::ParquetError(_) => Fault::new(Kind::Corrupt, "file_damaged", text),
         _ => Fault::internal(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    #[tokio::test]
-    async fn a_result_that_is_broken_off_is_an_error_and_not_a_short_result() {
-        for told in [true, false] {
-            let (tx, receiver) = mpsc::channel(2);
-            let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            tx.send(Ok(batch)).await.unwrap();
-            drop(tx);
-            let batches = Batches {
-                receiver,
-                ended: Arc::new(AtomicBool::new(told)),
-            };
-            let wire = Arc::new(Schema::empty());
-            let result = ResultStream { wire, batches }.collect().await;
-            assert_eq!(result.is_ok(), told);
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::Statement;
 
-use super::engine::{Engine, fault_of};
+use super::engine::{Engine, Session, fault_of};
 use crate::fault::Fault;
 use crate::types::TableName;
 
@@ -21,36 +22,46 @@ impl Engine {
         condition: &str,
     ) -> Result<Box<Condition>, Fault> {
         let sql = format!("SELECT * FROM {table} WHERE {condition}");
-        let (session, statement) = self.read(&sql, self.snapshot()).await?;
-        let (plan, parameters) = session.plan(statement).await?;
-        if !parameters.fields().is_empty() {
-            return Err(Fault::invalid(
-                "parameters",
-                "a condition takes no parameters here",
-            ));
-        }
-        let mut node = &plan;
-        let filter = loop {
-            if let LogicalPlan::Filter(filter) = node {
-                break filter;
-            }
-            node = node
-                .inputs()
-                .into_iter()
-                .next()
-                .ok_or_else(|| Fault::internal("a condition without a filter in its plan"))?;
+        let (world, snapshot) = (self.world.clone(), self.snapshot());
+        let bytes = sql.len();
+        // A condition is asked for as long as its caller likes, so it carries no limits of a query.
+        let work = async move {
+            let (session, statement) = world.read(&sql, false, snapshot, None).await?;
+            condition_of(session, statement).await
         };
-        let predicate = session
-            .state
-            .create_physical_expr(filter.predicate.clone(), filter.input.schema())
-            .map_err(fault_of)?;
-        Ok(Box::new(move |batch| {
-            let value = predicate.evaluate(batch).map_err(fault_of)?;
-            let array = value.into_array(batch.num_rows()).map_err(fault_of)?;
-            let array = array
-                .as_boolean_opt()
-                .ok_or_else(|| Fault::invalid("invalid_query", "the condition is no BOOLEAN"))?;
-            Ok(array.clone())
-        }))
+        self.plan_within_timeout(bytes, work).await
     }
+}
+
+async fn condition_of(session: Session, statement: Statement) -> Result<Box<Condition>, Fault> {
+    let (plan, parameters) = session.plan(statement).await?;
+    if !parameters.fields().is_empty() {
+        return Err(Fault::invalid(
+            "parameters",
+            "a condition takes no parameters here",
+        ));
+    }
+    let mut node = &plan;
+    let filter = loop {
+        if let LogicalPlan::Filter(filter) = node {
+            break filter;
+        }
+        node = node
+            .inputs()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Fault::internal("a condition without a filter in its plan"))?;
+    };
+    let predicate = session
+        .state
+        .create_physical_expr(filter.predicate.clone(), filter.input.schema())
+        .map_err(fault_of)?;
+    Ok(Box::new(move |batch| {
+        let value = predicate.evaluate(batch).map_err(fault_of)?;
+        let array = value.into_array(batch.num_rows()).map_err(fault_of)?;
+        let array = array
+            .as_boolean_opt()
+            .ok_or_else(|| Fault::invalid("invalid_query", "the condition is no BOOLEAN"))?;
+        Ok(array.clone())
+    }))
 }

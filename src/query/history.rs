@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use serde_json::{Map, Value};
 
 use super::caller::default_schema;
-use super::names::tokenize;
+use super::text::tokenize;
 use crate::catalog::view::Snapshot;
 use crate::cold::{Detail, Entry, History};
 use crate::fault::{Fault, Kind};

@@ -9,27 +9,35 @@ pub mod functions;
 mod history;
 mod last_seen;
 mod latest;
+mod limits;
 pub(crate) mod names;
 pub mod place;
+mod planning;
 mod provider;
+mod result;
 mod running;
 mod scanned;
 mod slices;
 mod table_function;
 #[cfg(test)]
 mod tests;
+mod text;
 mod versions;
 pub mod view;
+mod width;
 mod wire;
 mod world;
 pub mod zorder;
 
 pub use caller::{Caller, OwnRows, default_schema};
-pub use engine::{Engine, EngineConfig, Planned, ResultStream};
+pub use engine::{Engine, EngineConfig, Planned, fault_of};
 pub use last_seen::columns_of as last_seen_columns;
-pub use names::{parse_numbered, parse_one, parse_tokens, tables_of, tokenize};
+pub use names::{parse_numbered, parse_one, parse_tokens, tables_of};
+pub use planning::STACK_BYTES;
+pub use result::{ResultStream, bytes_of};
 pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;
+pub use text::{TextLimits, first_word, tokenize};
 pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::caller::default_schema;
 use super::table_function::named_table;
+use super::text::{self, TextLimits, tokenize};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -29,26 +30,60 @@ pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
     parse_tokens(tokenize(sql)?)
 }
 
-/// A text's tokens, white space included, each with its place.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`.
-pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
-    Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
-}
+/// As many times as much is what an EXPLAIN of a relation counts.
+const EXPLAINED: usize = 5;
 
 /// [`parse_one`] for tokens that someone has changed.
 pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
-    let syntax = |e: ParserError| {
-        Fault::invalid(
+    let limits = TextLimits::current();
+    let statement = parse(tokens, limits.nesting)?;
+    let mut found = relations(&statement);
+    if let Statement::Explain { .. } = statement {
+        // Each level of a plan is written as many times as there are steps, and set in as far as it is deep.
+        found = found.saturating_mul(EXPLAINED);
+    }
+    text::check_relations(found, &limits)?;
+    Ok(statement)
+}
+
+/// Text that the server has written itself, out of a statement that was read: it may be several times as long and as deep.
+///
+/// # Errors
+/// As [`parse_one`], but for the text's limits.
+pub fn parse_own(sql: &str) -> Result<Statement, Fault> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
+    parse(tokens, own_nesting())
+}
+
+/// [`parse_own`] of one expression.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
+    Parser::new(&GenericDialect {})
+        .with_recursion_limit(own_nesting())
+        .try_with_sql(text)
+        .and_then(|mut p| p.parse_expr())
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+}
+
+fn own_nesting() -> usize {
+    TextLimits::current().nesting * 2 + 50
+}
+
+fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
+    let syntax = |e: ParserError| match e {
+        ParserError::RecursionLimitExceeded => text::too_deep(),
+        e => Fault::invalid(
             "syntax_error",
             e.to_string().replace("sql parser error: ", ""),
-        )
+        ),
     };
     let tokens = super::versions::rewrite(tokens)?;
     let mut statements = Parser::new(&GenericDialect {})
+        .with_recursion_limit(nesting)
         .with_tokens_with_locations(tokens)
         .parse_statements()
         .map_err(syntax)?;
@@ -63,6 +98,31 @@ pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
             "more than one statement; send them one by one",
         )),
     }
+}
+
+/// Tables in FROM, and `*` that stand for the columns of some: neither is a word that the tokens show.
+fn relations(statement: &Statement) -> usize {
+    struct Counted(usize);
+    impl Visitor for Counted {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let all = |item: &&SelectItem| {
+                matches!(
+                    item,
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+                )
+            };
+            self.0 += select.projection.iter().filter(all).count();
+            ControlFlow::Continue(())
+        }
+    }
+    let mut counted = Counted(0);
+    let _ = Visit::visit(statement, &mut counted);
+    counted.0
 }
 
 /// One statement whose `?` have become `$1`, `$2`, .. in the order in which they stand, and how many parameters it has.
@@ -80,7 +140,7 @@ pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
     }
     let mut statement = parse_one(sql)?;
     let mut numbering = Numbering(0);
-    let _ = statement.visit(&mut numbering);
+    let _ = VisitMut::visit(&mut statement, &mut numbering);
     Ok((statement, numbering.0))
 }
 
@@ -118,7 +178,7 @@ pub fn resolve(
         names: Names::default(),
         given: BTreeSet::new(),
     };
-    let _ = statement.visit(&mut collector);
+    let _ = VisitMut::visit(&mut statement, &mut collector);
     let mut rewriter = Rewriter {
         snapshot,
         others,
@@ -128,7 +188,7 @@ pub fn resolve(
         counts: BTreeSet::new(),
         error: None,
     };
-    let _ = statement.visit(&mut rewriter);
+    let _ = VisitMut::visit(&mut statement, &mut rewriter);
     match rewriter.error {
         Some(fault) => Err(fault),
         None => Ok(Resolved {
@@ -239,7 +299,7 @@ pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault
         given: BTreeSet::new(),
         tables: BTreeSet::new(),
     };
-    let _ = parse_one(sql)?.visit(&mut read);
+    let _ = VisitMut::visit(&mut parse_one(sql)?, &mut read);
     Ok(read.tables.into_iter().collect())
 }
 

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::names::tokenize;
+use super::text::tokenize;
 use crate::fault::Fault;
 
 /// The planner's errors name a word and no place: the first such word in the text is it.

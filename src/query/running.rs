@@ -127,7 +127,7 @@ impl Queries {
             id,
             rows,
             token,
-            state: State::Failed,
+            state: None,
         })
     }
 
@@ -173,13 +173,14 @@ pub(super) fn cancelled() -> Fault {
     )
 }
 
-/// A running query. Dropped before it said how it ended, it has failed.
+/// A running query. Dropped before it said how it ended, it was cancelled or has failed.
 pub(super) struct Guard {
     queries: Queries,
     id: Arc<str>,
     rows: Arc<AtomicU64>,
     token: CancellationToken,
-    state: State,
+    /// None until it is said.
+    state: Option<State>,
 }
 
 impl Guard {
@@ -192,17 +193,20 @@ impl Guard {
     }
 
     pub fn ended(&mut self, state: State) {
-        self.state = state;
+        self.state = Some(state);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        let state = self.state.unwrap_or(match self.token.is_cancelled() {
+            true => State::Cancelled,
+            false => State::Failed,
+        });
         let mut inner = self.queries.0.lock();
         if let Some(entry) = inner.running.remove(&self.id) {
-            let status = entry.status(&self.id, self.state);
-            metrics::counter!("deltaplane_queries_total", "state" => self.state.word())
-                .increment(1);
+            let status = entry.status(&self.id, state);
+            metrics::counter!("deltaplane_queries_total", "state" => state.word()).increment(1);
             metrics::histogram!("deltaplane_query_seconds")
                 .record(entry.since.elapsed().as_secs_f64());
             inner.recent.push_front(status);

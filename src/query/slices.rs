@@ -1,57 +1,109 @@
-//! Keeps a nested-loop join from holding a thread. It joins a whole batch of its right side with all rows of its left one
+//! Keeps operators from making much of one batch: their input comes in slices.
+//!
+//! A nested-loop join must not hold a thread. It joins a whole batch of its right side with all rows of its left one
 //! before it looks up: with 3 million rows on the left over a minute, in which neither a cancel nor a time limit is heard and
 //! other queries wait. Given its right side in small slices, and a pause between them, it looks up every second or so.
+//!
+//! A long constant must not be repeated for each row of a large batch, nor wide rows for each element of a long list: the
+//! slices are such that what comes of one stays below [`SLICE_BYTES`], or is a single row.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::compute::kernels::length::length;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::Stream;
 
 /// Below a tenth of a batch the join takes many left rows at once, so that small slices cost it little.
 const SLICE_ROWS: usize = 64;
+/// What an operator makes of one slice, by estimate.
+const SLICE_BYTES: usize = 32 << 20;
+/// Constants below need no slices: a batch of them is no larger than a batch of ordinary texts.
+const CONSTANT_BYTES: usize = 4 << 10;
 /// Work between two pauses.
 const STRETCH: Duration = Duration::from_millis(20);
 
-/// Puts [`SliceExec`] below the right side of each nested-loop join.
+/// Puts [`SliceExec`] below the right side of each nested-loop join, below operators with long constants, and below `unnest`.
 #[derive(Debug, Default)]
-pub struct SliceProbes;
+pub struct SliceInputs;
 
-impl PhysicalOptimizerRule for SliceProbes {
+/// How large a slice is.
+#[derive(Clone, Debug, PartialEq)]
+enum Size {
+    Rows(usize),
+    /// So many that the elements of these list columns, each with a row beside it, are not too many.
+    Elements(Vec<usize>),
+}
+
+/// Bytes of the constants in a node's expressions.
+fn constant_bytes(node: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+    let mut bytes = 0;
+    node.apply_expressions(&mut |root: &Arc<dyn PhysicalExpr>| {
+        root.apply(|expr| {
+            if let Some(literal) = expr.downcast_ref::<Literal>() {
+                bytes += literal.value().size();
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(bytes)
+}
+
+/// The node with its inputs in slices; the node itself if it needs none.
+fn sliced(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let children: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
+    if children.is_empty() {
+        return Ok(Transformed::no(node));
+    }
+    let slice = |child: &Arc<dyn ExecutionPlan>, size: Size| -> Arc<dyn ExecutionPlan> {
+        Arc::new(SliceExec::new(child.clone(), size))
+    };
+    if let (true, [left, right]) = (node.name() == "NestedLoopJoinExec", children.as_slice()) {
+        let right = slice(right, Size::Rows(SLICE_ROWS));
+        let children = vec![left.clone(), right];
+        return replace_children_if_necessary(node, children).map(Transformed::yes);
+    }
+    if let (Some(unnest), [child]) = (node.downcast_ref::<UnnestExec>(), children.as_slice()) {
+        let lists = unnest.list_column_indices().iter();
+        let lists = lists.map(|l| l.index_in_input_schema).collect();
+        let children = vec![slice(child, Size::Elements(lists))];
+        return replace_children_if_necessary(node, children).map(Transformed::yes);
+    }
+    let constants = constant_bytes(&node)?;
+    if constants < CONSTANT_BYTES {
+        return Ok(Transformed::no(node));
+    }
+    let rows = (SLICE_BYTES / constants).max(1);
+    let children = children.iter().map(|c| slice(c, Size::Rows(rows)));
+    replace_children_if_necessary(node, children.collect()).map(Transformed::yes)
+}
+
+impl PhysicalOptimizerRule for SliceInputs {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let sliced = plan.transform_up(|node| {
-            if node.name() != "NestedLoopJoinExec" {
-                return Ok(Transformed::no(node));
-            }
-            let children: Vec<Arc<dyn ExecutionPlan>> =
-                node.children().into_iter().cloned().collect();
-            let [left, right] = children.as_slice() else {
-                return Ok(Transformed::no(node));
-            };
-            let sliced: Arc<dyn ExecutionPlan> = Arc::new(SliceExec::new(right.clone()));
-            let children = vec![left.clone(), sliced];
-            replace_children_if_necessary(node, children).map(Transformed::yes)
-        })?;
+        let sliced = plan.transform_up(sliced)?;
         Ok(sliced.data)
     }
 
     fn name(&self) -> &str {
-        "slice_probes"
+        "slice_inputs"
     }
 
     fn schema_check(&self) -> bool {
@@ -63,17 +115,21 @@ impl PhysicalOptimizerRule for SliceProbes {
 #[derive(Debug)]
 struct SliceExec {
     input: Arc<dyn ExecutionPlan>,
+    size: Size,
 }
 
 impl SliceExec {
-    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
-        SliceExec { input }
+    fn new(input: Arc<dyn ExecutionPlan>, size: Size) -> Self {
+        SliceExec { input, size }
     }
 }
 
 impl DisplayAs for SliceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SliceExec: rows={SLICE_ROWS}")
+        match &self.size {
+            Size::Rows(rows) => write!(f, "SliceExec: rows={rows}"),
+            Size::Elements(lists) => write!(f, "SliceExec: lists={lists:?}"),
+        }
     }
 }
 
@@ -106,7 +162,7 @@ impl ExecutionPlan for SliceExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(SliceExec::new(input))),
+            (Some(input), true) => Ok(Arc::new(SliceExec::new(input, self.size.clone()))),
             _ => internal_err!("a slice has one input"),
         }
     }
@@ -118,6 +174,7 @@ impl ExecutionPlan for SliceExec {
     ) -> Result<SendableRecordBatchStream> {
         Ok(Box::pin(Slices {
             input: self.input.execute(partition, context)?,
+            size: self.size.clone(),
             rest: None,
             since: Instant::now(),
         }))
@@ -126,6 +183,7 @@ impl ExecutionPlan for SliceExec {
 
 struct Slices {
     input: SendableRecordBatchStream,
+    size: Size,
     rest: Option<RecordBatch>,
     /// When the stream paused last.
     since: Instant,
@@ -136,12 +194,49 @@ impl Slices {
     fn slice(&mut self) -> Option<RecordBatch> {
         let batch = self.rest.take()?;
         let rows = batch.num_rows();
-        if rows <= SLICE_ROWS {
+        let take = match &self.size {
+            Size::Rows(rows) => *rows,
+            Size::Elements(lists) => fitting(&batch, lists),
+        };
+        if rows <= take {
             return Some(batch);
         }
-        self.rest = Some(batch.slice(SLICE_ROWS, rows - SLICE_ROWS));
-        Some(batch.slice(0, SLICE_ROWS))
+        self.rest = Some(batch.slice(take, rows - take));
+        Some(batch.slice(0, take))
     }
+}
+
+/// Rows from the batch's begin whose lists, each element with the row's other values beside it, stay below the limit.
+fn fitting(batch: &RecordBatch, lists: &[usize]) -> usize {
+    let rows = batch.num_rows();
+    let others = batch.columns().iter().enumerate();
+    let others = others.filter(|(at, _)| !lists.contains(at));
+    let bytes: usize = others
+        .map(|(_, c)| c.to_data().get_slice_memory_size().unwrap_or(0))
+        .sum();
+    let width = bytes / rows.max(1) + 16;
+    let lengths: Vec<ArrayRef> = lists
+        .iter()
+        .filter_map(|at| length(batch.columns().get(*at)?).ok())
+        .filter_map(|lengths| cast(&lengths, &DataType::Int64).ok())
+        .collect();
+    let lengths: Vec<&Int64Array> = lengths
+        .iter()
+        .filter_map(|l| l.as_primitive_opt())
+        .collect();
+    let mut made = 0;
+    for row in 0..rows {
+        let longest = lengths
+            .iter()
+            .filter(|l| l.is_valid(row))
+            .map(|l| l.value(row));
+        let elements = usize::try_from(longest.max().unwrap_or(0)).unwrap_or(0);
+        made += elements.max(1).saturating_mul(width);
+        if made > SLICE_BYTES {
+            return row.max(1);
+        }
+    }
+    rows.max(1)
 }
 
 impl Stream for Slices {

@@ -32,7 +32,12 @@ pub struct World {
     pub newest: Arc<Newest>,
     /// A table of this one statement.
     pub described: Option<Arc<dyn TableProvider>>,
+    /// Views that are being planned around this.
+    pub depth: usize,
 }
+
+/// Views over views: each is planned within the plan of the one that reads it.
+const VIEWS_DEEP: usize = 32;
 
 /// Its name, which no table can have.
 pub const DESCRIBED: &str = "described@log";
@@ -114,7 +119,20 @@ impl SchemaProvider for SnapshotSchema {
             return Ok(Some(Arc::new(SnapshotTable::new(view.clone()))));
         }
         let world = &self.world;
-        let state = world.session();
+        if world.depth >= VIEWS_DEEP {
+            return Ok(Some(Arc::new(Broken {
+                schema: view.schema.clone(),
+                error: format!(
+                    "views read each other too deep, view={}, limit={VIEWS_DEEP}; let one read a table",
+                    view.name
+                ),
+            })));
+        }
+        let inner = World {
+            depth: world.depth + 1,
+            ..(**world).clone()
+        };
+        let state = inner.session();
         let made = super::view::provider(&state, view, &world.snapshot, &world.others).await;
         // A view that cannot be planned fails the query that reads it, and no list of tables.
         Ok(Some(made.unwrap_or_else(|error| {

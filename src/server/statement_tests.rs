@@ -42,6 +42,8 @@ pub(super) fn over(running: &Running, dir: &Path) -> (Arc<Engine>, Admin) {
         timeout: std::time::Duration::from_secs(60),
         spill_dir: dir.join("spill"),
         spill_bytes: 1 << 20,
+        value_bytes: 64 << 20,
+        batch_bytes: 256 << 20,
     };
     let journal = Arc::new(Journal::new(running.shared.clock.clone()));
     let sessions = crate::flight::Sessions::new(crate::flight::session::Limits {

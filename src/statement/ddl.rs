@@ -8,14 +8,13 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ColumnDef, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart,
     ObjectType, Statement, TableConstraint, UnaryOperator, Value,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::Change;
 use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind, quote_text};
 use crate::fault::Fault;
-use crate::query::{default_schema, parse_one};
+use crate::query::{default_schema, parse_one, tokenize};
 use crate::types::TableName;
 
 fn syntax(message: impl Into<String>) -> Fault {
@@ -23,9 +22,7 @@ fn syntax(message: impl Into<String>) -> Fault {
 }
 
 pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize()
-        .map_err(|e| syntax(e.to_string()))?;
+    let tokens: Vec<Token> = tokenize(sql)?.into_iter().map(|t| t.token).collect();
     let mut words = tokens.iter().filter_map(|t| match t {
         Token::Word(w) => Some(w.keyword),
         _ => None,

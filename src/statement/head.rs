@@ -2,13 +2,12 @@
 //! written. Places in errors are those of the whole statement.
 
 use chrono::NaiveDate;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::insert::offset;
 use crate::fault::Fault;
-use crate::query::{PUBLIC, parse_tokens};
+use crate::query::{PUBLIC, parse_tokens, tokenize};
 use crate::types::TableName;
 
 pub(super) fn syntax(message: impl Into<String>) -> Fault {
@@ -20,10 +19,7 @@ pub(super) fn syntax(message: impl Into<String>) -> Fault {
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
 pub(super) fn words_of(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| syntax(e.to_string()))?;
-    let mut tokens = tokens;
+    let mut tokens = tokenize(sql)?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     Ok(tokens)
 }

@@ -1,13 +1,12 @@
 //! `INSERT INTO`, and Delta's `REPLACE WHERE`, which sqlparser does not know: the head is read token by token, the query
 //! behind it is left as it was written.
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::Insert;
 use crate::fault::Fault;
-use crate::query::{default_schema, parse_one};
+use crate::query::{default_schema, parse_one, tokenize};
 use crate::types::TableName;
 
 fn syntax(message: impl Into<String>) -> Fault {
@@ -16,13 +15,8 @@ fn syntax(message: impl Into<String>) -> Fault {
 
 /// None: the text is no INSERT.
 pub fn parse(sql: &str) -> Result<Option<Insert>, Fault> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| syntax(e.to_string()))?;
-    let tokens: Vec<TokenWithSpan> = tokens
-        .into_iter()
-        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
-        .collect();
+    let mut tokens = tokenize(sql)?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     let mut head = Head {
         tokens: &tokens,
         at: 0,

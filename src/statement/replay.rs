@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::ddl;
 use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
+use crate::query::tokenize;
 use crate::types::{QUARANTINE_SUFFIX, TableName};
 use crate::validate::Override;
 
@@ -46,9 +47,7 @@ pub fn parse(sql: &str) -> Result<Option<Replay>, Fault> {
     if !first.eq_ignore_ascii_case("REPLAY") {
         return Ok(None);
     }
-    let mut parser = Parser::new(&GenericDialect {})
-        .try_with_sql(sql)
-        .map_err(syntax)?;
+    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokenize(sql)?);
     word(&mut parser, "REPLAY");
     if !word(&mut parser, "QUARANTINE") {
         return Err(Fault::invalid(

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::fault::Fault;
-use crate::query::PUBLIC;
+use crate::query::{PUBLIC, tokenize};
 use crate::types::TableName;
 
 /// A statement that looks after a table. It changes no row.
@@ -107,11 +106,9 @@ pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
     {
         return Ok(None);
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize()
-        .map_err(|e| syntax(e.to_string()))?;
-    let tokens: Vec<Token> = tokens
+    let tokens: Vec<Token> = tokenize(sql)?
         .into_iter()
+        .map(|t| t.token)
         .filter(|t| !matches!(t, Token::Whitespace(_)))
         .collect();
     let mut rest = Rest {

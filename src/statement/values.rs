@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::sql::sqlparser::ast::{
     Expr, Query, Select, SelectItem, SetExpr, Statement, Value, Visit, Visitor,
 };
@@ -13,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Bound, Insert};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, parse_numbered};
+use crate::query::{Engine, fault_of, parse_numbered};
 
 /// Executions of a statement whose rows have to be asked for one by one.
 const EXECUTIONS_MAX: usize = 1000;
@@ -155,6 +156,13 @@ pub async fn parameters(
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
+/// Rows to write, counted in the memory of queries until they are dropped: twice, because they are cast and judged as copies.
+pub struct Gathered {
+    pub batches: Vec<RecordBatch>,
+    /// What they are charged; given back when it is dropped.
+    pub bytes: MemoryReservation,
+}
+
 /// All rows to write, of all executions.
 ///
 /// # Errors
@@ -164,7 +172,8 @@ pub async fn rows(
     insert: &Insert,
     bound: &Bound,
     bytes_max: usize,
-) -> Result<Vec<RecordBatch>, Fault> {
+) -> Result<Gathered, Fault> {
+    let reserved = engine.reserve("rows to insert");
     if let Some(batch) = bound.batch() {
         let (statement, count) = parse_numbered(&insert.query)?;
         if count != batch.num_columns() {
@@ -180,7 +189,10 @@ pub async fn rows(
             && let Some(cells) = cells.into_iter().collect::<Option<Vec<Cell>>>()
         {
             let rows = direct(engine, &cells, batch).await?;
-            return Ok(rows.into_iter().collect());
+            return Ok(Gathered {
+                batches: rows.into_iter().collect(),
+                bytes: reserved,
+            });
         }
         if batch.num_rows() > EXECUTIONS_MAX {
             return Err(Fault::new(
@@ -198,7 +210,9 @@ pub async fn rows(
         let mut result = engine.query(&insert.query, bound.row(row)?).await?;
         while let Some(batch) = result.batches.recv().await {
             let batch = batch?;
-            bytes += batch.get_array_memory_size();
+            let added = batch.get_array_memory_size();
+            reserved.try_grow(added * 2).map_err(fault_of)?;
+            bytes += added;
             if bytes > bytes_max {
                 return Err(Fault::new(
                     Kind::Exhausted,
@@ -211,7 +225,10 @@ pub async fn rows(
             all.push(batch);
         }
     }
-    one_type(all)
+    Ok(Gathered {
+        batches: one_type(all)?,
+        bytes: reserved,
+    })
 }
 
 /// Parameters' columns side by side, with fixed values repeated between them.

@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 
 use super::super::SnapshotSource;
 use super::super::caller::Caller;
-use super::super::engine::{Batches, Engine, Planned, ResultStream};
+use super::super::engine::{Engine, Planned};
 use super::super::filter::Condition;
+use super::super::result::{Batches, Parcel, ResultStream};
 use super::super::running::{self, Guard, State};
 use super::super::wire::{conform_to_wire, wire_schema};
 use super::parse::{Place, Subscription, parse};
@@ -72,7 +73,7 @@ impl Engine {
         let wire = wire_schema(&table.told_schema());
         let (tx, receiver) = mpsc::channel(BATCHES_AHEAD);
         let follower = Follower {
-            state: rows::reader(&self.state),
+            state: rows::reader(&self.world.state),
             source: self.source.clone(),
             progress: subscription.progress,
             condition,
@@ -111,11 +112,7 @@ fn start(subscription: &Subscription, table: &Followed) -> Result<Place, Fault> 
     }
 }
 
-async fn run(
-    mut follower: Follower,
-    mut guard: Guard,
-    tx: mpsc::Sender<Result<RecordBatch, Fault>>,
-) {
+async fn run(mut follower: Follower, mut guard: Guard, tx: mpsc::Sender<Parcel>) {
     let (token, stopping) = (guard.token(), follower.source.stopping());
     let fault = tokio::select! {
         fault = follower.follow(&guard) => fault,
@@ -132,7 +129,7 @@ async fn run(
         _ => State::Failed,
     });
     drop(guard);
-    let _ = tx.send(Err(fault)).await;
+    let _ = tx.send(Err(fault).into()).await;
 }
 
 struct Follower {
@@ -142,7 +139,7 @@ struct Follower {
     condition: Option<Box<Condition>>,
     progress: bool,
     wire: SchemaRef,
-    tx: mpsc::Sender<Result<RecordBatch, Fault>>,
+    tx: mpsc::Sender<Parcel>,
     /// Of the first row that has not been handed over.
     place: Place,
 }
@@ -259,7 +256,7 @@ impl Follower {
     async fn send(&self, batch: RecordBatch) -> Result<Sent, Fault> {
         match tokio::time::timeout(PATIENCE, self.tx.reserve()).await {
             Ok(Ok(room)) => {
-                room.send(Ok(batch));
+                room.send(Ok(batch).into());
                 Ok(Sent::Yes)
             }
             Ok(Err(_)) => Err(running::cancelled()),
@@ -279,7 +276,7 @@ impl Follower {
         let now = SystemClock.now() / 1000;
         // The table's own schema may forbid the nulls.
         let row = rows::progress(&self.wire, version, now)?;
-        let sent = self.tx.send(Ok(row)).await;
+        let sent = self.tx.send(Ok(row).into()).await;
         sent.map_err(|_| running::cancelled())
     }
 

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::super::caller::default_schema;
+use super::super::text::tokenize;
 use crate::fault::Fault;
 use crate::types::TableName;
 
@@ -61,9 +62,7 @@ pub fn parse(sql: &str) -> Result<Option<Subscription>, Fault> {
         return Ok(None);
     }
     let failed = |e: ParserError| syntax(e);
-    let mut parser = Parser::new(&GenericDialect {})
-        .try_with_sql(sql)
-        .map_err(failed)?;
+    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokenize(sql)?);
     word(&mut parser, "SUBSCRIBE");
     let _ = parser.parse_keyword(Keyword::TO);
     let name = parser.parse_object_name(false).map_err(failed)?;

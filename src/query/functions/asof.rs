@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::query::names::{find, parse_one};
+use crate::query::names::{find, parse_own};
 
 const UNTIL: &str = "__until";
 
@@ -157,7 +157,7 @@ fn written_out(select: &mut Select, snapshot: &Snapshot) -> Result<(), Fault> {
                 "SELECT 1 FROM x LEFT JOIN (SELECT *, lead({theirs_column}) OVER ({partition}ORDER BY {theirs_column}) AS \"{UNTIL}\" FROM {name} WHERE {theirs_column} IS NOT NULL) AS {alias} ON {}",
                 conditions.join(" AND ")
             );
-            if let Statement::Query(query) = parse_one(&text)?
+            if let Statement::Query(query) = parse_own(&text)?
                 && let SetExpr::Select(made) = *query.body
                 && let Some(made) = made.from.into_iter().next()
                 && let Some(made) = made.joins.into_iter().next()

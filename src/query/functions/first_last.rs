@@ -8,12 +8,11 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SetExpr,
     Statement, TableFactor, VisitMut, VisitorMut, visit_expressions_mut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::query::names;
+use crate::query::names::parse_own_expr;
 
 /// # Errors
 /// INVALID_ARGUMENT for calls that are no aggregate of two arguments.
@@ -104,14 +103,7 @@ fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> {
             ));
         }
     };
-    parsed(&text).map(Some)
-}
-
-fn parsed(text: &str) -> Result<Expr, Fault> {
-    Parser::new(&GenericDialect {})
-        .try_with_sql(text)
-        .and_then(|mut p| p.parse_expr())
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
+    parse_own_expr(&text).map(Some)
 }
 
 fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
@@ -150,5 +142,5 @@ fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
     let text = format!(
         "{function}({value} ORDER BY {time} ASC NULLS {nulls}{arrival}, {value} ASC NULLS {nulls}){filter}"
     );
-    parsed(&text).map(Some)
+    parse_own_expr(&text).map(Some)
 }

@@ -11,11 +11,9 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select,
     SelectItem, SetExpr, Spanned, Statement, Value, VisitMut, VisitorMut, visit_expressions_mut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::fault::Fault;
-use crate::query::names::parse_one;
+use crate::query::names::{parse_own, parse_own_expr};
 
 const NAME: &str = "time_bucket_gapfill";
 const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, locf(avg(x)) AS x FROM t GROUP BY 1, 2";
@@ -72,13 +70,6 @@ fn wrong(at: &impl Spanned, problem: &str) -> Fault {
             start.line, start.column
         ),
     )
-}
-
-fn parse_expr(text: &str) -> Result<Expr, Fault> {
-    Parser::new(&GenericDialect {})
-        .try_with_sql(text)
-        .and_then(|mut p| p.parse_expr())
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
 }
 
 /// The query written out; none if it fills no gaps.
@@ -168,7 +159,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
                 let v = format!("\"__v{}\"", values.len());
                 values.push((*value).clone());
                 found = true;
-                match parse_expr(&over_gaps(kind, &v, &partition)) {
+                match parse_own_expr(&over_gaps(kind, &v, &partition)) {
                     Ok(made) => *e = made,
                     Err(error) => fault = Some(error),
                 }
@@ -200,7 +191,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
             .enumerate()
             .map(|(i, v)| format!("{v} AS \"__v{i}\"")),
     );
-    let head = parse_one(&format!(
+    let head = parse_own(&format!(
         "SELECT {} GROUP BY time_bucket({span}, {time}){}",
         columns.join(", "),
         keys.iter().map(|k| format!(", {k}")).collect::<String>()
@@ -247,7 +238,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
         outer.join(", "),
         shown.join(", ")
     );
-    match parse_one(&text)? {
+    match parse_own(&text)? {
         Statement::Query(query) => Ok(Some(query.body)),
         _ => Err(wrong(&bucket, "gaps cannot be filled here")),
     }

@@ -10,7 +10,7 @@ use super::START;
 use crate::catalog::view::TableView;
 use crate::dataset::{Bucket, EVENT_DATE, quoted_span};
 use crate::fault::Fault;
-use crate::query::names::parse_one;
+use crate::query::names::parse_own;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -27,7 +27,7 @@ fn end_expr(bucket: Bucket) -> Result<Expr, Fault> {
 
 /// Reads an expression of our own.
 fn expression(text: &str) -> Result<Expr, Fault> {
-    if let Statement::Query(query) = parse_one(&format!("SELECT {text}"))?
+    if let Statement::Query(query) = parse_own(&format!("SELECT {text}"))?
         && let SetExpr::Select(select) = *query.body
         && let Some(SelectItem::UnnamedExpr(expr)) = select.projection.into_iter().next()
     {

@@ -15,7 +15,7 @@ use crate::catalog::view::Snapshot;
 use crate::dataset::{Bucket, Spans, quoted_span};
 use crate::fault::Fault;
 use crate::query::functions::rewrite_first_last;
-use crate::query::names::parse_one;
+use crate::query::names::{parse_one, parse_own};
 use crate::types::TableName;
 
 /// A definition that has been understood.
@@ -134,7 +134,7 @@ impl Definition {
                 } => alias.name.to_string(),
                 _ => format!("\"{}\"", self.source.table()),
             };
-            let derived = parse_one(&format!("SELECT 1 FROM ({windowed}) AS {name}"))?;
+            let derived = parse_own(&format!("SELECT 1 FROM ({windowed}) AS {name}"))?;
             if let Statement::Query(q) = derived
                 && let SetExpr::Select(s) = *q.body
                 && let Some(made) = s.from.into_iter().next()

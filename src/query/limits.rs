@@ -1,0 +1,177 @@
+//! What one statement may take, where its parts can see it: carried in the session's options, which reach every function's
+//! call and every rule of the optimizer.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DataFusionError, Result, config_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::functions::CheckArguments;
+use super::running;
+use crate::fault::{Fault, Kind};
+
+/// The limits of one statement. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct QueryLimits {
+    /// Cancelled when the statement is to end; its parts look at it.
+    pub token: CancellationToken,
+    /// The parent of `token`: cancelled by the client, or because it is gone, and not by an end that the statement comes to.
+    pub client: CancellationToken,
+    pub deadline: Instant,
+    pub timeout: Duration,
+    /// `query.value_bytes_max`
+    pub value_bytes: u64,
+    /// `query.batch_bytes_max`
+    pub batch_bytes: u64,
+    pub pool: Arc<dyn MemoryPool>,
+    /// Values that are constants of the plan, and live as long.
+    pub constants: Arc<MemoryReservation>,
+}
+
+impl QueryLimits {
+    /// Those of the statement that the options belong to; none for a session of the server's own.
+    pub fn of(options: &ConfigOptions) -> Option<&QueryLimits> {
+        options.extensions.get::<QueryLimits>()
+    }
+
+    /// Memory of its own within that of all queries.
+    pub fn reserve(&self, name: &str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.pool)
+    }
+
+    /// # Errors
+    /// CANCELLED, DEADLINE_EXCEEDED: the statement is to end.
+    pub fn check(&self) -> Result<(), Fault> {
+        if self.token.is_cancelled() {
+            return Err(running::cancelled());
+        }
+        if Instant::now() >= self.deadline {
+            return Err(self.expired());
+        }
+        Ok(())
+    }
+
+    pub fn expired(&self) -> Fault {
+        Fault::new(
+            Kind::Deadline,
+            "query_timeout",
+            format!(
+                "the query ran longer than {:?}; narrow it, or raise query.timeout",
+                self.timeout
+            ),
+        )
+    }
+}
+
+pub fn external(fault: Fault) -> DataFusionError {
+    DataFusionError::External(Box::new(fault))
+}
+
+impl ExtensionOptions for QueryLimits {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _: &str) -> Result<()> {
+        config_err!("no such option: {key}")
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+}
+
+impl ConfigExtension for QueryLimits {
+    const PREFIX: &'static str = "deltaplane";
+}
+
+/// Changes nothing and ends the planning of a statement that is to end.
+#[derive(Debug, Default)]
+pub struct Checkpoint;
+
+fn check(options: &ConfigOptions) -> Result<()> {
+    QueryLimits::of(options)
+        .map_or(Ok(()), QueryLimits::check)
+        .map_err(external)
+}
+
+impl OptimizerRule for Checkpoint {
+    fn name(&self) -> &str {
+        "checkpoint"
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        check(&config.options())?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+impl PhysicalOptimizerRule for Checkpoint {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        check(options)?;
+        Ok(plan)
+    }
+
+    fn name(&self) -> &str {
+        "checkpoint"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// Between two looks at the clock: behind each rule the optimizer checks the whole plan.
+const RULES_BETWEEN: usize = 4;
+
+/// DataFusion's rules, with looks at the clock between them.
+pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::new();
+    for (at, rule) in Optimizer::new().rules.into_iter().enumerate() {
+        if at % RULES_BETWEEN == 0 {
+            rules.push(Arc::new(Checkpoint));
+        }
+        rules.push(rule);
+    }
+    rules.push(Arc::new(CheckArguments));
+    rules
+}
+
+/// [`optimizer_rules`] of physical plans.
+pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
+        if at % RULES_BETWEEN == 0 {
+            rules.push(Arc::new(Checkpoint));
+        }
+        rules.push(rule);
+    }
+    rules
+}

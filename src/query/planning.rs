@@ -1,0 +1,117 @@
+//! Where statements are read and planned: on threads of their own with a large stack, so that a deep tree does not overflow
+//! one and a slow plan holds up nobody's stream and nobody's query. The time limit and the cancel hold here too.
+//!
+//! Planning cannot be interrupted, it can only look at the clock between two rules (`limits`). So its caller waits no longer
+//! than the limit, and a thread that is still busy keeps its permit until it is done.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::caller::Caller;
+use super::limits::QueryLimits;
+use super::running;
+use crate::fault::{Fault, Kind};
+
+/// Stack of a query thread. Virtual: what a statement does not reach is never made. The text's limits (`text`) are such that
+/// the deepest tree that they let through fits with opt-level 1; tests and `query.terms_max`'s upper bound rely on it.
+pub const STACK_BYTES: usize = 256 << 20;
+
+/// Short statements that are planned at once. They take little: this bounds memory, and the operating system shares the cores.
+const SHORT_AT_ONCE: usize = 32;
+
+/// Bytes of text up to which a statement is short.
+const SHORT_BYTES: usize = 4096;
+
+pub struct Planning {
+    handle: Handle,
+    short: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
+
+impl Planning {
+    /// `threads`: long statements that are planned at once.
+    pub fn new(handle: Handle, threads: usize) -> Self {
+        Planning {
+            handle,
+            short: Arc::new(Semaphore::new(SHORT_AT_ONCE)),
+            long: Arc::new(Semaphore::new(threads.max(1))),
+        }
+    }
+
+    /// Threads beside the runtime's own that this may use.
+    pub fn threads_max(threads: usize) -> usize {
+        threads.max(1) + SHORT_AT_ONCE
+    }
+
+    /// Runs work that plans a statement of `text_bytes`, in the present caller's name. Dropped before its end, it cancels
+    /// `limits.client`.
+    ///
+    /// # Errors
+    /// What the work meets; DEADLINE_EXCEEDED and CANCELLED; INTERNAL for a panic.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        text_bytes: usize,
+        limits: &QueryLimits,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let lane = if text_bytes <= SHORT_BYTES {
+            &self.short
+        } else {
+            &self.long
+        };
+        let gone = limits.client.clone().drop_guard();
+        let done = async {
+            let permit = lane.clone().acquire_owned().await.map_err(|_| stopping())?;
+            let (handle, caller, limits) = (self.handle.clone(), Caller::current(), limits.clone());
+            let thread = self.handle.spawn_blocking(move || {
+                // Nobody waits any more.
+                limits.check()?;
+                let work = AssertUnwindSafe(caller.run(work)).catch_unwind();
+                let outcome = handle
+                    .block_on(work)
+                    .unwrap_or_else(|panic| Err(panicked(&*panic)));
+                drop(permit);
+                outcome
+            });
+            thread.await.unwrap_or_else(|_| Err(stopping()))
+        };
+        let outcome = tokio::select! {
+            outcome = done => outcome,
+            () = tokio::time::sleep_until(limits.deadline) => Err(limits.expired()),
+            () = limits.client.cancelled() => Err(running::cancelled()),
+        };
+        if outcome.is_ok() {
+            gone.disarm();
+        }
+        outcome
+    }
+}
+
+pub fn stopping() -> Fault {
+    Fault::new(Kind::Unavailable, "stopping", "the server is stopping")
+}
+
+/// A panic as one query's error.
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Fault {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    let text: String = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(300)
+        .collect();
+    tracing::error!("a query panicked: {text}");
+    metrics::counter!("deltaplane_query_panics_total").increment(1);
+    Fault::internal(format!(
+        "the query met a defect of the server and was ended; others go on: {text}"
+    ))
+}

@@ -1,0 +1,415 @@
+//! What a statement's text may be, checked on its tokens before the parser builds a tree of them.
+//!
+//! The parser, the planner and the drop of what they made recurse as deep as the text nests, and a chain of operators
+//! (`a + a + a`) nests once a term. The limits here are what the stacks of [`super::planning`] are made for. They hold for the
+//! whole process: each door reads its text with [`tokenize`], also those that have no engine at hand.
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use parking_lot::RwLock;
+
+use crate::fault::{Fault, Kind};
+
+/// The settings `query.text_bytes_max` and its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextLimits {
+    /// Bytes of one statement.
+    pub bytes: usize,
+    /// Words, names, literals and signs of one statement.
+    pub tokens: usize,
+    /// Operators between two commas, those in brackets between them included.
+    pub terms: usize,
+    /// Brackets within brackets, and queries, functions and CASEs within each other.
+    pub nesting: usize,
+    /// SELECTs, JOINs and set operations of one statement.
+    pub relations: usize,
+    /// The highest number of a parameter.
+    pub parameters: usize,
+}
+
+impl TextLimits {
+    const DEFAULT: TextLimits = TextLimits {
+        bytes: 1 << 20,
+        tokens: 200_000,
+        terms: 10_000,
+        nesting: 50,
+        relations: 1000,
+        parameters: 65_535,
+    };
+
+    /// Makes these the limits of the process.
+    pub fn install(self) {
+        *LIMITS.write() = self;
+    }
+
+    pub fn current() -> TextLimits {
+        *LIMITS.read()
+    }
+}
+
+impl Default for TextLimits {
+    fn default() -> Self {
+        TextLimits::DEFAULT
+    }
+}
+
+/// Written once at the server's start; read by every statement. A lock, because the parsers of statements have no handle to
+/// the engine.
+static LIMITS: RwLock<TextLimits> = RwLock::new(TextLimits::DEFAULT);
+
+fn too_large(what: &str, found: usize, setting: &str, limit: usize, way_out: &str) -> Fault {
+    Fault::new(
+        Kind::Exhausted,
+        "statement_too_large",
+        format!(
+            "the statement has {what}, found={found}, limit={limit}; {way_out}, or raise query.{setting}"
+        ),
+    )
+}
+
+/// What the parser says when a text nests deeper than it goes.
+pub(super) fn too_deep() -> Fault {
+    let limit = TextLimits::current().nesting;
+    Fault::new(
+        Kind::Exhausted,
+        "statement_too_large",
+        format!(
+            "the statement nests too deep, limit={limit}; split it with WITH, or raise query.nesting_max"
+        ),
+    )
+}
+
+/// A text's tokens, white space included, each with its place.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`, `parameters`; RESOURCE_EXHAUSTED `statement_too_large`.
+pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
+    check_bytes(sql)?;
+    let limits = TextLimits::current();
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
+    check(tokens.iter().map(|t| &t.token), &limits)?;
+    Ok(tokens)
+}
+
+/// # Errors
+/// RESOURCE_EXHAUSTED `statement_too_large`.
+pub(super) fn check_bytes(sql: &str) -> Result<(), Fault> {
+    let limits = TextLimits::current();
+    if sql.len() > limits.bytes {
+        return Err(too_large(
+            "too many bytes",
+            sql.len(),
+            "text_bytes_max",
+            limits.bytes,
+            "send rows by bulk ingest or as bound parameters",
+        ));
+    }
+    Ok(())
+}
+
+/// How deep the tree of what was read so far can be: operators on the way from the root to here.
+#[derive(Default)]
+struct Chains {
+    here: Chain,
+    /// Those of the brackets around it.
+    outer: Vec<Chain>,
+    /// Operators of `here` and `outer` together.
+    length: usize,
+}
+
+/// The operators of one bracket.
+#[derive(Default)]
+struct Chain {
+    /// Since the last comma.
+    item: usize,
+    /// Of the longest item.
+    longest: usize,
+}
+
+impl Chains {
+    fn add(&mut self, operators: usize) {
+        self.here.item += operators;
+        self.length += operators;
+    }
+
+    fn next_item(&mut self) {
+        self.length -= self.here.item;
+        self.here.longest = self.here.longest.max(self.here.item);
+        self.here.item = 0;
+    }
+
+    fn open(&mut self) {
+        self.outer.push(std::mem::take(&mut self.here));
+    }
+
+    /// What a bracket holds may be the left side of what follows it, so it counts on.
+    fn close(&mut self) {
+        self.next_item();
+        let longest = self.here.longest;
+        if let Some(outer) = self.outer.pop() {
+            self.here = outer;
+            self.add(longest);
+        }
+    }
+}
+
+/// One pass over the tokens.
+fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Result<(), Fault> {
+    let (mut count, mut relations, mut unnumbered, mut angles) = (0usize, 0usize, 0usize, 0usize);
+    let mut chains = Chains::default();
+    let mut before: Option<&Word> = None;
+    for token in tokens {
+        if let Token::Whitespace(_) = token {
+            continue;
+        }
+        count += 1;
+        let word = match token {
+            Token::Word(word) if word.quote_style.is_none() => Some(word),
+            _ => None,
+        };
+        let mut terms = 0;
+        match token {
+            Token::LParen | Token::LBrace => chains.open(),
+            Token::LBracket => {
+                // `a[1][2]` nests like a chain.
+                chains.add(1);
+                chains.open();
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => chains.close(),
+            Token::Comma => chains.next_item(),
+            Token::Placeholder(name) => unnumbered += parameter(name, limits)?,
+            Token::Lt if before.is_some_and(opens_type) => angles += 1,
+            Token::Gt => {
+                angles = angles.saturating_sub(1);
+                terms = 1;
+            }
+            Token::ShiftRight => {
+                angles = angles.saturating_sub(2);
+                terms = 1;
+            }
+            Token::Word(_) => match word.map(|w| w.keyword) {
+                Some(
+                    Keyword::SELECT
+                    | Keyword::JOIN
+                    | Keyword::UNION
+                    | Keyword::EXCEPT
+                    | Keyword::INTERSECT
+                    | Keyword::MINUS,
+                ) => relations += 1,
+                Some(
+                    Keyword::AND
+                    | Keyword::OR
+                    | Keyword::XOR
+                    | Keyword::NOT
+                    | Keyword::IS
+                    | Keyword::LIKE
+                    | Keyword::ILIKE
+                    | Keyword::SIMILAR
+                    | Keyword::RLIKE
+                    | Keyword::REGEXP
+                    | Keyword::BETWEEN
+                    | Keyword::IN
+                    | Keyword::AT
+                    | Keyword::COLLATE
+                    | Keyword::DIV
+                    | Keyword::OVERLAPS
+                    | Keyword::CASE
+                    | Keyword::ARRAY,
+                ) => terms = 1,
+                _ => {}
+            },
+            Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::Period
+            | Token::SemiColon
+            | Token::EOF => {}
+            // Every sign that is left is an operator or stands beside one.
+            _ => terms = 1,
+        }
+        before = word;
+        chains.add(terms);
+        if chains.length > limits.terms {
+            return Err(too_large(
+                "too many operators in one expression",
+                chains.length,
+                "terms_max",
+                limits.terms,
+                "write IN (..) for a list of values",
+            ));
+        }
+        if chains.outer.len().max(angles) > limits.nesting {
+            return Err(too_deep());
+        }
+    }
+    if count > limits.tokens {
+        return Err(too_large(
+            "too many words and signs",
+            count,
+            "tokens_max",
+            limits.tokens,
+            "send rows by bulk ingest or as bound parameters",
+        ));
+    }
+    check_relations(relations, limits)?;
+    if unnumbered > limits.parameters {
+        return Err(too_large(
+            "too many parameters",
+            unnumbered,
+            "parameters_max",
+            limits.parameters,
+            "bind rows instead",
+        ));
+    }
+    Ok(())
+}
+
+/// `relations`: SELECTs, JOINs, set operations, or tables in FROM.
+pub(super) fn check_relations(relations: usize, limits: &TextLimits) -> Result<(), Fault> {
+    if relations > limits.relations {
+        return Err(too_large(
+            "too many SELECTs, joins and set operations",
+            relations,
+            "relations_max",
+            limits.relations,
+            "split it into several",
+        ));
+    }
+    Ok(())
+}
+
+/// 1 for a `?`. The number behind a `$` is what memory for parameters is taken by.
+fn parameter(name: &str, limits: &TextLimits) -> Result<usize, Fault> {
+    let Some(number) = name.strip_prefix('$') else {
+        return Ok(usize::from(name == "?"));
+    };
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(0);
+    }
+    match number.parse::<usize>() {
+        Ok(n) if (1..=limits.parameters).contains(&n) => Ok(0),
+        _ => Err(Fault::invalid(
+            "parameters",
+            format!(
+                "no such parameter, parameter={}, known: $1 to ${} (query.parameters_max)",
+                name.get(..24).unwrap_or(name),
+                limits.parameters
+            ),
+        )),
+    }
+}
+
+/// Words whose `<` opens a type within a type.
+fn opens_type(word: &Word) -> bool {
+    ["array", "struct", "map", "nested", "tuple"]
+        .iter()
+        .any(|known| word.value.eq_ignore_ascii_case(known))
+}
+
+/// A statement's first word, in lower case, behind comments and parentheses: cheap, every statement passes here.
+pub fn first_word(sql: &str) -> String {
+    let mut text = sql;
+    loop {
+        text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+        let rest = if let Some(comment) = text.strip_prefix("--") {
+            comment.split_once('\n').map(|(_, rest)| rest)
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            comment.split_once("*/").map(|(_, rest)| rest)
+        } else {
+            break;
+        };
+        text = rest.unwrap_or_default();
+    }
+    let end = text
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn check_text(sql: &str) -> Result<(), Fault> {
+        tokenize(sql).map(drop)
+    }
+
+    #[test]
+    fn what_nests_or_goes_on_for_too_long_is_refused_and_the_limit_is_named() {
+        let chain = |term: &str, n: usize| format!("SELECT 1{}", term.repeat(n));
+        for (sql, setting) in [
+            (chain(" + 1", 10_001), "terms_max"),
+            (chain("::int", 10_001), "terms_max"),
+            (chain(" OR true", 10_001), "terms_max"),
+            (chain(" IS NULL", 10_001), "terms_max"),
+            (chain(" COLLATE x", 10_001), "terms_max"),
+            (chain("[1]", 10_001), "terms_max"),
+            (format!("SELECT {}1", "- ".repeat(10_001)), "terms_max"),
+            (format!("SELECT {}true", "NOT ".repeat(10_001)), "terms_max"),
+            (format!("SELECT {}1", "(".repeat(51)), "nesting_max"),
+            (format!("SELECT {}1", "f(".repeat(51)), "nesting_max"),
+            (format!("SELECT {}1", "[".repeat(51)), "nesting_max"),
+            (format!("SELECT 1::{}", "ARRAY<".repeat(51)), "nesting_max"),
+            (
+                format!("SELECT 1::{}", "STRUCT<a INT, b ".repeat(51)),
+                "nesting_max",
+            ),
+            (chain(" EXCEPT SELECT 1", 600), "relations_max"),
+            (
+                format!("SELECT * FROM t {}", "JOIN t ".repeat(1001)),
+                "relations_max",
+            ),
+            (chain(",1", 150_000), "tokens_max"),
+            ("x".repeat(2 << 20), "text_bytes_max"),
+            (format!("SELECT {}?", "?,".repeat(65_535)), "parameters_max"),
+        ] {
+            let fault = check_text(&sql).unwrap_err();
+            assert_eq!(fault.kind, Kind::Exhausted, "{}", &sql[..40.min(sql.len())]);
+            assert!(fault.message.contains(setting), "{setting}: {fault}");
+        }
+        for sql in [
+            chain(" + 1", 2000),
+            chain("::int", 2000),
+            chain(" OR a = 1", 2000),
+            chain(" EXCEPT SELECT 1", 300),
+            format!("SELECT 1 IN ({}1)", "-1,".repeat(60_000)),
+            format!("CREATE TABLE t ({}b INT)", "a ARRAY<INT>, ".repeat(200)),
+            format!("SELECT {}1{}", "(".repeat(49), ")".repeat(49)),
+            "SELECT $1, $65535, ?, '$70000'".to_owned(),
+        ] {
+            check_text(&sql).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_no_memory_is_taken_for_is_refused() {
+        for bad in [
+            "$0",
+            "$65536",
+            "$999999999999",
+            "$99999999999999999999999999",
+        ] {
+            let fault = check_text(&format!("SELECT {bad}")).unwrap_err();
+            assert_eq!((fault.kind, &*fault.reason), (Kind::Invalid, "parameters"));
+            assert!(fault.message.contains("query.parameters_max"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_found_behind_comments() {
+        for (sql, word) in [
+            ("select 1", "select"),
+            (" /* dbt */ -- x\n  INSERT INTO t", "insert"),
+            ("((SELECT 1))", "select"),
+            ("/* open", ""),
+            ("", ""),
+        ] {
+            assert_eq!(first_word(sql), word, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! How many rows a batch has: fewer where rows are wide, so that a batch takes about the same memory whatever a table holds.
+//! A join makes whole batches before anything can count them.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+
+/// What a batch of a join's rows is aimed at.
+const BATCH_BYTES: usize = 8 << 20;
+const ROWS_MIN: usize = 128;
+const ROWS_MAX: usize = 8192;
+
+/// Rows a batch, by what the tables of the plan say of their rows' size.
+pub fn batch_rows(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let known = StatisticsContext::new();
+    let mut width = 0usize;
+    let _ = plan.apply(|node| {
+        if node.children().is_empty()
+            && let Ok(statistics) = known.compute(node.as_ref(), &StatisticsArgs::new())
+            && let (Some(bytes), Some(rows)) = (
+                statistics.total_byte_size.get_value(),
+                statistics.num_rows.get_value(),
+            )
+        {
+            width = width.saturating_add(bytes / (*rows).max(1));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    (BATCH_BYTES / width.max(1)).clamp(ROWS_MIN, ROWS_MAX)
+}
