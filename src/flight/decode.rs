@@ -4,6 +4,8 @@
 //! anywhere. So the declared sizes are checked against the batch limit and the body before anything is decoded, and the
 //! caller decodes each stream in a task of its own whose panic ends that stream alone.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Our tickets: what is to be run, for whom it was asked, and the id by which it can be cancelled. They need no memory on the
 //! server's side, so any channel may redeem them, again and again. Handed around as `TicketStatementQuery`.
 
+#![deny(clippy::indexing_slicing)]
+
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow_flight::FlightData;

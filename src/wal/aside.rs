@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::fields::{array_at, seal, u32_at, u64_at};
 use super::{Disk, Error, FileIndex};
 
 const MAGIC: [u8; 4] = *b"DPA1";
@@ -73,8 +74,7 @@ impl Aside {
         out.extend_from_slice(&self.uuid);
         out.extend_from_slice(&incarnation.to_le_bytes());
         out.extend_from_slice(body);
-        let crc = crc32c::crc32c(&out[8..]);
-        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        let crc = seal(&mut out);
         let mut known = self.known.lock();
         // A first file is noted when it is there: until then the log holds its rows.
         if let Some(mut either) = known.get(&incarnation.to_string()).cloned() {
@@ -179,7 +179,7 @@ impl Aside {
                 problem: problem.to_owned(),
             };
             let (incarnation, body) = self.parse(&bytes).map_err(damaged)?;
-            let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+            let crc = u32_at(&bytes, 4);
             let number = incarnation.to_string();
             if path.file_stem().is_none_or(|stem| *stem != *number) {
                 return Err(damaged("it is the file of another table"));
@@ -195,17 +195,16 @@ impl Aside {
 
     fn parse<'a>(&self, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), &'static str> {
         let (head, body) = bytes.split_at_checked(HEADER).ok_or("cut short")?;
-        if head[..4] != MAGIC {
+        if !head.starts_with(&MAGIC) {
             return Err("no parked rows");
         }
-        if head[4..8] != crc32c::crc32c(&bytes[8..]).to_le_bytes() {
+        if u32_at(head, 4) != crc32c::crc32c(bytes.get(8..).unwrap_or_default()) {
             return Err("checksum mismatch");
         }
-        if head[8..24] != self.uuid {
+        if array_at(head, 8) != self.uuid {
             return Err("it belongs to another log");
         }
-        let number = head[24..32].try_into().map_err(|_| "cut short")?;
-        Ok((u64::from_le_bytes(number), body))
+        Ok((u64_at(head, 24), body))
     }
 
     /// Lets go of a table's parked rows; fine if there are none.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fields::{array_at, seal, u32_at, u64_at};
 use crate::types::Lsn;
 
 pub const HEADER_BYTES: usize = 96;
@@ -209,9 +210,7 @@ pub fn encode_header(frame: &NewFrame, place: &Place, out: &mut Vec<u8>) -> u32 
     );
     out.extend_from_slice(&frame.payload.crc().to_le_bytes());
     out.extend_from_slice(frame.producer.as_bytes());
-    let crc = crc32c::crc32c(&out[start + 8..]);
-    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    crc
+    seal(out.get_mut(start..).unwrap_or_default())
 }
 
 /// A frame read from bytes, with what its place said.
@@ -229,18 +228,8 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
     if header[..4] != MAGIC {
         return None;
     }
-    let u64_at = |at: usize| {
-        header[at..at + 8]
-            .try_into()
-            .map(u64::from_le_bytes)
-            .unwrap_or_default()
-    };
-    let u32_at = |at: usize| {
-        header[at..at + 4]
-            .try_into()
-            .map(u32::from_le_bytes)
-            .unwrap_or_default()
-    };
+    let u64_at = |at: usize| u64_at(header, at);
+    let u32_at = |at: usize| u32_at(header, at);
     let name_len = usize::from(u16::from_le_bytes([header[54], header[55]]));
     let payload_len = u32_at(88) as usize;
     let with_name = bytes.get(8..HEADER_BYTES + name_len)?;
@@ -253,8 +242,6 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
     if crc32c::crc32c(payload) != u32_at(92) {
         return None;
     }
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&header[8..24]);
     let offset = Lsn::new(u64_at(32));
     Some(Parsed {
         frame: Frame {
@@ -262,7 +249,7 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
             kind: FrameKind::from_code(header[52])?,
             incarnation: u64_at(56),
             contract_version: u32_at(64),
-            producer: std::str::from_utf8(&bytes[HEADER_BYTES..start])
+            producer: std::str::from_utf8(bytes.get(HEADER_BYTES..start)?)
                 .ok()?
                 .into(),
             epoch: u64_at(72),
@@ -271,7 +258,7 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
             payload: payload.to_vec(),
         },
         place: Place {
-            uuid,
+            uuid: array_at(header, 8),
             segment: u64_at(24),
             offset,
             group_start: Lsn::new(u64_at(40)),
@@ -299,7 +286,7 @@ pub fn find_frame(
         .and_then(|rest| rest.windows(4).position(|w| w == MAGIC))
     {
         at += found;
-        if let Some(parsed) = parse(&bytes[at..]).filter(&wanted) {
+        if let Some(parsed) = bytes.get(at..).and_then(parse).filter(&wanted) {
             return Some((at, parsed));
         }
         at += 1;

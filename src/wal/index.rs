@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Disk;
+use super::fields::u32_at;
 
 const MAGIC: [u8; 4] = *b"DPI1";
 const HEADER: usize = 8;
@@ -63,7 +64,7 @@ impl FileIndex {
         };
         let bytes = file.read_all().map_err(|e| e.to_string())?;
         let (head, body) = bytes.split_at_checked(HEADER).ok_or("it is cut short")?;
-        if head[..4] != MAGIC || head[4..] != crc32c::crc32c(body).to_le_bytes() {
+        if !head.starts_with(&MAGIC) || u32_at(head, 4) != crc32c::crc32c(body) {
             return Err("checksum mismatch".to_owned());
         }
         serde_json::from_slice(body).map_err(|e| e.to_string())

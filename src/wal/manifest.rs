@@ -39,6 +39,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::fields::{array_at, seal, u32_at, u64_at};
 use super::{Disk, Error, SegmentFile};
 use crate::types::Lsn;
 
@@ -113,14 +114,14 @@ impl Contents {
         out[48..56].copy_from_slice(&self.newest.to_le_bytes());
         out[56..64].copy_from_slice(&self.newest_first.get().to_le_bytes());
         out[64..68].copy_from_slice(&self.newest_crc.to_le_bytes());
-        sealed(&mut out);
+        seal(&mut out);
         out
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let part = checked::<CONTENTS_BYTES>(bytes, MAGIC)?;
         Some(Contents {
-            uuid: uuid_of(part),
+            uuid: array_at(part, 8),
             generation: u64_at(part, 24),
             oldest: u64_at(part, 32),
             oldest_first: Lsn::new(u64_at(part, 40)),
@@ -140,13 +141,13 @@ impl Tail {
         out[32..40].copy_from_slice(&self.offset.get().to_le_bytes());
         out[40..48].copy_from_slice(&self.position.to_le_bytes());
         out[48..52].copy_from_slice(&self.chain.to_le_bytes());
-        sealed(&mut out);
+        seal(&mut out);
         out
     }
 
     fn parse(bytes: &[u8], uuid: [u8; 16]) -> Option<Self> {
         let part = checked::<TAIL_BYTES>(bytes, TAIL_MAGIC)?;
-        (uuid_of(part) == uuid).then(|| Tail {
+        (array_at(part, 8) == uuid).then(|| Tail {
             segment: u64_at(part, 24),
             offset: Lsn::new(u64_at(part, 32)),
             position: u64_at(part, 40),
@@ -155,31 +156,10 @@ impl Tail {
     }
 }
 
-fn sealed(out: &mut [u8]) {
-    let crc = crc32c::crc32c(&out[8..]);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-}
-
 fn checked<const N: usize>(bytes: &[u8], magic: [u8; 4]) -> Option<&[u8; N]> {
     let part: &[u8; N] = bytes.first_chunk()?;
-    let crc = crc32c::crc32c(&part[8..]);
-    (part[..4] == magic && part[4..8] == crc.to_le_bytes()).then_some(part)
-}
-
-fn uuid_of(part: &[u8]) -> [u8; 16] {
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&part[8..24]);
-    uuid
-}
-
-fn u64_at(part: &[u8], at: usize) -> u64 {
-    let bytes = part[at..at + 8].try_into();
-    bytes.map(u64::from_le_bytes).unwrap_or_default()
-}
-
-fn u32_at(part: &[u8], at: usize) -> u32 {
-    let bytes = part[at..at + 4].try_into();
-    bytes.map(u32::from_le_bytes).unwrap_or_default()
+    let crc = crc32c::crc32c(part.get(8..)?);
+    (part.starts_with(&magic) && u32_at(part, 4) == crc).then_some(part)
 }
 
 impl Manifest {
@@ -238,8 +218,11 @@ impl ManifestFile {
                 let fresh = path.with_extension("tmp");
                 let file = disk.create(&fresh, PART * 3).map_err(Error::io("create"))?;
                 let mut out = vec![0; PART_BYTES * 3];
-                out[..CONTENTS_BYTES].copy_from_slice(&contents.encode());
-                out[PART_BYTES..][..CONTENTS_BYTES].copy_from_slice(&contents.encode());
+                for part in out.chunks_mut(PART_BYTES).take(2) {
+                    if let Some(place) = part.first_chunk_mut() {
+                        *place = contents.encode();
+                    }
+                }
                 file.write_at(&out, 0).map_err(Error::io("write"))?;
                 file.sync().map_err(Error::io("sync"))?;
                 disk.rename(&fresh, &path).map_err(Error::io("rename"))?;

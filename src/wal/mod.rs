@@ -7,14 +7,20 @@
 //! restart. A full disk is no failure: the writer waits for room, and whoever waits for longer than the admission time-out
 //! is told so ([`Health`]).
 
+#![deny(clippy::indexing_slicing)]
+
 mod aside;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod damage_tests;
 mod disk;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod failure_tests;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod faulty;
+mod fields;
 mod frame;
 mod index;
 mod inspect;
@@ -26,6 +32,7 @@ mod scan;
 mod segment;
 mod shared;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
 mod writer;
 

@@ -297,15 +297,13 @@ fn cut_torn_tail(dir: &Path, disk: &dyn Disk, newest: &Scan) -> Result<(), Error
     let handle = disk.open(&path).map_err(Error::io("open"))?;
     let bytes = handle.read_all().map_err(Error::io("read"))?;
     let mut position = newest.end;
-    let zeros = vec![0u8; bytes.len().saturating_sub(position).min(1 << 20)];
-    while position < bytes.len() {
-        let len = zeros.len().min(bytes.len() - position);
-        if bytes[position..position + len].iter().any(|b| *b != 0) {
+    for torn in bytes.get(position..).unwrap_or_default().chunks(1 << 20) {
+        if torn.iter().any(|b| *b != 0) {
             handle
-                .write_at(&zeros[..len], position as u64)
+                .write_at(&vec![0; torn.len()], position as u64)
                 .map_err(Error::io("truncate"))?;
         }
-        position += len;
+        position += torn.len();
     }
     handle.sync().map_err(Error::io("truncate"))
 }

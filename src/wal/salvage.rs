@@ -75,7 +75,13 @@ pub fn salvage(from: &Path, to: &Path, empty_state: &[u8]) -> Result<Salvaged, E
         let frames = frames_of(&bytes, *number, uuid);
         for (position, parsed) in &frames {
             if output.is_none() {
-                let later = || later_state(from, &numbers[index + 1..], parsed.place.uuid);
+                let later = || {
+                    later_state(
+                        from,
+                        numbers.get(index + 1..).unwrap_or_default(),
+                        parsed.place.uuid,
+                    )
+                };
                 let mut begun = begin(to, parsed, empty_state, later)?;
                 if let Some(told) = manifest.map(|m| m.contents) {
                     begun.begins_late(told);

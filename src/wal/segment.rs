@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fields::{array_at, u32_at, u64_at};
 use crate::types::Lsn;
 
 pub const HEADER_BYTES: u64 = 64;
@@ -56,12 +57,7 @@ impl Header {
     /// The header and its CRC; none if these bytes are no segment's.
     pub fn parse(bytes: &[u8]) -> Option<(Self, u32)> {
         let header: &[u8; 64] = bytes.first_chunk()?;
-        let u64_at = |at: usize| {
-            header[at..at + 8]
-                .try_into()
-                .map(u64::from_le_bytes)
-                .unwrap_or_default()
-        };
+        let u64_at = |at: usize| u64_at(header, at);
         let crc = crc32c::crc32c(&header[8..52]);
         if header[..4] != MAGIC || header[4..8] != crc.to_le_bytes() {
             return None;
@@ -74,15 +70,12 @@ impl Header {
                 return None;
             }
         }
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&header[8..24]);
-        let chain = u32::from_le_bytes([header[48], header[49], header[50], header[51]]);
         let parsed = Header {
-            uuid,
+            uuid: array_at(header, 8),
             number: u64_at(24),
             first: Lsn::new(u64_at(32)),
             bytes: u64_at(40),
-            chain,
+            chain: u32_at(header, 48),
             has_manifest,
         };
         Some((parsed, crc))

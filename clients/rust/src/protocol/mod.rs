@@ -5,6 +5,8 @@
 //! This module knows bytes and messages. It knows no stream, no batch and no state: what may follow
 //! what is the producer's ([`crate::producer`]) and the server's business.
 
+#![deny(clippy::indexing_slicing)]
+
 mod binary;
 mod details;
 mod json;
