@@ -1,6 +1,6 @@
 //! Every default, limit and address of the server, in one table.
 //!
-//! [`settings!`] below is the only list: the structs, the TOML keys, the environment variables, the flags, the help
+//! `settings!` below is the only list: the structs, the TOML keys, the environment variables, the flags, the help
 //! and the output of `deltaplane config` are derived from it. Where a value comes from is decided in [`sources`],
 //! how it is written in [`size`]. This module reads no clock and opens no socket.
 

@@ -47,7 +47,7 @@ pub struct ColdTable {
     pub(super) partition_by: Vec<String>,
     /// The owner epoch under which this handle commits; 0 until it has claimed.
     pub(super) owner: i64,
-    /// The newest Delta checkpoint: written by [`Checkpointer`] outside the commit lock.
+    /// The newest Delta checkpoint: written by a `Checkpointer` outside the commit lock.
     pub(super) checkpointed: Arc<AtomicI64>,
     pub(super) view: Arc<ColdView>,
     pub(super) staging: Staging,

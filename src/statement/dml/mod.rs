@@ -2,7 +2,7 @@
 //!
 //! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/scan`, file
 //! and row). The query finds the rows that change and makes the new ones; what stays in the touched files is read by place,
-//! not by asking the condition again: it may be volatile. [`parse`] reads the text, [`query`] makes the query, [`execute`]
+//! not by asking the condition again: it may be volatile. `parse` reads the text, `query` makes the query, `execute`
 //! runs it under the table's commit lock.
 
 mod execute;
