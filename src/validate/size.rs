@@ -1,7 +1,7 @@
 //! What a batch will take in memory, before it is made: the columns that its table fills or casts, and its rows as text.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, downcast_dictionary_array};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::validator::Validator;
 use crate::dataset::ColumnType;
@@ -54,7 +54,7 @@ fn dictionary_bytes(column: &ArrayRef) -> usize {
         array => {
             let lengths = value_lengths(array.values());
             array.keys().iter().fold(0usize, |sum, key| {
-                let length = key.and_then(|k| lengths.get(usize::try_from(k).ok()?));
+                let length = key.and_then(|k| lengths.get(k.to_usize()?));
                 sum.saturating_add(length.copied().unwrap_or(0)).saturating_add(OFFSET_BYTES)
             })
         },
