@@ -37,6 +37,15 @@ pub enum Error {
     /// The store did not answer, or not as it should. Nothing was committed, or the next try finds out.
     #[error("object store or Delta log: {0}")]
     Store(String),
+    /// The store answers, and what it has is no Delta table that can be read.
+    #[error("the Delta table cannot be read: {0}")]
+    Damaged(String),
+    /// Delta does not allow the version; another try ends the same.
+    #[error("Delta does not allow the commit: {0}")]
+    Refused(String),
+    /// The contract's columns are not the Delta table's.
+    #[error("the Delta table's columns are not the contract's: {0}")]
+    Mismatch(String),
     /// Another server has claimed the table since.
     #[error("another server owns the table now, owner_epoch={theirs}, ours={ours}")]
     Fenced { ours: i64, theirs: i64 },
@@ -98,6 +107,9 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let (kind, reason) = match &error {
             Error::Store(_) => (Kind::Unavailable, "store_unavailable"),
+            Error::Damaged(_) => (Kind::Corrupt, "table_damaged"),
+            Error::Refused(_) => (Kind::Precondition, "commit_refused"),
+            Error::Mismatch(_) => (Kind::Precondition, "schema_mismatch"),
             Error::Fenced { .. } => (Kind::Unavailable, "owned_elsewhere"),
             Error::Superseded { .. } => (Kind::Conflict, "superseded"),
             Error::Changed { .. } => (Kind::Conflict, "changed_meanwhile"),

@@ -8,7 +8,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, TimeZone, Utc};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DFSchema, Result as DfResult, ScalarValue, Statistics};
+use datafusion::common::{
+    ColumnStatistics, DFSchema, DataFusionError, Result as DfResult, ScalarValue, Statistics,
+};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -26,6 +28,7 @@ use serde_json::Value;
 use super::delta::history::History;
 use super::pins::Pins;
 use super::{Error, Lake, prune, store_error};
+use crate::fault::Fault;
 
 /// Where a row stands: the place of its file in the view's list, and its own place in the file.
 pub const FILE: &str = "__file";
@@ -246,6 +249,8 @@ pub struct ColdView {
     located: bool,
     in_order: bool,
     pins: Pins,
+    /// The table is parked: whoever reads has this as the error.
+    unreadable: Option<Arc<Fault>>,
 }
 
 impl ColdView {
@@ -264,6 +269,24 @@ impl ColdView {
             located: false,
             in_order: false,
             pins: Pins::default(),
+            unreadable: None,
+        }
+    }
+
+    /// The same version, which nobody can read.
+    pub fn unreadable(&self, fault: Fault) -> Self {
+        ColdView {
+            unreadable: Some(Arc::new(fault)),
+            ..self.clone()
+        }
+    }
+
+    /// # Errors
+    /// Why the table is parked.
+    pub fn readable(&self) -> Result<(), Fault> {
+        match &self.unreadable {
+            Some(fault) => Err(Fault::clone(fault)),
+            None => Ok(()),
         }
     }
 
@@ -296,6 +319,16 @@ impl ColdView {
             version: -1,
             files: Arc::default(),
             schema,
+            ..self.clone()
+        }
+    }
+
+    /// The same table, partitioned otherwise, no files yet.
+    pub fn partitioned_by(&self, partition_by: Vec<String>) -> Self {
+        ColdView {
+            version: -1,
+            files: Arc::default(),
+            partition_by,
             ..self.clone()
         }
     }
@@ -422,6 +455,8 @@ impl ColdView {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.readable()
+            .map_err(|fault| DataFusionError::External(Box::new(fault)))?;
         let wanted: Vec<usize> = projection
             .cloned()
             .unwrap_or_else(|| (0..self.schema.fields().len()).collect());

@@ -11,6 +11,8 @@ use deltalake::protocol::DeltaOperation;
 
 use super::super::scan::plain_schema;
 use super::super::{Error, store_error};
+use super::error::commit_error;
+use super::protocol;
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
 impl ColdTable {
@@ -90,15 +92,15 @@ impl ColdTable {
         let constrained = properties
             .keys()
             .any(|k| k.starts_with("delta.constraints."));
-        if constrained && snapshot.protocol().min_writer_version() < 3 {
-            let protocol = serde_json::json!({ "minReaderVersion": 1, "minWriterVersion": 3 });
-            actions.push(Action::Protocol(
-                serde_json::from_value(protocol).map_err(store_error)?,
-            ));
-        }
+        actions.extend(protocol::upgrade(
+            Some(snapshot.protocol()),
+            &all,
+            constrained,
+        )?);
         let operation = DeltaOperation::SetTableProperties {
             properties: properties.clone().into_iter().collect(),
         };
+        let (actions, at) = self.timed(actions, &operation);
         let finalized = CommitBuilder::from(
             properties_of(Vec::new())
                 .with_metadata(HashMap::new())
@@ -107,7 +109,8 @@ impl ColdTable {
         .with_actions(actions)
         .build(Some(snapshot), self.delta.log_store(), operation)
         .await
-        .map_err(store_error)?;
+        .map_err(commit_error)?;
+        self.committed_at(at);
         self.delta = table_with(&self.delta, finalized.snapshot());
         // The new columns are Delta's from here on; `conform_to` orders them as the contract does.
         self.schema = plain_schema(
@@ -130,7 +133,7 @@ impl ColdTable {
             match self.schema.field_with_name(field.name()) {
                 Ok(theirs) if same_type(theirs.data_type(), field.data_type()) => {}
                 Ok(theirs) => {
-                    return Err(Error::Store(format!(
+                    return Err(Error::Mismatch(format!(
                         "column {} is {} in the Delta table {} and {} in its contract",
                         field.name(),
                         theirs.data_type(),
@@ -139,7 +142,7 @@ impl ColdTable {
                     )));
                 }
                 Err(_) => {
-                    return Err(Error::Store(format!(
+                    return Err(Error::Mismatch(format!(
                         "column {} of the contract is not in the Delta table {}",
                         field.name(),
                         self.folder

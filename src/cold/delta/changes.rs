@@ -25,6 +25,12 @@ pub struct Change {
     pub timestamp_ms: i64,
 }
 
+/// A name as folders have it: percent-encoded.
+fn unescaped(text: &str) -> String {
+    object_store::path::Path::from_url_path(text)
+        .map_or_else(|_| text.to_owned(), |path| path.to_string())
+}
+
 impl History {
     /// Rings when a version becomes visible; holds the newest one, or [`GONE`].
     pub fn news(&self) -> watch::Receiver<i64> {
@@ -102,8 +108,8 @@ impl History {
             // Other writers may leave them out of a removal; then the folders say them.
             None => values.extend(path.split('/').filter_map(|part| {
                 let (column, value) = part.split_once('=')?;
-                let value = (value != super::encode::NULL_PARTITION).then(|| value.to_owned());
-                Some((column.to_owned(), value))
+                let value = (value != super::encode::NULL_PARTITION).then(|| unescaped(value));
+                Some((unescaped(column), value))
             })),
         }
         let size = match action["size"].as_i64() {

@@ -1,13 +1,16 @@
 //! Rows to Parquet files, one or more a partition value, each with the statistics that its Delta `add` action carries. No sort
 //! and no hash a row: batches come nearly ordered by time, so a few ranges of equal partition values make up each of them.
+//!
+//! A writer costs about a megabyte however few rows it holds, so at most [`OPEN_MAX`] are open. Rows of other partitions wait
+//! as Arrow until they have [`WAITING_MAX`] bytes together, and then become files one partition after the other: memory is
+//! bounded whatever number of partitions a batch touches.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{cast, lexsort_to_indices, partition, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use deltalake::kernel::Add;
 use parquet::arrow::ArrowWriter;
@@ -21,6 +24,13 @@ use serde_json::{Map, Value, json};
 use super::super::Error;
 use super::page_checksums::with_page_checksums;
 
+/// Partitions whose files are written at the same time.
+const OPEN_MAX: usize = 16;
+/// Bytes of rows that wait for a writer, over all partitions.
+const WAITING_MAX: usize = 64 * 1024 * 1024;
+/// So many files, or bytes of them, are handed over at a time.
+const HANDED_FILES: usize = 128;
+const HANDED_BYTES: usize = 64 * 1024 * 1024;
 /// More ranges than this in one batch: it is put in order first.
 const RANGES_MAX: usize = 64;
 /// `delta.dataSkippingNumIndexedCols` where a table does not say otherwise (Delta protocol, "Per-file Statistics").
@@ -81,6 +91,10 @@ pub struct Slices {
     effort: Effort,
     target_bytes: usize,
     open: BTreeMap<Key, ArrowWriter<Vec<u8>>>,
+    waiting: BTreeMap<Key, Vec<RecordBatch>>,
+    waiting_bytes: usize,
+    /// Set when too much waits, until nothing does: so each partition's file is as large as it can be.
+    draining: bool,
 }
 
 impl Slices {
@@ -114,10 +128,14 @@ impl Slices {
             effort,
             target_bytes,
             open: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            draining: false,
         })
     }
 
-    /// Takes a batch of the table's columns; returns the files that are full now.
+    /// Takes a batch of the table's columns; returns the files that are full now. While [`Slices::is_full`] says so
+    /// afterwards, [`Slices::drain`] comes before the next batch.
     ///
     /// # Errors
     /// `Encode`: Parquet cannot hold a type. Contracts are checked against it.
@@ -128,16 +146,16 @@ impl Slices {
         let mut full = Vec::new();
         for (key, part) in split(&batch, &self.keys)? {
             let part = part.project(&self.kept).map_err(failed)?;
-            let writer = match self.open.entry(key.clone()) {
-                Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(free) => free.insert(
-                    ArrowWriter::try_new(
-                        Vec::new(),
-                        self.file_schema.clone(),
-                        Some(self.properties.clone()),
-                    )
-                    .map_err(failed)?,
-                ),
+            if !self.open.contains_key(&key)
+                && self.open.len() < OPEN_MAX
+                && !self.waiting.contains_key(&key)
+            {
+                let writer = self.writer()?;
+                self.open.insert(key.clone(), writer);
+            }
+            let Some(writer) = self.open.get_mut(&key) else {
+                self.wait(key, part)?;
+                continue;
             };
             writer.write(&part).map_err(failed)?;
             if writer.bytes_written() + writer.in_progress_size() >= self.target_bytes {
@@ -153,12 +171,55 @@ impl Slices {
         Ok(full)
     }
 
-    /// Ends the files that are left.
-    pub fn finish(&mut self) -> Result<Vec<EncodedFile>, Error> {
-        let open = std::mem::take(&mut self.open);
-        open.into_iter()
-            .map(|(key, writer)| self.close(&key, writer))
-            .collect()
+    fn writer(&self) -> Result<ArrowWriter<Vec<u8>>, Error> {
+        let properties = Some(self.properties.clone());
+        ArrowWriter::try_new(Vec::new(), self.file_schema.clone(), properties).map_err(failed)
+    }
+
+    /// A copy of the rows: a slice would keep its whole batch in memory.
+    fn wait(&mut self, key: Key, part: RecordBatch) -> Result<(), Error> {
+        let rows = u32::try_from(part.num_rows()).map_err(failed)?;
+        let all = UInt32Array::from_iter_values(0..rows);
+        let part = take_record_batch(&part, &all).map_err(failed)?;
+        self.waiting_bytes += part.get_array_memory_size();
+        self.draining |= self.waiting_bytes >= WAITING_MAX;
+        self.waiting.entry(key).or_default().push(part);
+        Ok(())
+    }
+
+    /// Do so many rows wait for a writer that they have to become files now?
+    pub fn is_full(&self) -> bool {
+        self.draining
+    }
+
+    /// Ends files, some at a time: those of partitions whose rows wait, and at the end (`last`) all others. An empty answer:
+    /// there are no more.
+    ///
+    /// # Errors
+    /// `Encode`, as [`Slices::push`].
+    pub fn drain(&mut self, last: bool) -> Result<Vec<EncodedFile>, Error> {
+        let mut files = Vec::new();
+        let mut bytes = 0;
+        while files.len() < HANDED_FILES && bytes < HANDED_BYTES {
+            let file = if let Some((key, parts)) = self.waiting.pop_first() {
+                let mut writer = self.writer()?;
+                for part in &parts {
+                    self.waiting_bytes = self
+                        .waiting_bytes
+                        .saturating_sub(part.get_array_memory_size());
+                    writer.write(part).map_err(failed)?;
+                }
+                self.close(&key, writer)?
+            } else if last && let Some((key, writer)) = self.open.pop_first() {
+                self.close(&key, writer)?
+            } else {
+                break;
+            };
+            bytes += file.bytes.len();
+            files.push(file);
+        }
+        self.draining &= !self.waiting.is_empty();
+        Ok(files)
     }
 
     fn close(&self, key: &Key, mut writer: ArrowWriter<Vec<u8>>) -> Result<EncodedFile, Error> {
@@ -252,32 +313,59 @@ fn partition_value(column: &ArrayRef) -> Result<Option<String>, Error> {
     if column.is_null(0) {
         return Ok(None);
     }
+    if let DataType::Timestamp(TimeUnit::Microsecond, zone) = column.data_type() {
+        let micros = column.as_primitive::<TimestampMicrosecondType>().value(0);
+        let time = chrono::DateTime::from_timestamp_micros(micros)
+            .ok_or_else(|| Error::Encode(format!("no time that Delta can write: {micros} us")))?;
+        let format = match zone {
+            Some(_) => "%Y-%m-%dT%H:%M:%S%.6fZ",
+            None if micros.rem_euclid(1_000_000) == 0 => "%Y-%m-%d %H:%M:%S",
+            None => "%Y-%m-%d %H:%M:%S%.6f",
+        };
+        return Ok(Some(time.format(format).to_string()));
+    }
     let text = cast(&column.slice(0, 1), &DataType::Utf8).map_err(failed)?;
     let text = text.as_string::<i32>().value(0).to_owned();
     Ok((!text.is_empty()).then_some(text))
 }
 
-/// Values stand in the log; the folder's name is for people, so what a path cannot hold becomes `_`.
+/// Values stand in the log, but some readers take them from the folders' names: percent-encoded, as Hive and Spark do it.
 fn path(partition_by: &[String], key: &[Option<String>], effort: Effort) -> String {
-    let safe = |c: char| {
-        if c.is_ascii_alphanumeric() || "-.".contains(c) {
-            c
-        } else {
-            '_'
-        }
-    };
     let mut out = String::new();
     for (name, value) in partition_by.iter().zip(key) {
-        let value = value.as_ref().map_or(NULL_PARTITION.to_owned(), |v| {
-            v.chars().take(80).map(safe).collect()
-        });
-        out.push_str(&format!("{name}={value}/"));
+        let value = value
+            .as_ref()
+            .map_or_else(|| NULL_PARTITION.to_owned(), |v| escaped(v));
+        out.push_str(&format!("{}={value}/", escaped(name)));
     }
     out.push_str(&format!(
         "part-00000-{}-{}",
         crate::ids::random_id(),
         effort.suffix()
     ));
+    out
+}
+
+/// Longest name of a folder's half, encoded: file systems take 255 bytes for the whole.
+const FOLDER_BYTES: usize = 120;
+
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        let mut utf8 = [0; 4];
+        let mut piece = String::new();
+        for byte in c.encode_utf8(&mut utf8).bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+                piece.push(char::from(byte));
+            } else {
+                piece.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        if out.len() + piece.len() > FOLDER_BYTES {
+            break;
+        }
+        out.push_str(&piece);
+    }
     out
 }
 
@@ -411,8 +499,13 @@ mod tests {
         for batch in batches {
             files.extend(slices.push(batch.clone())?);
         }
-        files.extend(slices.finish()?);
-        Ok(files)
+        loop {
+            let ended = slices.drain(true)?;
+            if ended.is_empty() {
+                return Ok(files);
+            }
+            files.extend(ended);
+        }
     }
 
     fn read(file: EncodedFile) -> Vec<f64> {
@@ -460,6 +553,64 @@ mod tests {
                 "nullCount": { "ts": 0, "v": 1 },
             })
         );
+    }
+
+    /// A device whose clock jumps: every row has another day. Few writers are open at any moment, and each row is in one file.
+    #[test]
+    fn any_number_of_partitions_is_written_by_a_bounded_number_of_writers() {
+        let days: Vec<i32> = (0..3000).map(|n| (n * 7919) % 3000).collect();
+        let partition = ["day".to_owned()];
+        let batch = batch(&days);
+        let mut slices =
+            Slices::new(&batch.schema(), &partition, Effort::Quick, usize::MAX).unwrap();
+        assert!(slices.push(batch).unwrap().is_empty());
+        assert!(slices.open.len() <= OPEN_MAX, "{}", slices.open.len());
+        let mut files = Vec::new();
+        loop {
+            let ended = slices.drain(true).unwrap();
+            assert!(ended.len() <= HANDED_FILES);
+            if ended.is_empty() {
+                break;
+            }
+            files.extend(ended);
+        }
+        let values: std::collections::BTreeSet<_> = files
+            .iter()
+            .map(|f| f.add.partition_values["day"].clone())
+            .collect();
+        assert_eq!((files.len(), values.len()), (3000, 3000));
+        assert_eq!(files.iter().map(|f| f.rows).sum::<u64>(), 3000);
+        assert_eq!(slices.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn partition_values_and_folders_are_as_other_readers_expect_them() {
+        let time = |micros: i64, zone: Option<&str>| -> ArrayRef {
+            let times = TimestampMicrosecondArray::from_iter_values([micros]);
+            match zone {
+                Some(zone) => Arc::new(times.with_timezone(zone)),
+                None => Arc::new(times),
+            }
+        };
+        let cases = [
+            (time(1_767_225_600_000_000, None), "2026-01-01 00:00:00"),
+            (time(-1, None), "1969-12-31 23:59:59.999999"),
+            (time(1_500_000, Some("UTC")), "1970-01-01T00:00:01.500000Z"),
+        ];
+        for (column, expected) in cases {
+            assert_eq!(partition_value(&column).unwrap().as_deref(), Some(expected));
+        }
+        let keys = ["site".to_owned()];
+        for (value, folder) in [
+            ("Halle 1", "site=Halle%201/"),
+            ("a/b", "site=a%2Fb/"),
+            ("K\u{f6}ln", "site=K%C3%B6ln/"),
+        ] {
+            let got = path(&keys, &[Some(value.to_owned())], Effort::Quick);
+            assert!(got.starts_with(folder), "{got}");
+        }
+        let long = path(&keys, &[Some("\u{f6}".repeat(300))], Effort::Quick);
+        assert!(long.len() < 255, "{long}");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 mod alter;
 pub mod changes;
 pub mod checkpoint;
+mod commit_time;
 pub mod encode;
+mod error;
 pub mod history;
 mod note;
 mod page_checksums;
 pub mod past;
+mod protocol;
 pub mod recent;
 mod restore;
 pub mod rewrite;

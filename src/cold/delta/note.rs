@@ -29,14 +29,17 @@ impl ColdTable {
     /// None: there is none.
     ///
     /// # Errors
-    /// `Store`: it cannot be read, or is no JSON.
+    /// `Store`: it cannot be read. `Damaged`: it is no JSON.
     pub async fn read_note(&self, name: &str) -> Result<Option<Value>, Error> {
         match self.lake.store().get(&self.note_path(name)).await {
             Ok(found) => {
                 let bytes = found.bytes().await.map_err(store_error)?;
-                serde_json::from_slice(&bytes)
-                    .map(Some)
-                    .map_err(store_error)
+                serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+                    Error::Damaged(format!(
+                        "{} is no JSON: {e}; remove or restore it",
+                        self.note_path(name)
+                    ))
+                })
             }
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(store_error(error)),

@@ -11,6 +11,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::super::{ColdView, Error, store_error};
+use super::error::commit_error;
 use super::stage::Staged;
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
@@ -249,19 +250,18 @@ impl ColdTable {
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let mut txns = txns.to_vec();
         txns.push((STATEMENT.to_owned(), number));
+        let operation = reason.operation(&self.partition_by);
+        let (actions, at) = self.timed(actions, &operation);
         let finalized = CommitBuilder::from(
             properties_of(txns)
                 .with_metadata(HashMap::new())
                 .with_max_retries(0),
         )
         .with_actions(actions)
-        .build(
-            Some(snapshot),
-            self.delta.log_store(),
-            reason.operation(&self.partition_by),
-        )
+        .build(Some(snapshot), self.delta.log_store(), operation)
         .await
-        .map_err(store_error)?;
+        .map_err(commit_error)?;
+        self.committed_at(at);
         self.delta = table_with(&self.delta, finalized.snapshot());
         self.reload()
     }

@@ -15,6 +15,9 @@ use super::super::pins::{Hold, Staging};
 use super::super::{Error, Lake, store_error};
 use super::encode::{Effort, EncodedFile, Slices};
 
+/// Files of one table that are on their way to the store at the same time.
+const PUTS_MAX: usize = 8;
+
 /// Files that are written and synced but in no version yet. Dropped without a commit they are orphans.
 #[derive(Clone, Debug)]
 pub struct Staged {
@@ -166,41 +169,59 @@ impl Slicer {
     }
 
     async fn work(&mut self, batches: Vec<RecordBatch>, last: bool) -> Result<(), Error> {
-        let mut slices = self
-            .slices
-            .take()
-            .ok_or_else(|| Error::Encode("an earlier batch failed".to_owned()))?;
-        let work = move || {
-            let mut files = Vec::new();
-            for batch in batches {
-                files.extend(slices.push(batch)?);
+        let mut batches = batches.into_iter();
+        loop {
+            let mut slices = self
+                .slices
+                .take()
+                .ok_or_else(|| Error::Encode("an earlier batch failed".to_owned()))?;
+            // A job hands over what it has as soon as that is much: others wait for the encoders too.
+            let work = move || {
+                let mut files = Vec::new();
+                while !slices.is_full()
+                    && let Some(batch) = batches.next()
+                {
+                    files.extend(slices.push(batch)?);
+                }
+                let done = batches.len() == 0;
+                let mut more = !done;
+                if slices.is_full() || (last && done) {
+                    let ended = slices.drain(last && done)?;
+                    more |= !ended.is_empty();
+                    files.extend(ended);
+                }
+                Ok::<_, Error>((slices, batches, files, more))
+            };
+            let (slices, left, files, more) = self.stager.lake.encoders.run(work).await?;
+            self.slices = Some(slices);
+            batches = left;
+            let mut files = files.into_iter();
+            while files.len() > 0 {
+                let some: Vec<EncodedFile> = files.by_ref().take(PUTS_MAX).collect();
+                // Known before they can be listed.
+                some.iter().for_each(|file| self.hold.add(&file.add.path));
+                let put = some.into_iter().map(|file| put(&self.stager, file));
+                let put = futures::future::try_join_all(put).await?;
+                for (rows, add) in put {
+                    self.staged.rows += rows;
+                    self.staged.adds.push(add);
+                }
             }
-            if last {
-                files.extend(slices.finish()?);
+            if !more {
+                return Ok(());
             }
-            Ok::<_, Error>((slices, files))
-        };
-        let (slices, files) = self.stager.lake.encoders.run(work).await?;
-        self.slices = Some(slices);
-        for file in files {
-            self.put(file).await?;
         }
-        Ok(())
     }
+}
 
-    async fn put(&mut self, file: EncodedFile) -> Result<(), Error> {
-        let root = self.stager.lake.path(&self.stager.folder);
-        let path = Path::parse(format!("{root}/{}", file.add.path)).map_err(store_error)?;
-        // Known before it can be listed.
-        self.hold.add(&file.add.path);
-        self.stager
-            .lake
-            .store()
-            .put(&path, file.bytes.into())
-            .await
-            .map_err(store_error)?;
-        self.staged.rows += file.rows;
-        self.staged.adds.push(file.add);
-        Ok(())
-    }
+/// Writes one file; it is noted in what is staged by the caller.
+async fn put(stager: &Stager, file: EncodedFile) -> Result<(u64, Add), Error> {
+    let root = stager.lake.path(&stager.folder);
+    let path = Path::parse(format!("{root}/{}", file.add.path)).map_err(store_error)?;
+    let store = stager.lake.store();
+    store
+        .put(&path, file.bytes.into())
+        .await
+        .map_err(store_error)?;
+    Ok((file.rows, file.add))
 }

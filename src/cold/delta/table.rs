@@ -18,9 +18,12 @@ use object_store::ObjectStoreExt;
 use super::super::pins::{Pins, Staging};
 use super::super::{ColdFile, ColdView, Error, Lake, store_error};
 use super::checkpoint;
+use super::error::{commit_error, read_error};
 use super::history::History;
+use super::protocol;
 use super::recent::{CommitNote, Recent};
 use super::stage::{Staged, Stager};
+use crate::clock::{Clock, SystemClock};
 
 /// How often a commit is tried against other writers' versions before it is given back.
 pub(super) const ATTEMPTS: usize = 10;
@@ -54,6 +57,8 @@ pub struct ColdTable {
     pub(super) recent: Recent,
     /// A version that was tried may stand in the log, which could not be read since.
     unclear: bool,
+    /// When the newest version was committed, in milliseconds since 1970: the next one is later.
+    pub(super) committed_ms: i64,
 }
 
 impl ColdTable {
@@ -74,15 +79,11 @@ impl ColdTable {
             .find(|(app, _)| app == OWNER)
             .map_or(0, |(_, v)| *v);
         let kernel_schema: StructType = schema.as_ref().try_into_kernel().map_err(store_error)?;
-        // Constraints stand for Spark and its like to keep; they ask for writer version 3.
+        // Constraints stand for Spark and its like to keep.
         let constrained = properties
             .keys()
             .any(|k| k.starts_with("delta.constraints."));
-        let protocol = serde_json::from_value(serde_json::json!({
-            "minReaderVersion": 1,
-            "minWriterVersion": if constrained { 3 } else { 2 },
-        }))
-        .map_err(store_error)?;
+        let protocol = protocol::upgrade(None, &schema, constrained)?;
         let delta = CreateBuilder::new()
             .with_log_store(lake.log_store(folder)?)
             .with_columns(kernel_schema.fields().cloned())
@@ -90,11 +91,13 @@ impl ColdTable {
             .with_configuration(properties.into_iter().map(|(k, v)| (k, Some(v))))
             .with_raise_if_key_not_exists(false)
             .with_save_mode(SaveMode::ErrorIfExists)
-            .with_actions([Action::Protocol(protocol)])
+            .with_actions(protocol)
             .with_commit_properties(properties_of(txns))
             .await
             .map_err(store_error)?;
-        Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner, 0)
+        let mut table = Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner, 0)?;
+        table.committed_at(SystemClock.now() / 1000);
+        Ok(table)
     }
 
     /// Opens the newest version; none if there is no table.
@@ -103,17 +106,71 @@ impl ColdTable {
         if !delta
             .verify_deltatable_existence()
             .await
-            .map_err(store_error)?
+            .map_err(read_error)?
         {
             return Ok(None);
         }
-        delta.load().await.map_err(store_error)?;
+        delta.load().await.map_err(read_error)?;
         let snapshot = delta.snapshot().map_err(store_error)?;
         let schema = snapshot.snapshot().arrow_schema();
         let partition_by = snapshot.metadata().partition_columns().to_vec();
         let schema = super::super::scan::plain_schema(&schema);
         let checkpointed = checkpoint::newest(lake, folder).await;
-        Self::over(lake, folder, delta, schema, partition_by, 0, checkpointed).map(Some)
+        // Everything is in memory by now: what goes wrong here lies in the table.
+        let opened = Self::over(lake, folder, delta, schema, partition_by, 0, checkpointed);
+        let mut table = opened.map_err(|error| match error {
+            Error::Store(text) => Error::Damaged(text),
+            other => other,
+        })?;
+        table.read_commit_time().await?;
+        Ok(Some(table))
+    }
+
+    /// A table that cannot be opened now: no version and no rows, and whatever is done with it is an error.
+    ///
+    /// # Errors
+    /// `Location`: the folder's name is none.
+    pub fn closed(
+        lake: &Lake,
+        folder: &str,
+        schema: SchemaRef,
+        partition_by: &[String],
+    ) -> Result<Self, Error> {
+        let delta = lake.table(folder)?;
+        let partition_by = partition_by.to_vec();
+        Ok(Self::unread(
+            lake,
+            folder,
+            delta,
+            schema,
+            partition_by,
+            0,
+            0,
+        ))
+    }
+
+    /// Opens the newest version again, for those who know this one: views, followers and staged files go on. None: there is
+    /// no table.
+    ///
+    /// # Errors
+    /// As [`ColdTable::open`]; this one stays as it was.
+    pub async fn reopened(&self) -> Result<Option<Self>, Error> {
+        let Some(mut fresh) = Self::open(&self.lake, &self.folder).await? else {
+            return Ok(None);
+        };
+        fresh.owner = self.owner;
+        fresh.staging = self.staging.clone();
+        fresh.recent = self.recent.clone();
+        fresh.committed_at(self.committed_ms);
+        let view = self.view.reshaped(fresh.schema.clone());
+        fresh.view = Arc::new(view.partitioned_by(fresh.partition_by.clone()));
+        fresh.reload()?;
+        Ok(Some(fresh))
+    }
+
+    /// The owner epoch under which this handle commits; 0 before it has claimed.
+    pub fn owner(&self) -> i64 {
+        self.owner
     }
 
     fn over(
@@ -125,10 +182,32 @@ impl ColdTable {
         owner: i64,
         checkpointed: i64,
     ) -> Result<Self, Error> {
+        let mut table = Self::unread(
+            lake,
+            folder,
+            delta,
+            schema,
+            partition_by,
+            owner,
+            checkpointed,
+        );
+        table.reload()?;
+        Ok(table)
+    }
+
+    fn unread(
+        lake: &Lake,
+        folder: &str,
+        delta: DeltaTable,
+        schema: SchemaRef,
+        partition_by: Vec<String>,
+        owner: i64,
+        checkpointed: i64,
+    ) -> Self {
         let history = Arc::new(History::new(lake, folder));
         let view = ColdView::empty(lake, schema.clone(), partition_by.clone());
         let view = Arc::new(view.in_folder(folder).with_history(history));
-        let mut table = ColdTable {
+        ColdTable {
             lake: lake.clone(),
             folder: folder.to_owned(),
             delta,
@@ -140,9 +219,8 @@ impl ColdTable {
             staging: Staging::default(),
             recent: Recent::default(),
             unclear: false,
-        };
-        table.reload()?;
-        Ok(table)
+            committed_ms: i64::MIN,
+        }
     }
 
     /// Reads the file list anew from the snapshot.
@@ -231,7 +309,7 @@ impl ColdTable {
     pub(super) fn note(&self, operation: &DeltaOperation, staged: &Staged, files_removed: usize) {
         self.recent.note(CommitNote {
             version: self.version(),
-            at_ms: crate::clock::utc_now().timestamp_millis(),
+            at_ms: self.committed_ms,
             kind: operation.name().to_owned(),
             rows: staged.rows(),
             files: staged.files(),
@@ -268,6 +346,8 @@ impl ColdTable {
                         self.note(&self.appends(), &staged, 0);
                         return Ok(self.version());
                     }
+                    // Nothing was written, and another try would end the same.
+                    Err(error @ Error::Refused(_)) => return Err(error),
                     Err(error) => {
                         tracing::debug!(folder = %self.folder, %error, "commit outcome not ok, reading the log again");
                         last = Some(error);
@@ -323,11 +403,14 @@ impl ColdTable {
         let operation = self.appends();
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let based_on = self.version();
+        let adds = adds.into_iter().map(Action::Add).collect();
+        let (actions, at) = self.timed(adds, &operation);
         let finalized = CommitBuilder::from(properties_of(txns).with_max_retries(0))
-            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .with_actions(actions)
             .build(Some(snapshot), self.delta.log_store(), operation)
             .await
-            .map_err(store_error)?;
+            .map_err(commit_error)?;
+        self.committed_at(at);
         let version = i64::try_from(finalized.version()).unwrap_or(i64::MAX);
         self.delta = table_with(&self.delta, finalized.snapshot());
         if version == based_on + 1 {
@@ -387,8 +470,12 @@ impl ColdTable {
     /// Reads the newest version.
     pub async fn refresh(&mut self) -> Result<(), Error> {
         self.unclear = true;
-        self.delta.update_state().await.map_err(store_error)?;
+        let before = self.version();
+        self.delta.update_state().await.map_err(read_error)?;
         self.reload()?;
+        if self.version() != before {
+            self.read_commit_time().await?;
+        }
         self.unclear = false;
         Ok(())
     }
