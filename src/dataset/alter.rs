@@ -68,7 +68,7 @@ impl Contract {
                         });
                     }
                 }
-                Alteration::Set(properties) => next.apply_properties(properties)?,
+                Alteration::Set(properties) => next.set_properties(properties)?,
             }
         }
         if next.event_time != self.event_time || next.system_columns != self.system_columns {

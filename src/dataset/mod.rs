@@ -9,6 +9,7 @@ mod ddl;
 mod properties;
 mod quarantine;
 mod retention;
+mod settable;
 #[cfg(test)]
 mod tests;
 mod toml;

@@ -73,8 +73,17 @@ impl Contract {
         Ok(contract)
     }
 
-    /// Takes what TBLPROPERTIES say. Keys that are not ours are left alone; a key of ours that is unknown is an error.
-    pub fn apply_properties(&mut self, properties: &BTreeMap<String, String>) -> Result<(), Error> {
+    /// Takes what TBLPROPERTIES of a statement say.
+    ///
+    /// # Errors
+    /// A property that cannot be set, with the reason: see `settable`.
+    pub fn set_properties(&mut self, properties: &BTreeMap<String, String>) -> Result<(), Error> {
+        super::settable::check(properties)?;
+        self.apply_properties(properties)
+    }
+
+    /// Takes what a table's properties say. Keys that are not ours are left alone; a key of ours that is unknown is an error.
+    fn apply_properties(&mut self, properties: &BTreeMap<String, String>) -> Result<(), Error> {
         for (property, value) in properties {
             if retention::KEPT.contains(&property.as_str()) {
                 self.delta.insert(property.clone(), value.clone());

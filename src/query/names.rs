@@ -177,6 +177,7 @@ pub fn resolve(
         others,
         names: Names::default(),
         given: BTreeSet::new(),
+        called: false,
     };
     let _ = VisitMut::visit(&mut statement, &mut collector);
     let mut rewriter = Rewriter {
@@ -186,6 +187,7 @@ pub fn resolve(
         given: collector.given,
         parameters: 0,
         counts: BTreeSet::new(),
+        called: false,
         error: None,
     };
     let _ = VisitMut::visit(&mut statement, &mut rewriter);
@@ -310,12 +312,17 @@ struct Collector<'a> {
     names: Names,
     /// Names that a WITH gives, folded: they stand before tables.
     given: BTreeSet<String>,
+    /// The next name is a function's: it is called, and no table of that name is meant.
+    called: bool,
 }
 
 impl VisitorMut for Collector<'_> {
     type Break = ();
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if std::mem::take(&mut self.called) {
+            return ControlFlow::Continue(());
+        }
         if let Some(view) = find(self.snapshot, relation) {
             self.names.add(view.name.table());
             view.schema
@@ -333,6 +340,7 @@ impl VisitorMut for Collector<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.called = is_call(factor);
         if let TableFactor::Table {
             name,
             args: Some(args),
@@ -389,6 +397,8 @@ struct Rewriter<'a> {
     given: BTreeSet<String>,
     parameters: usize,
     counts: BTreeSet<usize>,
+    /// As [`Collector::called`].
+    called: bool,
     error: Option<Fault>,
 }
 
@@ -425,10 +435,23 @@ impl Rewriter<'_> {
     }
 }
 
+/// `f(..)` in FROM: a table function, also where a table has its name.
+fn is_call(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Table { args: Some(_), .. })
+}
+
 impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.called = is_call(factor);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if std::mem::take(&mut self.called) {
+            return ControlFlow::Continue(());
+        }
         let given = |name: &str| self.given.contains(&name.to_ascii_lowercase());
         if matches!(parts(relation).as_slice(), [one] if given(one)) {
             self.object(relation);

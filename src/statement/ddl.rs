@@ -186,6 +186,7 @@ fn contract(
             "CREATE OR REPLACE, CREATE EXTERNAL and CREATE TABLE AS are not supported; create the table, then stream to it",
         ));
     }
+    refuse_other_clauses(&table)?;
     let invalid = |e: crate::dataset::Error| Fault::invalid("invalid_contract", e.to_string());
     let mut contract = Contract::plain(table_name(&table.name)?, Vec::new());
     let mut checks: Vec<Expr> = Vec::new();
@@ -213,7 +214,7 @@ fn contract(
         }
     }
     contract.partition_by = partition_by;
-    contract.apply_properties(properties).map_err(invalid)?;
+    contract.set_properties(properties).map_err(invalid)?;
     for check in &checks {
         rules(check, &mut contract)?;
     }
@@ -224,6 +225,41 @@ fn contract(
         contract: Box::new(contract),
         if_not_exists: table.if_not_exists,
     })
+}
+
+/// What sqlparser reads and this server does not do is refused, not dropped.
+fn refuse_other_clauses(table: &CreateTable) -> Result<(), Fault> {
+    let refused = |text: String| {
+        Err(Fault::new(
+            crate::fault::Kind::Unimplemented,
+            "not_implemented",
+            text,
+        ))
+    };
+    if let Some(location) = table.location.as_ref().or_else(|| {
+        let formats = table.hive_formats.as_ref()?;
+        formats.location.as_ref()
+    }) {
+        let location: String = location.chars().take(200).collect();
+        return refused(format!(
+            "CREATE TABLE .. LOCATION is not supported, location={location}; the server keeps tables under the location that storage.tables names: leave LOCATION out"
+        ));
+    }
+    // The same statement with nothing but what is taken from it.
+    let Statement::CreateTable(mut plain) = parse_one("CREATE TABLE t (c INT)")? else {
+        return Err(Fault::internal("CREATE TABLE is read as another statement"));
+    };
+    plain.name = table.name.clone();
+    plain.columns = table.columns.clone();
+    plain.constraints = table.constraints.clone();
+    plain.if_not_exists = table.if_not_exists;
+    if plain == *table {
+        return Ok(());
+    }
+    refused(format!(
+        "a clause of this CREATE TABLE is not supported: {}; known: columns, CONSTRAINT .. CHECK, PRIMARY KEY, PARTITIONED BY, USING DELTA, TBLPROPERTIES",
+        table.to_string().chars().take(300).collect::<String>()
+    ))
 }
 
 pub(super) struct ParsedColumn {
