@@ -1,6 +1,7 @@
 //! The whole: opens a data directory, recovers it, and serves. Order of a start: lock, log, tables, claim, doors. Order of
 //! a stop: doors, streams, flush, trim to an empty log, lock.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
 use crate::catalog::checkpoint::Checkpoint;
-use crate::catalog::recover::Recovery;
+use crate::catalog::parked::{ParkedState, Stage, guarded};
+use crate::catalog::recover::{LastProcess, Recovery};
+use crate::catalog::running::{self, Work};
 use crate::catalog::visible::{Effects, Visible};
 use crate::catalog::{Registry, Shared};
 use crate::clock::{SharedClock, SystemClock};
@@ -102,12 +105,19 @@ impl Server {
         let readiness = Readiness::starting();
         let shared = recover(config.clone(), clock, lake, disk).await?;
         for table in shared.tables() {
-            crate::ingest::replay::resume(&shared, &table).await?;
+            if !table.is_parked()
+                && let Err(fault) =
+                    guarded("a replay", crate::ingest::replay::resume(&shared, &table)).await
+            {
+                let now = shared.clock.now();
+                table.park(ParkedState::new(Stage::Requeue, &fault, now));
+            }
             flush::spawn(shared.clone(), table);
         }
+        try_suspects(&shared).await;
         crate::catalog::parking::watch(shared.clone());
 
-        view::recover(&shared).await?;
+        view::recover(&shared).await;
         let sessions = Arc::new(flight::Sessions::new(flight::session::Limits {
             count: config.limits.sessions_max,
             idle: config.limits.session_idle,
@@ -264,6 +274,12 @@ async fn recover(
         queue_bytes_max: config.log.queue_bytes_max.get(),
         admission_timeout: config.log.admission_timeout,
     };
+    let running = running::Running::open(&config.server.data_dir, config.server.safe);
+    let suspended = running.suspended_rows().into_iter().filter_map(|number| {
+        let fault = running.suspended(&Work::Rows(number))?;
+        Some((number, fault))
+    });
+    let suspended: BTreeMap<u64, Fault> = suspended.collect();
     let (opener, mut replay) = wal::open(settings, disk.clone())?;
     let identity = identity::Identity::of(&config);
     identity.check((!opener.is_new()).then(|| opener.uuid()))?;
@@ -273,15 +289,27 @@ async fn recover(
     let checkpoint = replay.take_checkpoint();
     let registry = {
         let uuid = opener.uuid().to_string();
-        let mut recovery =
-            Recovery::start(&lake, uuid, &visible, checkpoint.as_deref(), tail, &aside).await?;
+        let mut recovery = Recovery::start(
+            &lake,
+            uuid,
+            &visible,
+            checkpoint.as_deref(),
+            tail,
+            &aside,
+            LastProcess {
+                now: clock.now(),
+                running: running.clone(),
+                suspended,
+            },
+        )
+        .await?;
         let mut frames = 0u64;
         for frame in replay {
             recovery.frame(frame?).await?;
             frames += 1;
         }
         visible.set_read_point(tail);
-        recovery.claim().await?;
+        recovery.claim().await;
         for incarnation in recovery.unclaimed() {
             aside.remove(incarnation)?;
         }
@@ -308,6 +336,7 @@ async fn recover(
         registry,
         visible,
         effects,
+        running,
         streams: crate::catalog::streams::Streams::default(),
         lookups: crate::catalog::lookup::Lookups::default(),
         in_flight: crate::catalog::in_flight::InFlight::new(hot_space.clone()),
@@ -315,6 +344,30 @@ async fn recover(
         lifecycle: tokio::sync::Mutex::new(()),
         draining: CancellationToken::new(),
     }))
+}
+
+/// How long a start waits for the commit of one suspected table.
+const SUSPECT_WAIT: Duration = Duration::from_secs(15);
+
+/// Tables whose rows were being worked on when the last process ended: each commits alone, before anybody else is served. If the
+/// process ends again, it is known which of them did it.
+async fn try_suspects(shared: &Arc<Shared>) {
+    let suspects = shared.running.suspected_rows();
+    for table in shared.tables() {
+        if !suspects.contains(&table.incarnation.get()) || table.is_parked() {
+            continue;
+        }
+        let commit = flush::commit(shared, &table);
+        match tokio::time::timeout(SUSPECT_WAIT, commit).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(fault)) => {
+                tracing::warn!(table = %table.name(), "commit failed, the rows stay hot: {fault}");
+            }
+            Err(_) => {
+                tracing::warn!(table = %table.name(), "the commit takes long, the start goes on without it");
+            }
+        }
+    }
 }
 
 /// What the log's writer thread does around each durable group.

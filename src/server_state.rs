@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::alert::{self, Alerts};
 use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
+use crate::catalog::parked::ParkedState;
 use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
 use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
@@ -48,6 +49,8 @@ pub struct TableStatus {
     pub committed: u64,
     pub producers: usize,
     pub incarnation: u64,
+    /// Why nobody can read or write it.
+    pub parked: Option<Arc<ParkedState>>,
 }
 
 pub struct Status {
@@ -274,6 +277,7 @@ impl Status {
                 committed: table.committed.borrow().offset.get(),
                 producers: table.producers.lock().len(),
                 incarnation: table.incarnation.get(),
+                parked: table.parked(),
             })
         });
         status.collect()
@@ -282,6 +286,22 @@ impl Status {
 
 fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
+}
+
+/// Columns of a system table, of which these may be null.
+fn nullable<const N: usize>(
+    columns: [(&'static str, ArrayRef); N],
+) -> [(&'static str, ArrayRef, bool); N] {
+    const NULLABLE: [&str; 7] = [
+        "rows_committed",
+        "newest_file",
+        "parked_stage",
+        "parked_reason",
+        "parked_problem",
+        "way_out",
+        "parked_since",
+    ];
+    columns.map(|(name, values)| (name, values, NULLABLE.contains(&name)))
 }
 
 fn instants(values: impl IntoIterator<Item = Micros>) -> ArrayRef {
@@ -322,7 +342,13 @@ impl SnapshotSource for Status {
 
     fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
         let t = self.tables();
-        let tables = RecordBatch::try_from_iter([
+        let parked = |of: &dyn Fn(&ParkedState, &TableName) -> String| -> ArrayRef {
+            let told = t
+                .iter()
+                .map(|t| t.parked.as_ref().map(|state| of(state, &t.name)));
+            Arc::new(told.collect::<StringArray>())
+        };
+        let tables = RecordBatch::try_from_iter_with_nullable(nullable([
             ("table_schema", text(t.iter().map(|t| t.name.schema()))),
             ("table_name", text(t.iter().map(|t| t.name.table()))),
             ("incarnation", long(t.iter().map(|t| t.incarnation))),
@@ -357,7 +383,30 @@ impl SnapshotSource for Status {
                         .with_timezone("UTC"),
                 ),
             ),
-        ]);
+            (
+                "state",
+                text(t.iter().map(|t| {
+                    if t.parked.is_some() {
+                        "parked"
+                    } else {
+                        "served"
+                    }
+                })),
+            ),
+            ("parked_stage", parked(&|p, _| p.stage.word().to_owned())),
+            ("parked_reason", parked(&|p, _| p.reason.clone())),
+            ("parked_problem", parked(&|p, _| p.problem.clone())),
+            ("way_out", parked(&|p, name| p.way_out(name))),
+            (
+                "parked_since",
+                Arc::new(
+                    t.iter()
+                        .map(|t| t.parked.as_ref().map(|p| p.since))
+                        .collect::<TimestampMicrosecondArray>()
+                        .with_timezone("UTC"),
+                ),
+            ),
+        ]));
         let p = self.producers();
         let producers = RecordBatch::try_from_iter([
             ("table", text(p.iter().map(|p| &p.0))),
@@ -649,7 +698,12 @@ impl TableAdmin for Admin {
                 ),
             ));
         }
-        crate::catalog::alter::alter(&self.shared, name, plan).await
+        crate::catalog::alter::alter(&self.shared, name, plan).await?;
+        if table.is_parked() {
+            // The change may be what it needed. What it still lacks, the table's state says.
+            self.upkeep.repair(name).await?;
+        }
+        Ok(())
     }
 
     async fn upkeep(&self, upkeep: crate::statement::Upkeep) -> Result<RecordBatch, Fault> {

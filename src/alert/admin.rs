@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use super::machine::{Phase, State, Told};
 use super::store::Kept;
 use super::{Alerts, Entry, evaluate};
+use crate::catalog::running::Work;
 use crate::dataset::{AlertDeclaration, Watched};
 use crate::fault::{Fault, Kind};
 use crate::query::place::{place_of, with_place};
@@ -237,6 +238,10 @@ impl Alerts {
         let _one_at_a_time = self.statements.lock().await;
         let entry = self.existing(name)?;
         let now = self.shared.clock.now();
+        if !paused {
+            let work = Work::Look(name.folded().to_string());
+            self.shared.running.resume(&work);
+        }
         let before = Self::change(&entry, |kept| {
             kept.paused = paused;
             if paused {

@@ -30,6 +30,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Shared;
+use crate::catalog::running::Work;
 use crate::clock::Micros;
 use crate::dataset::AlertDeclaration;
 use crate::fault::{Fault, Kind};
@@ -298,12 +299,19 @@ impl Alerts {
                     let Some(round) = due else {
                         return entry.wake.notified().await;
                     };
+                    let work = Work::Look(round.declaration.name.folded().to_string());
+                    if let Some(fault) = this.shared.running.suspended(&work) {
+                        entry.inner.lock().note.last_error = Some(fault.to_string());
+                        return entry.wake.notified().await;
+                    }
                     let every = Duration::from_micros(round.declaration.every.unsigned_abs());
                     let Ok(turn) = this.turns.acquire().await else {
                         return;
                     };
                     let started = tokio::time::Instant::now();
+                    let slot = this.shared.running.enter(&work).await;
                     this.look(&entry, round, &mut tracker).await;
+                    drop(slot);
                     drop(turn);
                     tokio::select! {
                         () = tokio::time::sleep_until(started + every) => {}

@@ -57,6 +57,10 @@ async fn put_in_force(
     let _closed = table.gate.write().await;
     let mut keys = table.keys.lock().await;
     let mut cold = table.cold.lock().await;
+    if cold.main.version() < 0 {
+        // It could not be opened; one that was parked later may need this very change.
+        table.served()?;
+    }
     let mut properties = next.to_properties();
     properties.insert(
         "deltaplane.incarnation".to_owned(),

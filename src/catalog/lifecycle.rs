@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checkpoint::Created;
+use super::running::Work;
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
 use super::{Registry, Shared};
@@ -241,13 +242,22 @@ async fn bury(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
         },
     )
     .await?;
-    if let Err(error) = shared.aside.remove(table.incarnation.get()) {
+    let number = table.incarnation.get();
+    shared.running.forget(&Work::Rows(number));
+    if let Err(error) = shared.aside.remove(number) {
         tracing::warn!(table = %table.name(), %error, "parked rows of a dropped table were left behind");
     }
     // What is pinned from here on is what queries hold, of this version and of older ones.
     let pins = [cold.main.let_go(), cold.quarantine.let_go()];
     let lake = shared.lake.clone();
-    let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
+    let mut folders = vec![table.folder.clone(), quarantine_folder(&table.folder)];
+    if table
+        .parked()
+        .is_some_and(|state| state.reason == "owned_elsewhere")
+    {
+        tracing::warn!(table = %table.name(), "another server owns the table: its files stay");
+        folders.clear();
+    }
     let grace = shared.config.query.timeout;
     tokio::spawn(async move {
         let deadline = tokio::time::Instant::now() + grace;

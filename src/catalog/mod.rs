@@ -8,9 +8,11 @@ pub mod checkpoint;
 pub mod in_flight;
 pub mod lifecycle;
 pub mod lookup;
+pub mod parked;
 pub mod parking;
 pub mod producer;
 pub mod recover;
+pub mod running;
 pub mod streams;
 pub mod table;
 pub mod view;
@@ -125,6 +127,8 @@ pub struct Shared {
     pub effects: Arc<Effects>,
     /// Ingest streams that are open.
     pub streams: streams::Streams,
+    /// What could end the process, noted while it runs.
+    pub running: running::Running,
     /// What rules ask of other rows.
     pub lookups: lookup::Lookups,
     /// Rings when a commit or a batch has freed memory.
@@ -158,9 +162,10 @@ impl Shared {
     /// A table whose rows clients may write.
     ///
     /// # Errors
-    /// NOT_FOUND; FAILED_PRECONDITION for a materialized view.
+    /// NOT_FOUND; FAILED_PRECONDITION for a materialized view; UNAVAILABLE `table_parked`.
     pub fn writable(&self, name: &TableName) -> Result<Arc<Table>, Fault> {
         let table = self.table(name)?;
+        table.served()?;
         match &table.contract().view {
             None => Ok(table),
             Some(view) => Err(Fault::new(

@@ -13,10 +13,13 @@ use arrow_ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::parked::HeldFrame;
 use super::table::Table;
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::Lsn;
+use crate::wal::{Frame, FrameKind};
 
 /// The log's fill at which failing tables are parked: half of `log.bytes_max`.
 const PRESSURE: u64 = 2;
@@ -32,19 +35,42 @@ struct Head {
     moved: Vec<(String, u64)>,
     main: Vec<Frames>,
     quarantine: Vec<Frames>,
+    /// Frames of a table that could not be opened, whose rows are not made yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    frames: Vec<FrameHead>,
+    /// The contracts by which those were judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    contracts: Vec<Contract>,
+}
+
+/// A frame without its payload, which stands behind the chunks.
+#[derive(Debug, Serialize, Deserialize)]
+struct FrameHead {
+    offset: Lsn,
+    contract_version: u32,
+    producer: String,
+    epoch: u64,
+    seq: u64,
+    batch_crc: u32,
+    counted: bool,
+    bytes: usize,
 }
 
 /// A table's hot rows as a file keeps them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Parked {
     pub cut: Lsn,
     pub moved: Vec<(String, u64)>,
     pub main: Vec<Chunk>,
     pub quarantine: Vec<Chunk>,
+    /// Behind the chunks in the log's order.
+    pub frames: Vec<HeldFrame>,
+    pub contracts: Vec<Arc<Contract>>,
 }
 
 impl Parked {
-    /// Length and JSON of the head; length and Arrow IPC stream of each side, one batch a chunk.
+    /// Length and JSON of the head; length and Arrow IPC stream of each side, one batch a chunk; length and payloads of the
+    /// frames.
     pub fn encode(&self) -> Result<Vec<u8>, Fault> {
         let failed = |e: String| Fault::internal(format!("cannot encode rows to park: {e}"));
         let frames = |chunks: &[Chunk]| chunks.iter().map(|c| (c.first, c.last)).collect();
@@ -53,6 +79,8 @@ impl Parked {
             moved: self.moved.clone(),
             main: frames(&self.main),
             quarantine: frames(&self.quarantine),
+            frames: self.frames.iter().map(FrameHead::of).collect(),
+            contracts: self.contracts.iter().map(|c| (**c).clone()).collect(),
         };
         let mut out = Vec::new();
         let mut part = |bytes: &[u8]| {
@@ -72,6 +100,10 @@ impl Parked {
                 write().map_err(|e| failed(e.to_string()))?;
             }
             part(&stream);
+        }
+        if !self.frames.is_empty() {
+            let payloads = self.frames.iter().map(|f| f.frame.payload.as_slice());
+            part(&payloads.collect::<Vec<_>>().concat());
         }
         Ok(out)
     }
@@ -119,13 +151,79 @@ impl Parked {
             Ok(chunks.collect())
         };
         let (main, quarantine) = (chunks(&head.main)?, chunks(&head.quarantine)?);
+        let mut frames = Vec::with_capacity(head.frames.len());
+        if !head.frames.is_empty() {
+            let mut payloads = part().ok_or_else(short)?;
+            for frame in head.frames {
+                let (payload, rest) = payloads.split_at_checked(frame.bytes).ok_or_else(short)?;
+                payloads = rest;
+                frames.push(frame.held(payload));
+            }
+        }
         Ok(Parked {
             cut: head.cut,
             moved: head.moved,
             main,
             quarantine,
+            frames,
+            contracts: head.contracts.into_iter().map(Arc::new).collect(),
         })
     }
+}
+
+impl FrameHead {
+    fn of(held: &HeldFrame) -> Self {
+        let frame = &held.frame;
+        FrameHead {
+            offset: frame.offset,
+            contract_version: frame.contract_version,
+            producer: frame.producer.to_string(),
+            epoch: frame.epoch,
+            seq: frame.seq,
+            batch_crc: frame.batch_crc,
+            counted: held.counted,
+            bytes: frame.payload.len(),
+        }
+    }
+
+    fn held(self, payload: &[u8]) -> HeldFrame {
+        HeldFrame {
+            frame: Frame {
+                offset: self.offset,
+                kind: FrameKind::Data,
+                // Whose file it is says which table it is of.
+                incarnation: 0,
+                contract_version: self.contract_version,
+                producer: self.producer.into(),
+                epoch: self.epoch,
+                seq: self.seq,
+                batch_crc: self.batch_crc,
+                payload: payload.to_vec(),
+            },
+            counted: self.counted,
+        }
+    }
+}
+
+/// Everything of the table that is not in Delta: what its earlier file has, what is hot, and what waits to be replayed.
+fn rows_of(shared: &Shared, table: &Table) -> Parked {
+    let backlog = table.backlog.lock().clone();
+    let mut parked = backlog.rows.unwrap_or_default();
+    let span = shared.visible.span(table);
+    if let Some(span) = span {
+        parked.cut = parked.cut.max(span.cut);
+        parked
+            .moved
+            .extend(span.moved.iter().map(|(p, seq)| (p.to_string(), *seq)));
+        parked.main.extend(span.main.iter().cloned());
+        parked.quarantine.extend(span.quarantine.iter().cloned());
+    }
+    if let Some(last) = backlog.frames.last() {
+        parked.cut = parked.cut.max(last.frame.offset);
+        parked.frames.extend(backlog.frames);
+        parked.contracts.extend(backlog.contracts.into_values());
+    }
+    parked
 }
 
 /// Parks what is hot of the table now; the log may then let go of it. False: there is nothing that is not parked already.
@@ -136,30 +234,22 @@ pub async fn park(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<bool, Faul
     if !shared.visible.is_pinning(table) {
         return Ok(false);
     }
-    let Some(span) = shared.visible.span(table) else {
-        return Ok(false);
-    };
-    let parked = Parked {
-        cut: span.cut,
-        moved: span
-            .moved
-            .iter()
-            .map(|(p, seq)| (p.to_string(), *seq))
-            .collect(),
-        main: span.main.to_vec(),
-        quarantine: span.quarantine.to_vec(),
-    };
+    let parked = rows_of(shared, table);
+    let cut = parked.cut;
+    let has_frames = !parked.frames.is_empty();
     let (aside, incarnation) = (shared.aside.clone(), table.incarnation.get());
     let written = tokio::task::spawn_blocking(move || {
         let body = parked.encode()?;
-        aside.write(incarnation, &body).map_err(Fault::from)
+        aside
+            .write(incarnation, &body, has_frames)
+            .map_err(Fault::from)
     });
     written
         .await
         .map_err(|e| Fault::internal(format!("parking: {e}")))??;
-    shared.visible.set_parked(table, span.cut);
+    shared.visible.set_parked(table, cut);
     shared.log.trim(shared.visible.trim_point());
-    tracing::warn!(table = %table.name(), up_to = %span.cut, "the table's store is down: its rows are parked beside the log");
+    tracing::warn!(table = %table.name(), up_to = %cut, "the table cannot be committed: its rows are kept beside the log");
     Ok(true)
 }
 
@@ -220,6 +310,21 @@ mod tests {
             moved: vec![("p".to_owned(), 3)],
             main: vec![chunk(1, 5), chunk(4, 2)],
             quarantine: Vec::new(),
+            frames: vec![HeldFrame {
+                frame: Frame {
+                    offset: Lsn::new(8),
+                    kind: FrameKind::Data,
+                    incarnation: 0,
+                    contract_version: 2,
+                    producer: "p".into(),
+                    epoch: 1,
+                    seq: 4,
+                    batch_crc: 5,
+                    payload: b"frame".to_vec(),
+                },
+                counted: true,
+            }],
+            contracts: Vec::new(),
         };
         let back = Parked::decode(&parked.encode().unwrap()).unwrap();
         assert_eq!((back.cut, &back.moved), (parked.cut, &parked.moved));
@@ -230,6 +335,8 @@ mod tests {
             (Lsn::new(4), Lsn::new(5))
         );
         assert!(back.quarantine.is_empty());
+        assert_eq!(back.frames[0].frame, parked.frames[0].frame);
+        assert!(back.frames[0].counted);
         assert!(Parked::decode(&parked.encode().unwrap()[..40]).is_err());
     }
 }

@@ -1,23 +1,29 @@
 //! Start: from the oldest checkpoint and the frames behind it to the state before the crash. Nothing is validated again;
 //! each frame's rows go where its verdict sends them, unless the table's `txn` says that a commit holds them already.
+//!
+//! What goes wrong with one table parks it (`parked`) and stops no other: its frames are held as they are, until a repair
+//! replays them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Created, SavedTable};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
+use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
 use super::producer::Totals;
+use super::running::{Running, Slot, Work};
 use super::table::{Cold, Committed, FORGOTTEN_EPOCH, ProducerEntry, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
 use super::{Day, Registry, Replayed};
 use crate::clock;
+use crate::clock::Micros;
 use crate::cold::{ColdTable, Lake};
-use crate::dataset::Contract;
+use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
 use crate::hot;
 use crate::ingest::{self, payload};
-use crate::types::{Incarnation, Lsn};
+use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::{Applied, Origin, Source, Validator};
 use crate::wal::{Aside, Frame, FrameKind};
 
@@ -48,6 +54,154 @@ struct Open {
     table: Arc<Table>,
     main_from: Lsn,
     quarantine_from: Lsn,
+    /// Its Delta tables were read: the contract is theirs. Else it is the log's newest.
+    opened: bool,
+}
+
+/// What a table's Delta logs say of it.
+pub struct OpenedTable {
+    pub main: ColdTable,
+    pub quarantine: ColdTable,
+    pub contract: Contract,
+    /// The log's positions up to which rows are in them.
+    pub committed: Lsn,
+    pub quarantined: Lsn,
+}
+
+/// Reads both Delta tables. `known`: handles whose followers and staged files go on.
+///
+/// # Errors
+/// DATA_LOSS `table_missing`, `table_damaged`; FAILED_PRECONDITION `schema_mismatch`; the store's.
+pub async fn open_table(
+    lake: &Lake,
+    app: &str,
+    folder: &str,
+    logged: Contract,
+    known: Option<&Cold>,
+) -> Result<OpenedTable, Fault> {
+    let name = logged.table.clone();
+    let folders = [folder.to_owned(), quarantine_folder(folder)];
+    let (main, quarantine) = match known {
+        Some(known) => (
+            known.main.reopened().await?,
+            known.quarantine.reopened().await?,
+        ),
+        None => (
+            ColdTable::open(lake, &folders[0]).await?,
+            ColdTable::open(lake, &folders[1]).await?,
+        ),
+    };
+    let missing = |folder: &str| {
+        Fault::new(
+            Kind::Corrupt,
+            "table_missing",
+            format!(
+                "the log speaks of a table that is not in the store, table={name}, folder={folder}"
+            ),
+        )
+    };
+    let mut main = main.ok_or_else(|| missing(&folders[0]))?;
+    let quarantine = quarantine.ok_or_else(|| missing(&folders[1]))?;
+    let contract = described(&main, logged);
+    main.conform_to(contract.table_schema())?;
+    let position = |v: Option<i64>| Lsn::new(v.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
+    let committed = position(main.read_txn(app).await?);
+    let quarantined = position(quarantine.read_txn(app).await?);
+    Ok(OpenedTable {
+        main,
+        quarantine,
+        contract,
+        committed,
+        quarantined,
+    })
+}
+
+/// Makes this server the owner of both tables: a commit with the next owner epoch (DESIGN, "Ownership").
+///
+/// # Errors
+/// The store's; UNAVAILABLE `owned_elsewhere` when another server claims at the same moment.
+pub async fn claim(main: &mut ColdTable, quarantine: &mut ColdTable) -> Result<(), Fault> {
+    let ours = main.read_txn(OWNER_TXN).await?;
+    let theirs = quarantine.read_txn(OWNER_TXN).await?;
+    let epoch = ours.max(theirs).unwrap_or(0) + 1;
+    quarantine.claim(OWNER_TXN, epoch).await?;
+    main.claim(OWNER_TXN, epoch).await?;
+    Ok(())
+}
+
+/// A data frame, read.
+pub struct ReplayedFrame {
+    decoded: payload::Decoded,
+    counts: Totals,
+}
+
+impl ReplayedFrame {
+    /// # Errors
+    /// DATA_LOSS: the payload is none.
+    pub fn read(frame: &Frame) -> Result<Self, Fault> {
+        let decoded = payload::decode(&frame.payload)?;
+        let counts: Totals = ingest::counts(&decoded.verdict);
+        Ok(ReplayedFrame { decoded, counts })
+    }
+
+    /// Its rows under the columns that are in force, by the contract that judged them.
+    ///
+    /// # Errors
+    /// The rows do not fit the contract of their version.
+    pub fn rows(
+        &self,
+        frame: &Frame,
+        judged_by: &Validator,
+        now: &Contract,
+    ) -> Result<Applied, Fault> {
+        let Some(batch) = &self.decoded.batch else {
+            return Ok(Applied::default());
+        };
+        let source = Source::new(if frame.producer.is_empty() {
+            ingest::UNNAMED_SOURCE
+        } else {
+            &*frame.producer
+        });
+        let origin = Origin {
+            ingest_ts: self.decoded.arrived,
+            source: &source,
+            seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
+        };
+        let applied = judged_by.replay(batch, &origin, &self.decoded.verdict)?;
+        let schema = now.table_schema();
+        Ok(applied.reshaped(|rows| hot::conform(rows, &schema)))
+    }
+
+    pub fn arrival(&self, frame: &Frame) -> Arrival {
+        let moved = (!frame.producer.is_empty()).then(|| ProducerMove {
+            producer: frame.producer.clone(),
+            seq: frame.seq,
+        });
+        Arrival {
+            day: clock::day_of(self.decoded.arrived),
+            counts: self.counts,
+            violations: self.decoded.verdict.violations(),
+            moved,
+            offset: frame.offset,
+        }
+    }
+
+    /// The producer's number goes on.
+    pub fn note_producer(&self, table: &Table, frame: &Frame) {
+        if frame.producer.is_empty() {
+            return;
+        }
+        let mut producers = table.producers.lock();
+        let entry = producers.entry(frame.producer.clone()).or_default();
+        entry.state.replay(
+            frame.epoch,
+            frame.seq,
+            frame.batch_crc,
+            frame.offset,
+            self.counts,
+        );
+        entry.seen = entry.seen.max(self.decoded.arrived);
+    }
 }
 
 /// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
@@ -59,11 +213,24 @@ pub struct Recovery<'a> {
     tables: HashMap<u64, Open>,
     /// Contracts by incarnation and version, as the log tells them: what a frame was judged by, whatever is in force now.
     contracts: HashMap<(u64, u32), Arc<Validator>>,
-    /// Tables whose folder is gone. Fine if a drop follows in the log, a loss if not.
-    missing: HashMap<u64, String>,
     /// Rows that stand beside the log, until their table is met.
     parked: HashMap<u64, Parked>,
     last: Lsn,
+    now: Micros,
+    /// Notes whose rows are being replayed.
+    running: Running,
+    replaying: Option<(u64, Slot)>,
+    /// Incarnations that ended the process, twice in a row: nothing is done with their rows.
+    suspended: BTreeMap<u64, Fault>,
+}
+
+/// What the last process left behind beside log and tables.
+pub struct LastProcess {
+    /// When this one starts.
+    pub now: Micros,
+    pub running: Running,
+    /// Why nothing is done with the rows of these incarnations.
+    pub suspended: BTreeMap<u64, Fault>,
 }
 
 impl<'a> Recovery<'a> {
@@ -74,6 +241,7 @@ impl<'a> Recovery<'a> {
         checkpoint: Option<&[u8]>,
         tail: Lsn,
         aside: &Aside,
+        before: LastProcess,
     ) -> Result<Self, Fault> {
         let mut parked = HashMap::new();
         for (incarnation, body) in aside.read_all()? {
@@ -86,9 +254,12 @@ impl<'a> Recovery<'a> {
             visible,
             tables: HashMap::new(),
             contracts: HashMap::new(),
-            missing: HashMap::new(),
             parked,
             last: tail,
+            now: before.now,
+            running: before.running,
+            replaying: None,
+            suspended: before.suspended,
         };
         let Some(bytes) = checkpoint else {
             return Ok(this);
@@ -102,53 +273,59 @@ impl<'a> Recovery<'a> {
         Ok(this)
     }
 
-    /// Opens a table where its `txn` left it. A table that was dropped further down the log may be gone from the store: its
-    /// frames are skipped until the drop is met.
+    /// Opens a table where its `txn` left it, or parks it. A table that was dropped further down the log may be gone from the
+    /// store: it is parked until the drop is met.
+    ///
+    /// # Errors
+    /// DATA_LOSS `log_is_old_copy`: about the log, not about the table.
     async fn open(&mut self, saved: SavedTable) -> Result<(), Fault> {
         let name = saved.contract.table.clone();
-        let main = ColdTable::open(self.lake, &saved.folder).await?;
-        let quarantine = ColdTable::open(self.lake, &quarantine_folder(&saved.folder)).await?;
-        let (Some(mut main), Some(quarantine)) = (main, quarantine) else {
-            self.missing.insert(
-                saved.incarnation.get(),
-                format!("{name} (folder {})", saved.folder),
-            );
-            return Ok(());
-        };
-        let incarnation = saved.incarnation.get();
-        let logged = Validator::new(Arc::new(saved.contract.clone()));
-        self.contracts
-            .insert((incarnation, saved.contract.version), Arc::new(logged));
-        let contract = described(&main, saved.contract);
-        main.conform_to(contract.table_schema())?;
+        let number = saved.incarnation.get();
+        let logged = Arc::new(saved.contract.clone());
+        let validator = Arc::new(Validator::new(logged.clone()));
+        self.contracts.insert((number, logged.version), validator);
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
-        let position =
-            |v: Option<i64>| Lsn::new(v.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
-        let committed = position(main.read_txn(&app).await?);
-        let quarantined = position(quarantine.read_txn(&app).await?);
-        let beyond = committed.max(quarantined);
-        if beyond > self.last {
-            return Err(Fault::new(
-                Kind::Corrupt,
-                "log_is_old_copy",
-                format!(
-                    "table {name} holds rows up to offset {beyond}, but this log ends at {}: the log is an old copy, and serving from it would write rows twice; restore the newest log, or start with an empty data directory that points at the same tables",
-                    self.last
-                ),
-            ));
-        }
-        let views = (main.view(), quarantine.view());
-        let version = main.version();
-        let table = Arc::new(Table::new(
-            saved.incarnation,
-            Arc::new(contract),
-            saved.folder,
-            Cold::new(main, quarantine),
-            Committed {
-                offset: committed,
-                version,
-            },
-        ));
+        let opening = open_table(self.lake, &app, &saved.folder, saved.contract, None);
+        let opened = guarded("opening the table", opening).await;
+        let aside = self.parked.remove(&number);
+        let (table, problem, positions) = match opened {
+            Ok(opened) => {
+                let beyond = opened.committed.max(opened.quarantined);
+                if beyond > self.last {
+                    return Err(old_copy(&name, beyond, self.last));
+                }
+                let offset = opened.committed;
+                let table = Table::new(
+                    saved.incarnation,
+                    Arc::new(opened.contract),
+                    saved.folder,
+                    Cold::new(opened.main, opened.quarantine),
+                    Committed::default(),
+                );
+                (table, None, Some((offset, opened.quarantined)))
+            }
+            Err(fault) => {
+                let schema = logged.table_schema();
+                let folder = &saved.folder;
+                let main = ColdTable::closed(self.lake, folder, schema, &logged.partition_by)?;
+                let quarantine = ColdTable::closed(
+                    self.lake,
+                    &quarantine_folder(folder),
+                    dataset::quarantine_schema(),
+                    &["ingest_date".to_owned()],
+                )?;
+                let cold = Cold::new(main, quarantine);
+                let table = Table::new(
+                    saved.incarnation,
+                    logged,
+                    saved.folder,
+                    cold,
+                    Committed::default(),
+                );
+                (table, Some((Stage::Open, fault)), None)
+            }
+        };
+        let table = Arc::new(table);
         {
             let mut producers = table.producers.lock();
             for p in &saved.producers {
@@ -162,25 +339,66 @@ impl<'a> Recovery<'a> {
         if saved.forgetful {
             table.mark_forgetful();
         }
+        let views = {
+            let cold = table.cold.lock().await;
+            let committed = positions.map_or(Lsn::ZERO, |(committed, _)| committed);
+            table.committed.send_replace(Committed {
+                offset: committed,
+                version: cold.main.version(),
+            });
+            (cold.main.view(), cold.quarantine.view())
+        };
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
         self.visible.restore_days(&table, saved.days, saved.replays);
-        let (mut main_from, mut quarantine_from) = (committed, quarantined);
-        if let Some(parked) = self.parked.remove(&table.incarnation.get()) {
-            main_from = main_from.max(parked.cut);
-            quarantine_from = quarantine_from.max(parked.cut);
-            self.visible
-                .restore_parked(&table, parked, committed, quarantined);
+        let problem = problem.or_else(|| {
+            let fault = self.suspended.get(&number)?;
+            Some((Stage::Crash, fault.clone()))
+        });
+        let (mut main_from, mut quarantine_from) = positions.unwrap_or_default();
+        match aside {
+            None => {}
+            Some(rows) if problem.is_some() || !rows.frames.is_empty() => {
+                // Which of them are committed is known when the table can be read.
+                main_from = main_from.max(rows.cut);
+                quarantine_from = quarantine_from.max(rows.cut);
+                self.visible.set_parked(&table, rows.cut);
+                table.backlog.lock().rows = Some(rows);
+            }
+            Some(rows) => {
+                main_from = main_from.max(rows.cut);
+                quarantine_from = quarantine_from.max(rows.cut);
+                let (committed, quarantined) = positions.unwrap_or_default();
+                self.visible
+                    .restore_parked(&table, rows, committed, quarantined);
+            }
+        }
+        if let Some((stage, fault)) = problem {
+            self.park(&table, stage, &fault);
+        } else if table.backlog.lock().rows.is_some() {
+            let fault = Fault::new(
+                Kind::Unavailable,
+                "frames_not_replayed",
+                "frames that stand beside the log were not replayed yet",
+            );
+            self.park(&table, Stage::Replay, &fault);
         }
         self.tables.insert(
-            table.incarnation.get(),
+            number,
             Open {
                 table,
                 main_from,
                 quarantine_from,
+                opened: positions.is_some(),
             },
         );
         Ok(())
+    }
+
+    fn park(&self, table: &Table, stage: Stage, fault: &Fault) {
+        if !table.is_parked() {
+            table.park(ParkedState::new(stage, fault, self.now));
+        }
     }
 
     pub async fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
@@ -207,7 +425,6 @@ impl<'a> Recovery<'a> {
                 }
             }
             FrameKind::Drop => {
-                self.missing.remove(&frame.incarnation);
                 if let Some(Open { table, .. }) = self.tables.remove(&frame.incarnation) {
                     self.registry.remove(&table);
                     self.visible.remove_table(&table);
@@ -226,7 +443,7 @@ impl<'a> Recovery<'a> {
                     }
                 }
             }
-            FrameKind::Data => self.rows(&frame)?,
+            FrameKind::Data => self.data(frame).await,
             FrameKind::Replayed => {
                 let replayed: Replayed = serde_json::from_slice(&frame.payload).map_err(|e| {
                     Fault::new(
@@ -248,77 +465,98 @@ impl<'a> Recovery<'a> {
                     )
                 })?;
                 let key = (frame.incarnation, contract.version);
-                let validator = Validator::new(Arc::new(contract));
-                self.contracts.insert(key, Arc::new(validator));
+                let contract = Arc::new(contract);
+                if let Some(open) = self.tables.get(&frame.incarnation)
+                    && !open.opened
+                {
+                    open.table.set_contract(contract.clone());
+                }
+                self.contracts
+                    .insert(key, Arc::new(Validator::new(contract)));
             }
             FrameKind::CommitIntent | FrameKind::CommitDone | FrameKind::Checkpoint => {}
         }
         Ok(())
     }
 
-    fn rows(&self, frame: &Frame) -> Result<(), Fault> {
-        let Some(Open {
+    /// A frame that cannot be replayed parks its table, and is held with all that follow.
+    async fn data(&mut self, frame: Frame) {
+        let number = frame.incarnation;
+        if self.replaying.as_ref().is_none_or(|(of, _)| *of != number) {
+            self.replaying = None;
+            let slot = self.running.enter_part(&Work::Rows(number));
+            self.replaying = Some((number, slot));
+        }
+        let Some(open) = self.tables.get(&number) else {
+            return;
+        };
+        let table = open.table.clone();
+        if !table.is_parked() {
+            let what = format!("replaying the frame at {}", frame.offset);
+            let Err(fault) = guarded(&what, async { self.rows(open, &frame) }).await else {
+                return;
+            };
+            self.park(&table, Stage::Replay, &fault);
+        }
+        self.hold(open, frame).await;
+    }
+
+    async fn hold(&self, open: &Open, frame: Frame) {
+        let table = &open.table;
+        let crashed = table.parked().is_some_and(|p| p.stage == Stage::Crash);
+        let mut counted = false;
+        // Its numbers and counts are known to the next checkpoint, its rows wait.
+        if !crashed
+            && let Ok(read) =
+                guarded("reading a frame", async { ReplayedFrame::read(&frame) }).await
+        {
+            read.note_producer(table, &frame);
+            self.visible.count_arrival(table, &read.arrival(&frame));
+            counted = true;
+        }
+        let mut backlog = table.backlog.lock();
+        if frame.offset <= open.main_from && frame.offset <= open.quarantine_from {
+            // It is committed, or stands beside the log.
+            let beside = backlog.rows.iter_mut().flat_map(|rows| &mut rows.frames);
+            for held in beside.filter(|held| held.frame.offset == frame.offset) {
+                held.counted |= counted;
+            }
+            return;
+        }
+        let contracts = self.contracts.iter();
+        let own = contracts.filter(|((incarnation, _), _)| *incarnation == frame.incarnation);
+        for ((_, version), validator) in own {
+            let contract = validator.contract().clone();
+            backlog.contracts.insert(*version, contract);
+        }
+        backlog.frames.push(HeldFrame { frame, counted });
+    }
+
+    fn rows(&self, open: &Open, frame: &Frame) -> Result<(), Fault> {
+        let Open {
             table,
             main_from,
             quarantine_from,
-        }) = self.tables.get(&frame.incarnation)
-        else {
-            return Ok(());
+            ..
+        } = open;
+        let read = ReplayedFrame::read(frame)?;
+        // Both sides in Delta: only the counts are wanted.
+        let applied = if frame.offset > *main_from || frame.offset > *quarantine_from {
+            let now = table.validator();
+            // The verdict and its columns are about the contract that the batch was judged by.
+            let logged = self
+                .contracts
+                .get(&(frame.incarnation, frame.contract_version));
+            let judged_by = match logged {
+                Some(logged) if frame.contract_version != now.contract().version => logged,
+                _ => &now,
+            };
+            read.rows(frame, judged_by, now.contract())?
+        } else {
+            Applied::default()
         };
-        let decoded = payload::decode(&frame.payload)?;
-        let counts: Totals = ingest::counts(&decoded.verdict);
-        let named = !frame.producer.is_empty();
-        if named {
-            let mut producers = table.producers.lock();
-            let entry = producers.entry(frame.producer.clone()).or_default();
-            entry.state.replay(
-                frame.epoch,
-                frame.seq,
-                frame.batch_crc,
-                frame.offset,
-                counts,
-            );
-            entry.seen = entry.seen.max(decoded.arrived);
-        }
-        let applied = match &decoded.batch {
-            // Both sides in Delta: only the counts are wanted.
-            Some(batch) if frame.offset > *main_from || frame.offset > *quarantine_from => {
-                let source = Source::new(if named {
-                    &*frame.producer
-                } else {
-                    ingest::UNNAMED_SOURCE
-                });
-                let origin = Origin {
-                    ingest_ts: decoded.arrived,
-                    source: &source,
-                    seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
-                };
-                let now = table.validator();
-                // The verdict and its columns are about the contract that the batch was judged by.
-                let logged = self
-                    .contracts
-                    .get(&(frame.incarnation, frame.contract_version));
-                let validator = match logged {
-                    Some(logged) if frame.contract_version != now.contract().version => logged,
-                    _ => &now,
-                };
-                let applied = validator.replay(batch, &origin, &decoded.verdict)?;
-                let schema = now.contract().table_schema();
-                applied.reshaped(|rows| hot::conform(rows, &schema))
-            }
-            _ => Applied::default(),
-        };
-        let moved = named.then(|| ProducerMove {
-            producer: frame.producer.clone(),
-            seq: frame.seq,
-        });
-        let arrival = Arrival {
-            day: clock::day_of(decoded.arrived),
-            counts,
-            violations: decoded.verdict.violations(),
-            moved,
-            offset: frame.offset,
-        };
+        read.note_producer(table, frame);
+        let arrival = read.arrival(frame);
         self.visible
             .replay_rows(table, applied, arrival, *main_from, *quarantine_from);
         Ok(())
@@ -329,37 +567,37 @@ impl<'a> Recovery<'a> {
         self.parked.keys().copied()
     }
 
-    /// Claims each table for this start (DESIGN, "Ownership"): a commit with the next owner epoch, before any ack.
-    ///
-    /// # Errors
-    /// DATA_LOSS `table_missing`: the log has rows for a table whose folder is not in the store.
-    pub async fn claim(&self) -> Result<(), Fault> {
-        if let Some(name) = self.missing.values().next() {
-            return Err(Fault::new(
-                Kind::Corrupt,
-                "table_missing",
-                format!(
-                    "the log speaks of a table that is not in the store, table={name}; bring the folder back, or check storage.tables"
-                ),
-            ));
-        }
+    /// Claims each table for this start, before any ack. One that cannot be claimed is parked.
+    pub async fn claim(&self) {
         for Open { table, .. } in self.tables.values() {
+            if table.is_parked() {
+                continue;
+            }
             let mut cold = table.cold.lock().await;
-            let main = cold.main.read_txn(OWNER_TXN).await?;
-            let quarantine = cold.quarantine.read_txn(OWNER_TXN).await?;
-            let epoch = main.max(quarantine).unwrap_or(0) + 1;
-            let views = {
-                cold.quarantine.claim(OWNER_TXN, epoch).await?;
-                cold.main.claim(OWNER_TXN, epoch).await?;
-                (cold.main.view(), cold.quarantine.view())
-            };
-            self.visible.replace_cold(table, views.0, views.1);
+            let Cold {
+                main, quarantine, ..
+            } = &mut *cold;
+            if let Err(fault) = guarded("claiming the table", claim(main, quarantine)).await {
+                self.park(table, Stage::Claim, &fault);
+                continue;
+            }
+            self.visible
+                .replace_cold(table, cold.main.view(), cold.quarantine.view());
             let offset = table.committed.borrow().offset;
             table.committed.send_replace(Committed {
                 offset,
                 version: cold.main.version(),
             });
         }
-        Ok(())
     }
+}
+
+fn old_copy(name: &TableName, beyond: Lsn, last: Lsn) -> Fault {
+    Fault::new(
+        Kind::Corrupt,
+        "log_is_old_copy",
+        format!(
+            "table {name} holds rows up to offset {beyond}, but this log ends at {last}: the log is an old copy, and serving from it would write rows twice; restore the newest log, or start with an empty data directory that points at the same tables"
+        ),
+    )
 }

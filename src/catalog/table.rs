@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::catalog::parked::{Backlog, ParkedState};
 use crate::catalog::producer;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Recent};
@@ -120,6 +121,11 @@ pub struct Table {
     dropped: AtomicBool,
     failing: AtomicBool,
     forgetful: AtomicBool,
+    /// Why nobody may read or write it. Written by recovery, the flush and repair, the latter two with the commit lock.
+    parked: RwLock<Option<Arc<ParkedState>>>,
+    is_parked: AtomicBool,
+    /// What recovery could not replay. Emptied by repair; short moments only.
+    pub backlog: Mutex<Backlog>,
     pub unnamed_accepted: AtomicU64,
 }
 
@@ -147,6 +153,9 @@ impl Table {
             dropped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             forgetful: AtomicBool::new(false),
+            parked: RwLock::default(),
+            is_parked: AtomicBool::new(false),
+            backlog: Mutex::default(),
             unnamed_accepted: AtomicU64::new(0),
         }
     }
@@ -171,12 +180,12 @@ impl Table {
     }
 
     /// # Errors
-    /// NOT_FOUND `table_dropped`.
+    /// NOT_FOUND `table_dropped`; UNAVAILABLE `table_parked`.
     pub fn check_alive(&self) -> Result<(), Fault> {
         if self.is_dropped() {
             return Err(self.dropped());
         }
-        Ok(())
+        self.served()
     }
 
     /// Has it ever forgotten an idle producer? Then an unknown name is looked up in Delta.
@@ -186,6 +195,54 @@ impl Table {
 
     pub fn mark_forgetful(&self) {
         self.forgetful.store(true, Ordering::Release);
+    }
+
+    /// Why it is parked; none: it is served.
+    pub fn parked(&self) -> Option<Arc<ParkedState>> {
+        if !self.is_parked() {
+            return None;
+        }
+        self.parked.read().clone()
+    }
+
+    pub fn is_parked(&self) -> bool {
+        self.is_parked.load(Ordering::Acquire)
+    }
+
+    /// From now on nobody reads or writes it. Whoever waits for a commit wakes.
+    pub fn park(&self, state: ParkedState) {
+        tracing::error!(
+            table = %self.name,
+            stage = state.stage.word(),
+            reason = %state.reason,
+            problem = %state.problem,
+            way_out = %state.way_out(&self.name),
+            "the table is parked; its rows are kept, all other tables are served"
+        );
+        self.stay_parked(state);
+    }
+
+    /// [`Table::park`] after a repair that found nothing new.
+    pub fn stay_parked(&self, state: ParkedState) {
+        *self.parked.write() = Some(Arc::new(state));
+        self.is_parked.store(true, Ordering::Release);
+        self.set_failing(true);
+        self.committed.send_modify(|_| {});
+    }
+
+    pub fn unpark(&self) {
+        self.is_parked.store(false, Ordering::Release);
+        *self.parked.write() = None;
+        self.set_failing(false);
+    }
+
+    /// # Errors
+    /// UNAVAILABLE `table_parked`, with the reason and the way out.
+    pub fn served(&self) -> Result<(), Fault> {
+        match self.parked() {
+            Some(state) => Err(state.fault(&self.name)),
+            None => Ok(()),
+        }
     }
 
     pub fn is_dropped(&self) -> bool {

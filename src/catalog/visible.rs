@@ -17,6 +17,7 @@ use super::view::{Snapshot, TableView, ViewProgress};
 use super::{CommitQuality, Day, Left, Registry, Replayed};
 use crate::cold::{ColdView, GONE};
 use crate::dataset::{self, Contract};
+use crate::fault::Fault;
 use crate::hot::{Buffer, Chunk};
 use crate::types::{Lsn, TableName};
 use crate::validate::Applied;
@@ -110,6 +111,17 @@ impl Side {
         Side {
             cold,
             hot: Buffer::default(),
+        }
+    }
+
+    /// What a snapshot is given.
+    fn read(&self, parked: &Option<Fault>) -> (Arc<ColdView>, Arc<Vec<Chunk>>) {
+        match parked {
+            Some(fault) => (
+                Arc::new(self.cold.unreadable(fault.clone())),
+                Arc::default(),
+            ),
+            None => (self.cold.clone(), self.hot.chunks().clone()),
         }
     }
 }
@@ -240,14 +252,17 @@ impl Visible {
             let contract = entry.table.contract();
             let name = contract.table.clone();
             let quarantine = name.quarantine();
+            // Whoever reads a parked table has its reason as the error.
+            let parked = entry.table.parked().map(|state| state.fault(&name));
+            let (main, rejected) = (entry.main.read(&parked), entry.quarantine.read(&parked));
             tables.insert(
                 name.folded(),
                 TableView {
                     name,
                     contract: Some(contract.clone()),
                     schema: contract.table_schema(),
-                    cold: entry.main.cold.clone(),
-                    hot: entry.main.hot.chunks().clone(),
+                    cold: main.0,
+                    hot: main.1,
                     comment: None,
                     progress: entry.progress.clone(),
                 },
@@ -262,8 +277,8 @@ impl Visible {
                     name: quarantine,
                     contract: None,
                     schema: dataset::quarantine_schema(),
-                    cold: entry.quarantine.cold.clone(),
-                    hot: entry.quarantine.hot.chunks().clone(),
+                    cold: rejected.0,
+                    hot: rejected.1,
                     comment: Some(format!("rejected rows of {}", contract.table)),
                     progress: None,
                 },
@@ -414,6 +429,49 @@ impl Visible {
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
             entry.push_rows(applied, arrival, committed, quarantine_committed);
+        }
+    }
+
+    /// A frame of a parked table: its counts, without its rows.
+    pub fn count_arrival(&self, table: &Table, arrival: &Arrival) {
+        if let Some(entry) = self.0.write().entry(table) {
+            entry.count(arrival);
+        }
+    }
+
+    /// Rows of a repaired table that waited in its backlog. `counted`: [`Visible::count_arrival`] has had them.
+    pub fn restore_rows(
+        &self,
+        table: &Table,
+        applied: Applied,
+        arrival: Arrival,
+        counted: bool,
+        (committed, quarantined): (Lsn, Lsn),
+    ) {
+        if let Some(entry) = self.0.write().entry(table) {
+            if !counted {
+                entry.count(&arrival);
+            }
+            entry.push_durable(applied, arrival, committed, quarantined);
+        }
+    }
+
+    /// A table was opened anew: its versions, and its hot rows under its columns, without those that are committed.
+    pub fn reopen(
+        &self,
+        table: &Table,
+        (main, quarantine): (Arc<ColdView>, Arc<ColdView>),
+        (committed, quarantined): (Lsn, Lsn),
+    ) {
+        if let Some(entry) = self.0.write().entry(table) {
+            for (side, cold, offset) in [
+                (&mut entry.main, main, committed),
+                (&mut entry.quarantine, quarantine, quarantined),
+            ] {
+                side.hot.drop_up_to(offset);
+                side.hot.conform_to(&cold.schema());
+                side.cold = cold;
+            }
         }
     }
 
@@ -630,7 +688,9 @@ impl Visible {
         };
         HotStatus {
             rows: entry.main.hot.rows(),
-            bytes: entry.main.hot.bytes() + entry.quarantine.hot.bytes(),
+            bytes: entry.main.hot.bytes()
+                + entry.quarantine.hot.bytes()
+                + entry.table.backlog.lock().bytes(),
             quarantine_rows: entry.quarantine.hot.rows(),
         }
     }
@@ -719,10 +779,12 @@ impl Entry {
 
     /// The oldest frame with hot rows that only the log keeps.
     fn oldest_pinned(&self) -> Option<Lsn> {
+        let held = self.table.backlog.lock().first_pinned(self.parked);
         [&self.main, &self.quarantine]
             .into_iter()
             .filter_map(|s| s.hot.chunks().iter().find(|c| c.last > self.parked))
             .map(|c| c.first)
+            .chain(held)
             .min()
     }
 
@@ -733,18 +795,33 @@ impl Entry {
         committed: Lsn,
         quarantine_committed: Lsn,
     ) {
+        self.count(&arrival);
+        self.push_durable(applied, arrival, committed, quarantine_committed);
+    }
+
+    fn count(&mut self, arrival: &Arrival) {
+        let day = self.days.entry(arrival.day).or_default();
+        day.add(arrival.counts, &arrival.violations);
+    }
+
+    /// [`Entry::push_rows`] for rows that are counted already.
+    fn push_durable(
+        &mut self,
+        applied: Applied,
+        arrival: Arrival,
+        committed: Lsn,
+        quarantine_committed: Lsn,
+    ) {
         let Arrival {
-            day,
             counts,
-            violations,
             moved,
             offset,
+            ..
         } = arrival;
         let unnamed = moved.is_none();
         if offset > committed {
             self.quality.open.add(counts);
         }
-        self.days.entry(day).or_default().add(counts, &violations);
         if let Some(m) = moved
             && offset > committed
         {

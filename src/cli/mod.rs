@@ -244,6 +244,10 @@ fn table_verbs(uri: impl Fn() -> Arg) -> Command {
             "check",
             "Reads every file against the Delta log; exit code 1 if one is wrong",
         ))
+        .subcommand(verb(
+            "repair",
+            "Tries to serve a parked table again; exit code 1 if it stays parked",
+        ))
 }
 
 /// The settings that are common enough for a flag; all are derived from the one table.
@@ -422,7 +426,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
                     (table::Ask::Restore { version }, m)
                 }
                 Some(("check", m)) => (table::Ask::Check, m),
-                _ => anyhow::bail!("history, optimize, vacuum, restore or check"),
+                Some(("repair", m)) => (table::Ask::Repair, m),
+                _ => anyhow::bail!("history, optimize, vacuum, restore, check or repair"),
             };
             runtime()?.block_on(table::run(
                 &text(m, "uri"),

@@ -24,6 +24,7 @@ pub enum Ask {
         version: i64,
     },
     Check,
+    Repair,
 }
 
 impl Ask {
@@ -51,6 +52,7 @@ impl Ask {
                 format!("RESTORE TABLE {table} TO VERSION AS OF {version}")
             }
             Ask::Check => format!("CHECK TABLE {table}"),
+            Ask::Repair => format!("REPAIR TABLE {table}"),
         }
     }
 }
@@ -69,6 +71,14 @@ pub async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     println!("{}", render(&rows, &schema, format)?);
+    if matches!(ask, Ask::Repair) {
+        let parked = rows.iter().any(|batch| {
+            let state = batch.column_by_name("state");
+            let state = state.and_then(|c| c.as_string_opt::<i32>());
+            state.is_some_and(|s| s.iter().flatten().any(|word| word == "parked"))
+        });
+        anyhow::ensure!(!parked, "{table} is still parked");
+    }
     if matches!(ask, Ask::Check) {
         let problems = rows.iter().filter_map(|batch| {
             let column = batch.column_by_name("problems")?;

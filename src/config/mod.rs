@@ -133,6 +133,8 @@ settings! {
         allow_remote: bool = "false", flag "allow-remote-without-auth";
         /// how long a stop may take; what is not committed by then stays in the log and is named
         shutdown_timeout: Duration = "30s";
+        /// start with all views and alerts suspended, until they are resumed one by one
+        safe: bool = "false", flag "safe";
     }
     /// The write-ahead log.
     log: Log {

@@ -15,11 +15,13 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{control_frame, offset_i64};
+use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::parking;
+use crate::catalog::running::Work;
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{Part, Span};
 use crate::cold::ColdTable;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::Lsn;
 use crate::wal::FrameKind;
@@ -56,11 +58,20 @@ pub async fn recorded_seq(table: &Table, producer: &str) -> Result<u64, Fault> {
     Ok(last)
 }
 
+/// A commit that Delta refuses, or that fails for another reason that lies in the table, is tried so often before the table is
+/// parked. A store that does not answer is waited for.
+const REFUSALS_MAX: u32 = 4;
+
+/// Can another try end otherwise, with nobody doing anything about it?
+fn is_passing(fault: &Fault) -> bool {
+    fault.kind == Kind::Unavailable && fault.reason != "owned_elsewhere"
+}
+
 /// Starts the table's flush. It ends when the table is dropped or the server has drained.
 pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
     tokio::spawn(async move {
         let interval = shared.config.commit.interval;
-        let mut failures = 0u32;
+        let (mut failures, mut refusals) = (0u32, 0u32);
         let mut checkpoint: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
@@ -71,9 +82,13 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
             if table.is_dropped() {
                 return;
             }
-            match watched(&shared, &table).await {
+            if table.is_parked() {
+                (failures, refusals) = (0, 0);
+                continue;
+            }
+            match guarded("the commit", watched(&shared, &table)).await {
                 Ok(_) => {
-                    failures = 0;
+                    (failures, refusals) = (0, 0);
                     // Beside the commits, one at a time.
                     if checkpoint.as_ref().is_none_or(JoinHandle::is_finished) {
                         checkpoint = checkpoint_if_due(&shared, &table).await;
@@ -81,6 +96,12 @@ pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
                 }
                 Err(fault) => {
                     failures += 1;
+                    refusals += u32::from(!is_passing(&fault));
+                    if refusals >= REFUSALS_MAX && !table.is_dropped() && !table.is_parked() {
+                        let now = shared.clock.now();
+                        table.park(ParkedState::new(Stage::Commit, &fault, now));
+                        continue;
+                    }
                     tracing::warn!(table = %table.name(), failures, "commit failed, the rows stay hot: {fault}");
                     let wait = Duration::from_millis(250 * u64::from(failures.min(40)));
                     tokio::time::sleep(wait).await;
@@ -149,6 +170,7 @@ pub async fn commit_locked(
     if table.is_dropped() {
         return Ok(*table.committed.borrow());
     }
+    table.served()?;
     if cold.unsure {
         settle(shared, table, cold).await?;
     }
@@ -165,6 +187,10 @@ pub async fn commit_locked(
         return Ok(*table.committed.borrow());
     };
     let started = std::time::Instant::now();
+    let _running = shared
+        .running
+        .enter(&Work::Rows(table.incarnation.get()))
+        .await;
     // Until both are known to be in: a store that fails now may have taken them all the same.
     cold.unsure = true;
     if span.quarantine.iter().any(|c| c.last <= span.cut) {

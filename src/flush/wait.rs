@@ -12,7 +12,7 @@ const KEPT: &str = "the rows are durable and not committed yet: they are kept an
 /// grouped. The version is the first one known to hold the row.
 ///
 /// # Errors
-/// NOT_FOUND `table_dropped`: the row went with its table. UNAVAILABLE, with the row durable and not committed:
+/// NOT_FOUND `table_dropped`: the row went with its table. UNAVAILABLE, with the row durable and not committed: `table_parked`;
 /// `shutting_down`; `store_unavailable`, when the table's commits fail; `commit_delayed`, when a statement or a slow store
 /// holds the commit up.
 pub async fn wait_committed(
@@ -35,6 +35,7 @@ pub async fn wait_committed(
                 version: version.unwrap_or(now.version),
             });
         }
+        table.served()?;
         table.flush_now.notify_one();
         let unavailable = |reason, why: String| {
             let name = table.name();

@@ -167,6 +167,7 @@ impl Bulk {
         table: Arc<Table>,
         options: Options,
     ) -> Result<Self, Fault> {
+        table.served()?;
         let validator = table.validator();
         let now = shared.clock.now();
         let lookups = &shared.lookups;

@@ -138,7 +138,11 @@ pub async fn resume(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Faul
     resume_locked(shared, table, &mut cold).await
 }
 
-async fn resume_locked(
+/// [`resume`] for whoever holds the commit lock already.
+///
+/// # Errors
+/// As [`resume`].
+pub async fn resume_locked(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
     cold: &mut Cold,

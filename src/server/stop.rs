@@ -101,6 +101,10 @@ async fn commit_all(shared: &Arc<Shared>, deadline: Instant) -> Vec<String> {
     let commits = shared.tables().into_iter().map(|table| {
         let shared = shared.clone();
         async move {
+            if let Some(state) = table.parked() {
+                tracing::warn!(table = %table.name(), "the table is parked, its rows stay in the log: {}", state.problem);
+                return None;
+            }
             let why = match before(deadline, commit(&shared, &table)).await {
                 Some(Ok(())) => return None,
                 Some(Err(fault)) => fault.to_string(),
@@ -135,7 +139,8 @@ async fn close_log(shared: &Arc<Shared>, is_committed: bool, deadline: Instant) 
     // A full disk is waited for in a roll, and given up when the log closes.
     let half = began + deadline.saturating_duration_since(began) / 2;
     if is_committed && before(half, log.roll()).await.is_some_and(|r| r.is_ok()) {
-        log.trim(log.durable());
+        // Everything but frames of parked tables.
+        log.trim(shared.visible.trim_point());
     }
     match before(deadline, log.close()).await {
         Some(Ok(())) => None,

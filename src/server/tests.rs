@@ -328,21 +328,18 @@ async fn a_log_that_is_an_old_copy_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_whose_folder_is_gone_stops_the_start_instead_of_losing_its_rows() {
+async fn a_table_whose_folder_is_gone_is_parked_and_keeps_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     crash(ingested(dir.path()).await).await;
     let tables = dir.path().join("tables");
     std::fs::rename(&tables, dir.path().join("elsewhere")).unwrap();
-    let resolved = Resolved::default()
-        .with(&[
-            ("server.data_dir", &dir.path().to_string_lossy()),
-            ("server.listen", "127.0.0.1:0"),
-            ("server.http", "127.0.0.1:0"),
-        ])
-        .unwrap();
-    let fault = Server::start(resolved).await.map(|_| ()).unwrap_err();
-    assert_eq!(fault.reason, "table_missing");
-    std::fs::remove_dir_all(&tables).unwrap();
+    let running = start(dir.path()).await;
+    let parked = table(&running).parked().unwrap();
+    assert_eq!(parked.reason, "table_missing");
+    let refused = running.shared.writable(table(&running).name()).unwrap_err();
+    assert_eq!(refused.reason, "table_parked");
+    crash(running).await;
+    let _ = std::fs::remove_dir_all(&tables);
     std::fs::rename(dir.path().join("elsewhere"), &tables).unwrap();
     everything_is_there_once(dir.path()).await;
 }

@@ -1,4 +1,4 @@
-//! `OPTIMIZE` and `VACUUM`, spelled as Delta users know them, and `CHECK TABLE`. sqlparser takes these words for other databases' statements,
+//! `OPTIMIZE` and `VACUUM`, spelled as Delta users know them, `CHECK TABLE` and `REPAIR TABLE`. sqlparser takes these words for other databases' statements,
 //! so they are read token by token.
 
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub enum Upkeep {
     },
     /// `CHECK TABLE table`
     Check { table: TableName },
+    /// `REPAIR TABLE table`
+    Repair { table: TableName },
 }
 
 impl Upkeep {
@@ -37,6 +39,7 @@ impl Upkeep {
             Upkeep::Optimize { .. } => "OPTIMIZE",
             Upkeep::Vacuum { .. } => "VACUUM",
             Upkeep::Check { .. } => "CHECK TABLE",
+            Upkeep::Repair { .. } => "REPAIR TABLE",
         }
     }
 
@@ -62,6 +65,11 @@ impl Upkeep {
                 long("rows"),
                 long("bytes"),
                 long("problems"),
+                column("detail", DataType::Utf8),
+            ],
+            Upkeep::Repair { .. } => vec![
+                column("table", DataType::Utf8),
+                column("state", DataType::Utf8),
                 column("detail", DataType::Utf8),
             ],
             Upkeep::Vacuum { dry_run: true, .. } => vec![
@@ -100,7 +108,7 @@ fn expected(what: &str, found: Option<&Token>) -> Fault {
 /// INVALID_ARGUMENT `syntax_error` says what was expected.
 pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
     let first = sql.split_whitespace().next().unwrap_or_default();
-    if !["OPTIMIZE", "VACUUM", "CHECK"]
+    if !["OPTIMIZE", "VACUUM", "CHECK", "REPAIR"]
         .iter()
         .any(|w| first.eq_ignore_ascii_case(w))
     {
@@ -129,6 +137,8 @@ pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
         Upkeep::Optimize { table, order }
     } else if first.eq_ignore_ascii_case("CHECK") {
         Upkeep::Check { table }
+    } else if first.eq_ignore_ascii_case("REPAIR") {
+        Upkeep::Repair { table }
     } else {
         let mut retain = None;
         if rest.word("RETAIN") {
@@ -152,7 +162,7 @@ pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
         found => Err(expected(
             match parsed {
                 Upkeep::Optimize { .. } => "ZORDER BY (column, ..) or the end",
-                Upkeep::Check { .. } => "the end",
+                Upkeep::Check { .. } | Upkeep::Repair { .. } => "the end",
                 Upkeep::Vacuum { .. } => "RETAIN n HOURS, DRY RUN or the end",
             },
             found,
@@ -277,6 +287,10 @@ mod tests {
         assert_eq!(
             parse("CHECK TABLE a.b").unwrap(),
             Some(Upkeep::Check { table: name("a.b") })
+        );
+        assert_eq!(
+            parse("repair table a.b;").unwrap(),
+            Some(Upkeep::Repair { table: name("a.b") })
         );
         assert!(parse("SELECT 1").unwrap().is_none());
     }

@@ -35,6 +35,20 @@ impl Upkeep {
                 let (done, table) = self.optimize(&table, &order).await?;
                 optimized(&table.to_string(), &done)
             }
+            Statement::Repair { table } => {
+                let done = self.repair(&table).await?;
+                let state = if done.problem.is_some() {
+                    "parked"
+                } else {
+                    "served"
+                };
+                let detail = done.problem.map(|state| state.fault(&done.table).message);
+                vec![
+                    text(&done.table.to_string()),
+                    text(state),
+                    Arc::new(StringArray::from(vec![detail])),
+                ]
+            }
             Statement::Check { table } => checked(&self.check(&table).await?),
             Statement::Vacuum {
                 table,

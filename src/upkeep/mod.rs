@@ -10,6 +10,7 @@ pub mod compact;
 pub mod journal;
 mod plan;
 mod producers;
+mod repair;
 mod retention;
 pub mod state;
 #[cfg(test)]
@@ -60,6 +61,7 @@ impl Upkeep {
 
     /// Looks at every table again and again until the server drains.
     pub fn spawn(self: &Arc<Self>) {
+        self.retry_parked();
         if !self.shared.config.upkeep.enabled {
             return;
         }
@@ -73,6 +75,9 @@ impl Upkeep {
                     () = this.shared.draining.cancelled() => return,
                 }
                 for table in this.shared.tables() {
+                    if table.is_parked() {
+                        continue;
+                    }
                     tokio::select! {
                         () = this.look_after(&table) => {}
                         () = this.shared.draining.cancelled() => return,
@@ -115,16 +120,18 @@ impl Upkeep {
 
     /// The table of this name, or the one whose quarantine it is.
     fn find(&self, name: &TableName) -> Result<(Arc<Table>, Part), Fault> {
-        match self.shared.table(name) {
-            Ok(table) => Ok((table, Part::Main)),
+        let (table, part) = match self.shared.table(name) {
+            Ok(table) => (table, Part::Main),
             Err(fault) => {
                 let tables = self.shared.tables();
                 let owner = tables
                     .into_iter()
                     .find(|t| t.name().quarantine().folded() == name.folded());
-                owner.map(|t| (t, Part::Quarantine)).ok_or(fault)
+                owner.map(|t| (t, Part::Quarantine)).ok_or(fault)?
             }
-        }
+        };
+        table.served()?;
+        Ok((table, part))
     }
 }
 

@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 
 use super::{Views, gone, is_view};
 use crate::catalog::lifecycle;
+use crate::catalog::running::Work;
 use crate::catalog::table::Table;
 use crate::catalog::view::Snapshot;
 use crate::dataset::{
@@ -93,6 +94,10 @@ impl Views {
                     "{name} is a table, whose rows are there as they were sent, and no materialized view; system.views lists those"
                 ),
             ));
+        }
+        for below in &chain {
+            let work = Work::Refresh(below.incarnation.get());
+            self.shared.running.resume(&work);
         }
         if full {
             self.rebuild(&table).await;

@@ -27,6 +27,8 @@ use parking_lot::Mutex;
 
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::life_of;
+use crate::catalog::parked::{ParkedState, Stage, guarded};
+use crate::catalog::running::Work;
 use crate::catalog::table::Table;
 use crate::catalog::view::ViewProgress;
 use crate::cold;
@@ -111,13 +113,42 @@ impl Views {
     }
 
     fn forget(&self, table: &Table) {
+        let work = Work::Refresh(table.incarnation.get());
+        self.shared.running.forget(&work);
         self.watches.lock().remove(&table.incarnation);
         self.status.lock().remove(table.name());
+    }
+
+    /// Is it left to an operator, or is there nothing to refresh from? The view's status says so.
+    fn is_held(&self, table: &Table) -> bool {
+        if table.is_parked() {
+            return true;
+        }
+        let work = Work::Refresh(table.incarnation.get());
+        if let Some(fault) = self.shared.running.suspended(&work) {
+            self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+            return true;
+        }
+        let contract = table.contract();
+        let Some(spec) = &contract.view else {
+            return false;
+        };
+        let source = self.shared.table(&spec.source);
+        match source.and_then(|source| source.served()) {
+            Err(fault) if fault.reason == "table_parked" => {
+                self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Refreshes each view once.
     pub async fn refresh_all(&self) {
         for table in in_order(&self.shared) {
+            if self.is_held(&table) {
+                continue;
+            }
             if let Err(fault) = self.refresh(&table).await {
                 tracing::warn!(view = %table.name(), "not refreshed: {fault}");
             }
@@ -144,8 +175,11 @@ impl Views {
                     {
                         continue;
                     }
+                    if this.is_held(&table) {
+                        continue;
+                    }
                     let started = Instant::now();
-                    let failed = match this.refresh(&table).await {
+                    let failed = match guarded("the refresh", this.refresh(&table)).await {
                         Ok(_) => false,
                         Err(_) if table.is_dropped() => false,
                         Err(fault) => {
@@ -192,49 +226,62 @@ fn in_order(shared: &Shared) -> Vec<Arc<Table>> {
     out
 }
 
-/// At a start, before the first query: what each view's last commit says that its rows stand for.
+/// At a start, before the first query: what each view's last commit says that its rows stand for. A view for which that cannot
+/// be read is parked.
+pub async fn recover(shared: &Shared) {
+    for table in in_order(shared) {
+        if table.is_parked() {
+            continue;
+        }
+        if let Err(fault) = guarded("the view's start", recover_one(shared, &table)).await {
+            table.park(ParkedState::new(Stage::Open, &fault, shared.clock.now()));
+        }
+    }
+}
+
+/// [`recover`] for one view; of any other table there is nothing to read.
 ///
 /// # Errors
-/// The store's.
-pub async fn recover(shared: &Shared) -> Result<(), Fault> {
-    for table in in_order(shared) {
-        let contract = table.contract();
-        let Some(spec) = &contract.view else { continue };
-        let cold = table.cold.lock().await;
-        let source_version = cold.main.read_txn(SOURCE_TXN).await?;
-        let open_from = cold.main.read_txn(OPEN_TXN).await?;
-        let frozen = cold.main.read_txn(FROZEN_TXN).await?;
-        let life = cold.main.read_txn(LIFE_TXN).await?;
-        let source = shared.table(&spec.source)?;
-        // Of another life every bucket is computed again.
-        let same_life = life.is_none_or(|life| life == life_i64(&source.folder));
-        let source_version = source_version.filter(|_| same_life);
-        let mut progress = ViewProgress::nothing();
-        if let Some(open_from) = open_from.filter(|_| source_version.is_some() || !same_life) {
-            progress.open_from = open_from;
-        }
-        if let Some(version) = source_version {
-            match cold::view_at(&shared.lake, &source.folder, version).await {
-                Ok(seen) => progress.source = Some(seen),
-                Err(error) => {
-                    tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");
-                }
-            }
-        }
-        progress.frozen = match frozen {
-            Some(frozen) => frozen,
-            // Stored before views recorded it: then the retention alone said what was frozen.
-            None => {
-                let snapshot = shared.visible.snapshot();
-                let source = snapshot.tables.get(&spec.source.folded());
-                let before = source.map(|s| frozen_before(s, spec, shared.clock.now()));
-                before.unwrap_or(i64::MIN).min(progress.open_from)
-            }
-        };
-        shared
-            .visible
-            .set_progress(&table, cold.main.view(), Arc::new(progress));
+/// The store's; NOT_FOUND: its source is gone.
+pub async fn recover_one(shared: &Shared, table: &Table) -> Result<(), Fault> {
+    let contract = table.contract();
+    let Some(spec) = &contract.view else {
+        return Ok(());
+    };
+    let cold = table.cold.lock().await;
+    let source_version = cold.main.read_txn(SOURCE_TXN).await?;
+    let open_from = cold.main.read_txn(OPEN_TXN).await?;
+    let frozen = cold.main.read_txn(FROZEN_TXN).await?;
+    let life = cold.main.read_txn(LIFE_TXN).await?;
+    let source = shared.table(&spec.source)?;
+    // Of another life every bucket is computed again.
+    let same_life = life.is_none_or(|life| life == life_i64(&source.folder));
+    let source_version = source_version.filter(|_| same_life);
+    let mut progress = ViewProgress::nothing();
+    if let Some(open_from) = open_from.filter(|_| source_version.is_some() || !same_life) {
+        progress.open_from = open_from;
     }
+    if let Some(version) = source_version {
+        match cold::view_at(&shared.lake, &source.folder, version).await {
+            Ok(seen) => progress.source = Some(seen),
+            Err(error) => {
+                tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");
+            }
+        }
+    }
+    progress.frozen = match frozen {
+        Some(frozen) => frozen,
+        // Stored before views recorded it: then the retention alone said what was frozen.
+        None => {
+            let snapshot = shared.visible.snapshot();
+            let source = snapshot.tables.get(&spec.source.folded());
+            let before = source.map(|s| frozen_before(s, spec, shared.clock.now()));
+            before.unwrap_or(i64::MIN).min(progress.open_from)
+        }
+    };
+    shared
+        .visible
+        .set_progress(table, cold.main.view(), Arc::new(progress));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 
 use super::source::{only, with_files};
 use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
+use crate::catalog::running::Work;
 use crate::catalog::table::{Committed, Table};
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
@@ -70,7 +71,11 @@ impl Views {
             return Ok(Outcome::default());
         };
         let started = std::time::Instant::now();
-        let outcome = self.run(&mut watch, job, asked).await?;
+        let work = Work::Refresh(table.incarnation.get());
+        let slot = self.shared.running.enter(&work).await;
+        let outcome = self.run(&mut watch, job, asked).await;
+        drop(slot);
+        let outcome = outcome?;
         if outcome.commits > 0 {
             let took = started.elapsed();
             metrics::histogram!("deltaplane_view_refresh_seconds").record(took.as_secs_f64());

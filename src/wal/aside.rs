@@ -5,7 +5,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | magic `DPA1` |
+//! | 0 | 4 | magic `DPA1`, or `DPA2` where the body has frames that were not replayed |
 //! | 4 | 4 | CRC32C of everything behind it |
 //! | 8 | 16 | log uuid |
 //! | 24 | 8 | incarnation |
@@ -25,6 +25,8 @@ use super::fields::{array_at, seal, u32_at, u64_at};
 use super::{Disk, Error, FileIndex};
 
 const MAGIC: [u8; 4] = *b"DPA1";
+/// An older server does not know such a body, and must not take it for one without frames.
+const MAGIC_FRAMES: [u8; 4] = *b"DPA2";
 const HEADER: usize = 32;
 const FOLDER: &str = "parked";
 const SUFFIX: &str = "rows";
@@ -64,12 +66,12 @@ impl Aside {
     ///
     /// # Errors
     /// `Io`: the disk refused.
-    pub fn write(&self, incarnation: u64, body: &[u8]) -> Result<(), Error> {
+    pub fn write(&self, incarnation: u64, body: &[u8], has_frames: bool) -> Result<(), Error> {
         self.disk
             .create_dir(&self.dir)
             .map_err(Error::io("folder"))?;
         let mut out = Vec::with_capacity(HEADER + body.len());
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(if has_frames { &MAGIC_FRAMES } else { &MAGIC });
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.uuid);
         out.extend_from_slice(&incarnation.to_le_bytes());
@@ -195,7 +197,7 @@ impl Aside {
 
     fn parse<'a>(&self, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), &'static str> {
         let (head, body) = bytes.split_at_checked(HEADER).ok_or("cut short")?;
-        if !head.starts_with(&MAGIC) {
+        if !head.starts_with(&MAGIC) && !head.starts_with(&MAGIC_FRAMES) {
             return Err("no parked rows");
         }
         if u32_at(head, 4) != crc32c::crc32c(bytes.get(8..).unwrap_or_default()) {
@@ -241,8 +243,8 @@ mod tests {
         let here = aside(dir.path(), 1);
         assert_eq!(here.read_all().unwrap(), vec![]);
         here.remove(7).unwrap();
-        here.write(7, b"first").unwrap();
-        here.write(7, b"second").unwrap();
+        here.write(7, b"first", false).unwrap();
+        here.write(7, b"second", false).unwrap();
         assert_eq!(here.read_all().unwrap(), vec![(7, b"second".to_vec())]);
         here.remove(7).unwrap();
         assert_eq!(here.read_all().unwrap(), vec![]);
@@ -251,12 +253,12 @@ mod tests {
     #[test]
     fn a_file_that_is_missing_or_an_older_copy_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        aside(dir.path(), 1).write(7, b"first").unwrap();
+        aside(dir.path(), 1).write(7, b"first", false).unwrap();
         let file = dir.path().join("parked/7.rows");
         let older = std::fs::read(&file).unwrap();
         let here = aside(dir.path(), 1);
         here.read_all().unwrap();
-        here.write(7, b"second").unwrap();
+        here.write(7, b"second", false).unwrap();
         let newest = std::fs::read(&file).unwrap();
         let problem = || {
             let refused = aside(dir.path(), 1).read_all().unwrap_err();
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn damage_and_another_logs_rows_are_refused_by_file() {
         let dir = tempfile::tempdir().unwrap();
-        aside(dir.path(), 1).write(7, b"rows").unwrap();
+        aside(dir.path(), 1).write(7, b"rows", false).unwrap();
         let other = aside(dir.path(), 2).read_all().unwrap_err();
         assert!(other.to_string().contains("another log"), "{other}");
         let file = dir.path().join("parked/7.rows");

@@ -116,6 +116,11 @@ fn families(status: &Status) -> Vec<Family> {
             a_table(|t| t.version as f64),
         ),
         gauge(
+            "deltaplane_table_parked",
+            "1: nobody can read or write the table, see system.tables",
+            a_table(|t| f64::from(u8::from(t.parked.is_some()))),
+        ),
+        gauge(
             "deltaplane_producers",
             "named producers that are remembered",
             a_table(|t| t.producers as f64),

@@ -1,0 +1,260 @@
+//! `REPAIR TABLE`: a parked table is opened, claimed, replayed and committed again, and served if all of that goes well. What is
+//! still wrong is the answer. Where that makes sense the server tries by itself as well.
+//!
+//! Everything happens with the table's locks held, so that nobody sees it half way: the gate keeps producers out, the commit
+//! lock everybody who writes, and until the end readers are told that it is parked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Upkeep;
+use crate::catalog::Shared;
+use crate::catalog::parked::{Backlog, ParkedState, Stage, guarded};
+use crate::catalog::recover::{self, ReplayedFrame};
+use crate::catalog::running::Work;
+use crate::catalog::table::{Cold, Committed, Table};
+use crate::cold;
+use crate::dataset::Contract;
+use crate::fault::{Fault, Kind};
+use crate::flush;
+use crate::ingest;
+use crate::types::TableName;
+use crate::validate::{Applied, Validator};
+
+/// How long after it was parked the server first tries by itself, and how long between two tries at most.
+const FIRST_TRY: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a repair came to.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    pub table: TableName,
+    /// Why it is parked still; none: it is served.
+    pub problem: Option<ParkedState>,
+}
+
+impl Upkeep {
+    /// Tries to serve a parked table again. One that is not parked stays as it is.
+    ///
+    /// # Errors
+    /// NOT_FOUND. What is still wrong is no error, but the answer.
+    pub async fn repair(&self, name: &TableName) -> Result<Repaired, Fault> {
+        let table = self.shared.table(name)?;
+        let shared = self.shared.clone();
+        // A repair that has begun is finished, whether or not its caller still waits.
+        let work = tokio::spawn({
+            let table = table.clone();
+            async move { repair(&shared, &table).await }
+        });
+        let done = work
+            .await
+            .map_err(|e| Fault::internal(format!("repair: {e}")))?;
+        match done {
+            Ok(()) => tracing::info!(table = %table.name(), "the table is served"),
+            Err(fault) if !table.is_parked() => return Err(fault),
+            Err(_) => {}
+        }
+        Ok(Repaired {
+            table: table.name().clone(),
+            problem: table.parked().map(|state| (*state).clone()),
+        })
+    }
+
+    /// Tries parked tables again from time to time, until the server drains.
+    pub fn retry_parked(self: &Arc<Self>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let mut next: HashMap<u64, (Instant, Duration)> = HashMap::new();
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = this.shared.draining.cancelled() => return,
+                }
+                let tables = this.shared.tables();
+                let parked: Vec<_> = tables
+                    .into_iter()
+                    .filter(|t| t.parked().is_some_and(|state| state.is_retried()))
+                    .collect();
+                next.retain(|number, _| parked.iter().any(|t| t.incarnation.get() == *number));
+                for table in parked {
+                    let number = table.incarnation.get();
+                    let (due, pause) = *next
+                        .entry(number)
+                        .or_insert((Instant::now() + FIRST_TRY, FIRST_TRY));
+                    if Instant::now() < due {
+                        continue;
+                    }
+                    let pause = (pause * 2).min(PAUSE_MAX);
+                    if let Err(fault) = this.repair(table.name()).await {
+                        tracing::debug!(table = %table.name(), "not repaired: {fault}");
+                    }
+                    next.insert(number, (Instant::now() + pause, pause));
+                }
+            }
+        });
+    }
+}
+
+/// # Errors
+/// What is wrong; the table is parked for it.
+async fn repair(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
+    let _closed = table.gate.write().await;
+    let mut keys = table.keys.lock().await;
+    let mut cold = table.cold.lock().await;
+    if table.is_dropped() {
+        return Err(table.dropped());
+    }
+    let Some(before) = table.parked() else {
+        return Ok(());
+    };
+    let work = Work::Rows(table.incarnation.get());
+    shared.running.resume(&work);
+    let part = shared.running.enter_part(&work);
+    let done = match guarded("the repair", brought_back(shared, table, &mut cold)).await {
+        Ok(()) => Ok(()),
+        Err(fault) => Err((Stage::Open, fault)),
+    };
+    drop(part);
+    let done = match done {
+        Ok(()) => {
+            // From here on it is read and written again: what is left to do is what a start does as well.
+            table.unpark();
+            let ended = guarded("the repair", ended(shared, table, &mut cold)).await;
+            ended.map_err(|fault| (Stage::Commit, fault))
+        }
+        failed => failed,
+    };
+    keys.forget();
+    let Err((stage, fault)) = done else {
+        drop(cold);
+        read_views_again(shared, table).await;
+        return Ok(());
+    };
+    let same = before.reason == fault.reason && before.problem == fault.message;
+    if same {
+        table.stay_parked((*before).clone());
+    } else {
+        table.park(ParkedState::new(stage, &fault, before.since));
+    }
+    Err(fault)
+}
+
+/// Opens the Delta tables anew, makes them ours, and puts what waited in the backlog among the hot rows.
+async fn brought_back(shared: &Arc<Shared>, table: &Table, cold: &mut Cold) -> Result<(), Fault> {
+    let logged = (*table.contract()).clone();
+    let app = shared.app_id(table.incarnation);
+    let mut opened =
+        recover::open_table(&shared.lake, &app, &table.folder, logged, Some(&*cold)).await?;
+    let beyond = opened.committed.max(opened.quarantined);
+    if beyond > shared.log.durable() {
+        return Err(Fault::new(
+            Kind::Corrupt,
+            "table_beyond_log",
+            format!(
+                "the table holds rows up to offset {beyond}, and the log ends at {}: the folder is of another log",
+                shared.log.durable()
+            ),
+        ));
+    }
+    let backlog = table.backlog.lock().clone();
+    let contract = Arc::new(opened.contract);
+    let replayed = replayed(&backlog, &contract)?;
+    if opened.main.owner() == 0 || !is_owner(&opened.main).await? {
+        recover::claim(&mut opened.main, &mut opened.quarantine).await?;
+    }
+
+    // Nothing below can fail.
+    let positions = (opened.committed, opened.quarantined);
+    table.set_contract(contract);
+    *cold = Cold::new(opened.main, opened.quarantine);
+    let views = (cold.main.view(), cold.quarantine.view());
+    shared.visible.reopen(table, views, positions);
+    let mut frames = Vec::new();
+    if let Some(mut rows) = backlog.rows {
+        frames = std::mem::take(&mut rows.frames);
+        shared
+            .visible
+            .restore_parked(table, rows, positions.0, positions.1);
+    }
+    frames.extend(backlog.frames);
+    for (held, (read, applied)) in frames.iter().zip(replayed) {
+        if !held.counted {
+            read.note_producer(table, &held.frame);
+        }
+        let arrival = read.arrival(&held.frame);
+        shared
+            .visible
+            .restore_rows(table, applied, arrival, held.counted, positions);
+    }
+    *table.backlog.lock() = Backlog::default();
+    table.committed.send_replace(Committed {
+        offset: positions.0,
+        version: cold.main.version(),
+    });
+    Ok(())
+}
+
+async fn is_owner(main: &cold::ColdTable) -> Result<bool, Fault> {
+    let owner = main
+        .read_txn(crate::catalog::lifecycle::OWNER_TXN)
+        .await?
+        .unwrap_or(0);
+    Ok(owner == main.owner())
+}
+
+/// The rows of every frame that waits, in the log's order.
+fn replayed(
+    backlog: &Backlog,
+    now: &Arc<Contract>,
+) -> Result<Vec<(ReplayedFrame, Applied)>, Fault> {
+    let rows = backlog.rows.as_ref();
+    let beside = rows.into_iter().flat_map(|rows| &rows.frames);
+    let known = rows.into_iter().flat_map(|rows| &rows.contracts);
+    let known = known.chain(backlog.contracts.values());
+    let validators: HashMap<u32, Validator> = known
+        .map(|contract| (contract.version, Validator::new(contract.clone())))
+        .collect();
+    let in_force = Validator::new(now.clone());
+    let frames = beside.chain(&backlog.frames);
+    frames
+        .map(|held| {
+            let frame = &held.frame;
+            let at = |fault: Fault| Fault {
+                message: format!("frame at {}: {}", frame.offset, fault.message),
+                ..fault
+            };
+            let read = ReplayedFrame::read(frame).map_err(at)?;
+            let judged_by = match validators.get(&frame.contract_version) {
+                Some(logged) if frame.contract_version != now.version => logged,
+                _ => &in_force,
+            };
+            let applied = read.rows(frame, judged_by, now).map_err(at)?;
+            Ok((read, applied))
+        })
+        .collect()
+}
+
+/// What the table's own rows stand for, if it is a view, and those of the views that read it.
+async fn read_views_again(shared: &Shared, table: &Arc<Table>) {
+    let readers = shared.readers(table.name());
+    let readers = readers.iter().filter_map(|name| shared.table(name).ok());
+    for view in std::iter::once(table.clone()).chain(readers) {
+        if view.is_parked() {
+            continue;
+        }
+        if let Err(fault) = crate::view::recover_one(shared, &view).await {
+            tracing::warn!(view = %view.name(), "the view computes every bucket again: {fault}");
+        }
+    }
+}
+
+/// Finishes what a crash has cut, and commits.
+async fn ended(shared: &Arc<Shared>, table: &Arc<Table>, cold: &mut Cold) -> Result<(), Fault> {
+    ingest::replay::resume_locked(shared, table, cold).await?;
+    flush::commit_locked(shared, table, cold).await?;
+    Ok(())
+}

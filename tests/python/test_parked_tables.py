@@ -1,0 +1,376 @@
+"""A table that cannot be served is parked: the server starts, every other table is served, nothing acked is lost, and DROP or a
+repair ends it. What Delta does not allow is refused before it is committed, or done as other readers expect it."""
+
+import datetime as dt
+import json
+import os
+import shutil
+import time
+import urllib.request
+
+import deltalake
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from conftest import Server
+
+# Commits come when a test asks for them.
+SLOW = {"DELTAPLANE_COMMIT_INTERVAL": "1h", "DELTAPLANE_UPKEEP_ENABLED": "false"}
+SLOT = 320
+
+
+def refused(server, statement):
+    with pytest.raises((fl.FlightError, pa.ArrowException)) as caught:
+        server.sql(statement)
+    return str(caught.value)
+
+
+def ids(server, table="public.x"):
+    return [row["id"] for row in server.sql(f"SELECT id FROM {table} ORDER BY id")]
+
+
+def state(server, table="x"):
+    (row,) = server.sql(f"SELECT * FROM system.tables WHERE table_name = '{table}'")
+    return row
+
+
+def put(server, table, batch):
+    """A plain stream of one batch: None when it was acked, or the error."""
+    client = server.flight()
+    try:
+        writer, reader = client.do_put(fl.FlightDescriptor.for_path(*table.split(".")), batch.schema)
+        writer.write_batch(batch)
+        writer.done_writing()
+        while reader.read() is not None:
+            pass
+        writer.close()
+        return None
+    except (fl.FlightError, pa.ArrowException) as error:
+        return str(error)
+    finally:
+        client.close()
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def newest_entry(folder):
+    return max((folder / "_delta_log").glob("*.json"))
+
+
+def cut_entry(tables):
+    entry = newest_entry(tables / "x")
+    entry.write_bytes(entry.read_bytes()[:40])
+
+
+def garbage_entry(tables):
+    newest_entry(tables / "x").write_bytes(b"\x00\xff not json")
+
+
+def other_columns(tables):
+    deltalake.write_deltalake(str(tables / "x"), pa.table({"other": ["a"]}), mode="overwrite", schema_mode="overwrite")
+
+
+def damaged_note(tables):
+    note = tables / "x_quarantine/_deltaplane/replay.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text('{"version":1,"repl')
+
+
+CAUSES = {
+    "cut_entry": (cut_entry, "open", "table_damaged"),
+    "garbage_entry": (garbage_entry, "open", "table_damaged"),
+    "missing_folder": (lambda tables: shutil.rmtree(tables / "x"), "open", "table_missing"),
+    "missing_quarantine": (lambda tables: shutil.rmtree(tables / "x_quarantine"), "open", "table_missing"),
+    "other_columns": (other_columns, "open", "schema_mismatch"),
+    "damaged_note": (damaged_note, "requeue", "table_damaged"),
+}
+
+
+@pytest.fixture
+def two_tables(tmp_path):
+    """public.good, and public.x with row 1 in Delta and row 2 in the log alone; killed."""
+    server = Server(tmp_path / "data", **SLOW).start()
+    server.sql("CREATE TABLE public.good (id BIGINT)")
+    server.sql("CREATE TABLE public.x (id BIGINT)")
+    server.sql("INSERT INTO public.x VALUES (1)")
+    server.sql("DELETE FROM public.x WHERE id = -1")
+    server.sql("INSERT INTO public.x VALUES (2)")
+    server.kill()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_table_that_cannot_be_opened_is_parked_and_comes_back_with_every_row(two_tables, cause):
+    server = two_tables
+    damage, stage, reason = CAUSES[cause]
+    tables = server.directory / "tables/public"
+    saved = server.directory / "saved"
+    shutil.copytree(tables, saved)
+    damage(tables)
+    for _ in range(2):  # It stays so over a restart, and so do its rows.
+        server.start()
+        server.sql("INSERT INTO public.good VALUES (7)")
+        assert 7 in ids(server, "public.good")
+        told = state(server)
+        assert (told["state"], told["parked_stage"], told["parked_reason"]) == ("parked", stage, reason)
+        assert "REPAIR TABLE public.x" in told["way_out"]
+        assert state(server, "good")["state"] == "served"
+        for error in (refused(server, "SELECT * FROM public.x"), refused(server, "INSERT INTO public.x VALUES (3)"),
+                      put(server, "public.x", pa.record_batch({"id": [3]}))):
+            assert "table_parked" in error and reason in error and "REPAIR TABLE public.x" in error
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{server.http}/metrics").read().decode()
+        assert 'deltaplane_table_parked{table="public.x"} 1' in metrics
+        assert 'deltaplane_table_parked{table="public.good"} 0' in metrics
+        assert "the table is parked" in server.log()
+        server.kill()
+    server.start()
+    still = server.run("table", "repair", "public.x", check=False)
+    assert still.returncode == 1 and reason in still.stdout
+    for name in ("x", "x_quarantine"):
+        shutil.rmtree(tables / name, ignore_errors=True)
+        shutil.copytree(saved / name, tables / name)
+    repaired = server.run("table", "repair", "public.x")
+    assert "served" in repaired.stdout
+    assert ids(server) == [1, 2]
+    assert state(server)["state"] == "served"
+    server.sql("INSERT INTO public.x VALUES (3)")
+    assert server.terminate() == 0
+    assert sorted(deltalake.DeltaTable(str(tables / "x")).to_pyarrow_table()["id"].to_pylist()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("cause", ["cut_entry", "missing_folder", "damaged_note"])
+def test_a_parked_table_can_be_dropped_and_its_name_taken_again(two_tables, cause):
+    server = two_tables
+    CAUSES[cause][0](server.directory / "tables/public")
+    server.start()
+    server.sql("DROP TABLE public.x")
+    server.sql("CREATE TABLE public.x (name STRING)")
+    server.sql("INSERT INTO public.x VALUES ('new')")
+    assert server.one("SELECT name FROM public.x") == "new"
+    assert server.terminate() == 0
+    server.start()
+    assert server.one("SELECT name FROM public.x") == "new"
+    assert state(server)["state"] == "served"
+
+
+def test_rows_of_a_parked_table_leave_the_log_to_others_and_still_come_back(tmp_path):
+    limits = {"DELTAPLANE_LOG_BYTES_MAX": "24MiB", "DELTAPLANE_LOG_SEGMENT_BYTES": "4MiB", "DELTAPLANE_LIMITS_BATCH_BYTES_MAX": "2MiB"}
+    server = Server(tmp_path / "data", **limits).start()
+    try:
+        server.sql("CREATE TABLE public.good (s STRING)")
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        server.sql("DELETE FROM public.x WHERE id = -1")
+        server.kill()
+        server.environment["DELTAPLANE_COMMIT_INTERVAL"] = "1h"
+        server.start()
+        server.sql("INSERT INTO public.x VALUES (1)")
+        server.kill()
+        server.environment["DELTAPLANE_COMMIT_INTERVAL"] = "1s"
+        entry = newest_entry(server.directory / "tables/public/x")
+        good = entry.read_bytes()
+        entry.write_bytes(good[:30])
+        server.start()
+        for _ in range(30):
+            batch = pa.record_batch({"s": [os.urandom(500).hex() for _ in range(1000)]})
+            assert put(server, "public.good", batch) is None
+        assert list((server.directory / "wal/parked").iterdir())
+        server.kill()
+        server.start()
+        assert state(server)["state"] == "parked"
+        entry.write_bytes(good)
+        server.run("table", "repair", "public.x")
+        assert ids(server) == [1]
+        assert server.one("SELECT count(*) FROM public.good") == 30_000
+        assert not list((server.directory / "wal/parked").iterdir())
+    finally:
+        server.stop()
+
+
+def test_a_commit_that_delta_refuses_parks_the_table_while_it_runs(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="200ms").start()
+    try:
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        server.sql("DELETE FROM public.x WHERE id = -1")
+        log = server.directory / "tables/public/x/_delta_log"
+        entry = log / f"{int(newest_entry(log.parent).stem) + 1:020}.json"
+        entry.write_text(json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["nobodyKnows"], "writerFeatures": ["nobodyKnows"]}}))
+        server.sql("INSERT INTO public.x VALUES (1)")
+        wait_for(lambda: state(server)["state"] == "parked")
+        assert "REPAIR TABLE" in refused(server, "INSERT INTO public.x VALUES (2)")
+        entry.unlink()
+        wait_for(lambda: server.sql("REPAIR TABLE public.x")[0]["state"] == "served")
+        assert ids(server) == [1]
+    finally:
+        server.stop()
+
+
+def slot(how, name):
+    return bytes([how, len(name)]) + name.encode().ljust(SLOT - 2, b"\0")
+
+
+def test_what_ended_the_process_twice_in_a_row_is_suspended(two_tables):
+    server = two_tables
+    server.start()
+    number = state(server)["incarnation"]
+    server.kill()
+    running = server.directory / "running"
+    # Once: it is tried again, before anybody is served.
+    running.write_bytes(slot(1, f"rows {number}"))
+    server.start()
+    assert ids(server) == [1, 2] and state(server)["state"] == "served"
+    assert not (server.directory / "suspects").exists()
+    server.sql("INSERT INTO public.x VALUES (3)")
+    server.kill()
+    # Twice: as a suspect it was running when the process ended again.
+    running.write_bytes(slot(2, f"rows {number}"))
+    for _ in range(2):
+        server.start()
+        assert (state(server)["state"], state(server)["parked_stage"]) == ("parked", "crash")
+        assert "twice in a row" in refused(server, "SELECT * FROM public.x")
+        server.sql("INSERT INTO public.good VALUES (1)")
+        server.kill()
+    server.start()
+    assert server.sql("REPAIR TABLE public.x")[0]["state"] == "served"
+    assert ids(server) == [1, 2, 3]
+    assert server.terminate() == 0
+    server.start()
+    assert ids(server) == [1, 2, 3]
+
+
+def test_a_safe_start_suspends_views_and_alerts_until_they_are_resumed(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="200ms").start()
+    try:
+        server.sql("CREATE TABLE public.x (ts TIMESTAMP NOT NULL, id BIGINT) TBLPROPERTIES ('deltaplane.eventTime'='ts')")
+        server.sql("CREATE MATERIALIZED VIEW public.v WITH (delay='0s', idle='1s') AS SELECT window_start, count(*) AS n FROM public.x GROUP BY tumble(ts, '1 second')")
+        server.sql("CREATE ALERT public.a EVERY '1s' AS SELECT id FROM public.x WHERE id > 5")
+        server.kill()
+        server.environment["DELTAPLANE_SERVER_SAFE"] = "true"
+        server.start()
+        server.sql("INSERT INTO public.x VALUES (TIMESTAMP '2026-01-01T00:00:00Z', 9)")
+        assert server.one("SELECT n FROM public.v") == 1, "queries compute what is not stored"
+        errors = [("views", "table_name = 'v'"), ("alerts", "true")]
+        for table, which in errors:
+            wait_for(lambda: any("--safe" in str(row) for row in server.sql(f"SELECT * FROM system.{table} WHERE {which}")))
+        server.sql("REFRESH MATERIALIZED VIEW public.v")
+        server.sql("ALTER ALERT public.a RESUME")
+        for table, which in errors:
+            wait_for(lambda: not any("--safe" in str(row) for row in server.sql(f"SELECT * FROM system.{table} WHERE {which}")))
+        wait_for(lambda: "firing" in str(server.sql("SELECT * FROM system.alerts")))
+    finally:
+        server.stop()
+
+
+def test_a_column_without_zone_brings_the_protocol_that_it_needs(tmp_path):
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="100ms").start()
+    time_of = pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us"))
+    try:
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        server.sql("INSERT INTO public.x VALUES (1)")
+        server.sql("ALTER TABLE public.x ADD COLUMN t TIMESTAMP_NTZ")
+        server.sql("INSERT INTO public.x VALUES (2, TIMESTAMP '2026-01-01T00:00:00')")
+        server.sql("CREATE TABLE public.y (id BIGINT) TBLPROPERTIES ('deltaplane.unknownColumns'='add')")
+        assert put(server, "public.y", pa.record_batch({"id": pa.array([1]), "t": time_of})) is None
+        server.sql("CREATE TABLE public.z (id BIGINT, t TIMESTAMP_NTZ) PARTITIONED BY (t)")
+        assert put(server, "public.z", pa.record_batch({"id": pa.array([1]), "t": time_of})) is None
+        assert server.terminate() == 0
+        server.start()
+        for name, count in (("x", 2), ("y", 1), ("z", 1)):
+            assert state(server, name)["state"] == "served"
+            assert server.one(f"SELECT count(*) FROM public.{name}") == count
+            table = deltalake.DeltaTable(str(server.directory / "tables/public" / name))
+            assert (table.protocol().min_reader_version, table.protocol().min_writer_version) == (3, 7)
+            assert table.to_pyarrow_table().num_rows == count
+        entries = "".join(p.read_text() for p in (server.directory / "tables/public/z/_delta_log").glob("*.json"))
+        assert '"t":"2026-01-01 00:00:00"' in entries
+    finally:
+        server.stop()
+
+
+def test_partition_values_are_what_other_readers_read(tmp_path):
+    import polars
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="1h").start()
+    values = ["Halle 1", "K\u00f6ln", "a:b", "a/b", "50%", "x" * 90]
+    try:
+        server.sql("CREATE TABLE public.x (id BIGINT, site STRING) PARTITIONED BY (site)")
+        assert put(server, "public.x", pa.record_batch({"id": pa.array(range(len(values))), "site": pa.array(values)})) is None
+        # Delta has no empty text there: it is null before the commit and after it.
+        assert put(server, "public.x", pa.record_batch({"id": pa.array([99]), "site": pa.array([""])})) is None
+        counts = "SELECT count(*) AS n FROM public.x WHERE site {}"
+        before = [server.one(counts.format(c)) for c in ("= ''", "IS NULL")]
+        server.sql("CREATE TABLE public.y (id BIGINT, site STRING NOT NULL) PARTITIONED BY (site)")
+        assert put(server, "public.y", pa.record_batch({"id": pa.array([1, 2]), "site": pa.array(["", "b"])})) is None
+        assert server.one("SELECT count(*) FROM public.y") == 1
+        assert server.one("SELECT count(*) FROM public.y_quarantine") == 1
+        assert server.terminate() == 0
+        server.start()
+        assert before == [server.one(counts.format(c)) for c in ("= ''", "IS NULL")] == [0, 1]
+        assert server.one("SELECT count(*) FROM public.y") == 1
+        path = str(server.directory / "tables/public/x")
+        for read in (polars.scan_delta(path).collect().sort("id")["site"].to_list(),
+                     deltalake.DeltaTable(path).to_pyarrow_table().sort_by("id")["site"].to_pylist(),
+                     [row["site"] for row in server.sql("SELECT site FROM public.x ORDER BY id")]):
+            assert read == values + [None]
+        # What rewrites and deletes files finds them under their names.
+        server.sql("OPTIMIZE public.x")
+        server.sql("DELETE FROM public.x WHERE site = 'a/b'")
+        server.sql("VACUUM public.x RETAIN 0 HOURS")
+        assert server.one("SELECT count(*) FROM public.x") == len(values)
+        assert deltalake.DeltaTable(path).to_pyarrow_table().num_rows == len(values)
+    finally:
+        server.stop()
+
+
+def test_what_would_be_ignored_is_refused(tmp_path):
+    server = Server(tmp_path / "data").start()
+    try:
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        for statement, word in [
+            ("CREATE TABLE public.y (id BIGINT) LOCATION '/tmp/elsewhere'", "LOCATION"),
+            ("CREATE TABLE public.y (id BIGINT) USING DELTA LOCATION 's3://b/p'", "LOCATION"),
+            ("CREATE TABLE public.y (id BIGINT) CLUSTER BY (id)", "supported"),
+            ("CREATE TABLE public.y (id BIGINT) TBLPROPERTIES ('delta.appendOnly'='true')", "delta.appendOnly"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('delta.appendOnly'='true')", "delta.appendOnly"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('delta.columnMapping.mode'='name')", "delta.columnMapping"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('delta.minWriterVersion'='7')", "delta.minWriterVersion"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('delta.setTransactionRetentionDuration'='interval 0 seconds')", "twice"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('delta.somethingNew'='1')", "unknown property"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('deltaplane.somethingNew'='1')", "unknown property"),
+            ("ALTER TABLE public.x SET TBLPROPERTIES ('owner'='me')", "unknown property"),
+        ]:
+            assert word in refused(server, statement), statement
+        server.sql("ALTER TABLE public.x SET TBLPROPERTIES ('delta.logRetentionDuration'='interval 30 days')")
+    finally:
+        server.stop()
+
+
+def test_a_table_with_the_name_of_a_function_shadows_no_function(server):
+    for name in ("last_seen", "generate_series", "latest", "table_changes", "range"):
+        server.sql(f"CREATE TABLE public.{name} (id BIGINT)")
+    server.sql("INSERT INTO public.latest VALUES (5)")
+    assert server.one("SELECT id FROM latest") == 5
+    assert server.one("SELECT count(*) FROM generate_series(1, 4)") == 4
+    assert server.one("SELECT count(*) FROM range(1, 4)") == 3
+    assert server.sql("SELECT * FROM last_seen('reactor.raw', 'reactor_id')") == []
+    assert server.sql("SELECT * FROM latest('reactor.raw', 'reactor_id')") == []
+
+
+def test_a_batch_of_many_days_is_committed_in_bounded_memory(tmp_path):
+    days = int(os.environ.get("DELTAPLANE_TEST_DAYS", "600"))
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="100ms").start()
+    try:
+        columns = ", ".join(f"c{i} DOUBLE" for i in range(40))
+        server.sql(f"CREATE TABLE public.x (ts TIMESTAMP NOT NULL, {columns}) PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts')")
+        stamps = [dt.datetime(1975, 1, 1) + dt.timedelta(days=(i * 7919) % days) for i in range(days)]
+        assert put(server, "public.x", pa.record_batch({"ts": pa.array(stamps, pa.timestamp("us", "UTC"))})) is None
+        wait_for(lambda: state(server)["rows_hot"] == 0, 240)
+        assert state(server)["files"] == days
+        peak = next(int(line.split()[1]) for line in open(f"/proc/{server.process.pid}/status") if line.startswith("VmHWM"))
+        assert peak < 1_000_000, f"{peak} kB"
+    finally:
+        server.stop()
