@@ -341,7 +341,7 @@ async fn recover(
         lookups: crate::catalog::lookup::Lookups::default(),
         in_flight: crate::catalog::in_flight::InFlight::new(hot_space.clone()),
         hot_space,
-        lifecycle: tokio::sync::Mutex::new(()),
+        ddl: crate::catalog::ddl_lock::DdlLocks::default(),
         draining: CancellationToken::new(),
     }))
 }
@@ -479,3 +479,5 @@ mod statement_tests;
 pub(crate) mod tests;
 #[cfg(test)]
 mod unique_tests;
+#[cfg(test)]
+mod waiters_tests;

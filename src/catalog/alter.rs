@@ -2,21 +2,28 @@
 //! the new contract judges. A crash in between is decided by the Delta table: what it tells at the next start is in force.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{MutexGuard, RwLockWriteGuard};
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
-use super::lifecycle::{append_control, control_frame};
-use super::table::{Committed, Table};
+use super::ddl_lock::{Patience, busy};
+use super::lifecycle::{control_frame, enqueue, to_its_end};
+use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
 use crate::types::TableName;
+use crate::validate::Keys;
 use crate::wal::FrameKind;
 
 /// Turns a statement into changes, given the contract in force. No change at all is fine.
 pub type Plan<'a> = dyn Fn(&Contract) -> Result<Vec<Alteration>, Fault> + Send + Sync + 'a;
 
 /// # Errors
-/// NOT_FOUND; INVALID_ARGUMENT for a change that cannot be; the store's: nothing has changed then.
+/// NOT_FOUND; INVALID_ARGUMENT for a change that cannot be; ABORTED `table_busy`; the store's and the log's: nothing has changed
+/// then, unless the log's says that nobody knows.
 pub async fn alter(shared: &Arc<Shared>, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
     loop {
         let table = shared.table(name)?;
@@ -29,15 +36,17 @@ pub async fn alter(shared: &Arc<Shared>, name: &TableName, plan: &Plan<'_>) -> R
             .altered(&changes)
             .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
         // Delta and the log are told both or none, whether or not the caller still waits.
-        let work = tokio::spawn(put_in_force(shared.clone(), table, old, Arc::new(next)));
-        let done = work
-            .await
-            .map_err(|e| Fault::internal(format!("alter: {e}")))??;
-        if done {
+        let work = put_in_force(shared.clone(), table, old, Arc::new(next));
+        if to_its_end(work).await? {
             return Ok(());
         }
     }
 }
+
+/// How long the gate may be closed for batches while ALTER waits for those that are being judged. Longer, and they go first.
+const GATE_WAIT: Duration = Duration::from_millis(500);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// False, and nothing done: another change came first, and `next` does not know of it.
 async fn put_in_force(
@@ -46,17 +55,21 @@ async fn put_in_force(
     old: Arc<Contract>,
     next: Arc<Contract>,
 ) -> Result<bool, Fault> {
-    let _one_at_a_time = shared.lifecycle.lock().await;
+    let patience = Patience::of_ddl(&shared.config);
+    let what = format!("ALTER {}", table.name());
+    let _name = shared.ddl.lock(&[table.name()], &what, patience).await?;
     if !Arc::ptr_eq(&table.contract(), &old) || table.is_dropped() {
         return Ok(false);
     }
     let payload = serde_json::to_vec(&*next)
         .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))?;
-
-    // Every batch that was judged by the old contract has its place in the log now, before the frame that changes it.
-    let _closed = table.gate.write().await;
-    let mut keys = table.keys.lock().await;
-    let mut cold = table.cold.lock().await;
+    // Room first: Delta is told only when the log can be told as well.
+    let room = shared.log.reserve(payload.len() + 512).await?;
+    let (_closed, mut keys, mut cold) = closed(&table, patience).await?;
+    let _hold = table.hold(what);
+    if table.is_dropped() {
+        return Ok(false);
+    }
     if cold.main.version() < 0 {
         // It could not be opened; one that was parked later may need this very change.
         table.served()?;
@@ -81,7 +94,8 @@ async fn put_in_force(
         contract: next,
         main: cold.main.view(),
     };
-    append_control(&shared, frame, effect).await?;
+    let ticket = enqueue(&shared, room, frame, effect)?;
+    shared.synced(ticket.wait()).await?;
     keys.forget();
     let offset = table.committed.borrow().offset;
     table.committed.send_replace(Committed {
@@ -90,4 +104,44 @@ async fn put_in_force(
     });
     tracing::info!(table = %table.name(), version = table.contract().version, "contract changed");
     Ok(true)
+}
+
+type Closed<'a> = (
+    RwLockWriteGuard<'a, ()>,
+    MutexGuard<'a, Keys>,
+    MutexGuard<'a, Cold>,
+);
+
+/// All of a table's locks, with the gate closed: every batch that was judged by the old contract has its place in the log.
+///
+/// Whoever waits for a gate holds up the batches that come after him. So a statement that holds the table is waited for with
+/// the gate open, and the gate is closed only for as long as batches take; if that does not do, batches go on and it is tried
+/// again.
+///
+/// # Errors
+/// ABORTED `table_busy`.
+async fn closed(table: &Table, patience: Patience) -> Result<Closed<'_>, Fault> {
+    let deadline = Instant::now() + patience.wait;
+    let late = || busy(table.name(), table.holder(), patience);
+    loop {
+        let free = async {
+            let _keys = table.keys.lock().await;
+            let _cold = table.cold.lock().await;
+        };
+        timeout_at(deadline, free).await.map_err(|_| late())?;
+        let all = async {
+            let gate = table.gate.write().await;
+            let keys = table.keys.lock().await;
+            let cold = table.cold.lock().await;
+            (gate, keys, cold)
+        };
+        let until = deadline.min(Instant::now() + GATE_WAIT);
+        if let Ok(all) = timeout_at(until, all).await {
+            return Ok(all);
+        }
+        if Instant::now() + PAUSE >= deadline {
+            return Err(late());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

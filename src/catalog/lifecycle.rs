@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::MutexGuard;
+
 use super::checkpoint::Created;
+use super::ddl_lock::{DdlGuard, Patience};
 use super::running::Work;
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
@@ -13,7 +16,7 @@ use crate::cold::ColdTable;
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::wal::{FrameKind, NewFrame};
+use crate::wal::{AppendTicket, FrameKind, NewFrame, Reservation};
 
 /// The `txn` by which owners of a table follow one another (DESIGN, "Ownership").
 pub const OWNER_TXN: &str = "deltaplane/owner";
@@ -62,6 +65,14 @@ impl Registry {
         }
     }
 
+    /// The next incarnation, given once, and the life of its name that it will at least be.
+    fn next_life(&mut self, name: &TableName) -> (Incarnation, u64) {
+        let incarnation = self.next_incarnation.max(1);
+        self.next_incarnation = incarnation + 1;
+        let lives = self.lives.get(&name.folded()).copied().unwrap_or(0);
+        (Incarnation::new(incarnation), lives + 1)
+    }
+
     pub fn restore(&mut self, lives: Vec<(TableName, u64)>, next_incarnation: u64) {
         self.lives = lives.into_iter().collect();
         self.next_incarnation = next_incarnation;
@@ -71,7 +82,8 @@ impl Registry {
 /// Creates the table and its quarantine, in Delta and in the log. Returns false if it is there already and may be.
 ///
 /// # Errors
-/// ALREADY_EXISTS; INVALID_ARGUMENT for a contract that contradicts itself; the store's and the log's own.
+/// ALREADY_EXISTS; INVALID_ARGUMENT for a contract that contradicts itself; ABORTED `table_busy`; the store's and the log's own:
+/// there is no table then, unless the log's says that nobody knows.
 pub async fn create(
     shared: &Arc<Shared>,
     contract: Contract,
@@ -80,25 +92,29 @@ pub async fn create(
     contract
         .validate_self()
         .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
-    let _one_at_a_time = shared.lifecycle.lock().await;
     let name = contract.table.clone();
-    if shared.table(&name).is_ok() {
-        if if_not_exists {
-            return Ok(false);
+    let shared = shared.clone();
+    let work = async move {
+        let _name = lock(&shared, &contract, "CREATE").await?;
+        if shared.table(&name).is_ok() {
+            if if_not_exists {
+                return Ok(false);
+            }
+            return Err(Fault::new(
+                Kind::AlreadyExists,
+                "table_exists",
+                format!(
+                    "the table is there already, table={name}; DROP TABLE it first or say IF NOT EXISTS"
+                ),
+            ));
         }
-        return Err(Fault::new(
-            Kind::AlreadyExists,
-            "table_exists",
-            format!(
-                "the table is there already, table={name}; DROP TABLE it first or say IF NOT EXISTS"
-            ),
-        ));
-    }
-    check_sources(shared, &contract)?;
-    let table = born(shared, contract).await?;
-    crate::flush::spawn(shared.clone(), table);
-    tracing::info!(table = %name, "table created");
-    Ok(true)
+        check_sources(&shared, &contract)?;
+        let table = born(&shared, contract).await?;
+        crate::flush::spawn(shared, table);
+        tracing::info!(table = %name, "table created");
+        Ok(true)
+    };
+    to_its_end(work).await
 }
 
 /// Puts another table in the place of the one of this name, in one step: no query finds the name unknown, or both.
@@ -106,15 +122,43 @@ pub async fn create(
 /// # Errors
 /// As [`create`]; on any of them the old one stays.
 pub async fn replace(shared: &Arc<Shared>, contract: Contract) -> Result<(), Fault> {
-    let _one_at_a_time = shared.lifecycle.lock().await;
-    let old = shared.table(&contract.table)?;
-    check_sources(shared, &contract)?;
-    let table = born(shared, contract).await?;
-    crate::flush::spawn(shared.clone(), table);
-    bury(shared, &old).await
+    let shared = shared.clone();
+    let work = async move {
+        let _name = lock(&shared, &contract, "CREATE OR REPLACE").await?;
+        let old = shared.table(&contract.table)?;
+        check_sources(&shared, &contract)?;
+        // All that can be refused comes before anything is done.
+        let room = control_room(&shared).await?;
+        let patience = Patience::of_ddl(&shared.config);
+        let cold = patience.wait_for(&old, old.cold.lock()).await?;
+        let table = born(&shared, contract).await?;
+        crate::flush::spawn(shared.clone(), table);
+        bury(&shared, &old, cold, room).await
+    };
+    to_its_end(work).await
 }
 
-/// What a view reads is there, and stays while the lock on lives is held.
+/// A statement that has begun is finished, whether or not its caller still waits.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::spawn(work)
+        .await
+        .map_err(|e| Fault::internal(format!("statement: {e}")))?
+}
+
+/// The names that a table's or view's creation is about: what a view reads is there, and stays while they are held.
+async fn lock(shared: &Shared, contract: &Contract, verb: &str) -> Result<DdlGuard, Fault> {
+    let view = contract.view.iter();
+    let read = view.flat_map(|v| std::iter::once(&v.source).chain(&v.dimensions));
+    let names: Vec<&TableName> = std::iter::once(&contract.table).chain(read).collect();
+    let what = format!("{verb} {}", contract.table);
+    shared
+        .ddl
+        .lock(&names, &what, Patience::of_ddl(&shared.config))
+        .await
+}
+
 fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
     if let Some(view) = &contract.view {
         shared.table(&view.source)?;
@@ -125,25 +169,37 @@ fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The two Delta tables, then the frame; from there on the name means this table.
+/// The two Delta tables, then the frame; from there on the name means this table. What fails in between is taken back.
 async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fault> {
     let name = contract.table.clone();
-    let (incarnation, first_life) = {
-        let registry = shared.registry.read();
-        let lives = registry.lives.get(&name.folded()).copied().unwrap_or(0);
-        (
-            Incarnation::new(registry.next_incarnation.max(1)),
-            lives + 1,
-        )
+    let payload = |folder: &str| {
+        serde_json::to_vec(&Created {
+            folder: folder.to_owned(),
+            contract: contract.clone(),
+        })
+        .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))
     };
-    let mut life = first_life;
-    while ColdTable::open(&shared.lake, &folder_name(&name, life))
-        .await?
-        .is_some()
-    {
+    let (incarnation, mut life) = shared.registry.write().next_life(&name);
+    // Room first: with the log full nothing is made. A later life's folder has a longer name.
+    let room = shared
+        .log
+        .reserve(payload(&folder_name(&name, u64::MAX))?.len() + 512)
+        .await?;
+    // What a crash left between the store and the log, and what others have put there, is stepped over: either of the two.
+    let folder = loop {
+        let folder = folder_name(&name, life);
+        let main = ColdTable::open(&shared.lake, &folder).await?;
+        let taken = match main {
+            Some(_) => true,
+            None => ColdTable::open(&shared.lake, &quarantine_folder(&folder))
+                .await?
+                .is_some(),
+        };
+        if !taken {
+            break folder;
+        }
         life += 1;
-    }
-    let folder = folder_name(&name, life);
+    };
     let app = shared.app_id(incarnation);
     // Nothing of this incarnation can stand at or below the log's present end.
     let start = shared.log.durable();
@@ -167,18 +223,21 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
         properties,
         txns,
     )
-    .await?;
-
-    let payload = serde_json::to_vec(&Created {
-        folder: folder.clone(),
-        contract: contract.clone(),
-    })
-    .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))?;
+    .await;
+    let main = match main {
+        Ok(main) => main,
+        Err(error) => {
+            take_back(shared, &[quarantine_folder(&folder)]).await;
+            return Err(error.into());
+        }
+    };
+    let payload = payload(&folder)?;
     let committed = Committed {
         offset: start,
         version: main.version(),
     };
     let views = (main.view(), quarantine.view());
+    let folders = [folder.clone(), quarantine_folder(&folder)];
     let table = Arc::new(Table::new(
         incarnation,
         Arc::new(contract),
@@ -187,66 +246,97 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
         committed,
     ));
     let frame = control_frame(FrameKind::Create, &table, payload);
-    append_control(
-        shared,
-        frame,
-        FrameEffect::Create {
-            table: table.clone(),
-            main: views.0,
-            quarantine: views.1,
-        },
-    )
-    .await?;
+    let effect = FrameEffect::Create {
+        table: table.clone(),
+        main: views.0,
+        quarantine: views.1,
+    };
+    match enqueue(shared, room, frame, effect) {
+        Ok(ticket) => shared.synced(ticket.wait()).await?,
+        Err(fault) => {
+            take_back(shared, &folders).await;
+            return Err(fault);
+        }
+    };
     Ok(table)
+}
+
+/// Deletes what a creation has put into the store and no frame speaks of.
+async fn take_back(shared: &Shared, folders: &[String]) {
+    for folder in folders {
+        if let Err(error) = shared.lake.remove_folder(folder).await {
+            tracing::warn!(%folder, %error, "files of a table that was not created were left behind; the next one of its name takes another folder");
+        }
+    }
 }
 
 /// Drops the table and its quarantine. Rows that are not committed yet go with it; open streams end with NOT_FOUND.
 /// Files go once no query pins them any more.
+///
+/// # Errors
+/// NOT_FOUND; FAILED_PRECONDITION while views read it; ABORTED `table_busy`; the log's. The table is there then, unless the
+/// log's says that nobody knows.
 pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
-    let _one_at_a_time = shared.lifecycle.lock().await;
-    let table = match shared.table(name) {
-        Ok(table) => table,
-        Err(_) if if_exists => return Ok(false),
-        Err(fault) => return Err(fault),
+    let (shared, name) = (shared.clone(), name.clone());
+    let work = async move {
+        let patience = Patience::of_ddl(&shared.config);
+        let what = format!("DROP {name}");
+        let _name = shared.ddl.lock(&[&name], &what, patience).await?;
+        let table = match shared.table(&name) {
+            Ok(table) => table,
+            Err(_) if if_exists => return Ok(false),
+            Err(fault) => return Err(fault),
+        };
+        let readers: Vec<String> = shared
+            .readers(&name)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !readers.is_empty() {
+            return Err(Fault::new(
+                Kind::Precondition,
+                "table_has_views",
+                format!(
+                    "materialized views read it, table={name}, views={}; drop them first",
+                    readers.join(", ")
+                ),
+            ));
+        }
+        let room = control_room(&shared).await?;
+        let cold = patience.wait_for(&table, table.cold.lock()).await?;
+        bury(&shared, &table, cold, room).await?;
+        tracing::info!(table = %name, "table dropped");
+        Ok(true)
     };
-    let readers: Vec<String> = shared
-        .readers(name)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if !readers.is_empty() {
-        return Err(Fault::new(
-            Kind::Precondition,
-            "table_has_views",
-            format!(
-                "materialized views read it, table={name}, views={}; drop them first",
-                readers.join(", ")
-            ),
-        ));
-    }
-    bury(shared, &table).await?;
-    tracing::info!(table = %name, "table dropped");
-    Ok(true)
+    to_its_end(work).await
 }
 
-async fn bury(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
-    // With the commit lock held no flush is half way through.
-    let mut cold = table.cold.lock().await;
-    table.mark_dropped();
+/// Room for a frame that lets go of a table: also in a full log, which such a frame makes room in.
+async fn control_room(shared: &Shared) -> Result<Reservation, Fault> {
+    Ok(shared.log.reserve_beyond(512).await?)
+}
+
+/// With the commit lock held no flush is half way through. The frame decides: the table is gone from its sync on.
+async fn bury(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    mut cold: MutexGuard<'_, Cold>,
+    room: Reservation,
+) -> Result<(), Fault> {
     let frame = control_frame(FrameKind::Drop, table, Vec::new());
-    append_control(
-        shared,
-        frame,
-        FrameEffect::Drop {
-            table: table.clone(),
-        },
-    )
-    .await?;
+    let effect = FrameEffect::Drop {
+        table: table.clone(),
+    };
+    let ticket = enqueue(shared, room, frame, effect)?;
+    shared.synced(ticket.wait()).await?;
     let number = table.incarnation.get();
     shared.running.forget(&Work::Rows(number));
     if let Err(error) = shared.aside.remove(number) {
         tracing::warn!(table = %table.name(), %error, "parked rows of a dropped table were left behind");
     }
+    // Its hot rows are gone: memory and log have room for those of others.
+    shared.hot_space.notify_waiters();
+    shared.log.trim(shared.visible.trim_point());
     // What is pinned from here on is what queries hold, of this version and of older ones.
     let pins = [cold.main.let_go(), cold.quarantine.let_go()];
     let lake = shared.lake.clone();
@@ -306,17 +396,29 @@ pub async fn settle(shared: &Shared, table: &Table) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Gives a frame its place in the log; what it does is done when it is on disk.
+///
+/// # Errors
+/// The log's: the frame is not in it.
+pub(super) fn enqueue(
+    shared: &Shared,
+    room: Reservation,
+    frame: NewFrame,
+    effect: FrameEffect,
+) -> Result<AppendTicket, Fault> {
+    let effects = shared.effects.clone();
+    let on_durable = Box::new(move |_: Lsn| effects.push(effect));
+    Ok(shared.log.append(room, frame, on_durable)?)
+}
+
 /// Appends it and waits until it is on disk, and what it does is done.
 pub async fn append_control(
     shared: &Arc<Shared>,
     frame: NewFrame,
     effect: FrameEffect,
 ) -> Result<(), Fault> {
-    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
-    let effects = shared.effects.clone();
-    let ticket = shared
-        .log
-        .append(reservation, frame, Box::new(move |_| effects.push(effect)))?;
+    let room = shared.log.reserve(frame.payload.len() + 512).await?;
+    let ticket = enqueue(shared, room, frame, effect)?;
     shared.synced(ticket.wait()).await?;
     Ok(())
 }

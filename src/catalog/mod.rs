@@ -5,6 +5,7 @@
 
 pub mod alter;
 pub mod checkpoint;
+pub mod ddl_lock;
 pub mod in_flight;
 pub mod lifecycle;
 pub mod lookup;
@@ -135,8 +136,8 @@ pub struct Shared {
     pub hot_space: Arc<tokio::sync::Notify>,
     /// Memory of batches that are judged and not visible yet.
     pub in_flight: in_flight::InFlight,
-    /// Creates and drops go one at a time.
-    pub lifecycle: tokio::sync::Mutex<()>,
+    /// Statements that create, alter or drop: one at a time for each name.
+    pub ddl: ddl_lock::DdlLocks,
     /// Set at SIGTERM: streams end after their acks.
     pub draining: CancellationToken,
 }

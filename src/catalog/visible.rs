@@ -405,6 +405,9 @@ impl Visible {
                     }
                 }
                 FrameEffect::Drop { table } => {
+                    // Here and not when the statement began: a batch behind this frame is told of the drop, not acked, and a
+                    // drop that the log did not take has changed nothing.
+                    table.mark_dropped();
                     registry.write().remove(&table);
                     gone.extend(state.remove(&table));
                 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use tokio::sync::{MutexGuard, RwLockReadGuard};
 
 use super::Shared;
+use super::ddl_lock::Patience;
 use super::lifecycle::settle;
-use super::table::{Cold, Committed, Table};
+use super::table::{Cold, Committed, Hold, Table};
 use super::visible::Part;
 use crate::cold::{self, At, ColdTable, Reason, Removal, Staged};
 use crate::fault::Fault;
@@ -29,23 +30,31 @@ pub struct TableWriter<'a> {
     keys: Option<MutexGuard<'a, Keys>>,
     /// Rows of the table may have come or gone, and the keys do not know.
     stale: bool,
+    /// What those are told who wait.
+    _hold: Option<Hold>,
     _gate: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl<'a> TableWriter<'a> {
-    /// For whoever adds rows, takes rows out or changes them.
+    /// For whoever adds rows, takes rows out or changes them. `what`: as those are told who wait meanwhile.
     ///
     /// # Errors
-    /// NOT_FOUND `table_dropped`; the log's; the store's.
-    pub async fn begin(shared: &'a Arc<Shared>, table: &'a Arc<Table>) -> Result<Self, Fault> {
-        let gate = table.gate.read().await;
+    /// NOT_FOUND `table_dropped`; ABORTED `table_busy` after `query.timeout`; the log's; the store's.
+    pub async fn begin(
+        shared: &'a Arc<Shared>,
+        table: &'a Arc<Table>,
+        what: &str,
+    ) -> Result<Self, Fault> {
+        let patience = Patience::of_statement(&shared.config);
+        let gate = patience.wait_for(table, table.gate.read()).await?;
         table.check_alive()?;
         let validator = table.validator();
-        let keys = table.keys.lock().await;
+        let keys = patience.wait_for(table, table.keys.lock()).await?;
         if validator.needs_history() {
             settle(shared, table).await?;
         }
-        let mut cold = table.cold.lock().await;
+        let mut cold = patience.wait_for(table, table.cold.lock()).await?;
+        let hold = table.hold(what);
         table.check_alive()?;
         flush::commit_locked(shared, table, &mut cold).await?;
         Ok(TableWriter {
@@ -55,6 +64,7 @@ impl<'a> TableWriter<'a> {
             cold,
             keys: Some(keys),
             stale: false,
+            _hold: Some(hold),
             _gate: Some(gate),
         })
     }
@@ -64,7 +74,8 @@ impl<'a> TableWriter<'a> {
     /// # Errors
     /// As [`TableWriter::begin`].
     pub async fn same_rows(shared: &'a Arc<Shared>, table: &'a Arc<Table>) -> Result<Self, Fault> {
-        let mut cold = table.cold.lock().await;
+        let patience = Patience::of_statement(&shared.config);
+        let mut cold = patience.wait_for(table, table.cold.lock()).await?;
         table.check_alive()?;
         // Rows of a flush that may have happened must not be seen twice.
         if cold.unsure {
@@ -77,6 +88,7 @@ impl<'a> TableWriter<'a> {
             cold,
             keys: None,
             stale: false,
+            _hold: None,
             _gate: None,
         })
     }

@@ -246,6 +246,8 @@ settings! {
         sessions_max: usize = "10000";
         /// a session that was silent for so long is forgotten
         session_idle: Duration = "1h";
+        /// how long CREATE, ALTER and DROP wait for a statement that holds the table, before they give up with table_busy
+        ddl_timeout: Duration = "10s";
     }
     /// Alerts. Where they are told is a table of its own, [alerts.webhooks.NAME]: url, and optionally form, repeat, bearer_token
     /// or bearer_token_file, headers.

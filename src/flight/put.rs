@@ -335,7 +335,8 @@ where
         }
         None => Ok(()),
     };
-    acked.and(outcome)
+    // What ended the reading ends the stream; the acks before it are in the outbox.
+    outcome.and(acked)
 }
 
 fn shutting_down() -> Fault {

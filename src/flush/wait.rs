@@ -13,7 +13,7 @@ const KEPT: &str = "the rows are durable and not committed yet: they are kept an
 ///
 /// # Errors
 /// NOT_FOUND `table_dropped`: the row went with its table. UNAVAILABLE, with the row durable and not committed: `table_parked`;
-/// `shutting_down`; `store_unavailable`, when the table's commits fail; `commit_delayed`, when a statement or a slow store
+/// `shutting_down`; `store_unavailable`, when the table's commits fail; `table_parked`; `commit_delayed`, when a statement or a slow store
 /// holds the commit up.
 pub async fn wait_committed(
     shared: &Shared,
@@ -53,6 +53,10 @@ pub async fn wait_committed(
                 return unavailable("shutting_down", "the server is shutting down".to_owned());
             }
             () = tokio::time::sleep_until(deadline) => {
+                if let Err(mut parked) = table.served() {
+                    parked.message.push_str(&format!("; {KEPT}"));
+                    return Err(parked);
+                }
                 if table.is_failing() {
                     return unavailable(
                         "store_unavailable",

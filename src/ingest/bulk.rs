@@ -268,7 +268,7 @@ impl Bulk {
     /// `quarantine` rejected rows may be in theirs, once for each try unless the ingest is numbered.
     pub async fn commit(mut self) -> Result<u64, Fault> {
         let (shared, table) = (self.shared.clone(), self.table.clone());
-        let mut writer = TableWriter::begin(&shared, &table).await?;
+        let mut writer = TableWriter::begin(&shared, &table, "a bulk ingest").await?;
         if !Arc::ptr_eq(writer.validator(), &self.validator) {
             return Err(Fault::new(
                 Kind::Conflict,

@@ -234,7 +234,7 @@ async fn write(
     // Before the locks are taken: it asks other tables.
     let asked_by = table.contract();
     let mut references = shared.lookups.references(shared, &asked_by).await?;
-    let mut writer = TableWriter::begin(shared, table).await?;
+    let mut writer = TableWriter::begin(shared, table, "INSERT").await?;
     let contract = writer.validator().contract().clone();
     if !Arc::ptr_eq(&contract, &asked_by) {
         references = shared.lookups.references(shared, &contract).await?;

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use super::ack::Place;
 use super::payload::Encoded;
 use super::{IngestStream, Pending, REJECTS_SHOWN, Reject, counts, drift, insert};
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::in_flight::Charge;
 use crate::catalog::producer::{Claim, Decision, Totals};
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
@@ -163,13 +164,16 @@ impl IngestStream {
     ) -> Result<Attempt, Fault> {
         // Open until the batch has its place in the log: the contract that judges it is the one in force there.
         let table = self.table.clone();
-        let _gate = table.gate.read().await;
+        let patience = Patience::of_stream(&self.shared.config);
+        let _gate = patience.wait_for(&table, table.gate.read()).await?;
         if !Arc::ptr_eq(validator, &table.validator()) {
             return Ok(Attempt::OtherContract);
         }
         // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
         let mut keys = match &numbered.batch {
-            Some(_) if validator.needs_history() => Some(table.keys.lock().await),
+            Some(_) if validator.needs_history() => {
+                Some(patience.wait_for(&table, table.keys.lock()).await?)
+            }
             _ => None,
         };
         table.check_alive()?;

@@ -273,7 +273,7 @@ async fn pass(
 ) -> Result<Option<Outcome>, Fault> {
     let asked_by = table.contract();
     let mut references = shared.lookups.references(shared, &asked_by).await?;
-    let mut writer = TableWriter::begin(shared, table).await?;
+    let mut writer = TableWriter::begin(shared, table, "REPLAY QUARANTINE").await?;
     let validator = writer.validator().clone();
     if !Arc::ptr_eq(validator.contract(), &asked_by) {
         references = shared

@@ -88,7 +88,7 @@ pub async fn run(shared: &Arc<Shared>, restore: Restore) -> Result<(), Fault> {
 
 async fn locked(shared: &Arc<Shared>, restore: &Restore) -> Result<(), Fault> {
     let (table, part) = target(shared, &restore.table)?;
-    let mut writer = TableWriter::begin(shared, &table).await?;
+    let mut writer = TableWriter::begin(shared, &table, "RESTORE").await?;
     let version = writer.restore(part, restore.at).await?;
     tracing::info!(table = %restore.table, to = %restore.at, ?version, "restored");
     Ok(())

@@ -9,6 +9,7 @@ use arrow::array::UInt32Array;
 use super::journal::Outcome;
 use super::plan::{self, Job, Rules};
 use super::{Upkeep, part_name, side};
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::table::Table;
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
@@ -110,7 +111,7 @@ impl Upkeep {
         order: &[String],
     ) -> Result<(Compacted, TableName), Fault> {
         let (table, part) = self.find(name)?;
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn_for(&table).await?;
         let shown = part_name(&table, part);
         let run = self.journal.begin("optimize", &shown);
         let ended = self.optimize_part(&table, part, order).await;
@@ -126,7 +127,11 @@ impl Upkeep {
         order: &[String],
     ) -> Result<Compacted, Fault> {
         // Hot rows first, as every statement does.
-        crate::flush::commit(&self.shared, table).await?;
+        let patience = Patience::of_statement(&self.shared.config);
+        {
+            let mut cold = patience.wait_for(table, table.cold.lock()).await?;
+            crate::flush::commit_locked(&self.shared, table, &mut cold).await?;
+        }
         let mut total = Compacted::default();
         let mut failed = 0;
         let mut curved = std::collections::BTreeSet::new();

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::Part;
 use crate::cold::ColdTable;
@@ -116,6 +117,18 @@ impl Upkeep {
                 self.journal.end(run, ended.map(|v| v.outcome()));
             }
         }
+    }
+
+    /// The turn of upkeep, for a statement that asks for some: it waits for what is under way, and not for ever.
+    ///
+    /// # Errors
+    /// ABORTED `table_busy`: nothing was done.
+    pub(super) async fn turn_for(
+        &self,
+        table: &Table,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, Fault> {
+        let patience = Patience::of_statement(&self.shared.config);
+        patience.wait_for(table, self.turn.lock()).await
     }
 
     /// The table of this name, or the one whose quarantine it is.

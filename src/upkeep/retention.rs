@@ -130,7 +130,7 @@ impl Upkeep {
             Some(due) if due.files.is_empty() => return Ok(due.waiting(table)),
             Some(_) => {}
         }
-        let mut writer = TableWriter::begin(&self.shared, table).await?;
+        let mut writer = TableWriter::begin(&self.shared, table, "retention").await?;
         let view = writer.files(Part::Main).view();
         let Some(due) = self.due(table, &view, keep, event_time) else {
             return Ok(Outcome::default());

@@ -46,7 +46,7 @@ impl Upkeep {
     ) -> Result<(Vacuumed, TableName), Fault> {
         let (table, part) = self.find(name)?;
         self.check_retain(retain)?;
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn_for(&table).await?;
         let shown = part_name(&table, part);
         let run = self.journal.begin("vacuum", &shown);
         let ended = self.vacuum_part(&table, part, retain, dry_run).await;

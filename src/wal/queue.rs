@@ -122,13 +122,27 @@ impl Log {
     /// # Errors
     /// `Full` or `DiskFull` after the admission time-out: nothing was written. `Poisoned`; `TooLarge`.
     pub async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
+        self.reserve_within(bytes, self.config.bytes_max).await
+    }
+
+    /// As [`Log::reserve`], and in a full log as well: for the few small frames that let go of others. The log may be larger
+    /// than its limit by one segment for them.
+    ///
+    /// # Errors
+    /// As [`Log::reserve`].
+    pub async fn reserve_beyond(&self, bytes: usize) -> Result<Reservation, Error> {
+        let beyond = self.config.bytes_max + self.config.segment_bytes;
+        self.reserve_within(bytes, beyond).await
+    }
+
+    async fn reserve_within(&self, bytes: usize, bytes_max: u64) -> Result<Reservation, Error> {
         let waited = self.config.admission_timeout;
         let deadline = tokio::time::Instant::now() + waited;
         loop {
             let room = self.shared.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let full = match self.reserve_now(bytes)? {
+            let full = match self.reserve_now(bytes, bytes_max)? {
                 Ok(reservation) => return Ok(reservation),
                 Err(full) => full,
             };
@@ -143,11 +157,15 @@ impl Log {
     /// # Errors
     /// `Poisoned`; `Closed`; `TooLarge`.
     pub fn try_reserve(&self, bytes: usize) -> Result<Option<Reservation>, Error> {
-        Ok(self.reserve_now(bytes)?.ok())
+        Ok(self.reserve_now(bytes, self.config.bytes_max)?.ok())
     }
 
     /// Inside: what there is no room in.
-    fn reserve_now(&self, bytes: usize) -> Result<Result<Reservation, Error>, Error> {
+    fn reserve_now(
+        &self,
+        bytes: usize,
+        bytes_max: u64,
+    ) -> Result<Result<Reservation, Error>, Error> {
         let bytes = bytes as u64;
         let limit = self
             .config
@@ -167,7 +185,7 @@ impl Log {
         let waited = self.config.admission_timeout;
         let waiting = state.queued + state.reserved;
         let queue_fits = waiting == 0 || waiting + bytes <= self.config.queue_bytes_max;
-        let log_fits = state.on_disk + waiting + bytes <= self.config.bytes_max;
+        let log_fits = state.on_disk + waiting + bytes <= bytes_max;
         if queue_fits && log_fits && state.disk_full.is_none() {
             state.reserved += bytes;
             return Ok(Ok(Reservation {

@@ -92,7 +92,10 @@ async fn locked(
     cancelled: &CancellationToken,
 ) -> Result<u64, Fault> {
     let (table, part) = target(shared, &dml.table)?;
-    let mut writer = TableWriter::begin(shared, &table).await?;
+    let mut writer = TableWriter::begin(shared, &table, dml.work.verb()).await?;
+    if cancelled.is_cancelled() {
+        return Err(gone());
+    }
     let mut tries = 1;
     loop {
         match once(
@@ -160,7 +163,16 @@ async fn once(
         held_bytes: 0,
         staged: Staged::empty(),
     };
-    let made = run.make(&query, parameters.clone(), cancelled).await;
+    // Nobody waits for it any more, or the server ends: nothing is committed yet.
+    let made = tokio::select! {
+        made = run.make(&query, parameters.clone(), cancelled) => made,
+        () = cancelled.cancelled() => Err(gone()),
+        () = shared.draining.cancelled() => Err(Fault::new(
+            Kind::Unavailable,
+            "shutting_down",
+            "the server is shutting down; nothing was changed, run the statement again after the restart",
+        )),
+    };
     let Run {
         staged,
         marks,
@@ -187,6 +199,14 @@ async fn once(
     }
     outcome?;
     Ok(touched)
+}
+
+fn gone() -> Fault {
+    Fault::new(
+        Kind::Cancelled,
+        "cancelled",
+        "nobody waits for the statement",
+    )
 }
 
 fn reason(dml: &Dml) -> Reason {
@@ -332,13 +352,6 @@ impl Run<'_> {
         parameters: Option<Vec<ScalarValue>>,
         cancelled: &CancellationToken,
     ) -> Result<(), Fault> {
-        let gone = || {
-            Fault::new(
-                Kind::Cancelled,
-                "cancelled",
-                "nobody waits for the statement",
-            )
-        };
         if query.all
             && let Some(rows) = self.view.rows()
         {

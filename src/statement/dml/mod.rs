@@ -54,6 +54,17 @@ enum Work {
     Merge(Box<Merge>),
 }
 
+impl Work {
+    /// The statement's first word.
+    fn verb(&self) -> &'static str {
+        match self {
+            Work::Delete { .. } => "DELETE",
+            Work::Update { .. } => "UPDATE",
+            Work::Merge(_) => "MERGE",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct Merge {
     source: TableFactor,

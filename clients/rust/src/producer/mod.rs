@@ -101,6 +101,7 @@ fn is_final(status: &Status) -> bool {
             | Code::Cancelled
             | Code::Unknown
             | Code::ResourceExhausted
+            | Code::Aborted
             | Code::Internal
     ) || status.message().contains("batch_too_large")
 }
