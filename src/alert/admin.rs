@@ -23,6 +23,15 @@ pub struct Creation<'a> {
     pub text: &'a str,
 }
 
+/// A creation that has been checked.
+struct Wanted {
+    alert: AlertDeclaration,
+    reads: Vec<TableName>,
+    principal: String,
+    if_not_exists: bool,
+    or_replace: bool,
+}
+
 fn gone(name: &TableName, known: &[String]) -> Fault {
     let known = if known.is_empty() {
         "there are no alerts yet".to_owned()
@@ -60,12 +69,41 @@ impl Alerts {
     /// INVALID_ARGUMENT with place and way out for a condition that no alert can have; ALREADY_EXISTS; UNAVAILABLE if it
     /// cannot be kept.
     pub async fn create(self: &Arc<Self>, creation: Creation<'_>) -> Result<(), Fault> {
-        let _one_at_a_time = self.statements.lock().await;
         let name = creation.alert.name.clone();
+        if creation.if_not_exists && self.existing(&name).is_ok() {
+            return Ok(());
+        }
+        // Planning may take its time, and holds up no other statement.
+        let (alert, reads) = self.checked(creation.alert, creation.text).await?;
+        let wanted = Wanted {
+            alert,
+            reads,
+            principal: Caller::current().principal.to_string(),
+            if_not_exists: creation.if_not_exists,
+            or_replace: creation.or_replace,
+        };
+        // A statement that has begun is finished, whether or not its caller still waits: there is a file and an alert, or
+        // neither.
+        let this = self.clone();
+        tokio::spawn(async move { this.put_in_force(wanted).await })
+            .await
+            .map_err(|e| Fault::internal(format!("statement: {e}")))?
+    }
+
+    async fn put_in_force(self: &Arc<Self>, wanted: Wanted) -> Result<(), Fault> {
+        let _one_at_a_time = self.statements.lock().await;
+        let Wanted {
+            alert,
+            reads,
+            principal,
+            if_not_exists,
+            or_replace,
+        } = wanted;
+        let name = alert.name.clone();
         let there = self.existing(&name);
         match &there {
-            Ok(_) if creation.if_not_exists => return Ok(()),
-            Ok(_) if !creation.or_replace => {
+            Ok(_) if if_not_exists => return Ok(()),
+            Ok(_) if !or_replace => {
                 return Err(Fault::new(
                     Kind::AlreadyExists,
                     "alert_exists",
@@ -74,12 +112,11 @@ impl Alerts {
                     ),
                 ));
             }
-            Err(fault) if fault.kind == Kind::Corrupt && !creation.or_replace => {
+            Err(fault) if fault.kind == Kind::Corrupt && !or_replace => {
                 return Err(fault.clone());
             }
             _ => {}
         }
-        let (alert, reads) = self.checked(creation.alert, creation.text).await?;
         let now = self.shared.clock.now();
         let Some(entry) = self.entry(&name) else {
             let count = self.entries.lock().len();
@@ -94,7 +131,7 @@ impl Alerts {
             let kept = Kept {
                 declaration: alert,
                 reads,
-                principal: Caller::current().principal.to_string(),
+                principal,
                 created: now,
                 paused: false,
                 dropped: false,
@@ -130,7 +167,7 @@ impl Alerts {
             }
             kept.declaration = alert;
             kept.reads = reads;
-            kept.principal = Caller::current().principal.to_string();
+            kept.principal = principal;
             kept.dropped = false;
         });
         self.kept_or(&entry, Some(before)).await?;

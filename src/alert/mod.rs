@@ -18,6 +18,7 @@ pub mod machine;
 mod message;
 mod status;
 mod store;
+mod turns;
 mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Shared;
@@ -41,6 +42,7 @@ use deadman::Tracker;
 use evaluate::{Bounds, Silence};
 use machine::{Identity, Phase, Rule};
 use store::{Damaged, Kept, Store};
+use turns::{Pace, QUICK, Turns};
 
 pub use admin::Creation;
 pub use status::{Totals, empty as empty_table};
@@ -118,6 +120,15 @@ struct Round {
     firing: BTreeSet<Identity>,
 }
 
+/// What one look came to.
+struct Looked {
+    /// The entry's attention when it began.
+    seen: Micros,
+    /// Without the wait for a slot.
+    took: Duration,
+    found: Result<machine::Found, Fault>,
+}
+
 impl Entry {
     fn new(kept: Kept, attention: Micros, written: bool) -> Arc<Self> {
         Arc::new(Entry {
@@ -178,7 +189,7 @@ pub struct Alerts {
     damaged: Mutex<BTreeMap<TableName, Damaged>>,
     statements: tokio::sync::Mutex<()>,
     /// Looks that run at once.
-    turns: Semaphore,
+    turns: Turns,
     /// By webhook: rings when there is news.
     bells: BTreeMap<String, Notify>,
     /// Where receivers find this server.
@@ -204,7 +215,7 @@ impl Alerts {
             entries: Mutex::new(kept.into_iter().map(entry).collect()),
             damaged: Mutex::new(damaged.into_iter().map(|d| (d.name.clone(), d)).collect()),
             statements: tokio::sync::Mutex::default(),
-            turns: Semaphore::new(config.alerts.parallel),
+            turns: Turns::new(config.alerts.parallel),
             bells: config
                 .webhooks
                 .keys()
@@ -279,7 +290,7 @@ impl Alerts {
     }
 
     /// Looks at one alert, one look at a time: the next is due `every` after the beginning of this one, or at once if this one
-    /// took longer.
+    /// took longer. After one that did not end in time it is later, see [`Pace`].
     fn watch(self: &Arc<Self>, entry: Arc<Entry>) {
         if !self.spawned.load(Ordering::Acquire) {
             return;
@@ -287,6 +298,7 @@ impl Alerts {
         let this = self.clone();
         tokio::spawn(async move {
             let mut tracker = Tracker::default();
+            let mut pace = Pace::default();
             let mut generation = 0;
             loop {
                 let due = entry.round();
@@ -294,6 +306,7 @@ impl Alerts {
                     && std::mem::replace(&mut generation, round.generation) != round.generation
                 {
                     tracker = Tracker::default();
+                    pace = Pace::default();
                 }
                 let next = async {
                     let Some(round) = due else {
@@ -305,16 +318,11 @@ impl Alerts {
                         return entry.wake.notified().await;
                     }
                     let every = Duration::from_micros(round.declaration.every.unsigned_abs());
-                    let Ok(turn) = this.turns.acquire().await else {
-                        return;
-                    };
                     let started = tokio::time::Instant::now();
-                    let slot = this.shared.running.enter(&work).await;
-                    this.look(&entry, round, &mut tracker).await;
-                    drop(slot);
-                    drop(turn);
+                    let pause = this.look(&entry, round, &mut tracker, &mut pace).await;
+                    let due = (started + every).max(tokio::time::Instant::now() + pause);
                     tokio::select! {
-                        () = tokio::time::sleep_until(started + every) => {}
+                        () = tokio::time::sleep_until(due) => {}
                         () = entry.wake.notified() => {}
                     }
                 };
@@ -327,19 +335,31 @@ impl Alerts {
         });
     }
 
-    /// One look, and what follows from it.
-    async fn look(&self, entry: &Arc<Entry>, round: Round, tracker: &mut Tracker) {
-        let started = Instant::now();
-        let seen = entry.seen(self.attention.now());
+    /// One look, and what follows from it. Returns how long the next one has to wait at least.
+    async fn look(
+        &self,
+        entry: &Arc<Entry>,
+        round: Round,
+        tracker: &mut Tracker,
+        pace: &mut Pace,
+    ) -> Duration {
         let alert = &round.declaration;
-        let found = self.found(&round, tracker, seen).await;
+        let Looked { seen, took, found } = self.in_turn(entry, &round, tracker, *pace).await;
+        let timed_out = matches!(&found, Err(fault) if fault.kind == Kind::Deadline);
+        let pause = pace.note(took, timed_out);
+        let found = found.map_err(|mut fault| {
+            if timed_out {
+                let rarer = format!("; it is evaluated again in {pause:.0?}");
+                fault.message.push_str(&rarer);
+            }
+            fault
+        });
         let now = self.shared.clock.now();
-        let took = started.elapsed();
         metrics::histogram!("deltaplane_alert_evaluation_seconds").record(took.as_secs_f64());
         let told = {
             let mut inner = entry.inner.lock();
             if inner.generation != round.generation || inner.gone {
-                return;
+                return Duration::ZERO;
             }
             let webhooks = self.webhooks(alert);
             let rule = self.rule(alert);
@@ -381,6 +401,47 @@ impl Alerts {
         self.keep(entry).await;
         if told {
             self.ring(alert);
+        }
+        pause
+    }
+
+    /// Evaluates in a slot of the kind that the alert needs.
+    async fn in_turn(
+        &self,
+        entry: &Entry,
+        round: &Round,
+        tracker: &mut Tracker,
+        pace: Pace,
+    ) -> Looked {
+        let work = Work::Look(round.declaration.name.folded().to_string());
+        // What is suspected of having ended the process runs to its end, or nobody would know that it did not.
+        if !pace.is_slow() && !self.shared.running.is_suspected(&work) {
+            let quick = self.turns.quick().await;
+            let _running = self.shared.running.enter(&work).await;
+            let (started, seen) = (Instant::now(), entry.seen(self.attention.now()));
+            let look = self.found(round, tracker, seen);
+            tokio::pin!(look);
+            let mut found = tokio::time::timeout(QUICK, &mut look).await.ok();
+            if found.is_none()
+                && let Some(_slow) = self.turns.slow_if_free()
+            {
+                drop(quick);
+                found = Some(look.await);
+            }
+            if let Some(found) = found {
+                let took = started.elapsed();
+                return Looked { seen, took, found };
+            }
+            // Others are waiting for this slot: it begins anew when it is its turn among the slow.
+        }
+        let _slow = self.turns.slow().await;
+        let _running = self.shared.running.enter(&work).await;
+        let (started, seen) = (Instant::now(), entry.seen(self.attention.now()));
+        let found = self.found(round, tracker, seen).await;
+        Looked {
+            seen,
+            took: started.elapsed(),
+            found,
         }
     }
 

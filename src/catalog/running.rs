@@ -173,6 +173,11 @@ impl Running {
         }
     }
 
+    /// Was it running when the process ended, and has not ended by itself since?
+    pub fn is_suspected(&self, work: &Work) -> bool {
+        self.state.lock().known.suspected.contains(&work.name())
+    }
+
     /// The work begins. A suspect waits until no other one runs.
     pub async fn enter(&self, work: &Work) -> Slot {
         let name = work.name();

@@ -258,8 +258,8 @@ settings! {
         instances_max: usize = "10000";
         /// keys of one DEADMAN, each with each of its sources
         keys_max: usize = "200000";
-        /// evaluations that run at once
-        parallel: usize = "2";
+        /// evaluations that run at once; half of them, and at least one, may take longer than a second
+        parallel: usize = "4";
         /// an alert's query that runs longer is an error
         timeout: Duration = "30s";
         /// how long a resolved instance stays in system.alerts

@@ -14,6 +14,7 @@
 
 mod admin;
 mod refresh;
+mod rounds;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::life_of;
@@ -38,6 +40,7 @@ use crate::query::{Engine, Scanned};
 use crate::types::{Incarnation, TableName};
 
 pub use refresh::Outcome;
+use rounds::Rounds;
 use watermark::Watermark;
 
 /// The view's commits record the version of its source under this id ..
@@ -155,49 +158,58 @@ impl Views {
         }
     }
 
-    /// Refreshes every view whose source has changed or whose time has come, again and again until the server drains.
+    /// Refreshes every view whose source has changed or whose time has come, again and again until the server drains; what is
+    /// under way then is given up.
     pub fn spawn(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
-            let mut rest: HashMap<Incarnation, Instant> = HashMap::new();
+            let mut rounds = Rounds::default();
+            // Dropped with this task, which ends what still runs.
+            let mut running = JoinSet::new();
+            let mut views_of = HashMap::new();
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
-                    () = this.shared.draining.cancelled() => return,
-                }
-                for table in in_order(&this.shared) {
-                    if this.shared.draining.is_cancelled() {
-                        return;
-                    }
-                    if rest
-                        .get(&table.incarnation)
-                        .is_some_and(|until| *until > Instant::now())
-                    {
+                    Some(ended) = running.join_next_with_id(), if !running.is_empty() => {
+                        let (task, failed) = match ended {
+                            Ok((task, failed)) => (task, failed),
+                            // A panic is one view's alone.
+                            Err(error) => (error.id(), true),
+                        };
+                        if let Some(view) = views_of.remove(&task) {
+                            rounds.ended(view, Instant::now(), failed);
+                        }
                         continue;
                     }
+                    () = this.shared.draining.cancelled() => return,
+                }
+                let views = in_order(&this.shared);
+                rounds.keep(|view| views.iter().any(|t| t.incarnation == view));
+                for table in views {
                     if this.is_held(&table) {
                         continue;
                     }
-                    let started = Instant::now();
-                    let failed = match guarded("the refresh", this.refresh(&table)).await {
-                        Ok(_) => false,
-                        Err(_) if table.is_dropped() => false,
-                        Err(fault) => {
-                            tracing::warn!(view = %table.name(), "refresh failed, queries compute what it would have stored: {fault}");
-                            this.note(table.name(), |s| s.last_error = Some(fault.to_string()));
-                            true
-                        }
-                    };
-                    // A view takes at most half of the time, and one that fails is tried again less often.
-                    let pause = if failed {
-                        Duration::from_secs(2)
-                    } else {
-                        started.elapsed()
-                    };
-                    rest.insert(table.incarnation, Instant::now() + pause);
+                    if rounds.begin(table.incarnation, Instant::now()) {
+                        let (this, view) = (this.clone(), table.incarnation);
+                        let task = running.spawn(async move { this.refresh_watched(&table).await });
+                        views_of.insert(task.id(), view);
+                    }
                 }
             }
         })
+    }
+
+    /// Has it failed? Then that is noted.
+    async fn refresh_watched(&self, table: &Arc<Table>) -> bool {
+        match guarded("the refresh", self.refresh(table)).await {
+            Ok(_) => false,
+            Err(_) if table.is_dropped() => false,
+            Err(fault) => {
+                tracing::warn!(view = %table.name(), "refresh failed, queries compute what it would have stored: {fault}");
+                self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+                true
+            }
+        }
     }
 }
 
