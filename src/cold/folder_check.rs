@@ -6,7 +6,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{ColdFile, ColdTable, ColdView, Lake, check};
+use super::{ColdFile, ColdTable, ColdView, Error, Lake, check, store_error};
 
 /// What is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,33 @@ pub async fn findings(lake: &Lake, folder: &str, deep: bool) -> Vec<Finding> {
     out
 }
 
+/// # Errors
+/// `EmptyEntry`: a commit's entry has no bytes. The store's.
+pub async fn no_empty_entry(lake: &Lake, folder: &str) -> Result<(), Error> {
+    let prefix = lake.path(&format!("{folder}/_delta_log"));
+    let store = lake.store();
+    let listed: Vec<ObjectMeta> = store
+        .list(Some(&prefix))
+        .try_collect()
+        .await
+        .map_err(store_error)?;
+    let is_empty = |entry: &&ObjectMeta| {
+        let name = entry.location.filename();
+        entry.size == 0 && name.is_some_and(is_commit)
+    };
+    match listed.iter().find(is_empty) {
+        Some(entry) => Err(Error::EmptyEntry {
+            file: entry.location.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `00000000000000000007.json`.
+fn is_commit(name: &str) -> bool {
+    name.len() == 25 && name.ends_with(".json")
+}
+
 async fn size_problem(view: &ColdView, file: &ColdFile) -> Option<String> {
     check::size_problem(&*view.store(), file).await
 }
@@ -75,7 +102,7 @@ async fn log_findings(lake: &Lake, folder: &str) -> Vec<Finding> {
         let Some(name) = entry.location.filename().map(str::to_owned) else {
             continue;
         };
-        let is_commit = name.len() == 25 && name.ends_with(".json");
+        let is_commit = is_commit(&name);
         if is_commit {
             let number = name.get(..20).map(str::parse::<i64>);
             versions.extend(number.and_then(Result::ok));

@@ -90,6 +90,9 @@ pub enum Error {
         "the Delta table has a column that its contract does not know, and files written anew would lose it, column={column}; add the column to the contract first"
     )]
     OtherColumns { column: String },
+    /// Readers take an empty entry for a commit of nothing, and would miss rows without a word.
+    #[error("an entry of the Delta log is empty, file={file}; restore it from a backup")]
+    EmptyEntry { file: String },
     #[error("not a location for tables: {0}; give a directory or a URL such as s3://bucket/prefix")]
     Location(String),
     #[error("cannot encode rows as Parquet: {0}")]
@@ -119,6 +122,7 @@ impl From<Error> for Fault {
             Error::Swept { .. } => (Kind::OutOfRange, "version_vacuumed"),
             Error::Incompatible { .. } => (Kind::Precondition, "version_incompatible"),
             Error::OtherColumns { .. } => (Kind::Precondition, "other_columns"),
+            Error::EmptyEntry { .. } => (Kind::Corrupt, "table_damaged"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),
             Error::Encode(_) => (Kind::Internal, "encode_failed"),
         };

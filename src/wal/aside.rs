@@ -187,7 +187,9 @@ impl Aside {
                 return Err(damaged("it is the file of another table"));
             }
             if known.get(&number).is_some_and(|crcs| !crcs.contains(&crc)) {
-                return Err(damaged("it is an older copy of itself"));
+                return Err(damaged(
+                    "it is not the one that parked.index names, either is an older copy",
+                ));
             }
             found.insert(number, vec![crc]);
             out.push((incarnation, body.to_vec()));
@@ -265,7 +267,7 @@ mod tests {
             refused.to_string()
         };
         std::fs::write(&file, older).unwrap();
-        assert!(problem().contains("7.rows: it is an older copy"));
+        assert!(problem().contains("7.rows: it is not the one that parked.index names"));
         std::fs::remove_file(&file).unwrap();
         assert!(problem().contains("7.rows: it is missing"));
         std::fs::remove_dir(dir.path().join("parked")).unwrap();

@@ -140,7 +140,11 @@ pub(super) fn verify(dir: &Path, disk: &dyn Disk) -> Result<Verified, Error> {
         _ => (1, 0),
     };
     if let Some(missing) = (first..=last).find(|n| !numbers.contains(n)) {
-        return Err(rules.sequence(missing, "it is missing"));
+        // With newer segments there, it is the manifest that is old: it knows one that was let go of since.
+        return Err(match numbers.last().filter(|newest| **newest > last) {
+            Some(newest) => rules.is_older(*newest, last),
+            None => rules.sequence(missing, "it is missing"),
+        });
     }
     let (trimmed, numbers): (Vec<u64>, Vec<u64>) = numbers
         .into_iter()
@@ -207,6 +211,12 @@ impl Rules<'_> {
         }
     }
 
+    fn is_older(&self, segment: u64, newest: u64) -> Error {
+        self.manifest(format!(
+            "it is older than segment {segment}: the newest that it knows is {newest}"
+        ))
+    }
+
     /// None: it was begun and never finished, so that nothing in it was promised to anyone.
     fn segment(
         &self,
@@ -229,9 +239,7 @@ impl Rules<'_> {
         if let Some(newest) = newest.filter(|newest| number > *newest) {
             // Begun, and not yet in the manifest: it cannot hold frames.
             if number != newest + 1 || scan.frames > 0 {
-                return Err(self.manifest(format!(
-                    "it is older than segment {number}: the newest that it knows is {newest}"
-                )));
+                return Err(self.is_older(number, newest));
             }
         }
         if self.must_have_manifest && scan.header.has_manifest {

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import time
 
@@ -24,14 +25,14 @@ SETTINGS = {
     "DELTAPLANE_COMMIT_INTERVAL": "1h",
     "DELTAPLANE_COMMIT_CHECKPOINT_EVERY": "3",
     "DELTAPLANE_LOG_SEGMENT_BYTES": "1MiB",
-    "DELTAPLANE_LOG_BYTES_MAX": "12MiB",
+    "DELTAPLANE_LOG_BYTES_MAX": "16MiB",
     "DELTAPLANE_LIMITS_BATCH_BYTES_MAX": "256KiB",
     "DELTAPLANE_UPKEEP_ENABLED": "false",
     "DELTAPLANE_LOG": "warn,deltaplane=info",
 }
 SCHEMA = pa.schema([("id", pa.int64()), ("ts", pa.timestamp("us", "UTC")), ("v", pa.float64()), ("noise", pa.binary())])
 TABLES = ("t", "u", "dead")
-QUERIES = [f"SELECT count(*), sum(id), sum(v), count(DISTINCT ts), sum(length(noise)) FROM d.{t}" for t in TABLES]
+QUERIES = [f"SELECT count(*), sum(id), sum(v), count(DISTINCT ts), count(DISTINCT noise) FROM d.{t}" for t in TABLES]
 QUERIES += [f"SELECT count(*) FROM d.{t}_quarantine" for t in TABLES]
 QUERIES += ["SELECT count(*), sum(n) FROM d.w"]
 EPOCH = 1_700_000_000_000_000
@@ -44,10 +45,11 @@ def batch(first, count=100, noise=1000):
     return pa.record_batch({"id": ids, "ts": pa.array([EPOCH + i * 1000 for i in ids], pa.timestamp("us", "UTC")), "v": values, "noise": data}, schema=SCHEMA)
 
 
-def push(server, table, producer, seqs, ack="durable", **how):
+def push(server, table, producer, numbers, ack="durable", **how):
+    """A batch of rows for each number, which their ids begin with."""
     stream = Stream(server, producer, ack=ack, table=("d", table), schema=SCHEMA)
-    for seq in seqs:
-        stream.send(seq, batch(seq * 1000, **how))
+    for seq, number in enumerate(numbers, 1):
+        stream.send(seq, batch(number * 1000, **how))
         stream.ack(seq)
     stream.close()
 
@@ -78,17 +80,19 @@ def directories(tmp_path_factory):
         folder.rename(away)
         folder.write_text("in the way")
         push(server, "dead", "second", range(11, 13))
-        waiter = Stream(server, "third", ack="committed", table=("d", "dead"), schema=SCHEMA)
-        waiter.send(1, batch(90_000))
-        push(server, "u", "second", range(11, 81))
+        # Its commits fail from here on. A stream that is let go of while it waits would be waited for.
+        waiters = [Stream(server, "third", ack="committed", table=("d", "dead"), schema=SCHEMA)]
+        waiters[0].send(1, batch(90_000))
+        push(server, "u", "second", range(11, 101))
         wait_until(lambda: list((server.directory / "wal/parked").glob("*.rows")))
+        # As kill -9 would leave it now.
         older = root / "older"
-        server.kill()
+        server.process.send_signal(signal.SIGSTOP)
         shutil.copytree(server.directory, older)
-        server.start()
-        waiter = Stream(server, "fourth", ack="committed", table=("d", "dead"), schema=SCHEMA)
-        waiter.send(1, batch(95_000))
-        push(server, "u", "third", range(101, 121))
+        server.process.send_signal(signal.SIGCONT)
+        waiters.append(Stream(server, "fourth", ack="committed", table=("d", "dead"), schema=SCHEMA))
+        waiters[1].send(1, batch(95_000))
+        push(server, "u", "third", range(111, 121))
         push(server, "t", "third", range(101, 111))
         push(server, "t", "fourth", range(201, 203), ack="committed")
         push(server, "t", "fifth", range(301, 306))
@@ -275,9 +279,10 @@ def test_log_check_names_the_damage_and_salvage_takes_every_other_frame(director
 
     code, text = log("check", copy)
     assert code == 0 and text.strip().endswith("whole"), text
-    segment = sorted((copy / "wal").glob("*.log"))[-2]
+    # The last but one batch, which no commit holds: each has 100 rows of 1,000 random bytes.
+    segment = max((copy / "wal").glob("*.log"))
     data = bytearray(segment.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[len(data.rstrip(b"\0")) - 150_000] ^= 1
     segment.write_bytes(data)
     code, text = log("check", copy)
     assert code == 1 and segment.name in text and "byte=" in text and "log salvage" in text, text
