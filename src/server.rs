@@ -162,6 +162,7 @@ impl Server {
             Arc::new(crate::server_state::EngineReader::new(engine.clone()));
         shared.lookups.set_reader(&reader);
         let doors = CancellationToken::new();
+        let wire = flight::wire::Wire::new(flight::wire::Limits::of(&config));
         let (flight_addr, http_addr) = (local_addr(&flight)?, local_addr(&http)?);
         let upkeep = Upkeep::new(shared.clone(), engine.clone(), journal);
         upkeep.spawn();
@@ -183,18 +184,30 @@ impl Server {
             sessions,
             transactions,
             queries,
-            message_bytes_max: config.limits.message_bytes_max.as_usize(),
+            limits: config.limits.clone(),
         });
-        let closing = doors.clone();
-        let flight_task = tokio::spawn(async move {
-            let serving = flight_server()
-                .add_service(service.into_service())
-                .serve_with_incoming_shutdown(without_delay(flight), closing.cancelled_owned());
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "Flight server ended");
-            }
-        });
-        let web_task = web::spawn(http, source, readiness.clone(), flight_addr, doors.clone());
+        let flight_task = tokio::spawn(flight::transport::serve(
+            flight,
+            service.into_service(),
+            wire.clone(),
+            doors.clone(),
+        ));
+        let web_limits = web::Limits {
+            connections_max: config.limits.http_connections_max,
+            head: config.limits.message_idle,
+            connection_age: config.limits.connection_idle,
+        };
+        let web_task = web::spawn(
+            http,
+            web::Parts {
+                status: source,
+                wire,
+                readiness: readiness.clone(),
+                flight: flight_addr,
+                limits: web_limits,
+            },
+            doors.clone(),
+        );
         let view_task = views.spawn();
         watch_log(shared.clone(), readiness.clone());
         alerts.spawn();
@@ -234,27 +247,6 @@ impl Running {
     pub fn views(&self) -> &Arc<Views> {
         &self.views
     }
-}
-
-/// Connections that send small answers at once. tonic's own `tcp_nodelay` does not reach a listener that it is given, and an
-/// answer then waits up to 40 ms for the client's delayed acknowledgement of the one before.
-fn without_delay(
-    listener: TcpListener,
-) -> impl futures::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
-    use futures::TryStreamExt;
-    tokio_stream::wrappers::TcpListenerStream::new(listener).inspect_ok(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
-        }
-    })
-}
-
-/// HTTP/2 as streams of 500 KB batches want it: windows that hold several of them.
-pub fn flight_server() -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .initial_connection_window_size(8 * 1024 * 1024)
-        .initial_stream_window_size(4 * 1024 * 1024)
 }
 
 async fn recover(

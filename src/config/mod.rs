@@ -200,6 +200,8 @@ settings! {
         query_bytes_max: ByteSize = "1GiB", flag "query-bytes-max";
         /// compaction; beyond it it spills to disk
         upkeep_bytes_max: ByteSize = "64MiB";
+        /// what clients have sent and is not admitted yet, all connections together; when it is spent, flow control holds them back
+        wire_bytes_max: ByteSize = "512MiB";
     }
     /// What one query may take.
     query: Query {
@@ -236,6 +238,28 @@ settings! {
         inflight_bytes_max: ByteSize = "64MiB";
         /// one gRPC message as it arrives
         message_bytes_max: ByteSize = "64MiB";
+        /// one gRPC message of any call but DoPut: statements, tickets, actions
+        request_bytes_max: ByteSize = "4MiB";
+        /// what one connection has sent and is not admitted yet
+        connection_bytes_max: ByteSize = "256MiB";
+        /// connections to Flight that may be open at once
+        connections_max: usize = "10000";
+        /// calls that one connection may have open at once
+        connection_streams_max: usize = "1000";
+        /// connections to the console and /metrics that may be open at once
+        http_connections_max: usize = "256";
+        /// a connection without calls for so long is closed; clients connect again by themselves
+        connection_idle: Duration = "10min";
+        /// a message that is half there and does not get on for so long ends its call
+        message_idle: Duration = "30s";
+        /// rows of one batch of an ingest stream
+        batch_rows_max: usize = "1048576";
+        /// dictionaries of one stream, decoded, all together
+        dictionary_bytes_max: ByteSize = "64MiB";
+        /// columns of one stream's schema, nested ones counted
+        columns_max: usize = "4096";
+        /// levels of nested types in one stream's schema
+        nesting_max: usize = "32";
         /// transactions that may be open at once
         transactions_max: usize = "1000";
         /// rows that all open transactions together may hold until they commit
@@ -390,6 +414,51 @@ impl Config {
         positive(
             "limits.batch_bytes_max",
             self.limits.batch_bytes_max.get() > 0,
+        )?;
+        let limits = &self.limits;
+        positive("limits.connections_max", limits.connections_max > 0)?;
+        positive(
+            "limits.connection_streams_max",
+            limits.connection_streams_max > 0,
+        )?;
+        positive(
+            "limits.http_connections_max",
+            limits.http_connections_max > 0,
+        )?;
+        positive("limits.connection_idle", !limits.connection_idle.is_zero())?;
+        positive("limits.message_idle", !limits.message_idle.is_zero())?;
+        let share = (
+            "limits.connection_bytes_max",
+            limits.connection_bytes_max.get(),
+        );
+        at_most(
+            ("limits.message_bytes_max", limits.message_bytes_max.get()),
+            share,
+        )?;
+        at_most(
+            ("limits.request_bytes_max", limits.request_bytes_max.get()),
+            ("limits.message_bytes_max", limits.message_bytes_max.get()),
+        )?;
+        at_most(
+            ("limits.batch_memory_max", limits.batch_memory_max.get()),
+            share,
+        )?;
+        at_most(
+            share,
+            (
+                "half of memory.wire_bytes_max",
+                self.memory.wire_bytes_max.get() / 2,
+            ),
+        )?;
+        positive("limits.batch_rows_max", self.limits.batch_rows_max > 0)?;
+        positive("limits.columns_max", self.limits.columns_max > 0)?;
+        positive("limits.nesting_max", self.limits.nesting_max > 0)?;
+        at_most(
+            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
+            (
+                "limits.batch_memory_max",
+                self.limits.batch_memory_max.get(),
+            ),
         )?;
         at_most(
             ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::ingest::Ingest;
+use super::wire::{self, Wire};
 use super::{FlightSqlServer, Parts, PutHandler, PutInput, Sessions, session};
 use crate::catalog::view::Snapshot;
 use crate::dataset::Contract;
@@ -147,15 +148,11 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
             idle,
         })),
         queries: crate::query::Queries::default(),
-        message_bytes_max: 64 << 20,
+        limits: crate::config::Config::default().limits,
     })
     .into_service();
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-    let task = tokio::spawn(async move {
-        let _ = crate::server::flight_server()
-            .add_service(service)
-            .serve_with_incoming(incoming)
-            .await;
-    });
+    let wire = Wire::new(wire::Limits::of(&crate::config::Config::default()));
+    let closing = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(super::transport::serve(listener, service, wire, closing));
     Ok((address, task))
 }

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use tonic::metadata::MetadataMap;
 
 use super::PutInput;
-use super::decode::{Decoded, Decoder};
+use super::decode::{Bounds, Decoded, Decoder, expand};
 use crate::catalog::table::Table;
 use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
@@ -163,13 +163,18 @@ fn table_name(schema: Option<String>, table: &str) -> Result<TableName, Fault> {
 struct Batches {
     input: PutInput,
     decoder: Decoder,
+    /// Of the newest message: the connection is charged for them already.
+    message_bytes: u64,
 }
 
 impl Batches {
     fn new(shared: &Shared, input: PutInput) -> Self {
+        let decoder = Decoder::within(Bounds::of_messages(&shared.config.limits))
+            .charged_to(input.connection().clone());
         Batches {
             input,
-            decoder: Decoder::new(shared.config.limits.message_bytes_max.get()),
+            decoder,
+            message_bytes: 0,
         }
     }
 
@@ -200,7 +205,10 @@ impl Batches {
     async fn message(&mut self) -> Result<Option<Decoded>, Fault> {
         match self.input.next().await {
             None => Ok(None),
-            Some(Ok(data)) => self.decoder.message(&data).map(Some),
+            Some(Ok(data)) => {
+                self.message_bytes = data.data_body.len() as u64;
+                self.decoder.message(&data).map(Some)
+            }
             Some(Err(status)) => Err(super::decode::broken(&status)),
         }
     }
@@ -230,7 +238,12 @@ pub async fn run(shared: Arc<Shared>, asked: Ingest, input: PutInput) -> Result<
     let outcome = async {
         let mut bulk = Bulk::begin(shared.clone(), table.clone(), options).await?;
         while let Some(batch) = batches.next().await? {
-            bulk.push(batch).await?;
+            for part in parts(&shared, &table, &batch) {
+                let part = part?;
+                let more = part.bytes.saturating_sub(batches.message_bytes);
+                let _room = batches.input.connection().charge(more).await?;
+                bulk.push(part.rows).await?;
+            }
         }
         bulk.commit().await
     };
@@ -265,6 +278,31 @@ async fn target(
             Ok((shared.writable(&asked.table)?, created))
         }
     }
+}
+
+/// Some rows of a batch, and the memory that they take in the table's columns.
+struct Part {
+    rows: RecordBatch,
+    bytes: u64,
+}
+
+/// A batch in parts that can be judged one by one: bulk ingest takes batches with any number of rows.
+///
+/// # Errors
+/// RESOURCE_EXHAUSTED `batch_too_large`: a part takes too much memory in the table's columns.
+fn parts(
+    shared: &Shared,
+    table: &Table,
+    batch: &RecordBatch,
+) -> impl Iterator<Item = Result<Part, Fault>> {
+    let limits = &shared.config.limits;
+    let (step, rows) = (limits.batch_rows_max, batch.num_rows());
+    let contract = table.contract();
+    (0..rows.max(1)).step_by(step).map(move |from| {
+        let rows = batch.slice(from, step.min(rows - from));
+        let bytes = expand::check(&rows, &contract, limits.batch_memory_max.get())?;
+        Ok(Part { rows, bytes })
+    })
 }
 
 /// Has nobody written to the table since it was created?
@@ -306,6 +344,11 @@ pub async fn stage(
                 ),
             ));
         }
+        expand::check(
+            &batch,
+            &table.contract(),
+            shared.config.limits.batch_memory_max.get(),
+        )?;
         rows.push(batch);
     }
     let Some(first) = rows.first() else {

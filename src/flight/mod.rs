@@ -2,19 +2,26 @@
 
 mod actions;
 pub mod blackhole;
+mod body;
 mod command;
 pub mod decode;
+mod door;
 mod encode;
+mod http2;
 pub mod ingest;
 mod metadata;
 mod prepared;
 pub mod put;
+mod put_input;
 mod service;
 pub mod session;
 mod sql_info;
 mod statements;
 pub mod status;
 mod ticket;
+pub mod transport;
+pub mod wire;
 
-pub use service::{FlightSqlServer, Parts, PutHandler, PutInput};
+pub use put_input::PutInput;
+pub use service::{FlightSqlServer, Parts, PutHandler};
 pub use session::Sessions;

@@ -6,15 +6,18 @@
 
 use std::sync::Arc;
 
-use arrow_flight::{FlightData, FlightDescriptor, PutResult};
-use deltaplane_client::protocol::{self, AckLevel, ClientMessage, Form, Ready, ServerMessage};
+use arrow_flight::{FlightDescriptor, PutResult};
+use deltaplane_client::protocol::{
+    self, AckLevel, ClientMessage, Form, Ready, ServerMessage, reason,
+};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::decode::{Decoded, Decoder};
+use super::decode::{Bounds, Decoded, Decoder, broken, expand};
+use super::put_input::{self, PutInput};
 use super::status;
 use crate::catalog::Shared;
 use crate::catalog::producer::DurablePoint;
@@ -30,14 +33,11 @@ const REJECTS_SHOWN: usize = 10;
 const PENDING_MAX: usize = 1024;
 
 /// Serves one stream. The first error after the acks ends it.
-pub fn serve<S>(
+pub fn serve(
     shared: Arc<Shared>,
     descriptor: FlightDescriptor,
-    input: S,
-) -> BoxStream<'static, Result<PutResult, Status>>
-where
-    S: Stream<Item = Result<FlightData, Status>> + Send + Unpin + 'static,
-{
+    input: PutInput,
+) -> BoxStream<'static, Result<PutResult, Status>> {
     let (out, out_rx) = watch::channel(Outbox::default());
     let task = tokio::spawn(async move { run(shared, descriptor, input, out).await });
     answers(out_rx, task).boxed()
@@ -172,15 +172,12 @@ fn path_of(descriptor: &FlightDescriptor) -> Result<TableName, Fault> {
     })
 }
 
-async fn run<S>(
+async fn run(
     shared: Arc<Shared>,
     descriptor: FlightDescriptor,
-    mut input: S,
+    mut input: PutInput,
     out: watch::Sender<Outbox>,
-) -> Result<(), Fault>
-where
-    S: Stream<Item = Result<FlightData, Status>> + Send + Unpin,
-{
+) -> Result<(), Fault> {
     let name = path_of(&descriptor)?;
     if name
         .table()
@@ -198,7 +195,8 @@ where
     let listed = shared
         .streams
         .open(table.name().clone(), shared.clock.now());
-    let mut decoder = Decoder::new(shared.config.limits.batch_bytes_max.get());
+    let mut decoder = Decoder::within(Bounds::of_batches(&shared.config.limits))
+        .charged_to(input.connection().clone());
     let mut stream: Option<IngestStream> = None;
     let mut level = AckLevel::Durable;
     let mut fence: Option<FenceWatch> = None;
@@ -234,14 +232,8 @@ where
         };
         let data = match next {
             None => break Ok(()),
-            // The client went away in the middle: what came whole is kept, nobody is left to tell.
-            Some(Err(status)) => {
-                break Err(Fault::new(
-                    Kind::Cancelled,
-                    "stream_broken",
-                    status.message().to_owned(),
-                ));
-            }
+            // What came whole is kept.
+            Some(Err(status)) => break Err(broken(&status)),
             Some(Ok(data)) => data,
         };
         let step = Step {
@@ -262,7 +254,9 @@ where
                 }
                 // Metadata of a plain Flight client is its own business, unless it speaks to us.
                 Err(_) if stream.is_none() && bytes.first() != Some(&b'{') => None,
-                Err(error) => break Err(Fault::invalid("invalid_metadata", error.to_string())),
+                Err(error) => {
+                    break Err(Fault::invalid(reason::INVALID_METADATA, error.to_string()));
+                }
             },
         };
         if let (Some(ClientMessage::Open(open)), None) = (&message, &stream) {
@@ -293,6 +287,19 @@ where
             Decoded::Nothing if seq.is_some() => None,
             Decoded::Schema(_) | Decoded::Dictionary | Decoded::Nothing => continue,
         };
+        // Held until the batch has its place in the log.
+        let mut _room = None;
+        if let Some(batch) = &batch {
+            let limit = shared.config.limits.batch_memory_max.get();
+            let becomes = match expand::check(batch, &table.contract(), limit) {
+                Ok(becomes) => becomes,
+                Err(fault) => break Err(fault),
+            };
+            _room = match put_input::room(input.connection(), &data, becomes).await {
+                Ok(room) => room,
+                Err(fault) => break Err(fault),
+            };
+        }
         let current =
             stream.get_or_insert_with(|| IngestStream::unnamed(shared.clone(), table.clone()));
         let pending = match current.push(seq, batch).await {

@@ -17,7 +17,7 @@ use arrow_flight::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::{self, BoxStream, Peekable};
+use futures::stream::{self, BoxStream};
 use prost::Message;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
@@ -26,17 +26,16 @@ use super::command::{self, Request as Asked};
 use super::encode::{DataStream, ipc};
 use super::ingest::Ingest;
 use super::prepared::PreparedStatements;
+use super::put_input::PutInput;
 use super::session::Sessions;
 use super::statements::guarded;
 use super::{actions, status};
 use crate::auth::Principal;
+use crate::config::Limits;
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, Queries};
 use crate::statement::TableAdmin;
 use crate::statement::transaction::Transactions;
-
-/// A DoPut stream whose first message has been looked at.
-pub type PutInput = Peekable<Streaming<FlightData>>;
 
 /// Takes DoPut streams that bring rows.
 #[async_trait]
@@ -64,7 +63,7 @@ pub struct Parts {
     pub sessions: Arc<Sessions>,
     pub transactions: Arc<Transactions>,
     pub queries: Queries,
-    pub message_bytes_max: usize,
+    pub limits: Limits,
 }
 
 pub struct FlightSqlServer {
@@ -75,7 +74,7 @@ pub struct FlightSqlServer {
     pub(super) sessions: Arc<Sessions>,
     pub(super) transactions: Arc<Transactions>,
     pub(super) queries: Queries,
-    pub(super) message_bytes_max: usize,
+    pub(super) limits: Limits,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -91,13 +90,13 @@ impl FlightSqlServer {
             sessions: parts.sessions,
             transactions: parts.transactions,
             queries: parts.queries,
-            message_bytes_max: parts.message_bytes_max,
+            limits: parts.limits,
         }
     }
 
     /// Has to be called within a runtime: transactions and sessions that are idle for too long are ended from now on.
     pub fn into_service(self) -> FlightServiceServer<Self> {
-        let limit = self.message_bytes_max;
+        let limit = self.limits.message_bytes_max.as_usize();
         let transactions = Arc::downgrade(&self.transactions);
         let sessions = Arc::downgrade(&self.sessions);
         tokio::spawn(async move {
@@ -262,16 +261,12 @@ impl FlightService for FlightSqlServer {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Reply<Self::DoPutStream> {
         let headers = request.metadata().clone();
-        let mut input = request.into_inner().peekable();
-        let first = match std::pin::Pin::new(&mut input).peek().await {
-            Some(Ok(first)) => first,
-            Some(Err(status)) => return Err(status.clone()),
-            None => {
-                return Err(status::of(Fault::invalid(
-                    "empty_stream",
-                    "the stream ended before anything came (some clients send nothing at all when there are no rows); send a descriptor and a schema",
-                )));
-            }
+        let mut input = PutInput::new(request).map_err(status::of)?;
+        let Some(first) = input.first().await.map_err(status::of)? else {
+            return Err(status::of(Fault::invalid(
+                "empty_stream",
+                "the stream ended before anything came (some clients send nothing at all when there are no rows); send a descriptor and a schema",
+            )));
         };
         let Some(descriptor) = first.flight_descriptor.clone() else {
             return Err(status::of(Fault::invalid(

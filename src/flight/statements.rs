@@ -15,11 +15,12 @@ use futures::StreamExt;
 use prost::Message;
 
 use super::command::{self, Request as Asked};
-use super::decode::{Decoded, Decoder, broken};
+use super::decode::{Bounds, Decoded, Decoder, broken};
 use super::encode::{self, DataStream, ipc};
 use super::metadata;
 use super::prepared::PreparedStatement;
-use super::service::{FlightSqlServer, PutInput, not_supported};
+use super::put_input::PutInput;
+use super::service::{FlightSqlServer, not_supported};
 use super::ticket::{Ticket, What, from_hex, hex};
 use crate::fault::Fault;
 use crate::query::{Caller, default_schema};
@@ -337,9 +338,10 @@ impl FlightSqlServer {
 
     /// The rows of a bind, in a task of their own: bytes that nobody vouches for may make the decoder panic.
     async fn rows(&self, mut input: PutInput) -> Result<Bound, Fault> {
-        let limit = self.message_bytes_max;
+        let limit = self.limits.message_bytes_max.as_usize();
+        let bounds = Bounds::of_messages(&self.limits);
         let work = async move {
-            let mut decoder = Decoder::new(u64::try_from(limit).unwrap_or(u64::MAX));
+            let mut decoder = Decoder::within(bounds).charged_to(input.connection().clone());
             let (mut batches, mut bytes) = (Vec::new(), 0);
             while let Some(data) = input.next().await {
                 let data = data.map_err(|status| broken(&status))?;

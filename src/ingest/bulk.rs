@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
 use super::{counts, insert};
 use crate::catalog::Shared;
@@ -66,10 +67,15 @@ impl Once {
     /// # Errors
     /// INVALID_ARGUMENT: no name for a producer, or a number below 1.
     pub fn new(producer: &str, seq: i64) -> Result<Self, Fault> {
-        if producer.is_empty() || producer.len() > 255 || producer.chars().any(char::is_control) {
+        if producer.is_empty()
+            || producer.len() > PRODUCER_NAME_BYTES_MAX
+            || producer.chars().any(char::is_control)
+        {
             return Err(Fault::invalid(
                 "invalid_producer",
-                "a producer's name has 1 to 255 bytes and no control characters",
+                format!(
+                    "a producer's name has 1 to {PRODUCER_NAME_BYTES_MAX} bytes and no control characters"
+                ),
             ));
         }
         if seq < 1 {

@@ -15,6 +15,8 @@ pub mod replay;
 
 use std::sync::Arc;
 
+use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
+
 use crate::catalog::Shared;
 use crate::catalog::producer::{Claim, DurablePoint, Producer, Totals};
 use crate::catalog::table::Table;
@@ -113,11 +115,14 @@ impl IngestStream {
         name: &str,
         asked: Option<u64>,
     ) -> Result<(Self, DurablePoint, u64), Fault> {
-        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        if name.is_empty()
+            || name.len() > PRODUCER_NAME_BYTES_MAX
+            || name.chars().any(char::is_control)
+        {
             return Err(Fault::invalid(
                 "invalid_producer",
                 format!(
-                    "a producer's name has 1 to 255 bytes and no control characters, got {} bytes",
+                    "a producer's name has 1 to {PRODUCER_NAME_BYTES_MAX} bytes and no control characters, got {} bytes",
                     name.len()
                 ),
             ));

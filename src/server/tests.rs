@@ -343,13 +343,3 @@ async fn a_table_whose_folder_is_gone_is_parked_and_keeps_its_rows() {
     std::fs::rename(dir.path().join("elsewhere"), &tables).unwrap();
     everything_is_there_once(dir.path()).await;
 }
-
-#[tokio::test]
-async fn accepted_connections_send_small_answers_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = tokio::net::TcpStream::connect(address);
-    let mut accepted = std::pin::pin!(without_delay(listener));
-    let (_client, connection) = tokio::join!(client, futures::StreamExt::next(&mut accepted));
-    assert!(connection.unwrap().unwrap().nodelay().unwrap());
-}

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::flight::wire::Wire;
 use crate::server_state::Status;
 
 /// Tables that have lines of their own; what lies beyond is summed under [`OTHERS`].
@@ -35,6 +36,10 @@ pub fn install() {
         metrics::describe_counter!("deltaplane_queries_total", "queries that ended, by outcome");
         metrics::describe_histogram!("deltaplane_query_seconds", "time of a query");
         metrics::describe_counter!(
+            "deltaplane_wire_limits_met_total",
+            "times that a client met a limit on what it sends, by setting"
+        );
+        metrics::describe_counter!(
             "deltaplane_alert_evaluations_total",
             "looks at alerts, by outcome"
         );
@@ -62,13 +67,13 @@ struct Family {
     values: Vec<(String, f64)>,
 }
 
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, wire: &Wire) -> String {
     upkeep();
     let mut out = match RECORDER.get() {
         Some(Some(handle)) => handle.render(),
         _ => String::new(),
     };
-    for family in families(status) {
+    for family in families(status).into_iter().chain(connections(wire)) {
         write_family(&mut out, family);
     }
     out
@@ -203,6 +208,44 @@ fn families(status: &Status) -> Vec<Family> {
         values: one(log.written as f64),
     });
     out
+}
+
+/// What clients hold open, and what they make the server hold before it is admitted.
+fn connections(wire: &Wire) -> Vec<Family> {
+    let values = [
+        (
+            "deltaplane_connections",
+            "connections to Flight that are open",
+            wire.connections() as f64,
+        ),
+        (
+            "deltaplane_connections_max",
+            "limits.connections_max",
+            wire.limits.connections_max as f64,
+        ),
+        (
+            "deltaplane_calls",
+            "calls that are open on them",
+            wire.calls() as f64,
+        ),
+        (
+            "deltaplane_wire_bytes",
+            "what clients have sent and is not admitted yet, half messages and dictionaries included",
+            wire.held_bytes() as f64,
+        ),
+        (
+            "deltaplane_wire_bytes_max",
+            "memory.wire_bytes_max",
+            wire.limits.bytes_max as f64,
+        ),
+    ];
+    let gauges = values.map(|(name, help, value)| Family {
+        name,
+        kind: "gauge",
+        help,
+        values: vec![(String::new(), value)],
+    });
+    gauges.into()
 }
 
 /// Rows of streams by what became of them: received is the sum of the other three.

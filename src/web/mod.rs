@@ -1,6 +1,7 @@
 //! The HTTP edge: `/healthz`, `/readyz`, `/metrics`, and the console: one static page that reads `/status.json`. Everything is
 //! read only.
 
+mod door;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -15,6 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use door::Limits;
+
+use crate::flight::wire::Wire;
 use crate::server_state::Status;
 
 const SHUTTING_DOWN: &str = "shutting_down";
@@ -56,14 +60,24 @@ impl Readiness {
     }
 }
 
-pub fn spawn(
-    listener: TcpListener,
-    status: Arc<Status>,
-    readiness: Readiness,
-    flight: SocketAddr,
-    closing: CancellationToken,
-) -> JoinHandle<()> {
+/// What the pages show, and how the door is kept.
+pub struct Parts {
+    pub status: Arc<Status>,
+    pub wire: Arc<Wire>,
+    pub readiness: Readiness,
+    pub flight: SocketAddr,
+    pub limits: Limits,
+}
+
+pub fn spawn(listener: TcpListener, parts: Parts, closing: CancellationToken) -> JoinHandle<()> {
     metrics::install();
+    let Parts {
+        status,
+        wire,
+        readiness,
+        flight,
+        limits,
+    } = parts;
     let problem = readiness.clone();
     let ready = move || {
         let problem = readiness.problem();
@@ -80,7 +94,7 @@ pub fn spawn(
         async move { axum::Json(body) }
     };
     let counted = move || {
-        let text = metrics::render(&status);
+        let text = metrics::render(&status, &wire);
         async move {
             let form = "text/plain; version=0.0.4; charset=utf-8";
             ([(axum::http::header::CONTENT_TYPE, form)], text).into_response()
@@ -103,12 +117,5 @@ pub fn spawn(
             }
         }
     });
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app)
-            .with_graceful_shutdown(closing.cancelled_owned())
-            .await
-        {
-            tracing::error!(%error, "HTTP server ended");
-        }
-    })
+    tokio::spawn(door::serve(listener, app, limits, closing))
 }

@@ -12,7 +12,9 @@ import pyarrow.flight as fl
 from .session import Diverged, Session
 
 # Words of the server's errors after which the same batch can go through later. Arrow has no kind of its own for "exhausted".
-_LATER = ("log_full:", "memory_full:", "shutting_down:", "log_poisoned:")
+_LATER = ("log_full:", "memory_full:", "wire_full:", "shutting_down:", "log_poisoned:")
+# And those after which it is refused again, on every connection.
+_TOO_LARGE = ("batch_too_large", "message_too_large", "too_many_rows")
 _RETRY = (fl.FlightUnavailableError, fl.FlightCancelledError, fl.FlightInternalError, fl.FlightTimedOutError, fl.FlightServerError)
 
 
@@ -298,6 +300,6 @@ def _text(error):
 
 def _is_passing(error, why):
     """Can the same batches go through on another connection?"""
-    if "batch_too_large" in why:
+    if any(word in why for word in _TOO_LARGE):
         return False
     return isinstance(error, (*_RETRY, OSError)) or any(word in why for word in _LATER)

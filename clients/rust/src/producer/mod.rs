@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
-use crate::protocol::{self, AckLevel, ClientMessage, Form, Open, Reject, ServerMessage};
+use crate::protocol::{self, AckLevel, ClientMessage, Form, Open, Reject, ServerMessage, reason};
 use encoder::Encoder;
 pub use session::{Diverged, Session};
 
@@ -103,7 +103,9 @@ fn is_final(status: &Status) -> bool {
             | Code::ResourceExhausted
             | Code::Aborted
             | Code::Internal
-    ) || status.message().contains("batch_too_large")
+    ) || reason::TOO_LARGE
+        .iter()
+        .any(|reason| status.message().contains(reason))
 }
 
 impl Producer {

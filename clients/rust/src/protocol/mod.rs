@@ -34,8 +34,19 @@ pub mod reason {
     pub const SHUTTING_DOWN: &str = "shutting_down";
     /// INVALID_ARGUMENT: the batch carries a column that the server fills.
     pub const RESERVED_COLUMN: &str = "reserved_column";
+    /// RESOURCE_EXHAUSTED: one batch is larger than `max_batch_bytes`, as it is or once it is cast; smaller ones go through.
+    pub const BATCH_TOO_LARGE: &str = "batch_too_large";
+    /// RESOURCE_EXHAUSTED: one gRPC message is larger than the server's limit; smaller batches go through.
+    pub const MESSAGE_TOO_LARGE: &str = "message_too_large";
+    /// RESOURCE_EXHAUSTED: one batch has more rows than the server takes; smaller ones go through.
+    pub const TOO_MANY_ROWS: &str = "too_many_rows";
+    /// RESOURCE_EXHAUSTED: too much that other senders or this connection sent is waiting; retry later.
+    pub const WIRE_FULL: &str = "wire_full";
     /// INVALID_ARGUMENT: `app_metadata` is no message of this protocol, or has no place here.
-    pub const BAD_METADATA: &str = "bad_metadata";
+    pub const INVALID_METADATA: &str = "invalid_metadata";
+
+    /// Those after which the same bytes are refused again, on every connection.
+    pub const TOO_LARGE: [&str; 3] = [BATCH_TOO_LARGE, MESSAGE_TOO_LARGE, TOO_MANY_ROWS];
 }
 
 /// The longest name of a producer, in bytes.

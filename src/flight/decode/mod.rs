@@ -1,0 +1,248 @@
+//! From `FlightData` to record batches, for bytes that nobody vouches for.
+//!
+//! A compressed body says itself how large it will be, and arrow-ipc allocates what it says; offsets and lengths may point
+//! anywhere; a flatbuffer may refer to one part of itself many times. So everything that a message declares is compared with
+//! the limits and with its own bytes before it is decoded ([`check`]). What arrow-ipc still answers with a panic is caught
+//! where it happens ([`quiet`]). What a batch becomes once it is cast to its table's columns is in [`expand`].
+
+#![deny(clippy::indexing_slicing)]
+
+mod check;
+pub mod expand;
+mod quiet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::FlightData;
+use arrow_ipc::reader::{read_dictionary, read_record_batch};
+use arrow_ipc::{MessageHeader, root_as_message_with_opts};
+
+pub use super::status::broken;
+use super::wire::{Charge, Connection};
+use crate::config::{Config, Limits};
+use crate::fault::{Fault, Kind};
+
+/// What one stream may bring.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// One batch or one dictionary, decoded.
+    pub bytes: u64,
+    /// The setting that `bytes` comes from.
+    pub bytes_setting: &'static str,
+    /// Rows of one batch.
+    pub rows: u64,
+    /// All dictionaries, decoded.
+    pub dictionary_bytes: u64,
+    pub columns: usize,
+    pub nesting: usize,
+}
+
+impl Bounds {
+    /// For a stream whose batches are frames of the log.
+    pub fn of_batches(limits: &Limits) -> Self {
+        Bounds {
+            bytes: limits.batch_bytes_max.get(),
+            bytes_setting: "limits.batch_bytes_max",
+            rows: limits.batch_rows_max as u64,
+            ..Bounds::of_messages(limits)
+        }
+    }
+
+    /// For a stream whose batches are taken as large as a message may be: bulk ingest and parameters.
+    pub fn of_messages(limits: &Limits) -> Self {
+        Bounds {
+            bytes: limits.message_bytes_max.get(),
+            bytes_setting: "limits.message_bytes_max",
+            rows: check::ELEMENTS_MAX,
+            dictionary_bytes: limits.dictionary_bytes_max.get(),
+            columns: limits.columns_max,
+            nesting: limits.nesting_max,
+        }
+    }
+}
+
+/// Decodes the messages of one stream, in order.
+pub struct Decoder {
+    bounds: Bounds,
+    schema: Option<SchemaRef>,
+    dictionaries: HashMap<i64, ArrayRef>,
+    /// Bytes of each dictionary, by its id.
+    dictionary_bytes: HashMap<i64, u64>,
+    account: Option<Arc<Connection>>,
+    /// The dictionaries' room.
+    charge: Option<Charge>,
+}
+
+#[derive(Debug)]
+pub enum Decoded {
+    Schema(SchemaRef),
+    Batch(RecordBatch),
+    /// A dictionary for batches to come.
+    Dictionary,
+    /// No data: a descriptor or metadata alone.
+    Nothing,
+}
+
+pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
+    Fault::invalid(
+        "malformed_ipc",
+        format!("not an Arrow IPC message: {what}; send FlightData as an Arrow library writes it"),
+    )
+}
+
+impl Decoder {
+    /// For batches of at most so many bytes, decoded; the other bounds are the defaults.
+    pub fn new(batch_bytes_max: u64) -> Self {
+        Decoder::within(Bounds {
+            bytes: batch_bytes_max,
+            ..Bounds::of_messages(&Config::default().limits)
+        })
+    }
+
+    pub fn within(bounds: Bounds) -> Self {
+        Decoder {
+            bounds,
+            schema: None,
+            dictionaries: HashMap::new(),
+            dictionary_bytes: HashMap::new(),
+            account: None,
+            charge: None,
+        }
+    }
+
+    /// What stays in memory from one message to the next is charged to this connection.
+    pub fn charged_to(mut self, account: Arc<Connection>) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// Bytes that stay in memory for as long as the stream is open: the dictionaries.
+    pub fn kept_bytes(&self) -> u64 {
+        self.dictionary_bytes.values().sum()
+    }
+
+    /// # Errors
+    /// - INVALID_ARGUMENT `malformed_ipc`
+    /// - RESOURCE_EXHAUSTED `batch_too_large`, `too_many_rows`, `dictionaries_too_large`, `too_many_columns`, `nested_too_deep`,
+    ///   `header_too_large`, `wire_full`: before anything of that size is allocated
+    pub fn message(&mut self, data: &FlightData) -> Result<Decoded, Fault> {
+        if data.data_header.is_empty() {
+            return if data.data_body.is_empty() {
+                Ok(Decoded::Nothing)
+            } else {
+                Err(malformed("a body without a header"))
+            };
+        }
+        let options = check::verifier(&self.bounds);
+        let message = root_as_message_with_opts(&options, &data.data_header)
+            .map_err(|error| check::unverified(error, &self.bounds))?;
+        match message.header_type() {
+            MessageHeader::Schema => {
+                if self.schema.is_some() {
+                    return Err(malformed("a second schema in one stream"));
+                }
+                let schema = message
+                    .header_as_schema()
+                    .ok_or_else(|| malformed("schema missing"))?;
+                check::schema(&schema, &self.bounds)?;
+                let schema = quiet::run(|| arrow_ipc::convert::fb_to_schema(schema))
+                    .ok_or_else(|| malformed("a schema with types that Arrow does not have"))?;
+                let schema = Arc::new(schema);
+                self.schema = Some(schema.clone());
+                Ok(Decoded::Schema(schema))
+            }
+            MessageHeader::RecordBatch => {
+                let header = message
+                    .header_as_record_batch()
+                    .ok_or_else(|| malformed("record batch missing"))?;
+                let schema = self
+                    .schema
+                    .clone()
+                    .ok_or_else(|| malformed("a batch before the schema"))?;
+                check::batch(&header, &data.data_body, &self.bounds)?;
+                let body = Buffer::from(data.data_body.clone());
+                let dictionaries = &self.dictionaries;
+                let version = message.version();
+                let batch = quiet::run(|| {
+                    read_record_batch(&body, header, schema, dictionaries, None, &version)
+                });
+                let batch = batch
+                    .ok_or_else(|| malformed("a batch that does not fit its schema"))?
+                    .map_err(malformed)?;
+                Ok(Decoded::Batch(batch))
+            }
+            MessageHeader::DictionaryBatch => {
+                let header = message
+                    .header_as_dictionary_batch()
+                    .ok_or_else(|| malformed("dictionary missing"))?;
+                let schema = self
+                    .schema
+                    .clone()
+                    .ok_or_else(|| malformed("a dictionary before the schema"))?;
+                let values = header
+                    .data()
+                    .ok_or_else(|| malformed("a dictionary without values"))?;
+                let declared = check::batch(&values, &data.data_body, &self.bounds)?;
+                let total = self.dictionaries_with(&header, declared, data.data_body.len())?;
+                let body = Buffer::from(data.data_body.clone());
+                let version = message.version();
+                let dictionaries = &mut self.dictionaries;
+                quiet::run(|| read_dictionary(&body, header, &schema, dictionaries, &version))
+                    .ok_or_else(|| malformed("a dictionary that does not fit its schema"))?
+                    .map_err(malformed)?;
+                self.dictionary_bytes.insert(header.id(), total);
+                Ok(Decoded::Dictionary)
+            }
+            other => Err(malformed(format!("message type {other:?}"))),
+        }
+    }
+
+    /// What this dictionary will take, if all dictionaries of the stream then still have room.
+    fn dictionaries_with(
+        &mut self,
+        header: &arrow_ipc::DictionaryBatch<'_>,
+        declared: u64,
+        body: usize,
+    ) -> Result<u64, Fault> {
+        let before = self
+            .dictionary_bytes
+            .get(&header.id())
+            .copied()
+            .unwrap_or(0);
+        // Values that are not compressed keep the whole body that they came in.
+        let own = declared.max(body as u64);
+        let after = if header.isDelta() { before + own } else { own };
+        let total = self.kept_bytes() - before + after;
+        if total > self.bounds.dictionary_bytes {
+            return Err(Fault::new(
+                Kind::Exhausted,
+                "dictionaries_too_large",
+                format!(
+                    "the dictionaries of the stream are too large, bytes={total}, limit={}; send plain values, open a new stream, or raise limits.dictionary_bytes_max",
+                    self.bounds.dictionary_bytes
+                ),
+            ));
+        }
+        if let Some(account) = &self.account {
+            let held = self.charge.as_ref().map_or(0, Charge::bytes);
+            if total > held {
+                let more = account.charge_now(total - held)?;
+                match &mut self.charge {
+                    Some(charge) => charge.add(more),
+                    None => self.charge = Some(more),
+                }
+            }
+        }
+        Ok(after)
+    }
+}
