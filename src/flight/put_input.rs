@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow_flight::FlightData;
-use futures::stream::{Peekable, Stream, StreamExt};
+use futures::stream::{BoxStream, Peekable, Stream, StreamExt};
 use tonic::{Request, Status, Streaming};
 
 use super::status;
@@ -14,7 +14,7 @@ use crate::fault::Fault;
 
 /// A DoPut stream whose first message has been looked at.
 pub struct PutInput {
-    messages: Peekable<Streaming<FlightData>>,
+    messages: Peekable<BoxStream<'static, Result<FlightData, Status>>>,
     connection: Arc<Connection>,
 }
 
@@ -26,9 +26,21 @@ impl PutInput {
         let connection =
             connection.ok_or_else(|| Fault::internal("a stream without a connection"))?;
         Ok(PutInput {
-            messages: request.into_inner().peekable(),
+            messages: request.into_inner().boxed().peekable(),
             connection,
         })
+    }
+
+    /// Messages that come without a network.
+    #[cfg(test)]
+    pub fn over(
+        messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+        connection: Arc<Connection>,
+    ) -> Self {
+        PutInput {
+            messages: messages.boxed().peekable(),
+            connection,
+        }
     }
 
     /// The first message; none if there is none.

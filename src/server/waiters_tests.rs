@@ -184,6 +184,9 @@ impl Client {
         let (send, input) = mpsc::channel(16);
         let input = tokio_stream::wrappers::ReceiverStream::new(input);
         let descriptor = FlightDescriptor::new_path(vec!["public".to_owned(), "t".to_owned()]);
+        let limits = flight::wire::Limits::of(&bench.shared().config);
+        let connection = flight::wire::Wire::new(limits).connect().unwrap();
+        let input = flight::PutInput::over(input, connection);
         let answers = flight::put::serve(bench.shared().clone(), descriptor, input);
         let mut client = Client {
             send,
