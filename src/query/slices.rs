@@ -31,7 +31,7 @@ use futures::Stream;
 /// Below a tenth of a batch the join takes many left rows at once, so that small slices cost it little.
 const SLICE_ROWS: usize = 64;
 /// What an operator makes of one slice, by estimate.
-const SLICE_BYTES: usize = 32 << 20;
+const SLICE_BYTES: usize = 4 << 20;
 /// Constants below need no slices: a batch of them is no larger than a batch of ordinary texts.
 const CONSTANT_BYTES: usize = 4 << 10;
 /// Work between two pauses.

@@ -47,7 +47,7 @@ const STEPS_MAX: u64 = 1 << 28;
 /// Steps between two looks at the clock.
 const STEPS_AT_ONCE: u64 = 1 << 25;
 /// Bytes that are made between two looks.
-const BYTES_AT_ONCE: u64 = 32 << 20;
+const BYTES_AT_ONCE: u64 = 8 << 20;
 /// A call beyond these leaves its thread's other queries to another thread.
 const STEPS_ASIDE: u64 = 1 << 22;
 const BYTES_ASIDE: u64 = 4 << 20;
