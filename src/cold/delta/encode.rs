@@ -192,6 +192,11 @@ impl Slices {
         self.draining
     }
 
+    /// Does no row wait for its file to end?
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.waiting.is_empty()
+    }
+
     /// Ends files, some at a time: those of partitions whose rows wait, and at the end (`last`) all others. An empty answer:
     /// there are no more.
     ///

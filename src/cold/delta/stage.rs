@@ -185,10 +185,10 @@ impl Slicer {
                 }
                 let done = batches.len() == 0;
                 let mut more = !done;
-                if slices.is_full() || (last && done) {
-                    let ended = slices.drain(last && done)?;
-                    more |= !ended.is_empty();
-                    files.extend(ended);
+                let at_end = last && done;
+                if slices.is_full() || at_end {
+                    files.extend(slices.drain(at_end)?);
+                    more |= slices.is_full() || (at_end && !slices.is_empty());
                 }
                 Ok::<_, Error>((slices, batches, files, more))
             };
