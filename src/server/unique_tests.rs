@@ -80,6 +80,8 @@ async fn start(dir: &Path) -> Running {
             ("server.listen", "127.0.0.1:0"),
             ("server.http", "127.0.0.1:0"),
             ("commit.interval", "100ms"),
+            // A busy machine is no reason to give up on a lock.
+            ("log.admission_timeout", "2min"),
             // What is larger goes past the log.
             ("limits.batch_bytes_max", "16KiB"),
         ])
