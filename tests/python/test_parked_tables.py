@@ -356,7 +356,7 @@ def test_a_table_with_the_name_of_a_function_shadows_no_function(server):
     assert server.one("SELECT count(*) FROM generate_series(1, 4)") == 4
     assert server.one("SELECT count(*) FROM range(1, 4)") == 3
     assert server.sql("SELECT * FROM last_seen('reactor.raw', 'reactor_id')") == []
-    assert server.sql("SELECT * FROM latest('reactor.raw', 'reactor_id')") == []
+    assert server.sql("SELECT * FROM latest('reactor.raw')") == []
 
 
 def test_a_batch_of_many_days_is_committed_in_bounded_memory(tmp_path):
