@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
-from conftest import Stream
+from conftest import Server, Stream
 
 
 def put(server, table, batch):
@@ -38,7 +38,14 @@ def resident(server):
     ("CREATE TABLE public.t (v BIGINT CHECK (v BETWEEN 100 AND 200))",
      pa.RecordBatch.from_arrays([pa.array(np.ones(2_000_000, "i1"))], names=["v"])),
 ])
-def test_a_batch_of_few_bytes_and_many_rows_is_refused_before_it_fills_the_memory(server, ddl, batch):
+def test_a_batch_of_few_bytes_and_many_rows_is_refused_before_it_fills_the_memory(tmp_path, ddl, batch):
+    server = Server(tmp_path / "rows").start()
+    server.sql(ddl)
+    error = put(server, "t", batch)
+    assert error and "too_many_rows" in error and "limits.batch_rows_max" in error
+    server.stop()
+    # Where more rows are allowed, what they become is bounded.
+    server = Server(tmp_path / "data", DELTAPLANE_LIMITS_BATCH_ROWS_MAX="100000000").start()
     server.sql(ddl)
     before = resident(server)
     error = put(server, "t", batch)
@@ -47,6 +54,7 @@ def test_a_batch_of_few_bytes_and_many_rows_is_refused_before_it_fills_the_memor
     assert server.one("SELECT count(*) FROM public.t") == 0
     # The table takes what fits.
     assert put(server, "t", batch.slice(0, 1000)) is None
+    server.stop()
 
 
 def test_a_batch_whose_rows_are_all_bad_is_taken_and_comes_back_after_a_crash(server):
