@@ -1,5 +1,5 @@
 //! The Flight door: accepts connections, up to a number, and serves HTTP/2 on each. What comes off a socket is counted here
-//! ([`CountedIo`]), before HTTP/2 has it; a connection without calls is let go of after a time, with a GOAWAY, so that its
+//! (`CountedIo`), before HTTP/2 has it; a connection without calls is let go of after a time, with a GOAWAY, so that its
 //! client connects again without an error.
 
 use std::convert::Infallible;

@@ -1,8 +1,8 @@
 //! Rows to Parquet files, one or more a partition value, each with the statistics that its Delta `add` action carries. No sort
 //! and no hash a row: batches come nearly ordered by time, so a few ranges of equal partition values make up each of them.
 //!
-//! A writer costs about a megabyte however few rows it holds, so at most [`OPEN_MAX`] are open. Rows of other partitions wait
-//! as Arrow until they have [`WAITING_MAX`] bytes together, and then become files one partition after the other: memory is
+//! A writer costs about a megabyte however few rows it holds, so at most `OPEN_MAX` are open. Rows of other partitions wait
+//! as Arrow until they have `WAITING_MAX` bytes together, and then become files one partition after the other: memory is
 //! bounded whatever number of partitions a batch touches.
 
 use std::collections::{BTreeMap, HashMap};

@@ -2,8 +2,8 @@
 //!
 //! A compressed body says itself how large it will be, and arrow-ipc allocates what it says; offsets and lengths may point
 //! anywhere; a flatbuffer may refer to one part of itself many times. So everything that a message declares is compared with
-//! the limits and with its own bytes before it is decoded ([`check`]). What arrow-ipc still answers with a panic is caught
-//! where it happens ([`quiet`]). What a batch becomes once it is cast to its table's columns is in [`expand`].
+//! the limits and with its own bytes before it is decoded (`check`). What arrow-ipc still answers with a panic is caught
+//! where it happens (`quiet`). What a batch becomes once it is cast to its table's columns is in `expand`.
 
 #![deny(clippy::indexing_slicing)]
 

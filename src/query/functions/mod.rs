@@ -40,7 +40,7 @@ pub fn reviewed_scalars() -> impl Iterator<Item = &'static str> {
     reviewed::PLAIN.split_whitespace().chain(bounded)
 }
 
-/// Puts the bounds of [`reviewed`] around the functions that need some.
+/// Puts the bounds of `reviewed` around the functions that need some.
 ///
 /// # Errors
 /// None: names that are known stay known.
