@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod fault;
 pub mod ids;
+pub mod memory;
 pub mod types;
 // settings
 pub mod config;

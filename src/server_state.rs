@@ -512,6 +512,7 @@ impl SnapshotSource for Status {
             ("started", instants(q.iter().map(|q| q.started))),
             ("ms", long(q.iter().map(|q| q.ms))),
             ("rows", long(q.iter().map(|q| q.rows))),
+            ("memory_bytes", long(q.iter().map(|q| q.bytes))),
             ("sql", text(q.iter().map(|q| &q.sql))),
         ]);
         let o = self.shared.streams.list();

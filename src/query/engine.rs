@@ -32,6 +32,8 @@ use super::caller::Caller;
 use super::functions::{self, JoinPlanner, scalar_functions, write_out};
 use super::latest::Newest;
 use super::limits::{self, QueryLimits};
+use super::meter::{Budget, Meter, Metered};
+use super::metered::metered;
 use super::names::{self, Resolved};
 use super::planning::{self, Planning, STACK_BYTES, panicked};
 use super::provider::SystemTable;
@@ -81,6 +83,10 @@ pub struct Engine {
     pub(super) world: Arc<Shared>,
     /// The memory that upkeep may take.
     upkeep: Arc<RuntimeEnv>,
+    /// What statements hold in fact.
+    budget: Arc<Budget>,
+    /// The same of upkeep. What its operators say of themselves is its limit, not this.
+    upkeep_budget: Arc<Budget>,
     pub(super) source: Arc<dyn SnapshotSource>,
     timeout: Duration,
     value_bytes: u64,
@@ -142,7 +148,9 @@ impl Engine {
             .build()
             .map_err(|e| Fault::internal(format!("query runtime: {e}")))?;
         let top = std::num::NonZeroUsize::MIN.saturating_add(2);
-        let pool = TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes), top);
+        // Operators spill before the statement is ended for what they do not count.
+        let counted = config.memory_bytes / 4 * 3;
+        let pool = TrackConsumersPool::new(FairSpillPool::new(counted), top);
         let queries_pool: Arc<dyn MemoryPool> = Arc::new(pool);
         let spill = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![config.spill_dir]))
@@ -206,6 +214,8 @@ impl Engine {
             planning: Planning::new(handle.clone(), config.threads),
             handle,
             upkeep,
+            budget: Budget::new("memory.query_bytes_max", config.memory_bytes as u64),
+            upkeep_budget: Budget::new("memory.upkeep_bytes_max", u64::MAX),
             queries: source.queries(),
             source,
             timeout: config.timeout,
@@ -245,7 +255,13 @@ impl Engine {
             batch_bytes: self.batch_bytes,
             constants: Arc::new(MemoryConsumer::new("constants").register(&self.pool)),
             pool: self.pool.clone(),
+            meter: Meter::current().unwrap_or_else(|| self.budget.meter()),
         }
+    }
+
+    /// A statement of several parts: the memory of its queries and of the rows that it keeps is one statement's.
+    pub fn metered<F: Future>(&self, statement: F) -> Metered<F> {
+        self.budget.meter().watch(statement)
     }
 
     /// Reads a statement's text on a thread that is made for it, in the present caller's name and within the time of a query.
@@ -382,7 +398,11 @@ impl Engine {
             return Ok(feed);
         }
         let guard = self.queries.begin(&Caller::current(), &asked.sql)?;
-        let limits = self.limits(guard.token(), asked.timeout);
+        let mut limits = self.limits(guard.token(), asked.timeout);
+        if asked.upkeep.is_some() {
+            limits.meter = self.upkeep_budget.meter();
+        }
+        guard.counted_by(&limits.meter);
         let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
         let work = started(world, handle, asked, guard, limits.clone());
         self.planning.run(bytes, &limits, work).await
@@ -474,15 +494,16 @@ impl Engine {
         limits: QueryLimits,
         plan: impl Future<Output = Result<(SessionState, LogicalPlan), Fault>> + Send + 'static,
     ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
-        let handle = self.handle.clone();
+        let (handle, meter) = (self.handle.clone(), limits.meter.clone());
         let work = async move {
             let (mut state, plan) = plan.await?;
             state.config_mut().options_mut().execution.target_partitions = 1;
             let physical = state.create_physical_plan(&plan).await.map_err(fault_of)?;
-            Ok(handle.spawn(async move {
+            let physical = metered(physical).map_err(fault_of)?;
+            Ok(handle.spawn(meter.watch(async move {
                 let rows = collect(physical.clone(), state.task_ctx()).await?;
                 Ok::<_, DataFusionError>((rows, Scanned::of(&physical)))
-            }))
+            })))
         };
         // Also what runs by then ends with its caller.
         let _gone = limits.client.clone().drop_guard();
@@ -605,13 +626,15 @@ async fn started(
         .await
         .map_err(fault_of)?;
     drop(plan);
+    let physical = metered(physical).map_err(fault_of)?;
     let rows = super::width::batch_rows(&physical);
     let execution = &mut session.state.config_mut().options_mut().execution;
     execution.batch_size = ConfigNonZeroUsize::try_new(rows).map_err(fault_of)?;
     let ended = Arc::new(AtomicBool::new(false));
     let pool = session.state.runtime_env().memory_pool.clone();
     let (tx, batches) = result::channel(pool, ended.clone());
-    let schema = wire.clone();
+    let batches = batches.counted_by(limits.meter.clone());
+    let (schema, meter) = (wire.clone(), limits.meter.clone());
     let work = async move {
         let run = async {
             let mut stream =
@@ -632,6 +655,7 @@ async fn started(
             done = run => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
             () = tokio::time::sleep_until(limits.deadline) => Err(limits.expired()),
             () = limits.token.cancelled() => Err(running::cancelled()),
+            () = limits.meter.ended() => Err(limits.meter.fault()),
             () = tx.closed() => Err(running::cancelled()),
         };
         // Functions that are under way look at it.
@@ -649,7 +673,7 @@ async fn started(
         drop(guard);
         tx.fail(fault).await;
     };
-    handle.spawn(work);
+    handle.spawn(meter.watch(work));
     Ok(ResultStream { wire, batches })
 }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::functions::CheckArguments;
+use super::meter::Meter;
 use super::running;
 use crate::fault::{Fault, Kind};
 
@@ -35,6 +36,8 @@ pub struct QueryLimits {
     /// `query.batch_bytes_max`
     pub batch_bytes: u64,
     pub pool: Arc<dyn MemoryPool>,
+    /// What the statement holds in fact.
+    pub meter: Arc<Meter>,
     /// Values that are constants of the plan, and live as long.
     pub constants: Arc<MemoryReservation>,
 }
@@ -51,7 +54,7 @@ impl QueryLimits {
     }
 
     /// # Errors
-    /// CANCELLED, DEADLINE_EXCEEDED: the statement is to end.
+    /// CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED: the statement is to end.
     pub fn check(&self) -> Result<(), Fault> {
         if self.token.is_cancelled() {
             return Err(running::cancelled());
@@ -59,7 +62,7 @@ impl QueryLimits {
         if Instant::now() >= self.deadline {
             return Err(self.expired());
         }
-        Ok(())
+        self.meter.check()
     }
 
     pub fn expired(&self) -> Fault {

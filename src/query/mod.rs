@@ -10,6 +10,8 @@ mod history;
 mod last_seen;
 mod latest;
 mod limits;
+mod meter;
+mod metered;
 pub(crate) mod names;
 pub mod place;
 mod planning;

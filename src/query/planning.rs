@@ -51,7 +51,7 @@ impl Planning {
     /// `limits.client`.
     ///
     /// # Errors
-    /// What the work meets; DEADLINE_EXCEEDED and CANCELLED; INTERNAL for a panic.
+    /// What the work meets; DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED; INTERNAL for a panic.
     pub async fn run<T: Send + 'static>(
         &self,
         text_bytes: usize,
@@ -70,7 +70,8 @@ impl Planning {
             let thread = self.handle.spawn_blocking(move || {
                 // Nobody waits any more.
                 limits.check()?;
-                let work = AssertUnwindSafe(caller.run(work)).catch_unwind();
+                let work = limits.meter.watch(caller.run(work));
+                let work = AssertUnwindSafe(work).catch_unwind();
                 let outcome = handle
                     .block_on(work)
                     .unwrap_or_else(|panic| Err(panicked(&*panic)));
@@ -83,6 +84,7 @@ impl Planning {
             outcome = done => outcome,
             () = tokio::time::sleep_until(limits.deadline) => Err(limits.expired()),
             () = limits.client.cancelled() => Err(running::cancelled()),
+            () = limits.meter.ended() => Err(limits.meter.fault()),
         };
         if outcome.is_ok() {
             gone.disarm();

@@ -11,6 +11,7 @@ use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::engine::fault_of;
+use super::meter::Meter;
 use super::running;
 use crate::fault::{Fault, Kind};
 
@@ -128,6 +129,8 @@ pub struct Batches {
     ended: Arc<AtomicBool>,
     /// Of the batch that was read last: its reader works on it until it asks for the next one.
     reading: Option<Charge>,
+    /// Of the query, whose rows are its own until the reader is gone.
+    _meter: Option<Arc<Meter>>,
 }
 
 impl Batches {
@@ -136,6 +139,15 @@ impl Batches {
             receiver,
             ended,
             reading: None,
+            _meter: None,
+        }
+    }
+
+    /// The rows stay in the account of the query for as long as this lives.
+    pub fn counted_by(self, meter: Arc<Meter>) -> Self {
+        Batches {
+            _meter: Some(meter),
+            ..self
         }
     }
 

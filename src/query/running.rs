@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
+use super::meter::Meter;
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
 
@@ -49,6 +50,8 @@ pub struct QueryStatus {
     /// Since 1970, in microseconds.
     pub started: Micros,
     pub ms: u64,
+    /// Memory that it holds; 0 once it has ended.
+    pub bytes: u64,
 }
 
 struct Entry {
@@ -58,6 +61,7 @@ struct Entry {
     since: Instant,
     rows: Arc<AtomicU64>,
     token: CancellationToken,
+    meter: Option<Arc<Meter>>,
 }
 
 impl Entry {
@@ -70,6 +74,10 @@ impl Entry {
             rows: self.rows.load(Ordering::Relaxed),
             started: self.started,
             ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bytes: match state {
+                State::Running => self.meter.as_ref().map_or(0, |m| m.bytes()),
+                _ => 0,
+            },
         }
     }
 }
@@ -120,6 +128,7 @@ impl Queries {
             since: Instant::now(),
             rows: rows.clone(),
             token: token.clone(),
+            meter: None,
         };
         inner.running.insert(id.clone(), entry);
         Ok(Guard {
@@ -186,6 +195,13 @@ pub(super) struct Guard {
 impl Guard {
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
+    }
+
+    /// Whose memory the query's is.
+    pub fn counted_by(&self, meter: &Arc<Meter>) {
+        if let Some(entry) = self.queries.0.lock().running.get_mut(&self.id) {
+            entry.meter = Some(meter.clone());
+        }
     }
 
     pub fn add_rows(&self, rows: usize) {

@@ -49,6 +49,19 @@ enum Size {
     Elements(Vec<usize>),
 }
 
+/// Bytes of the long constants in the plan's node that has most of them.
+pub fn long_constants(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+    let mut most = 0;
+    plan.apply(|node| {
+        let bytes = constant_bytes(node)?;
+        if bytes >= CONSTANT_BYTES {
+            most = most.max(bytes);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(most)
+}
+
 /// Bytes of the constants in a node's expressions.
 fn constant_bytes(node: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     let mut bytes = 0;

@@ -253,7 +253,7 @@ async fn every_function_has_been_reviewed_for_what_a_call_can_take() {
 #[tokio::test]
 async fn values_that_functions_make_are_counted_while_they_live() {
     let engine = engine().await;
-    let sql = "SELECT repeat('x', 1000 + CAST(value AS INT)) AS s, repeat('y', 100000) AS t FROM generate_series(1, 2000)";
+    let sql = "SELECT repeat('x', 1000 + CAST(value AS INT)) AS s, repeat('y', 10000) AS t FROM generate_series(1, 2000)";
     let result = engine.query(sql, None).await.unwrap();
     let batches = result.collect().await.unwrap();
     assert!(engine.pool.reserved() > 2_000_000);
@@ -352,4 +352,31 @@ async fn planning_ends_with_its_time_and_with_its_caller() {
     let (plan, _) = session.plan(statement).await.unwrap();
     let ended = session.state.create_physical_plan(&plan).await.unwrap_err();
     assert_eq!(engine::fault_of(ended).kind, Kind::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_query_allocates_is_held_to_the_limit_and_freed_with_its_reader() {
+    let engine = engine().await;
+    // Neither is told to DataFusion's pool: the batches that a reader keeps, and the elements of a list.
+    for sql in [
+        "SELECT repeat('y', 100000) AS t FROM generate_series(1, 2000)",
+        "SELECT sum(length(s)) FROM (SELECT string_agg(repeat('x', 1000), ',') AS s FROM generate_series(1, 1000000))",
+    ] {
+        let result = engine.query(sql, None).await.unwrap();
+        let fault = result.collect().await.unwrap_err();
+        assert_eq!(
+            (fault.kind, &*fault.reason),
+            (Kind::Exhausted, "query_memory"),
+            "{fault}"
+        );
+    }
+    let result = engine.query("SELECT 1", None).await.unwrap();
+    assert_eq!(result.collect().await.unwrap()[0].num_rows(), 1);
+    for _ in 0..1000 {
+        if engine.queries.list().iter().all(|q| q.bytes == 0) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{:?}", engine.queries.list());
 }

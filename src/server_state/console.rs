@@ -45,6 +45,11 @@ impl Status {
         open.iter().map(|o| o.inflight()).sum()
     }
 
+    /// Memory that running queries hold.
+    pub fn query_bytes(&self) -> u64 {
+        self.queries.list().iter().map(|q| q.bytes).sum()
+    }
+
     pub fn running(&self) -> usize {
         self.queries.running()
     }

@@ -166,6 +166,11 @@ fn families(status: &Status) -> Vec<Family> {
             status.running() as f64,
         ),
         (
+            "deltaplane_query_memory_bytes",
+            "memory that running queries hold, held to memory.query_bytes_max",
+            status.query_bytes() as f64,
+        ),
+        (
             "deltaplane_sessions",
             "sessions that are remembered",
             status.session_count() as f64,

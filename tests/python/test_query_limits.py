@@ -18,16 +18,15 @@ COUNT = int(os.environ.get("DELTAPLANE_TEST_HOSTILE_STATEMENTS", "150"))
 SEED = int(os.environ.get("DELTAPLANE_TEST_SEED", "14"))
 MIB = 1 << 20
 QUERY_BYTES, HOT_BYTES, UPKEEP_BYTES = 512 * MIB, 64 * MIB, 64 * MIB
-# With the defaults of memory.wire_bytes_max and log.queue_bytes_max, which these statements hardly use: a loose bound. The
-# server needs it today (150 statements took 1.2 GiB), and 2,000 statements go beyond it.
-MEMORY_MAX = QUERY_BYTES + HOT_BYTES + UPKEEP_BYTES + 512 * MIB + 256 * MIB
+WIRE_BYTES, LOG_BYTES = 64 * MIB, 64 * MIB
+MEMORY_MAX = QUERY_BYTES + HOT_BYTES + UPKEEP_BYTES + WIRE_BYTES + LOG_BYTES
 
 
 def limited(directory, **environment):
     settings = {
         "DELTAPLANE_MEMORY_QUERY_BYTES_MAX": "512MiB", "DELTAPLANE_MEMORY_HOT_BYTES_MAX": "64MiB",
         "DELTAPLANE_QUERY_BATCH_BYTES_MAX": "64MiB", "DELTAPLANE_QUERY_VALUE_BYTES_MAX": "16MiB",
-        "DELTAPLANE_LOG_QUEUE_BYTES_MAX": "64MiB", "DELTAPLANE_QUERY_TIMEOUT": "4s",
+        "DELTAPLANE_LOG_QUEUE_BYTES_MAX": "64MiB", "DELTAPLANE_MEMORY_WIRE_BYTES_MAX": "64MiB", "DELTAPLANE_QUERY_TIMEOUT": "4s",
     }
     return Server(directory, **(settings | environment)).start()
 

@@ -55,10 +55,11 @@ pub async fn run(
 ) -> Result<u64, Fault> {
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
-    let (shared, engine) = (shared.clone(), engine.clone());
+    let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
     // A task of its own: a client that goes away does not stop it between its commit and what follows.
     let work = async move { locked(&shared, &engine, &dml, parameters, &cancelled).await };
-    tokio::spawn(Caller::current().run(work))
+    let work = Caller::current().run(work);
+    tokio::spawn(metering.metered(work))
         .await
         .map_err(|e| Fault::internal(format!("statement: {e}")))?
 }
