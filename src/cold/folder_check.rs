@@ -6,6 +6,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::delta::entry_checksum::is_entry;
 use super::{ColdFile, ColdTable, ColdView, Error, Lake, check, store_error};
 
 /// What is wrong with one file.
@@ -64,7 +65,7 @@ pub async fn no_empty_entry(lake: &Lake, folder: &str) -> Result<(), Error> {
         .map_err(store_error)?;
     let is_empty = |entry: &&ObjectMeta| {
         let name = entry.location.filename();
-        entry.size == 0 && name.is_some_and(is_commit)
+        entry.size == 0 && name.is_some_and(is_entry)
     };
     match listed.iter().find(is_empty) {
         Some(entry) => Err(Error::EmptyEntry {
@@ -72,11 +73,6 @@ pub async fn no_empty_entry(lake: &Lake, folder: &str) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
-}
-
-/// `00000000000000000007.json`.
-fn is_commit(name: &str) -> bool {
-    name.len() == 25 && name.ends_with(".json")
 }
 
 async fn size_problem(view: &ColdView, file: &ColdFile) -> Option<String> {
@@ -102,7 +98,7 @@ async fn log_findings(lake: &Lake, folder: &str) -> Vec<Finding> {
         let Some(name) = entry.location.filename().map(str::to_owned) else {
             continue;
         };
-        let is_commit = is_commit(&name);
+        let is_commit = is_entry(&name);
         if is_commit {
             let number = name.get(..20).map(str::parse::<i64>);
             versions.extend(number.and_then(Result::ok));
@@ -134,7 +130,10 @@ async fn log_findings(lake: &Lake, folder: &str) -> Vec<Finding> {
 
 async fn read(lake: &Lake, location: &Path) -> Result<bytes::Bytes, String> {
     let read = async { lake.store().get(location).await?.bytes().await };
-    read.await.map_err(|e| format!("cannot be read now: {e}"))
+    read.await.map_err(|e| match store_error(&e) {
+        Error::Damaged(problem) => format!("is damaged: {problem}"),
+        _ => format!("cannot be read now: {e}"),
+    })
 }
 
 /// An object a line.

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
+use super::delta::checksummed_store::ChecksummedStore;
 use super::delta::synced_store::SyncedLocalStore;
 use super::encoders::Encoders;
 use super::{Error, store_error};
@@ -46,7 +47,7 @@ impl Lake {
             };
             let prefix = Path::from_url_path(root.path()).map_err(|e| bad(e.to_string()))?;
             return Ok(Lake {
-                store,
+                store: Arc::new(ChecksummedStore::over(store)),
                 root,
                 prefix,
                 encoders: Encoders::start()?,
@@ -59,7 +60,7 @@ impl Lake {
             Url::from_directory_path(&dir).map_err(|()| bad("not an absolute path".to_owned()))?;
         let prefix = Path::from_absolute_path(&dir).map_err(|e| bad(e.to_string()))?;
         Ok(Lake {
-            store: Arc::new(SyncedLocalStore::new()),
+            store: Arc::new(ChecksummedStore::over(Arc::new(SyncedLocalStore::new()))),
             root,
             prefix,
             encoders: Encoders::start()?,

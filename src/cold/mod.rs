@@ -103,7 +103,12 @@ pub enum Error {
 pub(crate) fn store_error(error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    Error::Store(first.chars().take(600).collect())
+    let first = first.chars().take(600).collect();
+    // The Delta library passes on an error of the store as text.
+    if text.contains(delta::entry_checksum::MISMATCH) {
+        return Error::Damaged(first);
+    }
+    Error::Store(first)
 }
 
 impl From<Error> for Fault {

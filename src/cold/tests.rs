@@ -142,3 +142,61 @@ async fn versions_before_the_oldest_checkpoint_are_gone_once_their_entries_are()
     assert_eq!(newest.version(), 5);
     assert_eq!(fresh.entries(Some(2)).await.unwrap().len(), 2);
 }
+
+/// The file of a version's entry.
+fn entry_file(dir: &tempfile::TempDir, version: i64) -> std::path::PathBuf {
+    dir.path()
+        .join(format!("s/t/_delta_log/{version:020}.json"))
+}
+
+#[tokio::test]
+async fn a_changed_digit_in_an_entry_is_damage_whoever_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut writer = table(&lake).await;
+    let mut reader = ColdTable::open(&lake, "s/t").await.unwrap().unwrap();
+    commit(&mut writer, 5).await.unwrap();
+    let whole = std::fs::read_to_string(entry_file(&dir, 1)).unwrap();
+    let changes = [
+        ("\\\"numRecords\\\":3", "\\\"numRecords\\\":2"),
+        ("\"version\":5", "\"version\":4"),
+        ("\"size\":", "\"size\":1"),
+        ("\"path\":\"", "\"path\":\"x"),
+    ];
+    for (from, to) in changes {
+        assert!(whole.contains(from), "{from} is not in {whole}");
+        std::fs::write(entry_file(&dir, 1), whole.replacen(from, to, 1)).unwrap();
+        let Err(opened) = ColdTable::open(&lake, "s/t").await else {
+            panic!("{from}: the table was opened");
+        };
+        let refreshed = reader.refresh().await.unwrap_err();
+        let history = reader.view().history().unwrap().entries(None).await;
+        for error in [opened, refreshed, history.unwrap_err()] {
+            assert!(matches!(error, Error::Damaged(_)), "{from}: {error}");
+            assert!(
+                error.to_string().contains("00000000000000000001.json"),
+                "{error}"
+            );
+        }
+        let findings = folder_check::findings(&lake, "s/t", false).await;
+        assert!(findings[0].problem.contains("is damaged"), "{findings:?}");
+    }
+    std::fs::write(entry_file(&dir, 1), whole).unwrap();
+    reader.refresh().await.unwrap();
+    assert_eq!(reader.view().rows(), Some(3));
+}
+
+#[tokio::test]
+async fn an_entry_without_a_checksum_is_another_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut ours = table(&lake).await;
+    commit(&mut ours, 5).await.unwrap();
+    let whole = std::fs::read_to_string(entry_file(&dir, 1)).unwrap();
+    let at = whole.find("\"deltaplaneCrc32c\"").unwrap();
+    let end = whole[at..].find(',').unwrap() + at + 1;
+    let foreign = format!("{}{}", &whole[..at], &whole[end..]);
+    std::fs::write(entry_file(&dir, 1), foreign).unwrap();
+    let opened = ColdTable::open(&lake, "s/t").await.unwrap().unwrap();
+    assert_eq!(opened.view().rows(), Some(3));
+}

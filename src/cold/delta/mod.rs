@@ -3,8 +3,10 @@
 mod alter;
 pub mod changes;
 pub mod checkpoint;
+pub mod checksummed_store;
 mod commit_time;
 pub mod encode;
+pub mod entry_checksum;
 mod error;
 pub mod history;
 mod note;

@@ -1,0 +1,132 @@
+//! The object store as tables see it: each entry of a Delta log gets its checksum when it is written, and is compared with it
+//! whenever it is read, also by the Delta library. All other files pass as they are. See [`super::entry_checksum`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::entry_checksum::{MISMATCH, is_entry, is_whole, sealed};
+
+#[derive(Debug)]
+pub struct ChecksummedStore {
+    inner: Arc<dyn ObjectStore>,
+}
+
+/// The bytes of an entry are not those that this server wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("{MISMATCH}, file={file}; restore it from a backup")]
+struct EntryDamaged {
+    file: String,
+}
+
+impl ChecksummedStore {
+    pub fn over(inner: Arc<dyn ObjectStore>) -> Self {
+        ChecksummedStore { inner }
+    }
+}
+
+/// The file's name, if it is an entry of a Delta log.
+fn entry_name(location: &Path) -> Option<&str> {
+    let (folder, name) = location.as_ref().rsplit_once('/')?;
+    (folder.ends_with("_delta_log") && is_entry(name)).then_some(name)
+}
+
+impl fmt::Display for ChecksummedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChecksummedStore({})", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for ChecksummedStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let payload = match entry_name(location) {
+            Some(name) => sealed(name, payload.into()).into(),
+            None => payload,
+        };
+        self.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let is_part = options.head || options.range.is_some();
+        let got = self.inner.get_opts(location, options).await?;
+        let Some(name) = entry_name(location).filter(|_| !is_part) else {
+            return Ok(got);
+        };
+        let (meta, range, attributes) =
+            (got.meta.clone(), got.range.clone(), got.attributes.clone());
+        let bytes = got.bytes().await?;
+        if !is_whole(name, &bytes) {
+            return Err(Error::Generic {
+                store: "Delta log",
+                source: Box::new(EntryDamaged {
+                    file: location.to_string(),
+                }),
+            });
+        }
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(
+                futures::stream::once(std::future::ready(Ok(bytes))).boxed(),
+            ),
+            meta,
+            range,
+            attributes,
+        })
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[std::ops::Range<u64>],
+    ) -> Result<Vec<bytes::Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
