@@ -301,6 +301,7 @@ async fn recover(
             frames += 1;
         }
         visible.set_read_point(tail);
+        recovery.compare();
         recovery.claim().await;
         for incarnation in recovery.unclaimed() {
             aside.remove(incarnation)?;
@@ -383,7 +384,7 @@ impl GroupHook for Hook {
     }
 
     fn checkpoint(&self) -> Vec<u8> {
-        Checkpoint::of(&self.registry.read(), |table| self.visible.days_of(table)).encode()
+        Checkpoint::of(&self.registry.read(), |table| self.visible.kept_of(table)).encode()
     }
 }
 

@@ -702,7 +702,7 @@ impl TableAdmin for Admin {
         crate::catalog::alter::alter(&self.shared, name, plan).await?;
         if table.is_parked() {
             // The change may be what it needed. What it still lacks, the table's state says.
-            self.upkeep.repair(name).await?;
+            self.upkeep.repair(name, false).await?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::ddl_lock::{Patience, busy};
+use super::expected::note_unlogged;
 use super::lifecycle::{control_frame, enqueue, to_its_end};
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
@@ -87,6 +88,7 @@ async fn put_in_force(
     cold.main
         .alter(next.table_schema(), properties, &dropped)
         .await?;
+    note_unlogged(&shared, &table, &cold);
     let mut frame = control_frame(FrameKind::Alter, &table, payload);
     frame.contract_version = next.version;
     let effect = FrameEffect::Alter {

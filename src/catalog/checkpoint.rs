@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::expected::Expected;
+use super::visible::Kept;
 use super::{Day, Registry, producer};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
@@ -33,6 +35,9 @@ pub struct SavedTable {
     /// Idle producers were forgotten: an unknown name may be one that Delta knows.
     #[serde(default)]
     pub forgetful: bool,
+    /// What its Delta tables hold at least, once all segments before this one are trimmed.
+    #[serde(default)]
+    pub expected: Expected,
 }
 
 /// Payload of a `Create` frame.
@@ -54,12 +59,9 @@ impl Checkpoint {
     }
 
     /// Runs on the log's writer thread: everything before this segment has been applied, nothing behind it exists.
-    pub fn of(
-        registry: &Registry,
-        days: impl Fn(&super::table::Table) -> (BTreeMap<i32, Day>, i64),
-    ) -> Self {
+    pub fn of(registry: &Registry, kept: impl Fn(&super::table::Table) -> Kept) -> Self {
         let tables = registry.tables.values().map(|table| {
-            let (days, replays) = days(table);
+            let kept = kept(table);
             SavedTable {
                 incarnation: table.incarnation,
                 folder: table.folder.clone(),
@@ -73,9 +75,10 @@ impl Checkpoint {
                         ..entry.state.save(name)
                     })
                     .collect(),
-                days,
-                replays,
+                days: kept.days,
+                replays: kept.replays,
                 forgetful: table.is_forgetful(),
+                expected: kept.expected,
             }
         });
         Checkpoint {

@@ -6,6 +6,7 @@
 pub mod alter;
 pub mod checkpoint;
 pub mod ddl_lock;
+pub mod expected;
 pub mod in_flight;
 pub mod lifecycle;
 pub mod lookup;

@@ -4,12 +4,13 @@
 //! stay in the log, or beside it (`parking`), and nothing that was acked is lost. `upkeep/repair` brings it back, DROP TABLE
 //! lets it go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
 
+use super::expected::COMMITS_MISSING;
 use super::parking::Parked as ParkedRows;
 use crate::clock::Micros;
 use crate::dataset::Contract;
@@ -24,6 +25,8 @@ pub enum Stage {
     Open,
     /// The commit by which this server becomes its owner.
     Claim,
+    /// The file of its rows beside the log was read.
+    Parked,
     /// Its rows were read from the log.
     Replay,
     /// A replay of its quarantine, which a crash had cut, was finished.
@@ -39,6 +42,7 @@ impl Stage {
         match self {
             Stage::Open => "open",
             Stage::Claim => "claim",
+            Stage::Parked => "parked_rows",
             Stage::Replay => "replay",
             Stage::Requeue => "requeue",
             Stage::Commit => "commit",
@@ -79,10 +83,16 @@ impl ParkedState {
             (_, "schema_mismatch") => {
                 "another writer changed the table's columns: restore the version before with that writer; then".to_owned()
             }
+            (_, COMMITS_MISSING) => format!(
+                "restore the missing entries from a backup, or accept the loss with REPAIR TABLE {table} ACCEPT LOSS; then"
+            ),
             (_, "owned_elsewhere") => "stop the other server; then".to_owned(),
             (_, "store_unavailable") => {
                 "it comes back by itself when the store answers; or".to_owned()
             }
+            (Stage::Parked, _) => format!(
+                "restore the file that the problem names from a backup, or accept the loss with REPAIR TABLE {table} ACCEPT LOSS; then"
+            ),
             (Stage::Open | Stage::Claim, _) => {
                 "restore the damaged files of the table from a backup; then".to_owned()
             }
@@ -133,17 +143,35 @@ pub struct Backlog {
     pub contracts: BTreeMap<u32, Arc<Contract>>,
     /// Rows that stand beside the log.
     pub rows: Option<ParkedRows>,
+    /// Rows stand beside the log in a file that could not be read. Frames that are in it too are among `frames`.
+    pub unread: bool,
 }
 
 impl Backlog {
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.rows.is_none()
+        self.frames.is_empty() && self.rows.is_none() && !self.unread
     }
 
     /// The first frame that only the log keeps, where those up to `parked` stand beside it.
     pub fn first_pinned(&self, parked: Lsn) -> Option<Lsn> {
         let offsets = self.frames.iter().map(|f| f.frame.offset);
         offsets.filter(|offset| *offset > parked).min()
+    }
+
+    /// The file beside the log was read after all: frames that it has are not held twice.
+    pub fn take_parked(&mut self, mut rows: ParkedRows) {
+        let counted: HashSet<Lsn> = self
+            .frames
+            .iter()
+            .filter(|held| held.counted)
+            .map(|held| held.frame.offset)
+            .collect();
+        for held in &mut rows.frames {
+            held.counted |= counted.contains(&held.frame.offset);
+        }
+        self.frames.retain(|held| held.frame.offset > rows.cut);
+        self.rows = Some(rows);
+        self.unread = false;
     }
 
     pub fn last(&self) -> Option<Lsn> {
@@ -209,6 +237,7 @@ mod tests {
         for stage in [
             Stage::Open,
             Stage::Claim,
+            Stage::Parked,
             Stage::Replay,
             Stage::Requeue,
             Stage::Commit,
@@ -218,6 +247,7 @@ mod tests {
                 "table_missing",
                 "schema_mismatch",
                 "owned_elsewhere",
+                COMMITS_MISSING,
                 "other",
             ] {
                 let fault = Fault::new(Kind::Corrupt, "x", "the file is cut short");

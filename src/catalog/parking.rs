@@ -19,7 +19,7 @@ use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::Lsn;
-use crate::wal::{Frame, FrameKind};
+use crate::wal::{self, Frame, FrameKind};
 
 /// The log's fill at which failing tables are parked: half of `log.bytes_max`.
 const PRESSURE: u64 = 2;
@@ -108,14 +108,22 @@ impl Parked {
         Ok(out)
     }
 
+    /// A file's body as the log's folder gave it.
+    ///
+    /// # Errors
+    /// DATA_LOSS: the file is missing or damaged, and is named.
+    pub fn read(body: Result<Vec<u8>, wal::Error>) -> Result<Self, Fault> {
+        Self::decode(&body.map_err(Fault::from)?)
+    }
+
     /// # Errors
     /// DATA_LOSS: the bytes are whole, as their checksum says, and of another form.
     pub fn decode(mut bytes: &[u8]) -> Result<Self, Fault> {
         let damaged = |e: String| {
             Fault::new(
                 Kind::Corrupt,
-                "log_damaged",
-                format!("parked rows: {e}; restore the log's folder from a backup"),
+                "parked_rows_damaged",
+                format!("parked rows cannot be read: {e}; restore their file from a backup"),
             )
         };
         let mut part = || -> Option<&[u8]> {
@@ -226,12 +234,13 @@ fn rows_of(shared: &Shared, table: &Table) -> Parked {
     parked
 }
 
-/// Parks what is hot of the table now; the log may then let go of it. False: there is nothing that is not parked already.
+/// Parks what is hot of the table now; the log may then let go of it. False: there is nothing that is not parked already, or the
+/// table has a file that cannot be read, which must not be written over. The log keeps that table's frames until it is repaired.
 ///
 /// # Errors
 /// The log disk's: nothing has changed.
 pub async fn park(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<bool, Fault> {
-    if !shared.visible.is_pinning(table) {
+    if !shared.visible.is_pinning(table) || table.backlog.lock().unread {
         return Ok(false);
     }
     let parked = rows_of(shared, table);
@@ -251,6 +260,32 @@ pub async fn park(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<bool, Faul
     shared.log.trim(shared.visible.trim_point());
     tracing::warn!(table = %table.name(), up_to = %cut, "the table cannot be committed: its rows are kept beside the log");
     Ok(true)
+}
+
+/// Reads the file of a table's parked rows again, if recovery could not.
+///
+/// # Errors
+/// DATA_LOSS: it still cannot be read.
+pub fn read_again(shared: &Shared, table: &Table) -> Result<(), Fault> {
+    if !table.backlog.lock().unread {
+        return Ok(());
+    }
+    let rows = Parked::read(shared.aside.read(table.incarnation.get()))?;
+    shared.visible.set_parked(table, rows.cut);
+    let mut backlog = table.backlog.lock();
+    backlog.take_parked(rows);
+    Ok(())
+}
+
+/// A file of parked rows that cannot be read and has no backup: the table goes on without it. What is left of it is set apart.
+///
+/// # Errors
+/// The log disk's: nothing has changed.
+pub fn give_up(shared: &Shared, table: &Table, why: &Fault) -> Result<(), Fault> {
+    shared.aside.set_apart(table.incarnation.get())?;
+    table.backlog.lock().unread = false;
+    tracing::warn!(table = %table.name(), "parked rows are given up: {why}");
+    Ok(())
 }
 
 /// After a commit up to `cut`: what was parked is in Delta.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Created, SavedTable};
+use super::expected::{Accepted, Expected, Holdings, Unlogged};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
@@ -54,8 +55,10 @@ struct Open {
     table: Arc<Table>,
     main_from: Lsn,
     quarantine_from: Lsn,
-    /// Its Delta tables were read: the contract is theirs. Else it is the log's newest.
-    opened: bool,
+    /// What its Delta tables hold, if they were read: the contract is theirs then. Else it is the log's newest.
+    opened: Option<Holdings>,
+    /// Rows up to here stand in its file beside the log.
+    parked: Lsn,
 }
 
 /// What a table's Delta logs say of it.
@@ -66,6 +69,15 @@ pub struct OpenedTable {
     /// The log's positions up to which rows are in them.
     pub committed: Lsn,
     pub quarantined: Lsn,
+}
+
+impl OpenedTable {
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            versions: [self.main.version(), self.quarantine.version()],
+            committed: [self.committed, self.quarantined],
+        }
+    }
 }
 
 /// Reads both Delta tables. `known`: handles whose followers and staged files go on.
@@ -213,8 +225,8 @@ pub struct Recovery<'a> {
     tables: HashMap<u64, Open>,
     /// Contracts by incarnation and version, as the log tells them: what a frame was judged by, whatever is in force now.
     contracts: HashMap<(u64, u32), Arc<Validator>>,
-    /// Rows that stand beside the log, until their table is met.
-    parked: HashMap<u64, Parked>,
+    /// Rows that stand beside the log, or why their file cannot be read, until their table is met.
+    parked: HashMap<u64, Result<Parked, Fault>>,
     last: Lsn,
     now: Micros,
     /// Notes whose rows are being replayed.
@@ -245,7 +257,7 @@ impl<'a> Recovery<'a> {
     ) -> Result<Self, Fault> {
         let mut parked = HashMap::new();
         for (incarnation, body) in aside.read_all()? {
-            parked.insert(incarnation, Parked::decode(&body)?);
+            parked.insert(incarnation, Parked::read(body));
         }
         let mut this = Recovery {
             lake,
@@ -287,14 +299,19 @@ impl<'a> Recovery<'a> {
         let app = format!("{}/{}", self.log_uuid, saved.incarnation);
         let opening = open_table(self.lake, &app, &saved.folder, saved.contract, None);
         let opened = guarded("opening the table", opening).await;
-        let aside = self.parked.remove(&number);
-        let (table, problem, positions) = match opened {
+        let (aside, unread) = match self.parked.remove(&number) {
+            None => (None, None),
+            Some(Ok(rows)) => (Some(rows), None),
+            Some(Err(fault)) => (None, Some(fault)),
+        };
+        let expected = saved.expected;
+        let (table, problem, holdings) = match opened {
             Ok(opened) => {
                 let beyond = opened.committed.max(opened.quarantined);
                 if beyond > self.last {
                     return Err(old_copy(&name, beyond, self.last));
                 }
-                let offset = opened.committed;
+                let holdings = opened.holdings();
                 let table = Table::new(
                     saved.incarnation,
                     Arc::new(opened.contract),
@@ -302,7 +319,7 @@ impl<'a> Recovery<'a> {
                     Cold::new(opened.main, opened.quarantine),
                     Committed::default(),
                 );
-                (table, None, Some((offset, opened.quarantined)))
+                (table, None, Some(holdings))
             }
             Err(fault) => {
                 let schema = logged.table_schema();
@@ -325,6 +342,7 @@ impl<'a> Recovery<'a> {
                 (table, Some((Stage::Open, fault)), None)
             }
         };
+        let positions = holdings.map(|held| (held.committed[0], held.committed[1]));
         let table = Arc::new(table);
         {
             let mut producers = table.producers.lock();
@@ -351,11 +369,17 @@ impl<'a> Recovery<'a> {
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
         self.visible.restore_days(&table, saved.days, saved.replays);
+        let committed = holdings.map(|held| held.committed).unwrap_or_default();
+        self.visible.restore_expected(&table, expected, committed);
+        table.backlog.lock().unread = unread.is_some();
+        // A damaged file stays where it is, and so do the frames that may follow on it.
+        let problem = problem.or_else(|| unread.map(|fault| (Stage::Parked, fault)));
         let problem = problem.or_else(|| {
             let fault = self.suspended.get(&number)?;
             Some((Stage::Crash, fault.clone()))
         });
         let (mut main_from, mut quarantine_from) = positions.unwrap_or_default();
+        let parked = aside.as_ref().map_or(Lsn::ZERO, |rows| rows.cut);
         match aside {
             None => {}
             Some(rows) if problem.is_some() || !rows.frames.is_empty() => {
@@ -389,7 +413,8 @@ impl<'a> Recovery<'a> {
                 table,
                 main_from,
                 quarantine_from,
-                opened: positions.is_some(),
+                opened: holdings,
+                parked,
             },
         );
         Ok(())
@@ -420,6 +445,7 @@ impl<'a> Recovery<'a> {
                         days: BTreeMap::<i32, Day>::new(),
                         replays: 0,
                         forgetful: false,
+                        expected: Expected::default(),
                     };
                     self.open(saved).await?;
                 }
@@ -467,14 +493,26 @@ impl<'a> Recovery<'a> {
                 let key = (frame.incarnation, contract.version);
                 let contract = Arc::new(contract);
                 if let Some(open) = self.tables.get(&frame.incarnation)
-                    && !open.opened
+                    && open.opened.is_none()
                 {
                     open.table.set_contract(contract.clone());
                 }
                 self.contracts
                     .insert(key, Arc::new(Validator::new(contract)));
             }
-            FrameKind::CommitIntent | FrameKind::CommitDone | FrameKind::Checkpoint => {}
+            FrameKind::CommitDone => {
+                // Those of the flush have other fields.
+                if let Some(Open { table, opened, .. }) = self.tables.get(&frame.incarnation) {
+                    if let Ok(note) = serde_json::from_slice::<Unlogged>(&frame.payload) {
+                        table.expected.lock().raise_versions(note.unlogged);
+                    } else if let Ok(note) = serde_json::from_slice::<Accepted>(&frame.payload) {
+                        let committed = opened.map(|held| held.committed).unwrap_or_default();
+                        self.visible
+                            .restore_expected(table, note.accepted, committed);
+                    }
+                }
+            }
+            FrameKind::CommitIntent | FrameKind::Checkpoint => {}
         }
         Ok(())
     }
@@ -562,9 +600,29 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Incarnations whose parked rows nobody asked for: their tables were dropped.
+    /// Incarnations whose parked rows nobody asked for: their tables were dropped. A file that cannot be read stays.
     pub fn unclaimed(&self) -> impl Iterator<Item = u64> {
-        self.parked.keys().copied()
+        self.parked.iter().filter_map(|(number, rows)| match rows {
+            Ok(_) => Some(*number),
+            Err(fault) => {
+                tracing::warn!("a file of parked rows belongs to no table and stays: {fault}");
+                None
+            }
+        })
+    }
+
+    /// Compares each table with what the log says of its commits, after the last frame. One that holds less is parked: nothing is
+    /// committed on top of a Delta log that has lost entries.
+    pub fn compare(&self) {
+        for open in self.tables.values() {
+            let Some(held) = open.opened else {
+                continue;
+            };
+            let expected = *open.table.expected.lock();
+            if let Err(fault) = expected.check(&open.table.folder, held, open.parked) {
+                self.park(&open.table, Stage::Open, &fault);
+            }
+        }
     }
 
     /// Claims each table for this start, before any ack. One that cannot be claimed is parked.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::catalog::expected::Expected;
 use crate::catalog::parked::{Backlog, ParkedState};
 use crate::catalog::producer;
 use crate::clock::Micros;
@@ -126,6 +127,8 @@ pub struct Table {
     is_parked: AtomicBool,
     /// What recovery could not replay. Emptied by repair; short moments only.
     pub backlog: Mutex<Backlog>,
+    /// What its Delta tables hold at least. Written by recovery and by whoever holds the commit lock; read by checkpoints.
+    pub expected: Mutex<Expected>,
     pub unnamed_accepted: AtomicU64,
 }
 
@@ -156,6 +159,7 @@ impl Table {
             parked: RwLock::default(),
             is_parked: AtomicBool::new(false),
             backlog: Mutex::default(),
+            expected: Mutex::default(),
             unnamed_accepted: AtomicU64::new(0),
         }
     }

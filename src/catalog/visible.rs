@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use parking_lot::{Mutex, RwLock};
 
+use super::expected::Expected;
 use super::in_flight::Charge;
 use super::producer::Totals;
 use super::table::{Committed, Table};
@@ -80,6 +81,16 @@ pub enum FrameEffect {
     },
 }
 
+/// What a checkpoint keeps of a table's arrivals and commits.
+#[derive(Default)]
+pub struct Kept {
+    /// Counts per day of arrival.
+    pub days: BTreeMap<i32, Day>,
+    /// The newest replay that `days` count.
+    pub replays: i64,
+    pub expected: Expected,
+}
+
 /// Effects of the group being written. Filled and drained by the log's writer thread alone; the lock only makes that visible to the compiler.
 #[derive(Default)]
 pub struct Effects(Mutex<Vec<FrameEffect>>);
@@ -104,6 +115,8 @@ pub enum Part {
 struct Side {
     cold: Arc<ColdView>,
     hot: Buffer,
+    /// The last frame that had rows for this side, hot or committed.
+    last_rows: Lsn,
 }
 
 impl Side {
@@ -111,6 +124,7 @@ impl Side {
         Side {
             cold,
             hot: Buffer::default(),
+            last_rows: Lsn::ZERO,
         }
     }
 
@@ -759,14 +773,36 @@ impl Visible {
         state.entry(table).map_or(0, |e| e.replays)
     }
 
-    /// Counts per day of arrival, and the newest replay among them.
-    pub fn days_of(&self, table: &Table) -> (BTreeMap<i32, Day>, i64) {
+    /// What a checkpoint tells of the Delta tables, and the rows that the table's own `txn`s say are in them.
+    pub fn restore_expected(&self, table: &Table, expected: Expected, committed: [Lsn; 2]) {
+        *table.expected.lock() = expected;
+        if let Some(entry) = self.0.write().entry(table) {
+            entry.main.last_rows = expected.main.offset.max(committed[0]);
+            entry.quarantine.last_rows = expected.quarantine.offset.max(committed[1]);
+        }
+    }
+
+    /// Rows up to here stand in the table's file beside the log; 0: there is none.
+    pub fn parked_up_to(&self, table: &Table) -> Lsn {
         let state = self.0.read();
-        state
-            .tables
-            .get(&table.name().folded())
-            .map(|e| (e.days.clone(), e.replays))
-            .unwrap_or_default()
+        let entry = state.tables.get(&table.name().folded());
+        entry.map_or(Lsn::ZERO, |e| e.parked)
+    }
+
+    /// What the checkpoint of a segment keeps of a table. On the log's writer thread: all frames before the segment are applied.
+    pub fn kept_of(&self, table: &Table) -> Kept {
+        let mut expected = *table.expected.lock();
+        let state = self.0.read();
+        let Some(entry) = state.tables.get(&table.name().folded()) else {
+            return Kept::default();
+        };
+        expected.main.offset = entry.main.last_rows;
+        expected.quarantine.offset = entry.quarantine.last_rows;
+        Kept {
+            days: entry.days.clone(),
+            replays: entry.replays,
+            expected,
+        }
     }
 }
 
@@ -835,6 +871,7 @@ impl Entry {
         if let Some(batch) = accepted
             && offset > committed
         {
+            self.main.last_rows = self.main.last_rows.max(offset);
             self.main.hot.push(
                 if unnamed {
                     with_seq(batch, offset)
@@ -847,6 +884,7 @@ impl Entry {
         if let Some(batch) = rejected
             && offset > quarantine_committed
         {
+            self.quarantine.last_rows = self.quarantine.last_rows.max(offset);
             self.quarantine.hot.push(
                 if unnamed {
                     with_seq(batch, offset)

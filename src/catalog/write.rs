@@ -12,6 +12,7 @@ use tokio::sync::{MutexGuard, RwLockReadGuard};
 
 use super::Shared;
 use super::ddl_lock::Patience;
+use super::expected::note_unlogged;
 use super::lifecycle::settle;
 use super::table::{Cold, Committed, Hold, Table};
 use super::visible::Part;
@@ -221,6 +222,7 @@ pub fn publish(shared: &Shared, table: &Table, cold: &Cold) {
     shared
         .visible
         .replace_cold(table, cold.main.view(), cold.quarantine.view());
+    note_unlogged(shared, table, cold);
     table.committed.send_modify(|committed| {
         *committed = Committed {
             version: cold.main.version(),

@@ -66,7 +66,7 @@ fn log(config: &Config, findings: &mut Vec<String>) -> Option<Vec<String>> {
     }
     if let Ok(Some(uuid)) = wal::uuid_of(&dir) {
         let parked = wal::Aside::new(&dir, uuid, std::sync::Arc::new(wal::RealDisk));
-        findings.extend(parked.problem().map(|e| e.to_string()));
+        findings.extend(parked.problems().iter().map(ToString::to_string));
     }
     known.ok()
 }

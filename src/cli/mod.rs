@@ -244,10 +244,18 @@ fn table_verbs(uri: impl Fn() -> Arg) -> Command {
             "check",
             "Reads every file against the Delta log; exit code 1 if one is wrong",
         ))
-        .subcommand(verb(
-            "repair",
-            "Tries to serve a parked table again; exit code 1 if it stays parked",
-        ))
+        .subcommand(
+            verb(
+                "repair",
+                "Tries to serve a parked table again; exit code 1 if it stays parked",
+            )
+            .arg(
+                Arg::new("accept-loss")
+                    .long("accept-loss")
+                    .action(ArgAction::SetTrue)
+                    .help("Serve what is left where commits or parked rows are missing for good"),
+            ),
+        )
 }
 
 /// The settings that are common enough for a flag; all are derived from the one table.
@@ -426,7 +434,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
                     (table::Ask::Restore { version }, m)
                 }
                 Some(("check", m)) => (table::Ask::Check, m),
-                Some(("repair", m)) => (table::Ask::Repair, m),
+                Some(("repair", m)) => {
+                    let accept_loss = m.get_flag("accept-loss");
+                    (table::Ask::Repair { accept_loss }, m)
+                }
                 _ => anyhow::bail!("history, optimize, vacuum, restore, check or repair"),
             };
             runtime()?.block_on(table::run(

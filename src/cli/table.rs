@@ -24,7 +24,9 @@ pub enum Ask {
         version: i64,
     },
     Check,
-    Repair,
+    Repair {
+        accept_loss: bool,
+    },
 }
 
 impl Ask {
@@ -52,7 +54,10 @@ impl Ask {
                 format!("RESTORE TABLE {table} TO VERSION AS OF {version}")
             }
             Ask::Check => format!("CHECK TABLE {table}"),
-            Ask::Repair => format!("REPAIR TABLE {table}"),
+            Ask::Repair { accept_loss } => {
+                let accept_loss = if *accept_loss { " ACCEPT LOSS" } else { "" };
+                format!("REPAIR TABLE {table}{accept_loss}")
+            }
         }
     }
 }
@@ -71,7 +76,7 @@ pub async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Resu
         return Ok(Outcome::Done);
     }
     println!("{}", render(&rows, &schema, format)?);
-    if matches!(ask, Ask::Repair) {
+    if matches!(ask, Ask::Repair { .. }) {
         let parked = rows.iter().any(|batch| {
             let state = batch.column_by_name("state");
             let state = state.and_then(|c| c.as_string_opt::<i32>());
@@ -122,6 +127,10 @@ mod tests {
             (
                 Ask::Restore { version: 3 },
                 "RESTORE TABLE a.b TO VERSION AS OF 3",
+            ),
+            (
+                Ask::Repair { accept_loss: true },
+                "REPAIR TABLE a.b ACCEPT LOSS",
             ),
         ] {
             assert_eq!(ask.sql(&table), sql);

@@ -300,6 +300,7 @@ pub(crate) async fn part(
             .map(|(p, seq)| (producer_txn(p), i64::try_from(*seq).unwrap_or(i64::MAX))),
     );
     let version = cold.commit(staged, txns).await?;
+    table.expected.lock().raise_offset(part, span.cut);
     shared
         .visible
         .swap(table, part, cold.view(), span.cut, moved);

@@ -28,6 +28,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use serde_json::json;
 
+use crate::catalog::expected::note_unlogged;
 use crate::catalog::lifecycle::{append_control, control_frame};
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{FrameEffect, Part};
@@ -155,6 +156,7 @@ pub async fn resume_locked(
     if done >= planned.replayed.number {
         tracing::info!(table = %table.name(), number = planned.replayed.number, "finishing a replay of the quarantine");
         finish(shared, table, cold, planned).await?;
+        note_unlogged(shared, table, cold);
     }
     cold.quarantine.remove_note(NOTE).await?;
     Ok(())

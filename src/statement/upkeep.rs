@@ -28,8 +28,8 @@ pub enum Upkeep {
     },
     /// `CHECK TABLE table`
     Check { table: TableName },
-    /// `REPAIR TABLE table`
-    Repair { table: TableName },
+    /// `REPAIR TABLE table [ACCEPT LOSS]`
+    Repair { table: TableName, accept_loss: bool },
 }
 
 impl Upkeep {
@@ -138,7 +138,11 @@ pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
     } else if first.eq_ignore_ascii_case("CHECK") {
         Upkeep::Check { table }
     } else if first.eq_ignore_ascii_case("REPAIR") {
-        Upkeep::Repair { table }
+        let accept_loss = rest.word("ACCEPT");
+        if accept_loss && !rest.word("LOSS") {
+            return Err(expected("LOSS after ACCEPT", rest.peek()));
+        }
+        Upkeep::Repair { table, accept_loss }
     } else {
         let mut retain = None;
         if rest.word("RETAIN") {
@@ -162,7 +166,8 @@ pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
         found => Err(expected(
             match parsed {
                 Upkeep::Optimize { .. } => "ZORDER BY (column, ..) or the end",
-                Upkeep::Check { .. } | Upkeep::Repair { .. } => "the end",
+                Upkeep::Check { .. } => "the end",
+                Upkeep::Repair { .. } => "ACCEPT LOSS or the end",
                 Upkeep::Vacuum { .. } => "RETAIN n HOURS, DRY RUN or the end",
             },
             found,
@@ -288,10 +293,16 @@ mod tests {
             parse("CHECK TABLE a.b").unwrap(),
             Some(Upkeep::Check { table: name("a.b") })
         );
-        assert_eq!(
-            parse("repair table a.b;").unwrap(),
-            Some(Upkeep::Repair { table: name("a.b") })
-        );
+        for (sql, accept_loss) in [
+            ("repair table a.b;", false),
+            ("REPAIR TABLE a.b ACCEPT LOSS", true),
+        ] {
+            let table = name("a.b");
+            assert_eq!(
+                parse(sql).unwrap(),
+                Some(Upkeep::Repair { table, accept_loss })
+            );
+        }
         assert!(parse("SELECT 1").unwrap().is_none());
     }
 
@@ -305,6 +316,8 @@ mod tests {
             ("VACUUM a.b RETAIN 5 DAYS", "expected HOURS, found DAYS"),
             ("VACUUM a.b DRY", "RUN after DRY"),
             ("VACUUM a.b; SELECT 1", "found SELECT"),
+            ("REPAIR TABLE a.b ACCEPT", "LOSS after ACCEPT"),
+            ("REPAIR TABLE a.b NOW", "ACCEPT LOSS or the end"),
         ] {
             let fault = parse(sql).unwrap_err();
             assert!(fault.to_string().contains(word), "{sql}: {fault}");

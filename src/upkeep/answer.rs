@@ -35,8 +35,8 @@ impl Upkeep {
                 let (done, table) = self.optimize(&table, &order).await?;
                 optimized(&table.to_string(), &done)
             }
-            Statement::Repair { table } => {
-                let done = self.repair(&table).await?;
+            Statement::Repair { table, accept_loss } => {
+                let done = self.repair(&table, accept_loss).await?;
                 let state = if done.problem.is_some() {
                     "parked"
                 } else {

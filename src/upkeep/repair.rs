@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::Upkeep;
 use crate::catalog::Shared;
+use crate::catalog::expected;
 use crate::catalog::parked::{Backlog, ParkedState, Stage, guarded};
+use crate::catalog::parking;
 use crate::catalog::recover::{self, ReplayedFrame};
 use crate::catalog::running::Work;
 use crate::catalog::table::{Cold, Committed, Table};
@@ -38,17 +40,18 @@ pub struct Repaired {
 }
 
 impl Upkeep {
-    /// Tries to serve a parked table again. One that is not parked stays as it is.
+    /// Tries to serve a parked table again. One that is not parked stays as it is. `accept_loss`: also where its Delta logs hold less
+    /// than was committed, or the file of its parked rows cannot be read. What is missing is given up then.
     ///
     /// # Errors
     /// NOT_FOUND. What is still wrong is no error, but the answer.
-    pub async fn repair(&self, name: &TableName) -> Result<Repaired, Fault> {
+    pub async fn repair(&self, name: &TableName, accept_loss: bool) -> Result<Repaired, Fault> {
         let table = self.shared.table(name)?;
         let shared = self.shared.clone();
         // A repair that has begun is finished, whether or not its caller still waits.
         let work = tokio::spawn({
             let table = table.clone();
-            async move { repair(&shared, &table).await }
+            async move { repair(&shared, &table, accept_loss).await }
         });
         let done = work
             .await
@@ -89,7 +92,7 @@ impl Upkeep {
                         continue;
                     }
                     let pause = (pause * 2).min(PAUSE_MAX);
-                    if let Err(fault) = this.repair(table.name()).await {
+                    if let Err(fault) = this.repair(table.name(), false).await {
                         tracing::debug!(table = %table.name(), "not repaired: {fault}");
                     }
                     next.insert(number, (Instant::now() + pause, pause));
@@ -101,7 +104,7 @@ impl Upkeep {
 
 /// # Errors
 /// What is wrong; the table is parked for it.
-async fn repair(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
+async fn repair(shared: &Arc<Shared>, table: &Arc<Table>, accept_loss: bool) -> Result<(), Fault> {
     let _closed = table.gate.write().await;
     let mut keys = table.keys.lock().await;
     let mut cold = table.cold.lock().await;
@@ -111,10 +114,11 @@ async fn repair(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
     let Some(before) = table.parked() else {
         return Ok(());
     };
-    let work = Work::Rows(table.incarnation.get());
-    shared.running.resume(&work);
-    let part = shared.running.enter_part(&work);
-    let done = match guarded("the repair", brought_back(shared, table, &mut cold)).await {
+    let rows = Work::Rows(table.incarnation.get());
+    shared.running.resume(&rows);
+    let part = shared.running.enter_part(&rows);
+    let work = brought_back(shared, table, &mut cold, accept_loss);
+    let done = match guarded("the repair", work).await {
         Ok(()) => Ok(()),
         Err(fault) => Err((Stage::Open, fault)),
     };
@@ -144,7 +148,18 @@ async fn repair(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
 }
 
 /// Opens the Delta tables anew, makes them ours, and puts what waited in the backlog among the hot rows.
-async fn brought_back(shared: &Arc<Shared>, table: &Table, cold: &mut Cold) -> Result<(), Fault> {
+async fn brought_back(
+    shared: &Arc<Shared>,
+    table: &Table,
+    cold: &mut Cold,
+    accept_loss: bool,
+) -> Result<(), Fault> {
+    if let Err(fault) = parking::read_again(shared, table) {
+        if !accept_loss {
+            return Err(fault);
+        }
+        parking::give_up(shared, table, &fault)?;
+    }
     let logged = (*table.contract()).clone();
     let app = shared.app_id(table.incarnation);
     let mut opened =
@@ -159,6 +174,14 @@ async fn brought_back(shared: &Arc<Shared>, table: &Table, cold: &mut Cold) -> R
                 shared.log.durable()
             ),
         ));
+    }
+    let least = *table.expected.lock();
+    let parked = shared.visible.parked_up_to(table);
+    if let Err(fault) = least.check(&table.folder, opened.holdings(), parked) {
+        if !accept_loss {
+            return Err(fault);
+        }
+        expected::accept_loss(shared, table, opened.holdings(), &fault).await?;
     }
     let backlog = table.backlog.lock().clone();
     let contract = Arc::new(opened.contract);

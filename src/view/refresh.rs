@@ -7,8 +7,9 @@ use arrow::array::RecordBatch;
 
 use super::source::{only, with_files};
 use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
+use crate::catalog::expected::note_unlogged;
 use crate::catalog::running::Work;
-use crate::catalog::table::{Committed, Table};
+use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{ColdView, Reason, Removal};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
@@ -323,13 +324,13 @@ impl Views {
             (Removal::Files(paths), Reason::Replace { predicate })
         };
         let txns = txns(&reached);
-        let version = cold.main.rewrite(&removal, staged, &reason, &txns).await?;
+        cold.main.rewrite(&removal, staged, &reason, &txns).await?;
         if let Some(seen) = &reached.source {
             watch.recorded = seen.version();
         }
         watch.frozen = Some(reached.frozen);
         self.advance(job, &cold.main.view(), reached);
-        self.committed(job.table, version);
+        self.committed(job.table, &cold);
         outcome.commits += 1;
         let windows = spans
             .iter()
@@ -362,13 +363,12 @@ impl Views {
         if unrecorded || done.frozen > frozen {
             let staged = cold.main.stage(Vec::new()).await?;
             let txns = txns(&done);
-            let made = cold
-                .main
+            cold.main
                 .rewrite(&Removal::Nothing, staged, &Reason::Append, &txns)
                 .await?;
             watch.recorded = version;
             watch.frozen = Some(done.frozen);
-            self.committed(job.table, made);
+            self.committed(job.table, &cold);
             outcome.commits += 1;
         }
         self.advance(job, &cold.main.view(), done);
@@ -392,9 +392,13 @@ impl Views {
             .set_progress(job.table, stored.clone(), Arc::new(reached));
     }
 
-    fn committed(&self, table: &Table, version: i64) {
+    fn committed(&self, table: &Table, cold: &Cold) {
+        note_unlogged(&self.shared, table, cold);
         let offset = table.committed.borrow().offset;
-        table.committed.send_replace(Committed { offset, version });
+        table.committed.send_replace(Committed {
+            offset,
+            version: cold.main.version(),
+        });
     }
 }
 

@@ -15,7 +15,7 @@
 //! being replaced. A file that is missing, or that is an older copy, is told by it: rows that the log has let go of would be
 //! gone in silence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +44,12 @@ pub struct Aside {
 
 /// By incarnation: the checksums that its file may have.
 type Known = BTreeMap<String, Vec<u32>>;
+
+/// A file's checksum and body, or what is wrong with the file.
+type Read = Result<(u32, Vec<u8>), Error>;
+
+/// An incarnation's body, or what is wrong with its file.
+pub type Body = (u64, Result<Vec<u8>, Error>);
 
 impl Aside {
     /// `log_dir`: the folder of the segments. It is made when the first table is parked.
@@ -119,82 +125,112 @@ impl Aside {
         Ok(())
     }
 
-    /// Every parked body, by incarnation.
+    /// Every parked body, by incarnation. `Parked` in the place of a body: the file is missing, is not what was synced last, or
+    /// belongs to another log. It is about that table alone, and the file stays as it is.
     ///
     /// # Errors
-    /// `Parked`: a file is missing, is not what was synced last, or belongs to another log.
-    pub fn read_all(&self) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    /// `Io`: the index cannot be written.
+    pub fn read_all(&self) -> Result<Vec<Body>, Error> {
         let mut known = self.known.lock();
         *known = self.index.read();
-        let (bodies, found) = self.read_against(&known)?;
+        let bodies = self.read_against(&known)?;
+        let mut found = Known::new();
+        for (incarnation, body) in &bodies {
+            let number = incarnation.to_string();
+            match body {
+                Ok((crc, _)) => found.insert(number, vec![*crc]),
+                // What it must be stays known, so that no other file is taken for it.
+                Err(_) => known
+                    .get(&number)
+                    .and_then(|crcs| found.insert(number, crcs.clone())),
+            };
+        }
         if found != *known {
             self.index.write(&found, true).map_err(Error::io("index"))?;
             *known = found;
         }
-        Ok(bodies)
+        let without_crc = |(number, body): (u64, Read)| (number, body.map(|(_, body)| body));
+        Ok(bodies.into_iter().map(without_crc).collect())
     }
 
-    /// Why [`Self::read_all`] would fail. It changes nothing.
-    pub fn problem(&self) -> Option<Error> {
+    /// One table's parked body.
+    ///
+    /// # Errors
+    /// As those in [`Self::read_all`].
+    pub fn read(&self, incarnation: u64) -> Result<Vec<u8>, Error> {
+        let known = self.known.lock();
+        self.read_one(&known, incarnation).map(|(_, body)| body)
+    }
+
+    /// What is wrong with the files, as a start would find it. It changes nothing.
+    pub fn problems(&self) -> Vec<Error> {
         let known = match self.index.entries() {
             Ok(known) => known,
             Err(problem) => {
-                return Some(Error::Parked {
+                return vec![Error::Parked {
                     file: self.index.path().display().to_string(),
                     problem: format!("{problem}; the next start makes it anew from the files"),
-                });
+                }];
             }
         };
-        self.read_against(&known).err()
+        match self.read_against(&known) {
+            Ok(bodies) => bodies.into_iter().filter_map(|(_, b)| b.err()).collect(),
+            Err(error) => vec![error],
+        }
     }
 
-    #[expect(clippy::type_complexity, reason = "two lists about the same files")]
-    fn read_against(&self, known: &Known) -> Result<(Vec<(u64, Vec<u8>)>, Known), Error> {
+    /// Every file that is there or should be.
+    fn read_against(&self, known: &Known) -> Result<Vec<(u64, Read)>, Error> {
         // No folder: nothing was ever parked here, or the index says so.
         let files = self.disk.list(&self.dir).unwrap_or_default();
-        let lost = |number: &&String| {
-            let file = format!("{number}.{SUFFIX}");
-            !files
-                .iter()
-                .any(|f| f.file_name().is_some_and(|n| *n == *file))
-        };
-        if let Some(number) = known.keys().find(lost) {
-            return Err(Error::Parked {
-                file: self
-                    .dir
-                    .join(format!("{number}.{SUFFIX}"))
-                    .display()
-                    .to_string(),
-                problem: "it is missing".to_owned(),
-            });
-        }
-        let mut found = Known::new();
-        let mut out = Vec::new();
+        let mut numbers: BTreeSet<u64> = known.keys().filter_map(|n| n.parse().ok()).collect();
         for path in files {
             if path.extension().is_none_or(|e| e != SUFFIX) {
                 continue;
             }
-            let file = self.disk.open(&path).map_err(Error::io("open"))?;
-            let bytes = file.read_all().map_err(Error::io("read"))?;
-            let damaged = |problem: &str| Error::Parked {
-                file: path.display().to_string(),
-                problem: problem.to_owned(),
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            match stem.and_then(|stem| stem.parse().ok()) {
+                Some(number) => numbers.insert(number),
+                None => {
+                    return Err(Error::Parked {
+                        file: path.display().to_string(),
+                        problem: "its name is not the number of a table".to_owned(),
+                    });
+                }
             };
-            let (incarnation, body) = self.parse(&bytes).map_err(damaged)?;
-            let crc = u32_at(&bytes, 4);
-            let number = incarnation.to_string();
-            if path.file_stem().is_none_or(|stem| *stem != *number) {
-                return Err(damaged("it is the file of another table"));
-            }
-            if known.get(&number).is_some_and(|crcs| !crcs.contains(&crc)) {
-                return Err(damaged(
-                    "it is not the one that parked.index names, either is an older copy",
-                ));
-            }
-            found.insert(number, vec![crc]);
-            out.push((incarnation, body.to_vec()));
         }
-        Ok((out, found))
+        let read = |number: u64| (number, self.read_one(known, number));
+        Ok(numbers.into_iter().map(read).collect())
+    }
+
+    fn read_one(&self, known: &Known, incarnation: u64) -> Read {
+        let path = self.path(incarnation);
+        let damaged = |problem: &str| Error::Parked {
+            file: path.display().to_string(),
+            problem: problem.to_owned(),
+        };
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(damaged("it is missing"));
+            }
+            Err(e) => return Err(damaged(&format!("it cannot be opened: {e}"))),
+        };
+        let bytes = file
+            .read_all()
+            .map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
+        let (owner, body) = self.parse(&bytes).map_err(damaged)?;
+        if owner != incarnation {
+            return Err(damaged("it is the file of another table"));
+        }
+        let crc = u32_at(&bytes, 4);
+        let crcs = known.get(&incarnation.to_string());
+        if crcs.is_some_and(|crcs| !crcs.contains(&crc)) {
+            return Err(damaged(
+                "it is not the one that parked.index names, either is an older copy",
+            ));
+        }
+        Ok((crc, body.to_vec()))
     }
 
     fn parse<'a>(&self, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), &'static str> {
@@ -209,6 +245,26 @@ impl Aside {
             return Err("it belongs to another log");
         }
         Ok((u64_at(head, 24), body))
+    }
+
+    /// Lets go of a table's parked rows and keeps their file under another name; fine if there is none.
+    ///
+    /// # Errors
+    /// `Io`: the file has its name still.
+    pub fn set_apart(&self, incarnation: u64) -> Result<(), Error> {
+        let path = self.path(incarnation);
+        let apart = path.with_extension("lost");
+        let mut known = self.known.lock();
+        // The file first: an index without it and a file with it would be read as whole.
+        match self.disk.rename(&path, &apart) {
+            Ok(()) => self
+                .disk
+                .sync_dir(&self.dir)
+                .map_err(Error::io("folder sync"))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("rename")(e)),
+        }
+        self.note(&mut known, incarnation, None)
     }
 
     /// Lets go of a table's parked rows; fine if there are none.
@@ -239,62 +295,87 @@ mod tests {
         Aside::new(dir, uuid::Uuid::from_u128(uuid), Arc::new(RealDisk))
     }
 
+    /// The bodies of files that can all be read.
+    fn whole(aside: &Aside) -> Vec<(u64, Vec<u8>)> {
+        let bodies = aside.read_all().unwrap().into_iter();
+        bodies.map(|(n, body)| (n, body.unwrap())).collect()
+    }
+
+    /// What is wrong with the one file that cannot be read.
+    fn problem_of(aside: &Aside, number: u64) -> String {
+        let bodies = aside.read_all().unwrap();
+        let found = bodies.into_iter().find(|(n, _)| *n == number).unwrap();
+        found.1.unwrap_err().to_string()
+    }
+
     #[test]
     fn what_is_written_last_comes_back_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let here = aside(dir.path(), 1);
-        assert_eq!(here.read_all().unwrap(), vec![]);
+        assert_eq!(whole(&here), vec![]);
         here.remove(7).unwrap();
         here.write(7, b"first", false).unwrap();
         here.write(7, b"second", false).unwrap();
-        assert_eq!(here.read_all().unwrap(), vec![(7, b"second".to_vec())]);
+        assert_eq!(whole(&here), vec![(7, b"second".to_vec())]);
+        assert_eq!(here.read(7).unwrap(), b"second");
         here.remove(7).unwrap();
-        assert_eq!(here.read_all().unwrap(), vec![]);
+        assert_eq!(whole(&here), vec![]);
     }
 
     #[test]
-    fn a_file_that_is_missing_or_an_older_copy_is_refused_by_name() {
+    fn a_file_that_is_missing_or_an_older_copy_is_named_at_every_start() {
         let dir = tempfile::tempdir().unwrap();
         aside(dir.path(), 1).write(7, b"first", false).unwrap();
         let file = dir.path().join("parked/7.rows");
         let older = std::fs::read(&file).unwrap();
         let here = aside(dir.path(), 1);
-        here.read_all().unwrap();
+        whole(&here);
         here.write(7, b"second", false).unwrap();
+        here.write(8, b"of another table", false).unwrap();
         let newest = std::fs::read(&file).unwrap();
-        let problem = || {
-            let refused = aside(dir.path(), 1).read_all().unwrap_err();
-            refused.to_string()
-        };
-        std::fs::write(&file, older).unwrap();
-        assert!(problem().contains("7.rows: it is not the one that parked.index names"));
-        std::fs::remove_file(&file).unwrap();
-        assert!(problem().contains("7.rows: it is missing"));
-        std::fs::remove_dir(dir.path().join("parked")).unwrap();
-        assert!(problem().contains("7.rows: it is missing"));
-        std::fs::create_dir(dir.path().join("parked")).unwrap();
-        std::fs::write(&file, newest).unwrap();
+        // Twice: what the file must be is not forgotten.
+        for _ in 0..2 {
+            std::fs::write(&file, &older).unwrap();
+            let here = aside(dir.path(), 1);
+            let problem = problem_of(&here, 7);
+            assert!(
+                problem.contains("7.rows: it is not the one that parked.index names"),
+                "{problem}"
+            );
+            assert_eq!(here.read(8).unwrap(), b"of another table");
+            std::fs::remove_file(&file).unwrap();
+            let problem = problem_of(&aside(dir.path(), 1), 7);
+            assert!(problem.contains("7.rows: it is missing"), "{problem}");
+        }
         // An index that cannot be read is made anew from the files.
+        std::fs::write(&file, newest).unwrap();
         for bytes in [&b""[..], b"nonsense that is long enough"] {
             std::fs::write(dir.path().join("parked.index"), bytes).unwrap();
-            assert_eq!(aside(dir.path(), 1).read_all().unwrap().len(), 1);
+            assert_eq!(whole(&aside(dir.path(), 1)).len(), 2);
         }
-        std::fs::remove_file(&file).unwrap();
-        assert!(problem().contains("7.rows: it is missing"));
+        std::fs::remove_dir_all(dir.path().join("parked")).unwrap();
+        let problem = problem_of(&aside(dir.path(), 1), 7);
+        assert!(problem.contains("7.rows: it is missing"), "{problem}");
         aside(dir.path(), 1).remove(7).unwrap();
     }
 
     #[test]
-    fn damage_and_another_logs_rows_are_refused_by_file() {
+    fn damage_and_another_logs_rows_are_told_by_file_and_the_file_stays() {
         let dir = tempfile::tempdir().unwrap();
-        aside(dir.path(), 1).write(7, b"rows", false).unwrap();
-        let other = aside(dir.path(), 2).read_all().unwrap_err();
-        assert!(other.to_string().contains("another log"), "{other}");
+        let here = aside(dir.path(), 1);
+        here.write(7, b"rows", false).unwrap();
+        here.write(8, b"more", false).unwrap();
+        let other = problem_of(&aside(dir.path(), 2), 7);
+        assert!(other.contains("another log"), "{other}");
         let file = dir.path().join("parked/7.rows");
         let mut bytes = std::fs::read(&file).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&file, bytes).unwrap();
-        let damaged = aside(dir.path(), 1).read_all().unwrap_err();
-        assert!(damaged.to_string().contains("7.rows"), "{damaged}");
+        std::fs::write(&file, &bytes).unwrap();
+        let here = aside(dir.path(), 1);
+        let damaged = problem_of(&here, 7);
+        assert!(damaged.contains("7.rows"), "{damaged}");
+        assert_eq!(here.problems().len(), 1);
+        assert_eq!(here.read(8).unwrap(), b"more");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
     }
 }

@@ -115,9 +115,7 @@ pub enum Error {
         "the log's manifest is not the one that was written, file={file}: {problem}; put the file back from a backup, or see with `deltaplane log check` what is whole and write a new log of it with `deltaplane log salvage`"
     )]
     Manifest { file: String, problem: String },
-    #[error(
-        "parked rows cannot be read, file={file}: {problem}; restore the log's folder from a backup"
-    )]
+    #[error("parked rows cannot be read, file={file}: {problem}; restore that file from a backup")]
     Parked { file: String, problem: String },
     #[error("the log cannot be salvaged, folder={dir}: {problem}")]
     Salvage { dir: String, problem: &'static str },
@@ -167,10 +165,10 @@ impl From<Error> for Fault {
                 (Kind::Exhausted, "log_full")
             }
             Error::Poisoned { .. } => (Kind::Unavailable, "log_poisoned"),
-            Error::Damaged { .. }
-            | Error::Sequence { .. }
-            | Error::Manifest { .. }
-            | Error::Parked { .. } => (Kind::Corrupt, "log_damaged"),
+            Error::Damaged { .. } | Error::Sequence { .. } | Error::Manifest { .. } => {
+                (Kind::Corrupt, "log_damaged")
+            }
+            Error::Parked { .. } => (Kind::Corrupt, "parked_rows_damaged"),
             Error::Salvage { .. } => (Kind::Precondition, "log_not_salvaged"),
             Error::TooLarge { .. } => (Kind::Exhausted, "batch_too_large"),
             Error::Closed => (Kind::Unavailable, "shutting_down"),

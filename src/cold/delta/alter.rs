@@ -111,6 +111,7 @@ impl ColdTable {
         .await
         .map_err(commit_error)?;
         self.committed_at(at);
+        self.unlogged = i64::try_from(finalized.version()).unwrap_or(0);
         self.delta = table_with(&self.delta, finalized.snapshot());
         // The new columns are Delta's from here on; `conform_to` orders them as the contract does.
         self.schema = plain_schema(

@@ -129,6 +129,7 @@ impl ColdTable {
                 Ok(()) => {
                     let operation = reason.operation(&self.partition_by);
                     self.note(&operation, &staged, removed);
+                    self.unlogged = self.version();
                     return Ok(self.version());
                 }
                 Err(error) => {
@@ -137,6 +138,7 @@ impl ColdTable {
                     self.refresh().await?;
                     // Nobody else counts statements while the table is ours.
                     if self.read_txn(STATEMENT).await? == Some(number) {
+                        self.unlogged = self.version();
                         return Ok(self.version());
                     }
                 }

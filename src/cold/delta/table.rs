@@ -59,6 +59,8 @@ pub struct ColdTable {
     unclear: bool,
     /// When the newest version was committed, in milliseconds since 1970: the next one is later.
     pub(super) committed_ms: i64,
+    /// The newest version of this handle whose content is not in the server's log.
+    pub(super) unlogged: i64,
 }
 
 impl ColdTable {
@@ -160,6 +162,8 @@ impl ColdTable {
             return Ok(None);
         };
         fresh.owner = self.owner;
+        // Versions may have been lost since.
+        fresh.unlogged = self.unlogged.min(fresh.version());
         fresh.staging = self.staging.clone();
         fresh.recent = self.recent.clone();
         fresh.committed_at(self.committed_ms);
@@ -221,6 +225,7 @@ impl ColdTable {
             recent: Recent::default(),
             unclear: false,
             committed_ms: i64::MIN,
+            unlogged: 0,
         }
     }
 
@@ -251,6 +256,11 @@ impl ColdTable {
 
     pub fn version(&self) -> i64 {
         version_of(&self.delta)
+    }
+
+    /// The newest version that this handle committed past the server's log: a statement's, a compaction's, an ALTER's. 0: none.
+    pub fn unlogged(&self) -> i64 {
+        self.unlogged
     }
 
     pub fn view(&self) -> Arc<ColdView> {

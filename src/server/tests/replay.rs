@@ -65,7 +65,7 @@ async fn everything_once(running: &Running) {
         .flat_map(|seq| [seq.to_string(), seq.to_string()])
         .collect();
     assert_eq!(all, expected);
-    let (days, _) = running.shared.visible.days_of(&table(running));
+    let days = running.shared.visible.kept_of(&table(running)).days;
     let (main, quarantine) = rows(running);
     let sum = |of: fn(&crate::catalog::Day) -> u64| days.values().map(of).sum::<u64>();
     assert_eq!(sum(|d| d.received), 2 * SEQS);
@@ -274,7 +274,7 @@ async fn uniqueness_holds_at_replay_and_lateness_is_held_against_the_arrival() {
         (SEQS, 0),
         "{outcome:?}"
     );
-    let (days, _) = running.shared.visible.days_of(&table(&running));
+    let days = running.shared.visible.kept_of(&table(&running)).days;
     let day = days.values().next().unwrap();
     assert_eq!((day.duplicates, day.quarantined, day.replayed), (5, 0, 5));
     assert_eq!(

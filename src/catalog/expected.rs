@@ -1,0 +1,177 @@
+//! What a table's Delta logs hold at least, as the server's own log knows it. Without this, a Delta log that has lost its newest
+//! entries looks like one that never had them, and the table would start with fewer rows than were acked.
+//!
+//! Two facts are kept for the table and for its quarantine:
+//!
+//! - **Offset.** The last frame with rows before a segment stands in the segment's checkpoint. A segment is trimmed only when
+//!   all its rows are in Delta or in the table's parked file. So when a segment is the oldest one, every row up to that offset
+//!   is in one of the two. Nothing has to be written at the trim, and a crash at any point leaves an oldest segment whose
+//!   checkpoint is right.
+//! - **Version.** Statements, compaction, refreshes and ALTER commit versions whose content is in no frame. A `CommitDone` frame
+//!   records the number of such a version right after its commit, and checkpoints repeat it.
+//!
+//! Versions of the flush are not counted: while their frames are in the log, the frames make them again. A version that another
+//! writer adds only raises the number.
+
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::lifecycle::{control_frame, quarantine_folder};
+use super::table::{Cold, Table};
+use super::visible::Part;
+use crate::fault::{Fault, Kind};
+use crate::types::Lsn;
+use crate::wal::FrameKind;
+
+/// The reason of a table whose Delta log holds less than it has to.
+pub const COMMITS_MISSING: &str = "commits_missing";
+
+/// What one Delta log holds at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Least {
+    /// Every row of a frame up to here is committed, or stands in the parked file.
+    #[serde(default)]
+    pub offset: Lsn,
+    /// The newest version whose content is in no frame.
+    #[serde(default)]
+    pub version: i64,
+}
+
+/// What the two Delta logs were found to hold, the table's first.
+#[derive(Clone, Copy, Debug)]
+pub struct Holdings {
+    pub versions: [i64; 2],
+    /// The log's positions up to which rows are in them.
+    pub committed: [Lsn; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    #[serde(default)]
+    pub main: Least,
+    #[serde(default)]
+    pub quarantine: Least,
+}
+
+/// Payload of a `CommitDone` frame of a version that is in no other frame. The flush's frames of this kind have other fields.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Unlogged {
+    /// Of the table and of its quarantine; 0 if there was none.
+    pub unlogged: [i64; 2],
+}
+
+/// Payload of a `CommitDone` frame: an operator has accepted that the Delta logs hold no more than this.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    pub accepted: Expected,
+}
+
+impl Expected {
+    /// No more than what was found.
+    pub fn lowered_to(self, held: Holdings) -> Self {
+        let least = |least: Least, at: usize| Least {
+            offset: held
+                .committed
+                .get(at)
+                .map_or(least.offset, |o| least.offset.min(*o)),
+            version: held
+                .versions
+                .get(at)
+                .map_or(least.version, |v| least.version.min(*v)),
+        };
+        Expected {
+            main: least(self.main, 0),
+            quarantine: least(self.quarantine, 1),
+        }
+    }
+
+    /// A commit of hot rows up to `offset` has happened.
+    pub fn raise_offset(&mut self, part: Part, offset: Lsn) {
+        let side = match part {
+            Part::Main => &mut self.main,
+            Part::Quarantine => &mut self.quarantine,
+        };
+        side.offset = side.offset.max(offset);
+    }
+
+    /// True: this was not known.
+    pub fn raise_versions(&mut self, [main, quarantine]: [i64; 2]) -> bool {
+        let before = *self;
+        self.main.version = self.main.version.max(main);
+        self.quarantine.version = self.quarantine.version.max(quarantine);
+        *self != before
+    }
+
+    /// Compares with what was read from the store. `parked`: rows up to there stand in the table's parked file.
+    ///
+    /// # Errors
+    /// DATA_LOSS `commits_missing` names the first entry that is missing.
+    pub fn check(&self, folder: &str, held: Holdings, parked: Lsn) -> Result<(), Fault> {
+        let folders = [folder.to_owned(), quarantine_folder(folder)];
+        let sides = [self.main, self.quarantine].into_iter().zip(folders);
+        let holdings = held.versions.into_iter().zip(held.committed);
+        for ((least, folder), (version, committed)) in sides.zip(holdings) {
+            let next = version.saturating_add(1);
+            let missing = if version < least.version {
+                format!(
+                    "its newest version is {version}, and version {} was committed",
+                    least.version
+                )
+            } else if committed.max(parked) < least.offset {
+                format!(
+                    "it holds rows up to offset {committed} of the server's log, and rows up to {} were committed",
+                    least.offset
+                )
+            } else {
+                continue;
+            };
+            return Err(Fault::new(
+                Kind::Corrupt,
+                COMMITS_MISSING,
+                format!(
+                    "the newest entries of a Delta log are missing: {missing}; the first missing file is {folder}/_delta_log/{next:020}.json"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Records versions that no frame can make again, so that a start notices when they are missing. Nothing waits for the record: a
+/// crash before it is on disk leaves the commit without its guard, and with all its rows.
+pub fn note_unlogged(shared: &Shared, table: &Table, cold: &Cold) {
+    let unlogged = [cold.main.unlogged(), cold.quarantine.unlogged()];
+    if !table.expected.lock().raise_versions(unlogged) {
+        return;
+    }
+    let payload = serde_json::to_vec(&Unlogged { unlogged }).unwrap_or_default();
+    let frame = control_frame(FrameKind::CommitDone, table, payload);
+    if let Err(error) = shared.log.append_unsynced(frame) {
+        tracing::debug!(%error, "commit note not logged");
+    }
+}
+
+/// From now on the table's Delta logs need to hold only what they were found to hold: an operator has said so. On `Ok` that is in
+/// the log.
+///
+/// # Errors
+/// The log's.
+pub async fn accept_loss(
+    shared: &Shared,
+    table: &Table,
+    held: Holdings,
+    why: &Fault,
+) -> Result<(), Fault> {
+    let accepted = table.expected.lock().lowered_to(held);
+    let payload = serde_json::to_vec(&Accepted { accepted })
+        .map_err(|e| Fault::internal(format!("cannot encode an accepted loss: {e}")))?;
+    let frame = control_frame(FrameKind::CommitDone, table, payload);
+    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
+    let ticket = shared.log.append(reservation, frame, Box::new(|_| {}))?;
+    shared.synced(ticket.wait()).await?;
+    shared
+        .visible
+        .restore_expected(table, accepted, held.committed);
+    tracing::warn!(table = %table.name(), "a loss was accepted: {why}");
+    Ok(())
+}
