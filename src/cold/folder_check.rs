@@ -6,7 +6,8 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::delta::entry_checksum::is_entry;
+use super::delta::checkpoint_checksum::{self, is_checkpoint};
+use super::delta::entry_checksum::{MISMATCH, is_entry};
 use super::{ColdFile, ColdTable, ColdView, Error, Lake, check, store_error};
 
 /// What is wrong with one file.
@@ -53,9 +54,11 @@ pub async fn findings(lake: &Lake, folder: &str, deep: bool) -> Vec<Finding> {
     out
 }
 
+/// What the Delta library does not look at when it opens a table. Entries are compared with their checksums as they are read.
+///
 /// # Errors
-/// `EmptyEntry`: a commit's entry has no bytes. The store's.
-pub async fn no_empty_entry(lake: &Lake, folder: &str) -> Result<(), Error> {
+/// `EmptyEntry`: a commit's entry has no bytes. `Damaged`: the newest checkpoint is not what was written. The store's.
+pub async fn log_is_sound(lake: &Lake, folder: &str) -> Result<(), Error> {
     let prefix = lake.path(&format!("{folder}/_delta_log"));
     let store = lake.store();
     let listed: Vec<ObjectMeta> = store
@@ -67,12 +70,32 @@ pub async fn no_empty_entry(lake: &Lake, folder: &str) -> Result<(), Error> {
         let name = entry.location.filename();
         entry.size == 0 && name.is_some_and(is_entry)
     };
-    match listed.iter().find(is_empty) {
-        Some(entry) => Err(Error::EmptyEntry {
+    if let Some(entry) = listed.iter().find(is_empty) {
+        return Err(Error::EmptyEntry {
             file: entry.location.to_string(),
-        }),
+        });
+    }
+    let checkpoints = listed.iter().filter_map(|meta| {
+        let name = meta.location.filename()?;
+        is_checkpoint(name).then_some((name, &meta.location))
+    });
+    let Some((name, location)) = checkpoints.max() else {
+        return Ok(());
+    };
+    let got = store.get(location).await.map_err(store_error)?;
+    let bytes = got.bytes().await.map_err(store_error)?;
+    match checkpoint_problem(name, &bytes) {
+        Some(problem) => Err(Error::Damaged(format!("{problem}, file={location}"))),
         None => Ok(()),
     }
+}
+
+fn checkpoint_problem(name: &str, file: &[u8]) -> Option<String> {
+    (!checkpoint_checksum::is_whole(name, file)).then(|| {
+        format!(
+            "{MISMATCH}; delete it if the entries of the Delta log before it are all there, else restore it from a backup"
+        )
+    })
 }
 
 async fn size_problem(view: &ColdView, file: &ColdFile) -> Option<String> {
@@ -106,7 +129,8 @@ async fn log_findings(lake: &Lake, folder: &str) -> Vec<Finding> {
         let problem = if is_commit || name == "_last_checkpoint" {
             read(lake, &entry.location).await.and_then(json_problem)
         } else if name.ends_with(".checkpoint.parquet") {
-            read(lake, &entry.location).await.and_then(parquet_problem)
+            let bytes = read(lake, &entry.location).await;
+            bytes.and_then(|bytes| parquet_problem(&name, bytes))
         } else {
             Ok(())
         };
@@ -155,7 +179,10 @@ fn json_problem(bytes: bytes::Bytes) -> Result<(), String> {
     }
 }
 
-fn parquet_problem(bytes: bytes::Bytes) -> Result<(), String> {
+fn parquet_problem(name: &str, bytes: bytes::Bytes) -> Result<(), String> {
+    if let Some(problem) = checkpoint_problem(name, &bytes) {
+        return Err(format!("is damaged: {problem}"));
+    }
     let damaged = |e: &dyn std::fmt::Display| {
         format!(
             "is damaged: {e}; delete it if the entries of the Delta log before it are all there, else restore it from a backup"

@@ -200,3 +200,36 @@ async fn an_entry_without_a_checksum_is_another_writers() {
     let opened = ColdTable::open(&lake, "s/t").await.unwrap().unwrap();
     assert_eq!(opened.view().rows(), Some(3));
 }
+
+#[tokio::test]
+async fn a_changed_byte_anywhere_in_a_checkpoint_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut table = table(&lake).await;
+    for position in 1..=3 {
+        commit(&mut table, position).await.unwrap();
+    }
+    let due = table.checkpoint_due(3).unwrap();
+    due.write(std::time::Duration::ZERO).await.unwrap();
+    let name = "00000000000000000003.checkpoint.parquet";
+    let file = dir.path().join("s/t/_delta_log").join(name);
+    let whole = std::fs::read(&file).unwrap();
+    assert!(
+        whole.windows(16).any(|w| w == b"deltaplaneCrc32c"),
+        "the Delta library writes it in another way now"
+    );
+    let open = async || ColdTable::open(&lake, "s/t").await;
+    assert_eq!(open().await.unwrap().unwrap().view().rows(), Some(9));
+    for at in (4..whole.len()).step_by(whole.len() / 40) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        std::fs::write(&file, changed).unwrap();
+        let Err(error) = open().await else {
+            panic!("byte {at}: the table was opened");
+        };
+        assert!(matches!(error, Error::Damaged(_)), "byte {at}: {error}");
+        assert!(error.to_string().contains(name), "byte {at}: {error}");
+        let findings = folder_check::findings(&lake, "s/t", false).await;
+        assert!(findings[0].file.ends_with(name), "{findings:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The object store as tables see it: each entry of a Delta log gets its checksum when it is written, and is compared with it
-//! whenever it is read, also by the Delta library. All other files pass as they are. See [`super::entry_checksum`].
+//! whenever it is read, also by the Delta library. Each Delta checkpoint gets its checksum as well; because it is read in parts, it is
+//! compared where a table is opened (`cold/folder_check`). All other files pass as they are. See [`super::entry_checksum`] and
+//! [`super::checkpoint_checksum`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+use super::checkpoint_checksum::{self, is_checkpoint};
 use super::entry_checksum::{MISMATCH, is_entry, is_whole, sealed};
 
 #[derive(Debug)]
@@ -33,10 +36,10 @@ impl ChecksummedStore {
     }
 }
 
-/// The file's name, if it is an entry of a Delta log.
-fn entry_name(location: &Path) -> Option<&str> {
+/// The file's name, if it is in a Delta log.
+fn log_name(location: &Path) -> Option<&str> {
     let (folder, name) = location.as_ref().rsplit_once('/')?;
-    (folder.ends_with("_delta_log") && is_entry(name)).then_some(name)
+    folder.ends_with("_delta_log").then_some(name)
 }
 
 impl fmt::Display for ChecksummedStore {
@@ -53,9 +56,12 @@ impl ObjectStore for ChecksummedStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let payload = match entry_name(location) {
-            Some(name) => sealed(name, payload.into()).into(),
-            None => payload,
+        let payload = match log_name(location) {
+            Some(name) if is_entry(name) => sealed(name, payload.into()).into(),
+            Some(name) if is_checkpoint(name) => {
+                checkpoint_checksum::sealed(name, payload.into()).into()
+            }
+            _ => payload,
         };
         self.inner.put_opts(location, payload, opts).await
     }
@@ -71,7 +77,8 @@ impl ObjectStore for ChecksummedStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let is_part = options.head || options.range.is_some();
         let got = self.inner.get_opts(location, options).await?;
-        let Some(name) = entry_name(location).filter(|_| !is_part) else {
+        let name = log_name(location).filter(|name| is_entry(name) && !is_part);
+        let Some(name) = name else {
             return Ok(got);
         };
         let (meta, range, attributes) =

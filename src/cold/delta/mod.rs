@@ -3,6 +3,7 @@
 mod alter;
 pub mod changes;
 pub mod checkpoint;
+pub mod checkpoint_checksum;
 pub mod checksummed_store;
 mod commit_time;
 pub mod encode;

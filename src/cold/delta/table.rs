@@ -112,7 +112,7 @@ impl ColdTable {
         {
             return Ok(None);
         }
-        super::super::folder_check::no_empty_entry(lake, folder).await?;
+        super::super::folder_check::log_is_sound(lake, folder).await?;
         delta.load().await.map_err(read_error)?;
         let snapshot = delta.snapshot().map_err(store_error)?;
         let schema = snapshot.snapshot().arrow_schema();
