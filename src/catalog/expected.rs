@@ -85,6 +85,23 @@ impl Expected {
         }
     }
 
+    /// What a `CommitDone` frame says of it. The flush's frames of this kind say nothing.
+    pub fn after(mut self, payload: &[u8]) -> Self {
+        if let Ok(note) = serde_json::from_slice::<Unlogged>(payload) {
+            self.raise_versions(note.unlogged);
+        } else if let Ok(note) = serde_json::from_slice::<Accepted>(payload) {
+            return note.accepted;
+        }
+        self
+    }
+
+    /// Was a loss accepted in between?
+    pub fn is_below(self, before: Self) -> bool {
+        let below =
+            |now: Least, before: Least| now.offset < before.offset || now.version < before.version;
+        below(self.main, before.main) || below(self.quarantine, before.quarantine)
+    }
+
     /// A commit of hot rows up to `offset` has happened.
     pub fn raise_offset(&mut self, part: Part, offset: Lsn) {
         let side = match part {

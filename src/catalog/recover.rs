@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Created, SavedTable};
-use super::expected::{Accepted, Expected, Holdings, Unlogged};
+use super::expected::{Expected, Holdings};
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
@@ -501,14 +501,14 @@ impl<'a> Recovery<'a> {
                     .insert(key, Arc::new(Validator::new(contract)));
             }
             FrameKind::CommitDone => {
-                // Those of the flush have other fields.
                 if let Some(Open { table, opened, .. }) = self.tables.get(&frame.incarnation) {
-                    if let Ok(note) = serde_json::from_slice::<Unlogged>(&frame.payload) {
-                        table.expected.lock().raise_versions(note.unlogged);
-                    } else if let Ok(note) = serde_json::from_slice::<Accepted>(&frame.payload) {
+                    let before = *table.expected.lock();
+                    let after = before.after(&frame.payload);
+                    if after.is_below(before) {
                         let committed = opened.map(|held| held.committed).unwrap_or_default();
-                        self.visible
-                            .restore_expected(table, note.accepted, committed);
+                        self.visible.restore_expected(table, after, committed);
+                    } else {
+                        *table.expected.lock() = after;
                     }
                 }
             }

@@ -9,11 +9,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Outcome;
 use crate::alert;
 use crate::catalog::checkpoint::{Checkpoint, Created};
+use crate::catalog::expected::{Expected, Holdings};
 use crate::catalog::lifecycle::quarantine_folder;
-use crate::cold::{Lake, folder_check};
+use crate::catalog::parking::Parked;
+use crate::cold::{ColdTable, Lake, folder_check};
 use crate::config::{Config, Resolved};
 use crate::server::identity::Identity;
 use crate::server::lock_directory;
+use crate::types::Lsn;
 use crate::wal::{self, FrameKind};
 
 pub fn command(command: Command) -> Command {
@@ -35,9 +38,9 @@ pub async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Result<Out
     }
     let _lock = lock_directory(dir)?;
     let mut findings = Vec::new();
-    let folders = log(&config, &mut findings);
+    let known = log(&config, &mut findings);
     findings.extend(alert::damaged(dir));
-    let checked = tables(&config, folders, matches.get_flag("deep"), &mut findings).await?;
+    let checked = tables(&config, known, matches.get_flag("deep"), &mut findings).await?;
     for finding in &findings {
         println!("{finding}");
     }
@@ -48,14 +51,23 @@ pub async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Result<Out
     bail!("findings={}, Delta tables={checked}", findings.len())
 }
 
-/// The folders of the tables that the log knows; none if it cannot be read.
-fn log(config: &Config, findings: &mut Vec<String>) -> Option<Vec<String>> {
+/// A table as the log knows it.
+struct Known {
+    folder: String,
+    expected: Expected,
+    /// Rows up to here stand in the table's parked file.
+    parked: Lsn,
+    log: String,
+}
+
+/// The tables that the log knows; none if it cannot be read.
+fn log(config: &Config, findings: &mut Vec<String>) -> Option<BTreeMap<u64, Known>> {
     let dir = config.log_dir();
     if !dir.is_dir() {
         findings.push(format!("{}: the log's folder is missing", dir.display()));
         return None;
     }
-    let known = known(&dir);
+    let mut known = known(&dir);
     if let Err(problem) = &known {
         findings.push(problem.clone());
     }
@@ -67,18 +79,31 @@ fn log(config: &Config, findings: &mut Vec<String>) -> Option<Vec<String>> {
     if let Ok(Some(uuid)) = wal::uuid_of(&dir) {
         let parked = wal::Aside::new(&dir, uuid, std::sync::Arc::new(wal::RealDisk));
         findings.extend(parked.problems().iter().map(ToString::to_string));
+        for (number, table) in known.iter_mut().flatten() {
+            table.log = uuid.to_string();
+            if let Ok(rows) = Parked::read(parked.read(*number)) {
+                table.parked = rows.cut;
+            }
+        }
     }
     known.ok()
 }
 
 /// From the oldest checkpoint and the frames behind it.
-fn known(dir: &Path) -> Result<Vec<String>, String> {
+fn known(dir: &Path) -> Result<BTreeMap<u64, Known>, String> {
+    let table = |folder: String, expected: Expected| Known {
+        folder,
+        expected,
+        parked: Lsn::ZERO,
+        log: String::new(),
+    };
     let mut replay = wal::read_only(dir).map_err(|e| e.to_string())?;
-    let mut folders: BTreeMap<u64, String> = BTreeMap::new();
+    let mut tables: BTreeMap<u64, Known> = BTreeMap::new();
     if let Some(bytes) = replay.take_checkpoint() {
         let checkpoint = Checkpoint::decode(&bytes).map_err(|e| e.to_string())?;
-        let tables = checkpoint.tables.into_iter();
-        folders.extend(tables.map(|t| (t.incarnation.get(), t.folder)));
+        for saved in checkpoint.tables {
+            tables.insert(saved.incarnation.get(), table(saved.folder, saved.expected));
+        }
     }
     for frame in replay {
         let frame = frame.map_err(|e| e.to_string())?;
@@ -86,37 +111,62 @@ fn known(dir: &Path) -> Result<Vec<String>, String> {
             FrameKind::Create => {
                 let created: Created = serde_json::from_slice(&frame.payload)
                     .map_err(|e| format!("create frame at {}: {e}", frame.offset))?;
-                folders.insert(frame.incarnation, created.folder);
+                let fresh = || table(created.folder, Expected::default());
+                tables.entry(frame.incarnation).or_insert_with(fresh);
+            }
+            FrameKind::CommitDone => {
+                if let Some(table) = tables.get_mut(&frame.incarnation) {
+                    table.expected = table.expected.after(&frame.payload);
+                }
             }
             FrameKind::Drop => {
-                folders.remove(&frame.incarnation);
+                tables.remove(&frame.incarnation);
             }
             _ => {}
         }
     }
-    let both = folders.into_values().flat_map(|folder| {
-        let quarantine = quarantine_folder(&folder);
-        [folder, quarantine]
-    });
-    Ok(both.collect())
+    Ok(tables)
+}
+
+/// What the Delta logs of a table lack; none as well if they cannot be opened, which is a finding of its own.
+async fn missing(lake: &Lake, number: u64, table: &Known) -> Option<String> {
+    let app = format!("{}/{number}", table.log);
+    let mut held = Holdings {
+        versions: [0; 2],
+        committed: [Lsn::ZERO; 2],
+    };
+    let folders = [table.folder.clone(), quarantine_folder(&table.folder)];
+    let places = held.versions.iter_mut().zip(&mut held.committed);
+    for (folder, (version, committed)) in folders.iter().zip(places) {
+        let opened = ColdTable::open(lake, folder).await.ok()??;
+        *version = opened.version();
+        let position = opened.read_txn(&app).await.ok()?.unwrap_or(0);
+        *committed = Lsn::new(u64::try_from(position).unwrap_or(0));
+    }
+    let checked = table.expected.check(&table.folder, held, table.parked);
+    checked.err().map(|fault| fault.message)
 }
 
 async fn tables(
     config: &Config,
-    folders: Option<Vec<String>>,
+    known: Option<BTreeMap<u64, Known>>,
     deep: bool,
     findings: &mut Vec<String>,
 ) -> anyhow::Result<usize> {
     let root = config.tables_root();
     if !root.contains("://") && !Path::new(&root).is_dir() {
-        if folders.is_none_or(|f| !f.is_empty()) {
+        if known.is_none_or(|tables| !tables.is_empty()) {
             findings.push(format!("{root}: the folder of the tables is missing"));
         }
         return Ok(0);
     }
     let lake = Lake::open(&root).await?;
-    let folders = match folders {
-        Some(folders) => folders,
+    let folders = match &known {
+        Some(tables) => {
+            let tables = tables.values().map(|t| &t.folder);
+            let both = tables.flat_map(|folder| [folder.clone(), quarantine_folder(folder)]);
+            both.collect()
+        }
         // The log does not say which tables there are: all that are found.
         None => folder_check::folders(&lake)
             .await
@@ -125,6 +175,11 @@ async fn tables(
     for folder in &folders {
         for finding in folder_check::findings(&lake, folder, deep).await {
             findings.push(format!("{root}/{} {}", finding.file, finding.problem));
+        }
+    }
+    for (number, table) in known.iter().flatten() {
+        if let Some(problem) = missing(&lake, *number, table).await {
+            findings.push(format!("{root}/{}: {problem}", table.folder));
         }
     }
     Ok(folders.len())

@@ -127,6 +127,12 @@ def damage(rng, directory, older, path, how):
     if how == "remove":
         file.unlink()
         return 0
+    if how == "shorten":
+        # The whole log from this version on, as a restored older copy would be.
+        for entry in file.parent.iterdir():
+            if entry.name[:20] >= file.name[:20] and entry.name[:1].isdigit():
+                entry.unlink()
+        return 0
     if how == "older":
         shutil.copy2(older / path, file)
         return 0
@@ -181,6 +187,8 @@ def plan(directory, older):
         ways = ["flip", "flip", "cut", "empty", "remove"]
         if (older / path).is_file() and (older / path).read_bytes() != (directory / path).read_bytes():
             ways += ["older", "older"]
+        if kind(path) == "Delta entry":
+            ways += ["shorten", "shorten"]
         yield number, path, rng.choice(ways), rng.randrange(1 << 30)
 
 
