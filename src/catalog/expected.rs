@@ -6,7 +6,8 @@
 //! - **Offset.** The last frame with rows before a segment stands in the segment's checkpoint. A segment is trimmed only when
 //!   all its rows are in Delta or in the table's parked file. So when a segment is the oldest one, every row up to that offset
 //!   is in one of the two. Nothing has to be written at the trim, and a crash at any point leaves an oldest segment whose
-//!   checkpoint is right.
+//!   checkpoint is right. A parked file records what was committed when it was written; beside the file, the Delta logs have to
+//!   hold that much.
 //! - **Version.** Statements, compaction, refreshes and ALTER commit versions whose content is in no frame. A `CommitDone` frame
 //!   records the number of such a version right after its commit, and checkpoints repeat it.
 //!
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::lifecycle::{control_frame, quarantine_folder};
+use super::parking::Parked;
 use super::table::{Cold, Table};
 use super::visible::Part;
 use crate::fault::{Fault, Kind};
@@ -29,7 +31,7 @@ pub const COMMITS_MISSING: &str = "commits_missing";
 /// What one Delta log holds at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Least {
-    /// Every row of a frame up to here is committed, or stands in the parked file.
+    /// Every row of a frame up to here is committed. In a checkpoint: or stands in the parked file.
     #[serde(default)]
     pub offset: Lsn,
     /// The newest version whose content is in no frame.
@@ -95,6 +97,22 @@ impl Expected {
         self
     }
 
+    /// What the Delta logs hold beside a file of parked rows. The file has every row from what was committed when it was written
+    /// up to its cut, and nothing older.
+    pub fn without(mut self, parked: &Parked) -> Self {
+        let [main, quarantine] = parked.committed;
+        for (least, committed) in [(&mut self.main, main), (&mut self.quarantine, quarantine)] {
+            if least.offset <= parked.cut {
+                least.offset = least.offset.min(committed);
+            }
+        }
+        self
+    }
+
+    pub fn offsets(&self) -> [Lsn; 2] {
+        [self.main.offset, self.quarantine.offset]
+    }
+
     /// Was a loss accepted in between?
     pub fn is_below(self, before: Self) -> bool {
         let below =
@@ -111,6 +129,12 @@ impl Expected {
         side.offset = side.offset.max(offset);
     }
 
+    /// The Delta logs were found to hold rows up to there.
+    pub fn raise_offsets(&mut self, [main, quarantine]: [Lsn; 2]) {
+        self.raise_offset(Part::Main, main);
+        self.raise_offset(Part::Quarantine, quarantine);
+    }
+
     /// True: this was not known.
     pub fn raise_versions(&mut self, [main, quarantine]: [i64; 2]) -> bool {
         let before = *self;
@@ -119,11 +143,11 @@ impl Expected {
         *self != before
     }
 
-    /// Compares with what was read from the store. `parked`: rows up to there stand in the table's parked file.
+    /// Compares with what was read from the store.
     ///
     /// # Errors
     /// DATA_LOSS `commits_missing` names the first entry that is missing.
-    pub fn check(&self, folder: &str, held: Holdings, parked: Lsn) -> Result<(), Fault> {
+    pub fn check(&self, folder: &str, held: Holdings) -> Result<(), Fault> {
         let folders = [folder.to_owned(), quarantine_folder(folder)];
         let sides = [self.main, self.quarantine].into_iter().zip(folders);
         let holdings = held.versions.into_iter().zip(held.committed);
@@ -134,7 +158,7 @@ impl Expected {
                     "its newest version is {version}, and version {} was committed",
                     least.version
                 )
-            } else if committed.max(parked) < least.offset {
+            } else if committed < least.offset {
                 format!(
                     "it holds rows up to offset {committed} of the server's log, and rows up to {} were committed",
                     least.offset

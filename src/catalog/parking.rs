@@ -31,6 +31,9 @@ type Frames = (Lsn, Lsn);
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Head {
     cut: Lsn,
+    /// See [`Parked::committed`]. A file of an older server does not say.
+    #[serde(default)]
+    committed: [Lsn; 2],
     /// Producers whose newest durable seq no commit has recorded yet.
     moved: Vec<(String, u64)>,
     main: Vec<Frames>,
@@ -60,6 +63,8 @@ struct FrameHead {
 #[derive(Clone, Debug, Default)]
 pub struct Parked {
     pub cut: Lsn,
+    /// What the Delta logs of table and quarantine held when the file was written: rows up to there are not in it.
+    pub committed: [Lsn; 2],
     pub moved: Vec<(String, u64)>,
     pub main: Vec<Chunk>,
     pub quarantine: Vec<Chunk>,
@@ -76,6 +81,7 @@ impl Parked {
         let frames = |chunks: &[Chunk]| chunks.iter().map(|c| (c.first, c.last)).collect();
         let head = Head {
             cut: self.cut,
+            committed: self.committed,
             moved: self.moved.clone(),
             main: frames(&self.main),
             quarantine: frames(&self.quarantine),
@@ -170,6 +176,7 @@ impl Parked {
         }
         Ok(Parked {
             cut: head.cut,
+            committed: head.committed,
             moved: head.moved,
             main,
             quarantine,
@@ -231,6 +238,8 @@ fn rows_of(shared: &Shared, table: &Table) -> Parked {
         parked.frames.extend(backlog.frames);
         parked.contracts.extend(backlog.contracts.into_values());
     }
+    // Behind the rows: a commit in between is in Delta, whatever the file has of it.
+    parked.committed = table.expected.lock().offsets();
     parked
 }
 
@@ -272,6 +281,10 @@ pub fn read_again(shared: &Shared, table: &Table) -> Result<(), Fault> {
     }
     let rows = Parked::read(shared.aside.read(table.incarnation.get()))?;
     shared.visible.set_parked(table, rows.cut);
+    {
+        let mut expected = table.expected.lock();
+        *expected = expected.without(&rows);
+    }
     let mut backlog = table.backlog.lock();
     backlog.take_parked(rows);
     Ok(())
@@ -342,6 +355,7 @@ mod tests {
         };
         let parked = Parked {
             cut: Lsn::new(9),
+            committed: [Lsn::new(3), Lsn::new(2)],
             moved: vec![("p".to_owned(), 3)],
             main: vec![chunk(1, 5), chunk(4, 2)],
             quarantine: Vec::new(),
@@ -363,6 +377,7 @@ mod tests {
         };
         let back = Parked::decode(&parked.encode().unwrap()).unwrap();
         assert_eq!((back.cut, &back.moved), (parked.cut, &parked.moved));
+        assert_eq!(back.committed, parked.committed);
         assert_eq!(back.main.len(), 2);
         assert_eq!(back.main[1].batch, parked.main[1].batch);
         assert_eq!(

@@ -57,8 +57,6 @@ struct Open {
     quarantine_from: Lsn,
     /// What its Delta tables hold, if they were read: the contract is theirs then. Else it is the log's newest.
     opened: Option<Holdings>,
-    /// Rows up to here stand in its file beside the log.
-    parked: Lsn,
 }
 
 /// What a table's Delta logs say of it.
@@ -379,7 +377,9 @@ impl<'a> Recovery<'a> {
             Some((Stage::Crash, fault.clone()))
         });
         let (mut main_from, mut quarantine_from) = positions.unwrap_or_default();
-        let parked = aside.as_ref().map_or(Lsn::ZERO, |rows| rows.cut);
+        if let Some(rows) = &aside {
+            *table.expected.lock() = expected.without(rows);
+        }
         match aside {
             None => {}
             Some(rows) if problem.is_some() || !rows.frames.is_empty() => {
@@ -414,7 +414,6 @@ impl<'a> Recovery<'a> {
                 main_from,
                 quarantine_from,
                 opened: holdings,
-                parked,
             },
         );
         Ok(())
@@ -619,8 +618,9 @@ impl<'a> Recovery<'a> {
                 continue;
             };
             let expected = *open.table.expected.lock();
-            if let Err(fault) = expected.check(&open.table.folder, held, open.parked) {
-                self.park(&open.table, Stage::Open, &fault);
+            match expected.check(&open.table.folder, held) {
+                Ok(()) => open.table.expected.lock().raise_offsets(held.committed),
+                Err(fault) => self.park(&open.table, Stage::Open, &fault),
             }
         }
     }

@@ -782,13 +782,6 @@ impl Visible {
         }
     }
 
-    /// Rows up to here stand in the table's file beside the log; 0: there is none.
-    pub fn parked_up_to(&self, table: &Table) -> Lsn {
-        let state = self.0.read();
-        let entry = state.tables.get(&table.name().folded());
-        entry.map_or(Lsn::ZERO, |e| e.parked)
-    }
-
     /// What the checkpoint of a segment keeps of a table. On the log's writer thread: all frames before the segment are applied.
     pub fn kept_of(&self, table: &Table) -> Kept {
         let mut expected = *table.expected.lock();

@@ -55,8 +55,6 @@ pub async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Result<Out
 struct Known {
     folder: String,
     expected: Expected,
-    /// Rows up to here stand in the table's parked file.
-    parked: Lsn,
     log: String,
 }
 
@@ -82,7 +80,7 @@ fn log(config: &Config, findings: &mut Vec<String>) -> Option<BTreeMap<u64, Know
         for (number, table) in known.iter_mut().flatten() {
             table.log = uuid.to_string();
             if let Ok(rows) = Parked::read(parked.read(*number)) {
-                table.parked = rows.cut;
+                table.expected = table.expected.without(&rows);
             }
         }
     }
@@ -94,7 +92,6 @@ fn known(dir: &Path) -> Result<BTreeMap<u64, Known>, String> {
     let table = |folder: String, expected: Expected| Known {
         folder,
         expected,
-        parked: Lsn::ZERO,
         log: String::new(),
     };
     let mut replay = wal::read_only(dir).map_err(|e| e.to_string())?;
@@ -143,7 +140,7 @@ async fn missing(lake: &Lake, number: u64, table: &Known) -> Option<String> {
         let position = opened.read_txn(&app).await.ok()?.unwrap_or(0);
         *committed = Lsn::new(u64::try_from(position).unwrap_or(0));
     }
-    let checked = table.expected.check(&table.folder, held, table.parked);
+    let checked = table.expected.check(&table.folder, held);
     checked.err().map(|fault| fault.message)
 }
 

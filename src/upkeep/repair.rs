@@ -176,8 +176,7 @@ async fn brought_back(
         ));
     }
     let least = *table.expected.lock();
-    let parked = shared.visible.parked_up_to(table);
-    if let Err(fault) = least.check(&table.folder, opened.holdings(), parked) {
+    if let Err(fault) = least.check(&table.folder, opened.holdings()) {
         if !accept_loss {
             return Err(fault);
         }
