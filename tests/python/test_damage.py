@@ -267,6 +267,13 @@ def test_check_finds_every_kind_of_damage_and_a_whole_directory_is_whole(directo
         assert code == 1 and path.name in text, (what, text)
         shutil.copy2(directory / path, copy / path)
     assert check(copy)[0] == 0
+    # The newest entry of a table: the rows of its commit are not in the log any more.
+    newest = max(directory.glob("tables/d/dead/_delta_log/*.json")).relative_to(directory)
+    (copy / newest).unlink()
+    code, text = check(copy)
+    assert code == 1 and newest.name in text, text
+    shutil.copy2(directory / newest, copy / newest)
+    assert check(copy)[0] == 0
     # The newest file of the table, in the middle of its pages.
     path = max(p for p in directory.glob("tables/d/t/**/*.parquet") if "_delta_log" not in p.parts).relative_to(directory)
     data = bytearray((copy / path).read_bytes())

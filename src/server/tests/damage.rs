@@ -172,6 +172,11 @@ async fn a_damaged_file_of_parked_rows_parks_its_table_alone_and_stays() {
         .await
         .unwrap();
     parked(&running).await;
+    let (mut stream, ..) = IngestStream::open(running.shared.clone(), table(&running), "q", None)
+        .await
+        .unwrap();
+    let pending = stream.push(Some(1), Some(batch(99))).await.unwrap();
+    pending.durable().await.unwrap();
     crash(running).await;
     let folder = dir.path().join("wal/parked");
     let file = std::fs::read_dir(&folder)
@@ -218,9 +223,11 @@ async fn a_damaged_file_of_parked_rows_parks_its_table_alone_and_stays() {
         .await
         .unwrap();
     assert_eq!(repaired.problem, None);
-    assert_eq!(rows(&running), (5, 5));
+    assert_eq!(rows(&running), (6, 6));
     crash(running).await;
-    everything_is_there_once(dir.path()).await;
+    let running = start(dir.path()).await;
+    assert_eq!((table(&running).parked(), rows(&running)), (None, (6, 6)));
+    crash(running).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
