@@ -209,6 +209,16 @@ impl Producer {
         self.durable
     }
 
+    /// The newest durable batch, if this stream is still the producer's own. A stream that was fenced has sent batches of its
+    /// own under the numbers that the newer stream then gave: what is durable by now says nothing of them.
+    ///
+    /// # Errors
+    /// As [`Producer::check_claim`].
+    pub fn durable_of(&self, name: &str, claim: Claim) -> Result<DurablePoint, Fault> {
+        self.check_claim(name, claim)?;
+        Ok(self.durable)
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -393,6 +403,23 @@ mod tests {
         );
         assert_eq!(p.decide("p", again, 1, 0), Ok(Decision::New));
         assert!(p.open("p", Some(old.epoch)).is_err());
+    }
+
+    #[test]
+    fn a_fenced_stream_is_not_told_of_the_batches_of_the_newer_one() {
+        for epoch in [None, Some(1)] {
+            let mut p = Producer::default();
+            let old = opened(&mut p, None);
+            p.admit(1, 7, Lsn::new(2), Totals::default());
+            p.on_durable(1, Lsn::new(2), Totals::default());
+            assert_eq!(p.durable_of("p", old).expect("its own").seq, 1);
+            let new = opened(&mut p, epoch);
+            p.admit(2, 8, Lsn::new(4), Totals::default());
+            p.on_durable(2, Lsn::new(4), Totals::default());
+            let fault = p.durable_of("p", old).expect_err("fenced");
+            assert_eq!(&*fault.reason, "producer_fenced");
+            assert_eq!(p.durable_of("p", new).expect("its own").seq, 2);
+        }
     }
 
     #[test]

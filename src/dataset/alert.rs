@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::contract::is_servers_schema;
 use super::ddl::{quote_name, quote_text};
 use super::view::{parse_span, show_span};
 use crate::types::TableName;
@@ -73,6 +74,11 @@ impl AlertDeclaration {
     /// What contradicts itself, and the way out.
     pub fn check(&self) -> Result<(), String> {
         let name = &self.name;
+        if is_servers_schema(name) {
+            return Err(format!(
+                "reserved name, alert={name}; the server fills this schema: choose another"
+            ));
+        }
         if !(EVERY_MIN..=EVERY_MAX).contains(&self.every) {
             return Err(format!(
                 "EVERY is from 1 second to 1 day, alert={name}, every={}",
@@ -238,7 +244,15 @@ mod tests {
                 silence: 30_000_000,
             }
         };
-        let cases: [(&[Change], &str); 7] = [
+        let cases: [(&[Change], &str); 9] = [
+            (
+                &[|a| a.name = TableName::new("System", "x").unwrap()],
+                "reserved name",
+            ),
+            (
+                &[|a| a.name = TableName::new("information_schema", "x").unwrap()],
+                "reserved name",
+            ),
             (&[|a| a.every = 10], "from 1 second"),
             (&[|a| a.hold = i64::MAX], "a year at most"),
             (&[silent], "needs BY"),

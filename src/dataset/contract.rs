@@ -375,6 +375,13 @@ pub struct Contract {
     pub view: Option<ViewSpec>,
 }
 
+/// Schemas that the server fills: nothing can be created there.
+pub(super) fn is_servers_schema(name: &TableName) -> bool {
+    ["system", "information_schema"]
+        .iter()
+        .any(|own| name.schema().eq_ignore_ascii_case(own))
+}
+
 impl Contract {
     /// A table of these columns and nothing else said.
     pub fn plain(table: TableName, columns: Vec<Column>) -> Self {
@@ -436,9 +443,7 @@ impl Contract {
             table: table.clone(),
             name: name.to_owned(),
         };
-        if ["system", "information_schema"]
-            .contains(&self.table.schema().to_ascii_lowercase().as_str())
-        {
+        if is_servers_schema(&self.table) {
             return Err(reserved(self.table.schema()));
         }
         if self

@@ -20,11 +20,10 @@ use super::decode::{Bounds, Decoded, Decoder, broken, expand};
 use super::put_input::{self, PutInput};
 use super::status;
 use crate::catalog::Shared;
-use crate::catalog::producer::DurablePoint;
 use crate::catalog::streams::OpenStream;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::ingest::{Ack, Acked, FenceWatch, IngestStream, Pending, Reject};
+use crate::ingest::{Ack, Acked, FenceWatch, IngestStream, NewestBatch, Pending, Reject};
 use crate::types::TableName;
 
 /// How many rejects one ack shows.
@@ -313,7 +312,7 @@ async fn run(
             let acker_task = Acker {
                 level,
                 table: table.clone(),
-                named: current.producer(),
+                newest: current.newest(),
                 shared: shared.clone(),
                 listed: listed.stream(),
                 out: out.clone(),
@@ -393,8 +392,8 @@ struct Acker {
     level: AckLevel,
     shared: Arc<Shared>,
     table: Arc<crate::catalog::table::Table>,
-    /// Name of the producer whose newest batch an ack names, at level durable.
-    named: Option<Arc<str>>,
+    /// What an ack names at level durable, if the producer has a name.
+    newest: Option<NewestBatch>,
     listed: Arc<OpenStream>,
     out: watch::Sender<Outbox>,
 }
@@ -420,7 +419,10 @@ impl Acker {
                 }
             }
             let ack = match self.level {
-                AckLevel::Durable => Ack::durable(&last, self.newest()),
+                AckLevel::Durable => {
+                    let newest = self.newest.as_ref().and_then(NewestBatch::durable);
+                    Ack::durable(&last, newest)
+                }
                 AckLevel::Committed => {
                     let waited =
                         flush::wait_committed(&self.shared, &self.table, last.offset()).await?;
@@ -441,11 +443,6 @@ impl Acker {
         let room = REJECTS_SHOWN.saturating_sub(rejects.len());
         rejects.extend(std::mem::take(&mut acked.rejects).into_iter().take(room));
         Ok(acked)
-    }
-
-    fn newest(&self) -> Option<DurablePoint> {
-        let name = self.named.as_ref()?;
-        Some(self.table.producers.lock().get(name)?.state.durable())
     }
 
     fn publish(&self, ack: Ack, rejects: Vec<Reject>) {

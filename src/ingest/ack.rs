@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Reject;
 use crate::catalog::Shared;
-use crate::catalog::producer::{DurablePoint, Totals};
+use crate::catalog::producer::{Claim, DurablePoint, Totals};
 use crate::catalog::table::{Committed, Table};
 use crate::fault::Fault;
 use crate::types::Lsn;
@@ -21,6 +21,7 @@ pub(super) enum Place {
     /// The same bytes were taken before. `offset`: theirs, if it is remembered.
     Resent {
         producer: Arc<str>,
+        claim: Claim,
         offset: Option<Lsn>,
     },
 }
@@ -40,7 +41,8 @@ impl Pending {
     ///
     /// # Errors
     /// UNAVAILABLE: the log is poisoned, or its disk does not answer; whether the batch is kept is not known, and a resend finds
-    /// out. NOT_FOUND: the table was dropped, and the rows with it.
+    /// out. NOT_FOUND: the table was dropped, and the rows with it. FAILED_PRECONDITION: a newer stream of the producer was opened
+    /// before a resend that is remembered no more could be answered.
     pub async fn durable(self) -> Result<Acked, Fault> {
         let Pending {
             seq,
@@ -54,20 +56,26 @@ impl Pending {
             Place::Appended { ticket, totals } => {
                 (shared.synced(ticket.wait()).await?, seq, totals)
             }
-            Place::Resent { producer, offset } => {
+            Place::Resent {
+                producer,
+                claim,
+                offset,
+            } => {
                 if let Some(offset) = offset {
                     shared.synced(shared.log.synced(offset)).await?;
                 }
-                // One that is remembered no more is answered with the newest batch, as acks are cumulative.
-                let point = {
-                    let producers = table.producers.lock();
-                    let state = producers.get(&producer).map(|entry| &entry.state);
-                    state.map(|s| s.durable_at(seq).unwrap_or_else(|| s.durable()))
+                // One that is remembered no more is answered with the newest batch, as acks are cumulative: as long as that is a
+                // batch of this stream or of one before it.
+                let point = match table.producers.lock().get(&producer) {
+                    Some(entry) => match entry.state.durable_at(seq) {
+                        Some(point) => point,
+                        None => entry.state.durable_of(&producer, claim)?,
+                    },
+                    None => DurablePoint {
+                        seq,
+                        ..DurablePoint::default()
+                    },
                 };
-                let point = point.unwrap_or(DurablePoint {
-                    seq,
-                    ..DurablePoint::default()
-                });
                 let durable = shared.synced(shared.log.synced(point.offset)).await?;
                 (durable, point.seq, point.totals)
             }
@@ -116,7 +124,7 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// At level `durable`. `newest`: the producer's newest durable batch, which the ack names if it is beyond this one.
+    /// At level `durable`. `newest`: of [`super::NewestBatch`], which the ack names if it is beyond this one.
     pub fn durable(acked: &Acked, newest: Option<DurablePoint>) -> Self {
         let own = DurablePoint {
             seq: acked.seq,

@@ -226,9 +226,19 @@ impl IngestStream {
         &self.table
     }
 
-    /// The producer whose totals acks carry; none on an unnamed stream.
+    /// The name under which the stream was opened; none on an unnamed stream.
     pub fn producer(&self) -> Option<Arc<str>> {
         self.named.as_ref().map(|(name, _)| name.clone())
+    }
+
+    /// What the stream's acks may name beyond the batch that they answer; none on an unnamed stream.
+    pub fn newest(&self) -> Option<NewestBatch> {
+        let (name, claim) = self.named.clone()?;
+        Some(NewestBatch {
+            table: self.table.clone(),
+            name,
+            claim,
+        })
     }
 
     /// Resolves when a newer stream has fenced this one or taken it over.
@@ -241,6 +251,22 @@ impl IngestStream {
             claim,
             changed,
         })
+    }
+}
+
+/// The newest durable batch of a named producer, for the acks of one stream.
+pub struct NewestBatch {
+    table: Arc<Table>,
+    name: Arc<str>,
+    claim: Claim,
+}
+
+impl NewestBatch {
+    /// None once a newer stream has fenced this one or taken it over: the newest batch may be the other stream's.
+    pub fn durable(&self) -> Option<DurablePoint> {
+        let producers = self.table.producers.lock();
+        let state = &producers.get(&self.name)?.state;
+        state.durable_of(&self.name, self.claim).ok()
     }
 }
 

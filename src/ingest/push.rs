@@ -137,11 +137,11 @@ impl IngestStream {
         };
         let decision = entry.state.decide(name, *claim, seq, crc)?;
         Ok((decision == Decision::Resend)
-            .then(|| self.resent(seq, name, entry.state.offset_of(seq))))
+            .then(|| self.resent(seq, name, *claim, entry.state.offset_of(seq))))
     }
 
     /// A batch that was taken before, at `offset` if that is remembered.
-    fn resent(&self, seq: u64, producer: &Arc<str>, offset: Option<Lsn>) -> Pending {
+    fn resent(&self, seq: u64, producer: &Arc<str>, claim: Claim, offset: Option<Lsn>) -> Pending {
         Pending {
             seq,
             counts: Totals::default(),
@@ -150,6 +150,7 @@ impl IngestStream {
             table: self.table.clone(),
             place: Place::Resent {
                 producer: producer.clone(),
+                claim,
                 offset,
             },
         }
@@ -268,7 +269,7 @@ impl IngestStream {
                 // Again, under the lock that orders the log: a newer epoch may have come while this batch was judged.
                 if entry.state.decide(name, *claim, seq, crc)? == Decision::Resend {
                     let offset = entry.state.offset_of(seq);
-                    return Ok(Attempt::Taken(self.resent(seq, name, offset)));
+                    return Ok(Attempt::Taken(self.resent(seq, name, *claim, offset)));
                 }
                 let ticket = self.shared.log.append(room, frame, on_durable)?;
                 entry.state.admit(seq, crc, ticket.offset(), counts);

@@ -12,7 +12,7 @@ mod replay;
 use super::*;
 use crate::catalog::visible::Part;
 use crate::catalog::{lifecycle, parking};
-use crate::ingest::IngestStream;
+use crate::ingest::{Ack, IngestStream, NewestBatch};
 use crate::types::TableName;
 
 const SEQS: u64 = 5;
@@ -209,6 +209,40 @@ async fn parked(running: &Running) {
     running.shared.log.trim(running.shared.visible.trim_point());
     running.shared.log.roll().await.unwrap();
     assert!(running.shared.visible.is_parked(&table));
+}
+
+/// A fenced stream may have sent a batch of its own under a number that the newer stream then gave to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_acks_of_a_fenced_stream_name_no_batch_of_the_newer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = ingested(dir.path()).await;
+    let open = || IngestStream::open(running.shared.clone(), table(&running), "p", None);
+    let (mut old, ..) = open().await.unwrap();
+    // As many as it takes for the first one to be forgotten, so that a resend of it can name the newest batch alone.
+    let last = SEQS + crate::catalog::producer::RECENT_CRCS as u64;
+    for seq in SEQS + 1..=last {
+        let pending = old.push(Some(seq), Some(batch(seq))).await.unwrap();
+        pending.durable().await.unwrap();
+    }
+    let newest = old.newest().unwrap();
+    assert_eq!(newest.durable().unwrap().seq, last);
+    let again = old.push(Some(1), Some(batch(1))).await.unwrap();
+    assert_eq!(again.durable().await.unwrap().seq(), last);
+    let known = old.push(Some(last), Some(batch(last))).await.unwrap();
+    let forgotten = old.push(Some(1), Some(batch(1))).await.unwrap();
+    let (mut new, ..) = open().await.unwrap();
+    let pending = new.push(Some(last + 1), Some(batch(99))).await.unwrap();
+    pending.durable().await.unwrap();
+    let of_new = new.newest();
+    let of_new = of_new.as_ref().and_then(NewestBatch::durable);
+    assert_eq!(of_new.unwrap().seq, last + 1);
+
+    let acked = known.durable().await.unwrap();
+    assert_eq!(Ack::durable(&acked, newest.durable()).seq(), last);
+    let fault = forgotten.durable().await.unwrap_err();
+    assert_eq!(fault.reason, "producer_fenced");
+    drop((old, new));
+    crash(running).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

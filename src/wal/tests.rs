@@ -110,6 +110,37 @@ async fn a_log_cut_at_every_byte_of_its_last_frame_replays_the_prefix() {
 }
 
 #[tokio::test]
+async fn an_offset_is_durable_only_once_its_group_is_visible() {
+    #[derive(Default)]
+    struct Hook {
+        log: std::sync::OnceLock<Log>,
+        seen: Mutex<Vec<(Lsn, Lsn)>>,
+    }
+    impl GroupHook for Hook {
+        fn end(&self, durable: Lsn) {
+            let known = self.log.get().unwrap().durable();
+            self.seen.lock().push((known, durable));
+        }
+        fn checkpoint(&self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (opener, replay) = open(config(dir.path()), Arc::new(RealDisk)).unwrap();
+    assert_eq!(replay.count(), 0);
+    let hook = Arc::new(Hook::default());
+    let log = opener.start(hook.clone()).unwrap();
+    assert!(hook.log.set(log.clone()).is_ok());
+    for seq in 1..=2 {
+        append(&log, seq, vec![0; 10]).await.unwrap();
+    }
+    let numbers = |(known, durable): &(Lsn, Lsn)| (known.get(), durable.get());
+    let seen: Vec<_> = hook.seen.lock().iter().map(numbers).collect();
+    assert_eq!(seen, [(0, 1), (1, 2)]);
+    assert_eq!(log.durable(), Lsn::new(2));
+}
+
+#[tokio::test]
 async fn a_flipped_bit_before_the_tail_refuses_to_start_and_names_segment_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());

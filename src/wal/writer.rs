@@ -271,10 +271,11 @@ impl Writer {
             }
             waiters.extend(queued.done);
         }
+        // Whoever finds an offset durable finds its rows, and its producer's newest batch, as well.
+        self.hook.end(self.last);
         self.shared
             .durable
             .store(self.last.get(), Ordering::Release);
-        self.hook.end(self.last);
         self.shared.written.fetch_add(bytes, Ordering::Relaxed);
         self.shared.state.lock().queued -= bytes;
         for waiter in waiters {
