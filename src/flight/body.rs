@@ -292,9 +292,8 @@ where
                 let connection = body.connection.clone();
                 let room = async move { connection.charge(declared).await };
                 body.state = State::Waiting(bytes, Box::pin(room));
-                // Polled again at once, so that it is woken.
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                // Polled at once: from then on it is woken, and its connection is known to wait.
+                Pin::new(body).poll_frame(cx)
             }
         }
     }

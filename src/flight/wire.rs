@@ -115,6 +115,7 @@ impl Wire {
             charged: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             due: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
             surfaced: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
@@ -123,11 +124,25 @@ impl Wire {
         }))
     }
 
-    /// What connections with as many bytes of their own may charge. The last quarter is for those that hold little, so that a
-    /// few large messages which never end leave room for everybody else's small ones.
+    /// What connections with as many bytes of their own may charge. The last quarter is for those that hold little, and the
+    /// less they hold, the more of it: messages which never end leave room for everybody else's smaller ones.
     fn cap(&self, own: u64) -> u64 {
         let all = self.limits.bytes_max;
-        if own <= all / 128 { all } else { all / 4 * 3 }
+        if own <= (all / 128).min(FLOOR_BYTES) {
+            all
+        } else if own <= all / 1024 {
+            all / 16 * 15
+        } else if own <= all / 128 {
+            all / 8 * 7
+        } else {
+            all / 4 * 3
+        }
+    }
+
+    /// What all may hold while a connection that waits for room is still read. Those that wait may be many, and each could
+    /// fill its window with bytes that nobody can take: together they leave room for whole messages of the largest size.
+    fn cap_of_waiting(&self) -> u64 {
+        self.limits.bytes_max / 2
     }
 
     fn give_back(&self, bytes: u64) {
@@ -173,6 +188,8 @@ pub struct Connection {
     unread: AtomicU64,
     /// Bytes of admitted messages that are still to come.
     due: AtomicU64,
+    /// Messages that wait for room.
+    waiting: AtomicUsize,
     /// Calls that began on the socket, and those that became one here.
     opened: AtomicU64,
     surfaced: AtomicU64,
@@ -239,6 +256,7 @@ impl Connection {
             Ok(charge) => return Ok(charge),
             Err(full) => full,
         };
+        let _waits = Waits::new(self);
         let room = self.wire.until(|| match self.try_charge(bytes) {
             Ok(charge) => Some(charge),
             Err(full) => {
@@ -323,8 +341,11 @@ impl Connection {
     /// were admitted and have to be read to their end.
     fn may_read(&self) -> bool {
         let unread = self.unread.load(Ordering::Acquire);
-        unread <= FLOOR_BYTES + self.due.load(Ordering::Acquire)
-            || self.wire.held_bytes() < self.wire.cap(unread)
+        let cap = || match self.waiting.load(Ordering::Acquire) {
+            0 => self.wire.cap(unread),
+            _ => self.wire.cap_of_waiting(),
+        };
+        unread <= FLOOR_BYTES + self.due.load(Ordering::Acquire) || self.wire.held_bytes() < cap()
     }
 
     /// Resolves once more may be read off the socket; none if that is so now.
@@ -386,6 +407,24 @@ impl Connection {
             Some(left) if !left.is_zero() => Idle::For(left),
             _ => Idle::TooLong,
         }
+    }
+}
+
+/// A message that waits for room, until this is dropped.
+struct Waits<'a>(&'a Connection);
+
+impl<'a> Waits<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        connection.waiting.fetch_add(1, Ordering::AcqRel);
+        Waits(connection)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        // Its socket may be read again.
+        self.0.wire.ring();
     }
 }
 

@@ -86,6 +86,78 @@ async fn a_socket_is_read_only_while_there_is_room_or_its_message_was_admitted()
     assert_eq!(wire.held_bytes(), 60 * MIB);
 }
 
+/// Connections that take what they can get, each of them up to its window.
+fn read_all(connections: &[Arc<Connection>]) {
+    for connection in connections {
+        for _ in 0..64 {
+            if connection.room_to_read().is_some() {
+                break;
+            }
+            connection.received(64 * 1024, 4 * MIB);
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_room_leave_room_for_small_ones() {
+    let mut limits = Limits::of(&Config::default());
+    limits.bytes_max = 512 * MIB;
+    limits.connection_bytes_max = 64 * MIB;
+    limits.wait = Duration::from_secs(3600);
+    limits.connections_max = 100;
+    let wire = Wire::new(limits);
+    let connect = |n: usize| -> Vec<_> { (0..n).map(|_| wire.connect().unwrap()).collect() };
+    let admitted: Vec<_> = connect(6).iter().map(|c| c.charge_now(60 * MIB)).collect();
+    assert!(admitted.iter().all(Result::is_ok));
+    let waiting = connect(40);
+    let charges = waiting.iter().cloned().map(|connection| {
+        tokio::spawn(async move { connection.charge(60 * MIB).await.map(|c| c.bytes()) })
+    });
+    let charges: Vec<_> = charges.collect();
+    while wire.waiting.load(Ordering::Acquire) < waiting.len() {
+        tokio::task::yield_now().await;
+    }
+    read_all(&waiting);
+    let unread = wire.held_bytes() - 360 * MIB;
+    assert!(unread <= 40 * 96 * 1024, "{unread}");
+    let bystander = wire.connect().unwrap();
+    assert!(bystander.charge_at_once(3 * 1024).is_some());
+    // Once somebody makes room, whole messages fit again, and who has one is read on.
+    drop(admitted);
+    let room = waiting.iter().map(|connection| connection.room_to_read());
+    for room in room.flatten() {
+        room.await.unwrap();
+    }
+    for charge in charges {
+        assert_eq!(charge.await.unwrap().unwrap(), 60 * MIB);
+    }
+    assert!(
+        waiting
+            .iter()
+            .all(|c| c.waiting.load(Ordering::Acquire) == 0)
+    );
+}
+
+#[test]
+fn each_size_of_message_leaves_room_for_smaller_ones() {
+    let mut limits = Limits::of(&Config::default());
+    limits.bytes_max = 512 * MIB;
+    limits.connections_max = 10_000;
+    let wire = Wire::new(limits);
+    let mut held = Vec::new();
+    for bytes in [40 * MIB, 2 * MIB, 200 * 1024, 3 * 1024] {
+        let before = held.len();
+        loop {
+            let charge = wire.connect().unwrap().charge_at_once(bytes);
+            match charge {
+                Some(charge) if held.len() < before + 1000 => held.push(charge),
+                _ => break,
+            }
+        }
+        assert!(held.len() > before + 1, "{bytes}");
+    }
+}
+
 #[test]
 fn connections_are_bounded_and_given_back() {
     let wire = wire();
