@@ -14,6 +14,7 @@ pub mod clock;
 pub mod fault;
 pub mod ids;
 pub mod memory;
+pub mod threads;
 pub mod types;
 // settings
 pub mod config;

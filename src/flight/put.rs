@@ -24,6 +24,7 @@ use crate::catalog::streams::OpenStream;
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::ingest::{Ack, Acked, FenceWatch, IngestStream, NewestBatch, Pending, Reject};
+use crate::threads;
 use crate::types::TableName;
 
 /// How many rejects one ack shows.
@@ -290,7 +291,10 @@ async fn run(
         let mut _room = None;
         if let Some(batch) = &batch {
             let limit = shared.config.limits.batch_memory_max.get();
-            let becomes = match expand::check(batch, &table.contract(), limit) {
+            let many = threads::has_many_values(batch);
+            let becomes =
+                threads::step_aside_if(many, || expand::check(batch, &table.contract(), limit));
+            let becomes = match becomes {
                 Ok(becomes) => becomes,
                 Err(fault) => break Err(fault),
             };

@@ -17,6 +17,7 @@ use crate::catalog::producer::{Claim, Decision, Totals};
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::clock::{Micros, day_of};
 use crate::fault::{Fault, Kind};
+use crate::threads;
 use crate::types::Lsn;
 use crate::validate::{Origin, References, Scope, Validated, Validator, Verdict};
 use crate::wal::{FrameKind, NewFrame, Payload};
@@ -111,7 +112,8 @@ impl IngestStream {
         };
         let limit = self.shared.config.limits.batch_bytes_max.as_usize();
         // Sliced arrays count whole buffers; the encoded form is what is held to the limit.
-        let encoded = Encoded::of(batch)?;
+        let encoded =
+            threads::step_aside_if(threads::has_many_values(batch), || Encoded::of(batch))?;
         if encoded.len() > limit {
             return Err(Fault::new(
                 Kind::Exhausted,
@@ -216,10 +218,13 @@ impl IngestStream {
             insert::refuse_rejects(validator.contract(), validated.verdict())?;
         }
         let disk = self.shared.log.ns_per_byte();
-        let payload =
-            numbered
-                .encoded
-                .payload(&validated, numbered.arrived, &mut self.balance, disk)?;
+        let payload = {
+            let rows = numbered.batch.as_ref().map_or(0, RecordBatch::num_rows);
+            let (encoded, balance) = (&numbered.encoded, &mut self.balance);
+            threads::step_aside_if(threads::is_long(rows, sent), || {
+                encoded.payload(&validated, numbered.arrived, balance, disk)
+            })?
+        };
         let needed = payload.len() + FRAME_BYTES / 2;
         let room = if needed <= sent + FRAME_BYTES {
             room

@@ -113,6 +113,30 @@ fn each_bad_value_is_rejected_by_its_rule_and_good_ones_pass() {
     }
 }
 
+/// Batches of one stream must not hold up the sockets of the others.
+#[test]
+fn a_large_batch_is_judged_while_another_thread_looks_after_the_runtime() {
+    let (began, threads) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(move || {
+            let _ = began.send(());
+        })
+        .build()
+        .unwrap();
+    threads.recv().unwrap();
+    let task = runtime.spawn(async move {
+        let empty = || Arc::new(Float64Array::from(vec![None; 20_000])) as ArrayRef;
+        verdict_of(&contract(), &with(2, "AT", empty().slice(0, 2))).unwrap();
+        let alone = threads.try_recv().is_err();
+        let large = verdict_of(&contract(), &with(20_000, "AT", empty())).unwrap();
+        let helped = threads.recv_timeout(std::time::Duration::from_secs(10));
+        (alone, large.rejected.len(), helped)
+    });
+    let found = runtime.block_on(task).unwrap();
+    assert_eq!((found.0, found.2), (true, Ok(())), "{}", found.1);
+}
+
 #[test]
 fn a_batch_that_breaks_the_contract_as_a_whole_is_refused_by_name() {
     let without = |name: &str| {

@@ -16,6 +16,7 @@ use super::verdict::Verdict;
 use super::{References, Scope};
 use crate::dataset::{Contract, RuleKind};
 use crate::fault::{Fault, Kind};
+use crate::threads;
 
 /// Judges batches by one contract.
 pub struct Validator {
@@ -160,10 +161,25 @@ impl Validator {
         references: &References,
         scope: Scope<'_>,
     ) -> Result<Validated, Fault> {
+        let made = self.made_bytes(sent);
+        // A large batch must not hold up the streams of everybody else.
+        threads::step_aside_if(threads::is_long(sent.num_rows(), made), || {
+            self.judge_here(sent, made, origin, references, scope)
+        })
+    }
+
+    /// `made`: of [`Validator::made_bytes`].
+    fn judge_here(
+        &self,
+        sent: &RecordBatch,
+        made: usize,
+        origin: &Origin<'_>,
+        references: &References,
+        scope: Scope<'_>,
+    ) -> Result<Validated, Fault> {
         let now = origin.ingest_ts;
         let rows = sent.num_rows();
         let mut room = Room::new(scope.bytes_max);
-        let made = self.made_bytes(sent);
         if !room.take(made) {
             return Err(self.too_large(sent, made, scope.bytes_max));
         }

@@ -27,6 +27,7 @@ pub use super::status::broken;
 use super::wire::{Charge, Connection};
 use crate::config::{Config, Limits};
 use crate::fault::{Fault, Kind};
+use crate::threads;
 
 /// What one stream may bring.
 #[derive(Clone, Debug)]
@@ -169,13 +170,17 @@ impl Decoder {
                     .schema
                     .clone()
                     .ok_or_else(|| malformed("a batch before the schema"))?;
-                check::batch(&header, &data.data_body, &self.bounds)?;
+                let declared = check::batch(&header, &data.data_body, &self.bounds)?;
+                let declared = usize::try_from(declared).unwrap_or(usize::MAX);
                 let body = Buffer::from(data.data_body.clone());
                 let dictionaries = &self.dictionaries;
                 let version = message.version();
-                let batch = quiet::run(|| {
-                    read_record_batch(&body, header, schema, dictionaries, None, &version)
-                });
+                let read = || {
+                    quiet::run(|| {
+                        read_record_batch(&body, header, schema, dictionaries, None, &version)
+                    })
+                };
+                let batch = threads::step_aside_if(threads::is_long(0, declared), read);
                 let batch = batch
                     .ok_or_else(|| malformed("a batch that does not fit its schema"))?
                     .map_err(malformed)?;

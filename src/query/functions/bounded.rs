@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 use super::call::Call;
 use crate::fault::{Fault, Kind};
 use crate::query::limits::{QueryLimits, external};
+use crate::threads::step_aside;
 
 /// What one row of a call comes to, at most.
 #[derive(Clone, Copy, Debug, Default)]
@@ -232,18 +233,6 @@ impl Bounded {
                 Ok(ColumnarValue::Scalar(scalar))
             }
         }
-    }
-}
-
-/// Long work on a thread that others wait for lets another thread take them over.
-fn step_aside<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    let several = Handle::try_current()
-        .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if several {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
     }
 }
 

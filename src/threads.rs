@@ -1,0 +1,42 @@
+//! Long work on the threads of the runtime.
+//!
+//! A thread of the runtime that works for long without a pause may be the one that looks after all sockets: the others sleep
+//! until it wakes them. Long work therefore gives the thread's duties to another thread before it begins.
+
+use arrow::array::RecordBatch;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// Work on more rows, or on more bytes, takes milliseconds, beside which another thread costs nothing.
+const LONG_ROWS: usize = 16 * 1024;
+const LONG_BYTES: usize = 1024 * 1024;
+
+/// Is work on so many rows and bytes worth [`step_aside`]?
+pub fn is_long(rows: usize, bytes: usize) -> bool {
+    rows > LONG_ROWS || bytes > LONG_BYTES
+}
+
+/// Is work on each value of the batch worth [`step_aside`]? Told by their number, which costs nothing to know.
+pub fn has_many_values(batch: &RecordBatch) -> bool {
+    let values = batch.num_rows().saturating_mul(batch.num_columns());
+    values > LONG_BYTES / size_of::<u64>()
+}
+
+/// Does the work here, and lets another thread take over what this one does for the runtime.
+pub fn step_aside<T>(work: impl FnOnce() -> T) -> T {
+    let several = Handle::try_current()
+        .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if several {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}
+
+/// As [`step_aside`] if the work [`is_long`]; other work is done at once, at no cost.
+pub fn step_aside_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    if long { step_aside(work) } else { work() }
+}
+
+#[cfg(test)]
+#[path = "threads_tests.rs"]
+mod tests;
