@@ -210,6 +210,11 @@ def test_rows_that_nobody_reads_are_counted(server):
 
 # ---- generated
 
+def repeated(text, times):
+    """`times` copies, and fewer where the statement would be longer than any that the server reads."""
+    return [text] * max(2, min(times, 4 * MIB // len(text)))
+
+
 def value(r, depth):
     """An expression whose type is anybody's guess."""
     if depth <= 0 or r.random() < 0.2:
@@ -232,7 +237,7 @@ def value(r, depth):
         return f"{r.choice(AGGREGATES)}({sub()}) OVER (ORDER BY {sub()} ROWS BETWEEN {r.choice(['UNBOUNDED', '1', '1000000000'])} PRECEDING AND CURRENT ROW)"
     if kind == 12:
         operator = r.choice([" + ", " || ", " OR ", " AND ", " * "])
-        return "(" + operator.join([sub()] * r.choice([2, 30, 1500])) + ")"
+        return "(" + operator.join(repeated(sub(), r.choice([2, 30, 1500]))) + ")"
     wrapper = r.choice(["abs", "lower", "concat", "coalesce", "make_array", "NOT ", "- "])
     n = r.choice([3, 20, 60])
     return (wrapper + "(") * n + sub() + ")" * n
@@ -259,7 +264,7 @@ def query(r, depth):
     kind = r.randrange(12)
     if kind == 0:
         word = r.choice(["UNION", "UNION ALL", "EXCEPT", "INTERSECT"])
-        return f" {word} ".join([f"SELECT {value(r, 1)}"] * r.choice([2, 50, 250]))
+        return f" {word} ".join(repeated(f"SELECT {value(r, 1)}", r.choice([2, 50, 250])))
     if kind == 1:
         return f"WITH RECURSIVE r AS (SELECT {r.choice(['1', chr(39) + 'x' + chr(39)])} AS a UNION ALL SELECT {r.choice(['a + 1', 'a || a', 'repeat(a, 10)', 'a'])} FROM r) SELECT {r.choice(['count(*)', 'max(a)', 'a'])} FROM r"
     if kind == 2:
@@ -290,11 +295,13 @@ def test_generated_statements_end_nothing_and_keep_nobody_waiting(server):
     print(f"DELTAPLANE_TEST_SEED={SEED}")
     names = "abs acos array_append array_concat array_has_all array_repeat array_resize array_slice array_sort array_to_string arrow_cast ascii btrim chr coalesce concat concat_ws date_bin date_trunc encode flatten gcd generate_series get_field hop initcap lcm left levenshtein lower lpad make_array md5 named_struct nullif overlay power range regexp_like regexp_match regexp_replace repeat replace reverse right round rpad split_part string_to_array strpos struct substr time_bucket to_char to_hex to_timestamp translate trunc tumble upper"
     FUNCTIONS[:] = names.split()
-    generator = random.Random(SEED)
-    statements = []
-    for _ in range(COUNT):
+
+    def statement(number):
+        """One of the run, made when it is sent: ten thousand of them do not fit into memory."""
+        generator = random.Random(f"{SEED}.{number}")
         text = query(generator, generator.choice([1, 2, 2, 3, 4]))
-        statements.append(broken(generator, text) if generator.random() < 0.1 else text)
+        return broken(generator, text) if generator.random() < 0.1 else text
+
     process = psutil.Process(server.process.pid)
     peak, waits, stop = [0], [], threading.Event()
 
@@ -311,20 +318,20 @@ def test_generated_statements_end_nothing_and_keep_nobody_waiting(server):
             waits.append(time.monotonic() - begun)
             stop.wait(0.1)
 
-    def attack(sql):
+    def attack(number):
         # Some clients lose patience, and are gone.
-        return outcome(server, sql, random.choice([0.2, 2, 8]))
+        return outcome(server, statement(number), random.choice([0.2, 2, 8]))
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         watchers = [pool.submit(watch), pool.submit(others)]
         try:
-            said = list(pool.map(attack, statements))
+            said = list(pool.map(attack, range(COUNT)))
         finally:
             stop.set()
         for watcher in watchers:
             watcher.result()
     if server.process.poll() is not None:
-        pathlib.Path("hostile-statements.log").write_text("\n".join(s[:2000].replace("\n", " ") for s in statements))
+        pathlib.Path("hostile-statements.log").write_text("\n".join(statement(n)[:2000].replace("\n", " ") for n in range(COUNT)))
     assert server.process.poll() is None, f"the server ended, seed {SEED}: {server.log()[-2000:]}"
     assert server.one("SELECT 1") == 1
     waits.sort()
