@@ -3,7 +3,12 @@
 //! A thread of the runtime that works for long without a pause may be the one that looks after all sockets: the others sleep
 //! until it wakes them. Long work therefore gives the thread's duties to another thread before it begins.
 
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
 use arrow::array::RecordBatch;
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Work on more rows, or on more bytes, takes milliseconds, beside which another thread costs nothing.
@@ -32,9 +37,49 @@ pub fn step_aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// As [`step_aside`] if the work [`is_long`]; other work is done at once, at no cost.
+/// As [`step_aside`] if the work [`is_long`], and no more of it at once than there are cores: more threads would make nothing
+/// faster, and each would hold what it makes of its batch. Other work is done at once, at no cost.
 pub fn step_aside_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
-    if long { step_aside(work) } else { work() }
+    if !long || AT_WORK.get() {
+        return work();
+    }
+    step_aside(|| {
+        let _turn = Turn::wait();
+        work()
+    })
+}
+
+/// Threads at long work on batches, and who waits for them.
+static BUSY: Mutex<usize> = Mutex::new(0);
+static FREE: Condvar = Condvar::new();
+
+thread_local! {
+    /// The present thread has a turn already: work within its work does not wait for it.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A turn at long work; the next one begins when it is dropped.
+struct Turn;
+
+impl Turn {
+    fn wait() -> Turn {
+        let most = available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut busy = BUSY.lock();
+        while *busy >= most {
+            FREE.wait(&mut busy);
+        }
+        *busy += 1;
+        AT_WORK.set(true);
+        Turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        AT_WORK.set(false);
+        *BUSY.lock() -= 1;
+        FREE.notify_one();
+    }
 }
 
 #[cfg(test)]

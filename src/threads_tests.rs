@@ -50,3 +50,28 @@ fn a_small_batch_pays_nothing() {
     // Outside of a runtime there is nobody to take over.
     assert_eq!(step_aside(|| 1), 1);
 }
+
+#[test]
+fn no_more_long_work_is_under_way_at_once_than_there_are_cores() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Work within work has its turn already, also when all turns are taken.
+        step_aside_if(true, || std::thread::sleep(Duration::from_millis(1)));
+        now.fetch_sub(1, Ordering::SeqCst);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 * cores {
+            scope.spawn(|| (0..5).for_each(|_| step_aside_if(true, work)));
+        }
+    });
+    assert!((1..=cores).contains(&most.load(Ordering::SeqCst)));
+    // A panic gives the turn back.
+    for _ in 0..2 * cores {
+        let panic = || step_aside_if(true, || std::panic::resume_unwind(Box::new("meant")));
+        assert!(std::panic::catch_unwind(panic).is_err());
+    }
+    step_aside_if(true, || ());
+}
