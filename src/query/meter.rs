@@ -3,7 +3,7 @@
 //! DataFusion's pool counts what its operators say of themselves; that decides who spills. It does not see the batch that an
 //! operator works on, the copies of a growing list, a plan, or rows that a statement keeps. A [`Meter`] sees them: it counts
 //! every allocation of its statement (`memory`), in planning, on each thread that DataFusion's tasks run on, and until the
-//! reader of the result has gone. It is looked at after each step of a task and with each batch ([`MeterExec`]): when the
+//! reader of the result has gone. It is looked at after each step of a task and with each batch (`query/metered`): when the
 //! meters of a [`Budget`] go over its limit together, the statement with the most is ended by an error that says so.
 
 use std::any::Any;
