@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use futures::future::BoxFuture;
@@ -24,6 +25,9 @@ use crate::memory::{self, Account};
 /// Growth of one statement between two looks at what all of them hold.
 const STEP_BYTES: u64 = 1 << 20;
 
+/// How long others wait for a statement that was told to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// The memory of statements that share a limit.
 #[derive(Debug)]
 pub struct Budget {
@@ -31,8 +35,8 @@ pub struct Budget {
     setting: &'static str,
     limit: u64,
     meters: Mutex<Vec<Weak<Meter>>>,
-    /// A statement has been told to end and may still be there.
-    ending: AtomicBool,
+    /// When a statement was told to end last, while it may still be there.
+    ending: Mutex<Option<Instant>>,
 }
 
 /// One statement's memory.
@@ -61,7 +65,7 @@ impl Budget {
             setting,
             limit,
             meters: Mutex::default(),
-            ending: AtomicBool::new(false),
+            ending: Mutex::default(),
         })
     }
 
@@ -118,7 +122,7 @@ impl Meter {
 
     /// Whether the statement has to wait with its next batch: others that are told to end still hold what they held.
     pub fn waits(&self) -> bool {
-        self.budget.ending.load(Ordering::Acquire) && self.budget.still_full()
+        self.budget.is_ending() && self.budget.still_full()
     }
 
     /// Until the statement is ended for its memory.
@@ -157,18 +161,25 @@ impl Meter {
 }
 
 impl Budget {
+    /// Whether a statement that was told to end has had less time for it than it may need.
+    fn is_ending(&self) -> bool {
+        let told = *self.ending.lock();
+        told.is_some_and(|told| told.elapsed() < ENDS_WITHIN)
+    }
+
     /// Whether what ends and what goes on are too much together.
     fn still_full(&self) -> bool {
         let live = self.live();
         if !live.iter().any(|m| m.is_over()) {
-            self.ending.store(false, Ordering::Release);
+            *self.ending.lock() = None;
             return false;
         }
         live.iter().map(|m| m.bytes()).sum::<u64>() > self.limit
     }
 
     /// Ends the statement that holds most, if all together hold too much. One that has been told to end is on its way out and
-    /// is not counted: the next one ends only if the others are too much without it. Until it is gone the others wait.
+    /// is not counted at first, and the others wait for it. What it still holds after that (rows whose reader does not read)
+    /// counts again: whoever grows then ends another statement and waits for nobody.
     fn hold(&self) {
         let live = self.live();
         let held: Vec<(u64, &Arc<Meter>)> = live
@@ -176,13 +187,16 @@ impl Budget {
             .filter(|m| !m.is_over())
             .map(|m| (m.bytes(), m))
             .collect();
-        let all: u64 = held.iter().map(|(bytes, _)| bytes).sum();
+        let all: u64 = match self.is_ending() {
+            true => held.iter().map(|(bytes, _)| bytes).sum(),
+            false => live.iter().map(|m| m.bytes()).sum(),
+        };
         if all > self.limit
             && let Some((bytes, most)) = held.into_iter().max_by_key(|(bytes, _)| *bytes)
         {
             most.over.store(true, Ordering::Release);
             most.ended.cancel();
-            self.ending.store(true, Ordering::Release);
+            *self.ending.lock() = Some(Instant::now());
             tracing::warn!(
                 bytes,
                 all,
@@ -282,6 +296,22 @@ mod tests {
         large.ended().await;
         drop((kept, more, last));
         assert!(small.bytes() + large.bytes() + late.bytes() < 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn what_an_ended_statement_does_not_let_go_of_is_counted_and_not_waited_for() {
+        let budget = Budget::new("memory.query_bytes_max", 64 << 20);
+        let (unread, other) = (budget.meter(), budget.meter());
+        let kept = unread.watch(async { vec![1u8; 65 << 20] }).await;
+        unread.check().unwrap_err();
+        other.check().unwrap();
+        assert!(other.waits());
+        // As if a second had passed.
+        *budget.ending.lock() = Some(Instant::now().checked_sub(ENDS_WITHIN).unwrap());
+        assert!(!other.waits());
+        let more = other.watch(async { vec![1u8; 2 << 20] }).await;
+        other.check().unwrap_err();
+        drop((kept, more));
     }
 
     #[tokio::test]
