@@ -15,13 +15,15 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::compute::kernels::length::length;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::unnest::UnnestExec;
@@ -37,7 +39,8 @@ const CONSTANT_BYTES: usize = 4 << 10;
 /// Work between two pauses.
 const STRETCH: Duration = Duration::from_millis(20);
 
-/// Puts [`SliceExec`] below the right side of each nested-loop join, below operators with long constants, and below `unnest`.
+/// Puts [`SliceExec`] below the right side of each nested-loop join, below operators with long constants or subqueries' values, and
+/// below `unnest`.
 #[derive(Debug, Default)]
 pub struct SliceInputs;
 
@@ -47,6 +50,9 @@ enum Size {
     Rows(usize),
     /// So many that the elements of these list columns, each with a row beside it, are not too many.
     Elements(Vec<usize>),
+    /// So many that what stands beside every row is not too much: the values of these subqueries, whose length is known when
+    /// the plan runs, and constants of so many bytes.
+    Beside(Vec<Arc<dyn PhysicalExpr>>, usize),
 }
 
 /// Bytes of the long constants in the plan's node that has most of them.
@@ -76,6 +82,36 @@ fn constant_bytes(node: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     Ok(bytes)
 }
 
+/// The subqueries among a node's expressions whose one value may be of any length.
+fn subqueries(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    let mut found = vec![];
+    node.apply_expressions(&mut |root: &Arc<dyn PhysicalExpr>| {
+        root.apply(|expr| {
+            if expr.downcast_ref::<ScalarSubqueryExpr>().is_some() {
+                let type_ = expr.return_field(&Schema::empty())?;
+                if type_.data_type().primitive_width().is_none() {
+                    found.push(expr.clone());
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether rows of this plan may be long in a way that no statistics tell: with a subquery's value beside them, or with lists
+/// that a join repeats.
+pub fn long_rows(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let lists = |child: &&Arc<dyn ExecutionPlan>| {
+        let schema = child.schema();
+        schema.fields().iter().any(|f| f.data_type().is_nested())
+    };
+    plan.exists(|node| {
+        let joins = node.name().ends_with("JoinExec") && node.children().iter().any(lists);
+        Ok(joins || !subqueries(node)?.is_empty())
+    })
+}
+
 /// The node with its inputs in slices; the node itself if it needs none.
 fn sliced(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let children: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
@@ -97,11 +133,13 @@ fn sliced(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
         return replace_children_if_necessary(node, children).map(Transformed::yes);
     }
     let constants = constant_bytes(&node)?;
-    if constants < CONSTANT_BYTES {
-        return Ok(Transformed::no(node));
-    }
-    let rows = (SLICE_BYTES / constants).max(1);
-    let children = children.iter().map(|c| slice(c, Size::Rows(rows)));
+    let beside = subqueries(&node)?;
+    let size = match beside.is_empty() {
+        true if constants < CONSTANT_BYTES => return Ok(Transformed::no(node)),
+        true => rows_beside(constants),
+        false => Size::Beside(beside, constants),
+    };
+    let children = children.iter().map(|c| slice(c, size.clone()));
     replace_children_if_necessary(node, children.collect()).map(Transformed::yes)
 }
 
@@ -142,6 +180,7 @@ impl DisplayAs for SliceExec {
         match &self.size {
             Size::Rows(rows) => write!(f, "SliceExec: rows={rows}"),
             Size::Elements(lists) => write!(f, "SliceExec: lists={lists:?}"),
+            Size::Beside(values, _) => write!(f, "SliceExec: subqueries={}", values.len()),
         }
     }
 }
@@ -207,15 +246,37 @@ impl Slices {
     fn slice(&mut self) -> Option<RecordBatch> {
         let batch = self.rest.take()?;
         let rows = batch.num_rows();
+        if let Size::Beside(values, constants) = &self.size {
+            // The subqueries have run when the first rows of the plan beside them are here.
+            let bytes: usize = values.iter().map(|v| value_bytes(v, &batch)).sum();
+            self.size = rows_beside(bytes + constants);
+        }
         let take = match &self.size {
             Size::Rows(rows) => *rows,
             Size::Elements(lists) => fitting(&batch, lists),
+            Size::Beside(..) => rows,
         };
         if rows <= take {
             return Some(batch);
         }
         self.rest = Some(batch.slice(take, rows - take));
         Some(batch.slice(0, take))
+    }
+}
+
+/// The slice for rows with so many bytes of constants beside each.
+fn rows_beside(bytes: usize) -> Size {
+    match bytes < CONSTANT_BYTES {
+        true => Size::Rows(usize::MAX),
+        false => Size::Rows((SLICE_BYTES / bytes).max(1)),
+    }
+}
+
+/// Bytes of an expression that has one value for all rows; none if it has no value yet.
+fn value_bytes(value: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> usize {
+    match value.evaluate(batch) {
+        Ok(ColumnarValue::Scalar(scalar)) => scalar.size(),
+        Ok(ColumnarValue::Array(_)) | Err(_) => 0,
     }
 }
 

@@ -380,3 +380,32 @@ async fn what_a_query_allocates_is_held_to_the_limit_and_freed_with_its_reader()
     }
     panic!("{:?}", engine.queries.list());
 }
+
+#[tokio::test]
+async fn a_long_value_is_not_repeated_for_each_row_of_a_batch() {
+    let engine = engine().await;
+    // 80 kB beside each of 5,000 rows: a batch of all would be six times the limit.
+    let list = "SELECT array_agg(value) AS l FROM generate_series(1, 10000)";
+    let rows = "generate_series(1, 5000) AS g(v)";
+    for sql in [
+        format!("SELECT sum(array_length(l)) FROM (SELECT ({list}) AS l FROM {rows})"),
+        format!("SELECT sum(array_length(l.l)) FROM {rows} JOIN ({list}) AS l ON g.v > 0"),
+        format!("SELECT sum(array_length(l.l)) FROM {rows} CROSS JOIN ({list}) AS l"),
+        format!(
+            "SELECT sum(array_length(l.l)) FROM {rows} JOIN (SELECT 1 AS k, l FROM ({list})) AS l ON g.v % 1 + 1 = l.k"
+        ),
+    ] {
+        let result = engine.query(&sql, None).await.unwrap();
+        let batches = result
+            .collect()
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let sum = batches[0].column(0);
+        assert_eq!(sum.len(), 1);
+        assert_eq!(
+            ScalarValue::try_from_array(sum, 0).unwrap().to_string(),
+            "50000000",
+            "{sql}"
+        );
+    }
+}
