@@ -24,6 +24,7 @@ mod table_function;
 #[cfg(test)]
 mod tests;
 mod text;
+mod text_size;
 mod versions;
 pub mod view;
 mod width;

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use parking_lot::RwLock;
 
+use super::text_size::{AtMost, tokens_at_most};
 use crate::fault::{Fault, Kind};
 
 /// The settings `query.text_bytes_max` and its neighbours.
@@ -87,11 +88,34 @@ pub(super) fn too_deep() -> Fault {
 pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
     check_bytes(sql)?;
     let limits = TextLimits::current();
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
+    let AtMost { words, spaces } = tokens_at_most(sql);
+    if words > limits.tokens.saturating_mul(2) {
+        return Err(too_many_tokens("words and signs", words, limits.tokens));
+    }
+    if words + spaces > limits.tokens.saturating_mul(3) {
+        return Err(too_many_tokens(
+            "words, signs and spaces",
+            words + spaces,
+            limits.tokens,
+        ));
+    }
+    let mut tokens = Vec::with_capacity(words + spaces);
+    Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
     check(tokens.iter().map(|t| &t.token), &limits)?;
     Ok(tokens)
+}
+
+fn too_many_tokens(of: &str, found: usize, limit: usize) -> Fault {
+    let way_out = "send rows by bulk ingest or as bound parameters";
+    too_large(
+        &format!("too many {of}"),
+        found,
+        "tokens_max",
+        limit,
+        way_out,
+    )
 }
 
 /// # Errors
@@ -247,13 +271,7 @@ fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Re
         }
     }
     if count > limits.tokens {
-        return Err(too_large(
-            "too many words and signs",
-            count,
-            "tokens_max",
-            limits.tokens,
-            "send rows by bulk ingest or as bound parameters",
-        ));
+        return Err(too_many_tokens("words and signs", count, limits.tokens));
     }
     check_relations(relations, limits)?;
     if unnumbered > limits.parameters {
