@@ -18,7 +18,7 @@ use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
 use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
 use crate::clock::Micros;
-use crate::cold::ColdView;
+use crate::cold::PinnedFiles;
 use crate::dataset::{Contract, show_span};
 use crate::fault::Fault;
 use crate::flight::ingest::Ingest;
@@ -593,7 +593,7 @@ impl RowReader for EngineReader {
         &self,
         contract: &Contract,
         limit: usize,
-        files: Option<Arc<ColdView>>,
+        files: Option<Arc<PinnedFiles>>,
     ) -> Result<Vec<RecordBatch>, Fault> {
         let columns: Vec<String> = contract
             .columns

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::Shared;
 use super::lifecycle::settle;
 use super::table::{DEDUP_KEYS_MAX, Table};
-use crate::cold::ColdView;
+use crate::cold::PinnedFiles;
 use crate::dataset::{Action, Contract, RuleKind};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
@@ -29,7 +29,7 @@ pub trait RowReader: Send + Sync {
         &self,
         contract: &Contract,
         limit: usize,
-        files: Option<Arc<ColdView>>,
+        files: Option<Arc<PinnedFiles>>,
     ) -> Result<Vec<RecordBatch>, Fault>;
 }
 
@@ -143,7 +143,7 @@ impl Lookups {
     pub async fn keys_in(
         &self,
         validator: &Validator,
-        files: Arc<ColdView>,
+        files: Arc<PinnedFiles>,
     ) -> Result<Keys, Fault> {
         let mut keys = Keys::new(DEDUP_KEYS_MAX);
         let rows = if files.files().is_empty() {

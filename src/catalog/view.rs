@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::cold::ColdView;
+use crate::cold::{FileList, PinnedFiles};
 use crate::dataset::Contract;
 use crate::hot::Chunk;
 use crate::types::{Lsn, TableName};
@@ -17,7 +17,7 @@ pub struct TableView {
     /// None for a quarantine.
     pub contract: Option<Arc<Contract>>,
     pub schema: SchemaRef,
-    pub cold: Arc<ColdView>,
+    pub cold: Arc<PinnedFiles>,
     pub hot: Arc<Vec<Chunk>>,
     pub comment: Option<String>,
     /// Of a materialized view: which of its rows stand in `cold`. None: `cold` and `hot` are all there is.
@@ -29,7 +29,7 @@ pub struct TableView {
 pub struct ViewProgress {
     /// The source as it was when they were computed: what has changed there since may have touched them. None: nothing is
     /// known of them.
-    pub source: Option<Arc<ColdView>>,
+    pub source: Option<Arc<FileList>>,
     /// Windows that start before this are stored, those that start later are not.
     pub open_from: i64,
     /// Windows that start before this are never computed again: the source's retention may take their rows. It stands in
@@ -40,7 +40,7 @@ pub struct ViewProgress {
 impl ViewProgress {
     /// What is known of the stored rows over this source. One that has been put in the place of another under its name makes
     /// every window one to compute again.
-    pub fn over(self: &Arc<Self>, source: &ColdView) -> Arc<Self> {
+    pub fn over(self: &Arc<Self>, source: &FileList) -> Arc<Self> {
         match &self.source {
             Some(seen) if !seen.is_of(source) => Arc::new(ViewProgress {
                 source: None,

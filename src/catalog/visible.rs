@@ -16,7 +16,7 @@ use super::producer::Totals;
 use super::table::{Committed, Table};
 use super::view::{Snapshot, TableView, ViewProgress};
 use super::{CommitQuality, Day, Left, Registry, Replayed};
-use crate::cold::{ColdView, GONE};
+use crate::cold::{GONE, PinnedFiles};
 use crate::dataset::{self, Contract};
 use crate::fault::Fault;
 use crate::hot::{Buffer, Chunk};
@@ -58,8 +58,8 @@ pub enum FrameEffect {
     },
     Create {
         table: Arc<Table>,
-        main: Arc<ColdView>,
-        quarantine: Arc<ColdView>,
+        main: Arc<PinnedFiles>,
+        quarantine: Arc<PinnedFiles>,
     },
     Drop {
         table: Arc<Table>,
@@ -70,14 +70,14 @@ pub enum FrameEffect {
         replayed: Replayed,
         /// Microseconds since 1970.
         at: i64,
-        main: Arc<ColdView>,
-        quarantine: Arc<ColdView>,
+        main: Arc<PinnedFiles>,
+        quarantine: Arc<PinnedFiles>,
     },
     /// Another contract from here on, and the Delta version that tells it.
     Alter {
         table: Arc<Table>,
         contract: Arc<Contract>,
-        main: Arc<ColdView>,
+        main: Arc<PinnedFiles>,
     },
 }
 
@@ -113,14 +113,14 @@ pub enum Part {
 }
 
 struct Side {
-    cold: Arc<ColdView>,
+    cold: Arc<PinnedFiles>,
     hot: Buffer,
     /// The last frame that had rows for this side, hot or committed.
     last_rows: Lsn,
 }
 
 impl Side {
-    fn new(cold: Arc<ColdView>) -> Self {
+    fn new(cold: Arc<PinnedFiles>) -> Self {
         Side {
             cold,
             hot: Buffer::default(),
@@ -129,7 +129,7 @@ impl Side {
     }
 
     /// What a snapshot is given.
-    fn read(&self, parked: &Option<Fault>) -> (Arc<ColdView>, Arc<Vec<Chunk>>) {
+    fn read(&self, parked: &Option<Fault>) -> (Arc<PinnedFiles>, Arc<Vec<Chunk>>) {
         match parked {
             Some(fault) => (
                 Arc::new(self.cold.unreadable(fault.clone())),
@@ -179,7 +179,7 @@ impl Quality {
 }
 
 impl Entry {
-    fn new(table: Arc<Table>, main: Arc<ColdView>, quarantine: Arc<ColdView>) -> Self {
+    fn new(table: Arc<Table>, main: Arc<PinnedFiles>, quarantine: Arc<PinnedFiles>) -> Self {
         let is_view = table.contract().view.is_some();
         Entry {
             table,
@@ -308,7 +308,12 @@ impl Visible {
         self.0.read().read_point
     }
 
-    pub fn add_table(&self, table: Arc<Table>, main: Arc<ColdView>, quarantine: Arc<ColdView>) {
+    pub fn add_table(
+        &self,
+        table: Arc<Table>,
+        main: Arc<PinnedFiles>,
+        quarantine: Arc<PinnedFiles>,
+    ) {
         self.0
             .write()
             .tables
@@ -477,7 +482,7 @@ impl Visible {
     pub fn reopen(
         &self,
         table: &Table,
-        (main, quarantine): (Arc<ColdView>, Arc<ColdView>),
+        (main, quarantine): (Arc<PinnedFiles>, Arc<PinnedFiles>),
         (committed, quarantined): (Lsn, Lsn),
     ) {
         if let Some(entry) = self.0.write().entry(table) {
@@ -493,7 +498,12 @@ impl Visible {
     }
 
     /// New versions without new rows (a claim, a checkpoint's clean-up).
-    pub fn replace_cold(&self, table: &Table, main: Arc<ColdView>, quarantine: Arc<ColdView>) {
+    pub fn replace_cold(
+        &self,
+        table: &Table,
+        main: Arc<PinnedFiles>,
+        quarantine: Arc<PinnedFiles>,
+    ) {
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded()) {
             entry.main.cold = main.clone();
@@ -505,7 +515,7 @@ impl Visible {
     }
 
     /// A view's refresh: its version and what that version stands for, in one step.
-    pub fn set_progress(&self, table: &Table, main: Arc<ColdView>, progress: Arc<ViewProgress>) {
+    pub fn set_progress(&self, table: &Table, main: Arc<PinnedFiles>, progress: Arc<ViewProgress>) {
         let mut state = self.0.write();
         if let Some(entry) = state.tables.get_mut(&table.name().folded())
             && entry.table.incarnation == table.incarnation
@@ -568,7 +578,7 @@ impl Visible {
         &self,
         table: &Table,
         part: Part,
-        cold: Arc<ColdView>,
+        cold: Arc<PinnedFiles>,
         cut: Lsn,
         recorded: &[(Arc<str>, u64)],
     ) {

@@ -11,7 +11,7 @@ use deltaplane_client::SqlClient;
 
 use super::bundled::Loaded;
 use crate::catalog::view::{Snapshot, TableView};
-use crate::cold::{ColdView, Lake};
+use crate::cold::{Lake, PinnedFiles};
 use crate::dataset::{Contract, Dataset, Step};
 use crate::query::{Engine, EngineConfig, SnapshotSource};
 use crate::types::{Lsn, TableName};
@@ -87,7 +87,7 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
             name: name.clone(),
             contract: None,
             schema: schema.clone(),
-            cold: Arc::new(ColdView::empty(&lake, schema, Vec::new())),
+            cold: Arc::new(PinnedFiles::empty(&lake, schema, Vec::new())),
             hot: Arc::default(),
             comment: None,
             progress: None,

@@ -8,25 +8,23 @@ use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue};
-use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{ColdFile, ColdView};
+use super::{ColdFile, FileList, PinnedFile};
 
 const BATCH_ROWS: usize = 8192;
 
 /// What is wrong with the file; none if nothing is. It is held in memory once, as it is in the store.
-pub async fn problem(view: Arc<ColdView>, file: Arc<ColdFile>) -> Option<String> {
-    let store = view.store();
-    if let Some(problem) = size_problem(&*store, &file).await {
+pub async fn problem(file: PinnedFile<'_>) -> Option<String> {
+    if let Some(problem) = size_problem(file).await {
         return Some(problem);
     }
-    let read = async { store.get(file.location()).await?.bytes().await };
-    let bytes = match read.await {
+    let bytes = match file.bytes().await {
         Ok(bytes) => bytes,
         Err(error) => return Some(format!("cannot be read now: {error}")),
     };
-    let work = move || compared(bytes, &view, &file);
+    let (list, file) = (file.list().to_list(), file.file().clone());
+    let work = move || compared(bytes, &list, &file);
     match tokio::task::spawn_blocking(work).await {
         Ok(problem) => problem,
         Err(error) => Some(format!("cannot be decoded: {error}")),
@@ -34,14 +32,10 @@ pub async fn problem(view: Arc<ColdView>, file: Arc<ColdFile>) -> Option<String>
 }
 
 /// Is the file there, with the size that the log says?
-pub async fn size_problem(store: &dyn ObjectStore, file: &ColdFile) -> Option<String> {
-    match store.head(file.location()).await {
-        Ok(meta) if meta.size == file.size() => None,
-        Ok(meta) => Some(format!(
-            "has {} bytes, the log says {}",
-            meta.size,
-            file.size()
-        )),
+pub async fn size_problem(file: PinnedFile<'_>) -> Option<String> {
+    match file.stored_size().await {
+        Ok(bytes) if bytes == file.size() => None,
+        Ok(bytes) => Some(format!("has {bytes} bytes, the log says {}", file.size())),
         Err(object_store::Error::NotFound { .. }) => {
             Some("is missing: restore it from a backup, or RESTORE a version without it".to_owned())
         }
@@ -49,7 +43,7 @@ pub async fn size_problem(store: &dyn ObjectStore, file: &ColdFile) -> Option<St
     }
 }
 
-fn compared(bytes: bytes::Bytes, view: &ColdView, file: &ColdFile) -> Option<String> {
+fn compared(bytes: bytes::Bytes, list: &FileList, file: &ColdFile) -> Option<String> {
     let damaged = |error: &dyn std::fmt::Display| {
         let text = error.to_string();
         Some(format!(
@@ -63,8 +57,8 @@ fn compared(bytes: bytes::Bytes, view: &ColdView, file: &ColdFile) -> Option<Str
         Ok(reader) => reader,
         Err(error) => return damaged(&error),
     };
-    let schema = view.schema();
-    let mut told = Told::of(&schema, view.partition_by(), file);
+    let schema = list.schema();
+    let mut told = Told::of(&schema, list.partition_by(), file);
     for batch in reader {
         match batch {
             Ok(batch) => told.batch(&batch),

@@ -8,7 +8,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::delta::checkpoint_checksum::{self, is_checkpoint};
 use super::delta::entry_checksum::{MISMATCH, is_entry};
-use super::{ColdFile, ColdTable, ColdView, Error, Lake, check, store_error};
+use super::{ColdTable, Error, Lake, check, store_error};
 
 /// What is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,10 @@ pub async fn findings(lake: &Lake, folder: &str, deep: bool) -> Vec<Finding> {
         }
     };
     let view = table.view();
-    for file in view.files() {
+    for file in view.each() {
         let problem = match deep {
-            true => check::problem(view.clone(), file.clone()).await,
-            false => size_problem(&view, file).await,
+            true => check::problem(file).await,
+            false => check::size_problem(file).await,
         };
         if let Some(problem) = problem {
             out.push(finding(format!("{folder}/{}", file.path()), problem));
@@ -96,10 +96,6 @@ fn checkpoint_problem(name: &str, file: &[u8]) -> Option<String> {
             "{MISMATCH}; delete it if the entries of the Delta log before it are all there, else restore it from a backup"
         )
     })
-}
-
-async fn size_problem(view: &ColdView, file: &ColdFile) -> Option<String> {
-    check::size_problem(&*view.store(), file).await
 }
 
 async fn log_findings(lake: &Lake, folder: &str) -> Vec<Finding> {

@@ -1,18 +1,14 @@
 //! Committed rows: Delta tables behind an object store, local or not. It knows no log and no contracts; it is handed
 //! schemas, properties and positions.
 
-pub mod bounds;
 pub mod check;
 pub mod delta;
 mod encoders;
 #[cfg(test)]
 pub mod faulty;
+pub mod files;
 pub mod folder_check;
 pub mod lake;
-pub mod pins;
-mod prune;
-mod read;
-pub mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +16,15 @@ pub use delta::changes::{Change, GONE};
 pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
 pub use delta::encode::{Effort, large_enough};
 pub use delta::history::{At, Detail, Entry, History};
-pub use delta::past::{Silent, silent_files, view_at};
+pub use delta::past::{Silent, list_at, silent_files};
 pub use delta::recent::{CommitNote, Recent};
 pub use delta::rewrite::{Reason, Removal};
 pub use delta::stage::{Slicer, Staged, Stager};
 pub use delta::table::ColdTable;
 pub use delta::vacuum::{Found, Keep, Sweep, Sweeper};
+pub use files::bounds;
+pub use files::{ColdFile, FILE, FileList, PinnedFile, PinnedFiles, ROW};
 pub use lake::Lake;
-pub use scan::{ColdFile, ColdView};
 
 use crate::fault::{Fault, Kind};
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::{Int64Array, RecordBatch};
+use datafusion::execution::context::SessionContext;
+use futures::StreamExt;
 
 use super::faulty::{FAIL_AFTER, FAIL_BEFORE, Faulty, SOUND};
 use super::*;
@@ -232,4 +234,77 @@ async fn a_changed_byte_anywhere_in_a_checkpoint_is_damage() {
         let findings = folder_check::findings(&lake, "s/t", false).await;
         assert!(findings[0].file.ends_with(name), "{findings:?}");
     }
+}
+
+/// Deletes those of the files that nobody needs; returns their number.
+async fn deleted(table: &ColdTable, list: &FileList) -> usize {
+    let found = list.files().iter().map(|file| Found {
+        path: file.path().to_owned(),
+        bytes: file.size(),
+        modified_ms: file.modified_ms(),
+    });
+    let found: Vec<Found> = found.collect();
+    table.remove_unneeded(&found).await.unwrap().0
+}
+
+/// Takes all rows out of the table, and with them their files.
+async fn empty(table: &mut ColdTable) {
+    let view = table.view();
+    let paths = view.files().iter().map(|f| f.path().to_owned());
+    let (removal, reason) = (
+        Removal::Files(paths.collect()),
+        Reason::Delete { predicate: None },
+    );
+    let staged = Staged::empty();
+    table.rewrite(&removal, staged, &reason, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn files_stay_until_the_last_pinned_list_and_the_last_plan_over_one_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut table = table(&lake).await;
+    let version = commit(&mut table, 1).await.unwrap();
+    let pinned = table.view();
+    let list = pinned.to_list();
+    empty(&mut table).await;
+    assert_eq!(deleted(&table, &list).await, 0, "the list of the version");
+    let now = table.view();
+    let history = now.history().unwrap();
+    let older = history.view(At::Version(version), &now).await.unwrap();
+    drop(pinned);
+    assert_eq!(deleted(&table, &list).await, 0, "the version read again");
+    let some = older.with_files(older.files().to_vec()).located();
+    drop(older);
+    assert_eq!(deleted(&table, &list).await, 0, "a part of the version");
+    let state = SessionContext::new().state();
+    let plan = some.scan(&state, Some(&vec![0]), &[], None).unwrap();
+    drop(some);
+    assert_eq!(deleted(&table, &list).await, 0, "a plan over it");
+    let mut rows = plan.execute(0, state.task_ctx()).unwrap();
+    drop(plan);
+    assert_eq!(deleted(&table, &list).await, 0, "the plan's rows");
+    let read = rows.next().await.unwrap().unwrap();
+    assert_eq!(read.column(0), batch().column(0));
+    drop(rows);
+    assert_eq!(deleted(&table, &list).await, 1, "nothing pins it");
+    // What is only compared needs no files, and what is read finds that they are gone.
+    assert_eq!(now.since(&list).removed.len(), 1);
+    let late = now.pin(&list);
+    assert!(late.each().next().unwrap().read().await.is_err());
+    let error = history.view(At::Version(version), &now).await.unwrap_err();
+    assert!(matches!(error, Error::Vacuumed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_let_go_pins_what_others_hold_and_nothing_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut table = table(&lake).await;
+    commit(&mut table, 1).await.unwrap();
+    let held = table.view();
+    let pins = table.let_go();
+    assert_eq!(pins.paths().len(), 1);
+    drop(held);
+    assert!(pins.paths().is_empty());
 }

@@ -302,9 +302,10 @@ async fn pass(
     if files.is_empty() {
         return Ok(None);
     }
-    let mut batches = Vec::with_capacity(files.len());
-    for file in &files {
-        batches.push(view.read(file).await?);
+    let taken = view.with_files(files);
+    let mut batches = Vec::with_capacity(taken.files().len());
+    for file in taken.each() {
+        batches.push(file.read().await?);
     }
     let judging = Judging {
         validator: &validator,
@@ -315,7 +316,16 @@ async fn pass(
     let moved = match judged {
         Ok(judged) => {
             let cold = writer.cold();
-            commit(shared, table, request, cold, &files, &batches, judged).await
+            commit(
+                shared,
+                table,
+                request,
+                cold,
+                taken.files(),
+                &batches,
+                judged,
+            )
+            .await
         }
         Err(fault) => Err(fault),
     };
@@ -324,7 +334,7 @@ async fn pass(
         writer.forget();
     }
     let (outcome, left) = moved?;
-    seen.extend(files.iter().map(|f| f.path().to_owned()));
+    seen.extend(taken.files().iter().map(|f| f.path().to_owned()));
     seen.extend(left);
     Ok(Some(outcome))
 }

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use super::provider::SnapshotTable;
 use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
-use crate::cold::{ColdFile, ColdView};
+use crate::cold::{ColdFile, FileList};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
@@ -42,10 +42,10 @@ const KEPT_VERSIONS: usize = 3;
 /// Questions about one table whose answers are kept.
 const QUESTIONS_MAX: usize = 8;
 
-/// What a version's rows came to, the files of which are no longer held.
+/// What a version's rows came to, the files of which are not pinned.
 #[derive(Debug)]
 pub(super) struct Known {
-    cold: ColdView,
+    cold: FileList,
     rows: RecordBatch,
 }
 
@@ -252,7 +252,7 @@ fn over(
     hot: Arc<Vec<crate::hot::Chunk>>,
 ) -> Arc<dyn TableProvider> {
     Arc::new(SnapshotTable::new(TableView {
-        cold: Arc::new(view.cold.with_files(view.cold.version(), files)),
+        cold: Arc::new(view.cold.with_files(files)),
         hot,
         ..view.clone()
     }))
@@ -291,7 +291,7 @@ async fn cold_rows<F: Future<Output = DfResult<RecordBatch>>>(
         && rows.get_array_memory_size() <= KEPT_BYTES
     {
         known.push(Known {
-            cold: cold.unpinned(),
+            cold: cold.to_list(),
             rows: rows.clone(),
         });
         if known.len() > KEPT_VERSIONS {
@@ -302,7 +302,7 @@ async fn cold_rows<F: Future<Output = DfResult<RecordBatch>>>(
 }
 
 /// Files whose rows are all that came since; none if rows were taken out as well, or if the log does not tell any more.
-async fn files_since(view: &TableView, older: &ColdView) -> Option<Vec<Arc<ColdFile>>> {
+async fn files_since(view: &TableView, older: &FileList) -> Option<Vec<Arc<ColdFile>>> {
     let changed = view.cold.since(older);
     if changed.removed.is_empty() {
         return Some(changed.added);

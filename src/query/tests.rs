@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 
 use super::*;
 use crate::catalog::view::TableView;
-use crate::cold::{ColdView, Lake};
+use crate::cold::{Lake, PinnedFiles};
 use crate::fault::Kind;
 use crate::hot::Chunk;
 use crate::types::{Lsn, TableName};
@@ -42,7 +42,7 @@ async fn engine() -> Engine {
         name: name.clone(),
         contract: None,
         schema: batch.schema(),
-        cold: Arc::new(ColdView::empty(&lake, batch.schema(), Vec::new())),
+        cold: Arc::new(PinnedFiles::empty(&lake, batch.schema(), Vec::new())),
         hot: Arc::new(vec![Chunk {
             first: Lsn::new(1),
             last: Lsn::new(1),

@@ -1,12 +1,7 @@
 //! `CHECK TABLE`: every file of the newest version, read whole and compared with what the Delta log says of it.
 
-use std::sync::Arc;
-
-use futures::StreamExt;
-use futures::stream;
-
 use super::{Upkeep, part_name, side};
-use crate::cold::{ColdView, check};
+use crate::cold::check;
 use crate::fault::Fault;
 use crate::types::TableName;
 
@@ -48,22 +43,17 @@ impl Upkeep {
     /// NOT_FOUND. What is wrong with files is no error, but the answer.
     pub async fn check(&self, name: &TableName) -> Result<Checked, Fault> {
         let (table, part) = self.find(name)?;
-        let view: Arc<ColdView> = {
+        let view = {
             let mut cold = table.cold.lock().await;
             side(&mut cold, part).view()
         };
-        let files = view.files().iter().cloned();
-        let found = stream::iter(files).map(|file| {
-            let view = view.clone();
-            async move {
-                let problem = check::problem(view, file.clone()).await?;
-                Some((file.path().to_owned(), problem))
-            }
-        });
+        let mut problems = Vec::new();
         // One at a time: each is in memory whole.
-        let problems = found.buffered(1);
-        let mut problems: Vec<(String, String)> =
-            problems.filter_map(|p| async { p }).collect().await;
+        for file in view.each() {
+            if let Some(problem) = check::problem(file).await {
+                problems.push((file.path().to_owned(), problem));
+            }
+        }
         problems.sort();
         Ok(Checked {
             table: part_name(&table, part),

@@ -14,7 +14,7 @@ use crate::catalog::table::Table;
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
-use crate::cold::{ColdView, Effort, Reason, Removal, Staged, Stager};
+use crate::cold::{Effort, FileList, PinnedFiles, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
 use crate::types::TableName;
@@ -171,7 +171,7 @@ impl Upkeep {
         }
     }
 
-    async fn pin(&self, table: &Table, part: Part) -> (Stager, Arc<ColdView>) {
+    async fn pin(&self, table: &Table, part: Part) -> (Stager, Arc<PinnedFiles>) {
         let mut cold = table.cold.lock().await;
         let side = side(&mut cold, part);
         (side.stager(), side.view())
@@ -187,7 +187,7 @@ impl Upkeep {
         order: &[String],
     ) -> Result<Option<Compacted>, Fault> {
         let (stager, view) = self.pin(table, part).await;
-        let pinned = Arc::new(view.with_files(view.version(), job.files.clone()));
+        let pinned = Arc::new(view.with_files(job.files.clone()));
         drop(view);
         let staged = self.rewritten(table, part, &stager, pinned, order).await?;
         let expected: Option<usize> = job.files.iter().map(|f| f.rows()).sum();
@@ -233,7 +233,7 @@ impl Upkeep {
         table: &Table,
         part: Part,
         stager: &Stager,
-        view: Arc<ColdView>,
+        view: Arc<PinnedFiles>,
         order: &[String],
     ) -> Result<Staged, Fault> {
         let settings = &self.shared.config.upkeep;
@@ -348,7 +348,7 @@ fn natural_order(table: &Table, part: Part) -> Vec<String> {
 }
 
 /// The columns of ZORDER BY as the table spells them.
-fn columns(view: &ColdView, asked: &[String]) -> Result<Vec<String>, Fault> {
+fn columns(view: &FileList, asked: &[String]) -> Result<Vec<String>, Fault> {
     let schema = view.schema();
     let bad = |message: String| Fault::invalid("zorder", message);
     if asked.len() > COLUMNS_MAX {

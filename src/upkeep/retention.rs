@@ -14,7 +14,7 @@ use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::cold::bounds::Times;
-use crate::cold::{ColdFile, ColdView, Reason, Removal, Staged};
+use crate::cold::{ColdFile, FileList, Reason, Removal, Staged};
 use crate::dataset::EVENT_DATE;
 use crate::fault::Fault;
 
@@ -30,7 +30,7 @@ const DAY_US: i64 = 86_400_000_000;
 const ROUNDED_UP_US: i64 = 1999;
 
 /// A time that an accepted event reaches, as late as the files tell; hot rows come at their commit. `index`: as in [`expired`].
-fn newest(view: &ColdView, event_time: &str, index: usize) -> Option<i64> {
+fn newest(view: &FileList, event_time: &str, index: usize) -> Option<i64> {
     let (schema, partition_by) = (view.schema(), view.partition_by());
     let times = view.files().iter();
     times
@@ -66,7 +66,7 @@ fn expired(files: &[Arc<ColdFile>], index: usize, day: NaiveDate) -> Vec<Arc<Col
 
 /// Between which times of the view's column the file's rows are. `date`: the day of its event times.
 fn times_of(
-    (reader, source): (&TableView, &ColdView),
+    (reader, source): (&TableView, &FileList),
     (file, date): (&ColdFile, NaiveDate),
     event_time: &str,
 ) -> Option<(i64, i64)> {
@@ -164,7 +164,7 @@ impl Upkeep {
     }
 
     /// What is past its retention now; none if nothing is.
-    fn due(&self, table: &Table, view: &ColdView, keep: i64, event_time: &str) -> Option<Due> {
+    fn due(&self, table: &Table, view: &FileList, keep: i64, event_time: &str) -> Option<Due> {
         if table.is_dropped() {
             return None;
         }

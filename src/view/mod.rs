@@ -60,7 +60,7 @@ const LOOK: Duration = Duration::from_millis(150);
 struct Watch {
     watermark: Watermark,
     /// The source's version whose producers the watermark knows.
-    seen: Option<Arc<cold::ColdView>>,
+    seen: Option<Arc<cold::FileList>>,
     /// Of a view on a view: the first open window below, and when it moved last.
     below: Option<(i64, Duration)>,
     /// The source's version that the view's last commit recorded.
@@ -275,7 +275,7 @@ pub async fn recover_one(shared: &Shared, table: &Table) -> Result<(), Fault> {
         progress.open_from = open_from;
     }
     if let Some(version) = source_version {
-        match cold::view_at(&shared.lake, &source.folder, version).await {
+        match cold::list_at(&shared.lake, &source.folder, version).await {
             Ok(seen) => progress.source = Some(seen),
             Err(error) => {
                 tracing::warn!(view = %table.name(), version, %error, "the source's version is gone, every bucket is computed again");

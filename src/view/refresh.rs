@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use super::source::{only, with_files};
+use super::source::only;
 use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
 use crate::catalog::expected::note_unlogged;
 use crate::catalog::running::Work;
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
-use crate::cold::{ColdView, Reason, Removal};
+use crate::cold::{FileList, PinnedFiles, Reason, Removal};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
 use crate::query::view::{SPANS_MAX, frozen_before};
@@ -197,7 +197,7 @@ impl Views {
         }
         let mut outcome = Outcome::default();
         // Vacuum need not wait for what a view has seen.
-        let seen = Arc::new(source.cold.unpinned());
+        let seen = Arc::new(source.cold.to_list());
         let rows = self.plain(&job)?.cold;
         let changed = pieces(&dirty.coarse(SPANS_MAX), &job, &rows);
         let closing = Spans::of([(before.max(frozen), open_from)]);
@@ -307,7 +307,7 @@ impl Views {
                 view.name.table(),
                 outside.join(" AND ")
             );
-            let files = only(&view, with_files(&stored, taken), &job.rows);
+            let files = only(&view, Arc::new(stored.with_files(taken)), &job.rows);
             rows.extend(self.engine.rows_of(&sql, files).await?);
         }
         let schema = cold.main.schema();
@@ -386,7 +386,7 @@ impl Views {
         })
     }
 
-    fn advance(&self, job: &Job<'_>, stored: &Arc<ColdView>, reached: ViewProgress) {
+    fn advance(&self, job: &Job<'_>, stored: &Arc<PinnedFiles>, reached: ViewProgress) {
         self.shared
             .visible
             .set_progress(job.table, stored.clone(), Arc::new(reached));
@@ -435,7 +435,7 @@ fn frozen_already(view: &TableName, source: &TableName) -> Fault {
 }
 
 /// The spans in pieces that are computed at once, where the source has rows or the view has stored some.
-fn pieces(spans: &Spans, job: &Job<'_>, stored: &ColdView) -> Vec<Spans> {
+fn pieces(spans: &Spans, job: &Job<'_>, stored: &FileList) -> Vec<Spans> {
     let bucket = job.spec.bucket;
     let source = &job.source.cold;
     let of_source = source.files().iter().filter_map(|f| {

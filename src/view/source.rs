@@ -11,7 +11,7 @@ use super::{Views, Watch};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::clock::Micros;
 use crate::cold::bounds::{Difference, Times};
-use crate::cold::{ColdFile, ColdView, Silent, silent_files};
+use crate::cold::{ColdFile, FileList, PinnedFiles, Silent, silent_files};
 use crate::dataset::{Spans, ViewSpec};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -20,7 +20,7 @@ use crate::types::TableName;
 const WINDOWS_UNREAD: i64 = 4;
 
 /// A snapshot in which a table is these files and nothing else.
-pub fn only(view: &TableView, cold: Arc<ColdView>, snapshot: &Snapshot) -> Snapshot {
+pub fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot) -> Snapshot {
     let mut tables = (*snapshot.tables).clone();
     let plain = TableView {
         cold,
@@ -33,10 +33,6 @@ pub fn only(view: &TableView, cold: Arc<ColdView>, snapshot: &Snapshot) -> Snaps
         read_point: snapshot.read_point,
         tables: Arc::new(tables),
     }
-}
-
-pub fn with_files(cold: &ColdView, files: Vec<Arc<ColdFile>>) -> Arc<ColdView> {
-    Arc::new(cold.with_files(cold.version(), files))
 }
 
 fn quoted(name: &str) -> String {
@@ -69,7 +65,7 @@ impl Views {
         spec: &ViewSpec,
         source: &TableView,
         folder: &str,
-        seen: &ColdView,
+        seen: &FileList,
         snapshot: &Snapshot,
         (frozen, open_from): (i64, i64),
     ) -> Result<Spans, Fault> {
@@ -111,7 +107,7 @@ impl Views {
                 spec.bucket.step,
                 table_sql(source)
             );
-            let files = only(source, with_files(now, looked_into), snapshot);
+            let files = only(source, Arc::new(now.with_files(looked_into)), snapshot);
             for batch in self.engine.rows_of(&sql, files).await? {
                 let starts = micros(&batch, 0).into_iter().flatten();
                 spans.extend(starts.map(|at| spec.bucket.touched(at, at)));
@@ -126,8 +122,8 @@ impl Views {
         name: &TableName,
         folder: &str,
         changed: &Difference,
-        seen: &ColdView,
-        now: &ColdView,
+        seen: &FileList,
+        now: &FileList,
     ) -> Silent {
         if changed.removed.is_empty() {
             return Silent::default();
@@ -211,7 +207,7 @@ impl Views {
         }
         let known = watch.seen.as_ref().map(|seen| seen.version());
         if known != Some(cold.version()) {
-            watch.seen = Some(Arc::new(cold.unpinned()));
+            watch.seen = Some(Arc::new(cold.to_list()));
         }
         Ok(())
     }
@@ -242,7 +238,8 @@ impl Views {
             "SELECT {producer} AS p, max({time}) AS t FROM {} WHERE {time} <= arrow_cast({bound}, 'Timestamp(Microsecond, {zone})') GROUP BY 1",
             table_sql(source)
         );
-        let files = only(source, with_files(&source.cold, files), snapshot);
+        let files = Arc::new(source.cold.with_files(files));
+        let files = only(source, files, snapshot);
         // Rows ahead of the clock, a bucket at a time: one in 2099 hides none of those that are due in a minute.
         let ahead = format!(
             "SELECT max({time}) AS t FROM {} WHERE {time} > arrow_cast({bound}, 'Timestamp(Microsecond, {zone})') \

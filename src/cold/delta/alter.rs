@@ -9,10 +9,10 @@ use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Metadata, StructType};
 use deltalake::protocol::DeltaOperation;
 
-use super::super::scan::plain_schema;
 use super::super::{Error, store_error};
 use super::error::commit_error;
 use super::protocol;
+use super::schema::plain_schema;
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
 
 impl ColdTable {

@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::super::{ColdFile, ColdView, Error, store_error};
+use super::super::{ColdFile, Error, FileList, store_error};
 use super::history::{At, History, entry};
 
 /// The table is gone: what its bell rings last.
@@ -46,11 +46,11 @@ impl History {
         });
     }
 
-    /// What the version changed. `now`: a view of the table, for its columns.
+    /// What the version changed. `now`: a list of the table, for its columns.
     ///
     /// # Errors
     /// `NoVersion`: there is no such version yet. `Untold`: its entry has gone from the log.
-    pub async fn change(&self, version: i64, now: &ColdView) -> Result<Change, Error> {
+    pub async fn change(&self, version: i64, now: &FileList) -> Result<Change, Error> {
         let path = self.path(&format!("_delta_log/{version:020}.json"))?;
         let got = match self.lake.store().get(&path).await {
             Ok(got) => got,
@@ -89,7 +89,7 @@ impl History {
     }
 
     /// The file of an `add` or `remove` that changes rows.
-    async fn moved(&self, action: &Value, now: &ColdView) -> Result<Option<Arc<ColdFile>>, Error> {
+    async fn moved(&self, action: &Value, now: &FileList) -> Result<Option<Arc<ColdFile>>, Error> {
         let Some(path) = action["path"].as_str() else {
             return Ok(None);
         };

@@ -14,9 +14,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::super::scan::plain_schema;
-use super::super::{ColdFile, ColdView, Error, Lake, store_error};
-use super::past::{Silent, silent_files};
+use super::super::{Error, FileList, Lake, PinnedFiles, store_error};
+use super::past::{Silent, list_of, silent_files};
 
 /// Versions that are remembered; each holds its file list.
 const REMEMBERED: usize = 16;
@@ -78,7 +77,7 @@ pub struct History {
     /// The newest version that is visible: what subscribers wait for.
     pub(super) news: watch::Sender<i64>,
     /// Versions never change, so what was read once stays right.
-    remembered: Mutex<BTreeMap<i64, Arc<ColdView>>>,
+    remembered: Mutex<BTreeMap<i64, Arc<FileList>>>,
 }
 
 impl fmt::Debug for History {
@@ -106,7 +105,7 @@ impl History {
     ///
     /// # Errors
     /// `Store`: a version's entry is not to be had any more.
-    pub async fn silent(&self, after: i64, last: &ColdView) -> Result<Silent, Error> {
+    pub async fn silent(&self, after: i64, last: &FileList) -> Result<Silent, Error> {
         silent_files(&self.lake, &self.folder, after, last).await
     }
 
@@ -229,43 +228,18 @@ impl History {
         Ok(delta)
     }
 
-    async fn files_of(&self, version: i64, like: &ColdView) -> Result<Arc<ColdView>, Error> {
-        if let Some(view) = self.remembered.lock().get(&version) {
-            return Ok(view.clone());
+    async fn list(&self, version: i64) -> Result<Arc<FileList>, Error> {
+        if let Some(list) = self.remembered.lock().get(&version) {
+            return Ok(list.clone());
         }
         let delta = self.load(version).await?;
-        let snapshot = delta.snapshot().map_err(store_error)?;
-        let schema = plain_schema(&snapshot.snapshot().arrow_schema());
-        let partition_by = snapshot.metadata().partition_columns().to_vec();
-        let root = self.lake.path(&self.folder);
-        let files = snapshot
-            .log_data()
-            .iter()
-            .map(|file| {
-                ColdFile::new(
-                    &root,
-                    &file.path(),
-                    file.size(),
-                    file.modification_time(),
-                    file.stats().as_deref(),
-                    &file.partition_values_map(),
-                    &schema,
-                    &partition_by,
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let empty = ColdView::empty(&self.lake, schema, partition_by).in_folder(like.folder());
-        let empty = match like.history() {
-            Some(history) => empty.with_history(history.clone()),
-            None => empty,
-        };
-        let view = Arc::new(empty.with_files(version, files));
+        let list = Arc::new(list_of(&self.lake, &self.folder, &delta)?);
         let mut remembered = self.remembered.lock();
         while remembered.len() >= REMEMBERED {
             remembered.pop_first();
         }
-        remembered.insert(version, view.clone());
-        Ok(view)
+        remembered.insert(version, list.clone());
+        Ok(list)
     }
 
     /// One of the files that is not in the store any more. Those of `now` are there.
@@ -289,9 +263,9 @@ impl History {
         Ok(None)
     }
 
-    async fn lost(&self, view: &ColdView, now: &ColdView) -> Result<Option<String>, Error> {
+    async fn lost(&self, list: &FileList, now: &FileList) -> Result<Option<String>, Error> {
         let there: HashSet<&str> = now.files().iter().map(|f| f.path()).collect();
-        let gone = view
+        let gone = list
             .files()
             .iter()
             .map(|f| f.path())
@@ -305,11 +279,11 @@ impl History {
     ///
     /// # Errors
     /// `NoVersion`; `Vacuumed` names the versions that can still be read.
-    pub async fn view(&self, at: At, now: &ColdView) -> Result<Arc<ColdView>, Error> {
+    pub async fn view(&self, at: At, now: &PinnedFiles) -> Result<Arc<PinnedFiles>, Error> {
         let version = self.number(at).await?;
-        // Held first and looked for then, so that no vacuum comes in between. What is remembered here holds nothing.
-        let view = self.files_of(version, now).await?;
-        let view = Arc::new(view.pinned_with(now));
+        // Pinned first and looked for then, so that no vacuum comes in between.
+        let list = self.list(version).await?;
+        let view = Arc::new(now.pin(&list));
         let Some(path) = self.lost(&view, now).await? else {
             return Ok(view);
         };
@@ -317,7 +291,7 @@ impl History {
         let (mut low, mut high) = (version + 1, now.version().max(version));
         while low < high {
             let middle = low.midpoint(high);
-            let probe = self.files_of(middle, now).await?;
+            let probe = self.list(middle).await?;
             match self.lost(&probe, now).await? {
                 Some(_) => low = middle + 1,
                 None => high = middle,

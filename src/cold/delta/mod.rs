@@ -17,6 +17,7 @@ mod protocol;
 pub mod recent;
 mod restore;
 pub mod rewrite;
+mod schema;
 pub mod stage;
 pub mod synced_store;
 pub mod table;

@@ -3,41 +3,59 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use deltalake::DeltaTable;
 use serde_json::Value;
 
-use super::super::scan::plain_schema;
-use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+use super::super::{ColdFile, Error, FileList, Lake, store_error};
+use super::schema::plain_schema;
+use super::table::version_of;
 
-/// The file list of an older version.
+/// The file list of an older version, whether or not its files are still there.
 ///
 /// # Errors
 /// `Store`: the version is not to be had any more, or the store did not answer.
-pub async fn view_at(lake: &Lake, folder: &str, version: i64) -> Result<Arc<ColdView>, Error> {
+pub async fn list_at(lake: &Lake, folder: &str, version: i64) -> Result<Arc<FileList>, Error> {
     let wanted = u64::try_from(version).map_err(store_error)?;
     let mut delta = lake.table(folder)?;
     delta.load_version(wanted).await.map_err(store_error)?;
+    Ok(Arc::new(list_of(lake, folder, &delta)?))
+}
+
+/// The file list of the version that is loaded.
+pub(super) fn list_of(lake: &Lake, folder: &str, delta: &DeltaTable) -> Result<FileList, Error> {
     let snapshot = delta.snapshot().map_err(store_error)?;
     let schema = plain_schema(&snapshot.snapshot().arrow_schema());
     let partition_by = snapshot.metadata().partition_columns().to_vec();
+    let files = files_of(lake, folder, delta, &schema, &partition_by)?;
+    let empty = FileList::empty(schema, partition_by).in_folder(folder);
+    Ok(empty.of_version(version_of(delta), files))
+}
+
+/// The files of the version that is loaded, as columns of a schema.
+pub(super) fn files_of(
+    lake: &Lake,
+    folder: &str,
+    delta: &DeltaTable,
+    schema: &SchemaRef,
+    partition_by: &[String],
+) -> Result<Vec<Arc<ColdFile>>, Error> {
     let root = lake.path(folder);
-    let files = snapshot
-        .log_data()
-        .iter()
-        .map(|file| {
-            ColdFile::new(
-                &root,
-                &file.path(),
-                file.size(),
-                file.modification_time(),
-                file.stats().as_deref(),
-                &file.partition_values_map(),
-                &schema,
-                &partition_by,
-            )
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let empty = ColdView::empty(lake, schema, partition_by).in_folder(folder);
-    Ok(Arc::new(empty.with_files(version, files)))
+    let snapshot = delta.snapshot().map_err(store_error)?;
+    let files = snapshot.log_data();
+    let files = files.iter().map(|file| {
+        ColdFile::new(
+            &root,
+            &file.path(),
+            file.size(),
+            file.modification_time(),
+            file.stats().as_deref(),
+            &file.partition_values_map(),
+            schema,
+            partition_by,
+        )
+    });
+    files.collect()
 }
 
 /// Files of the versions behind one version, up to another, that no difference of their file lists tells right.
@@ -60,7 +78,7 @@ pub async fn silent_files(
     lake: &Lake,
     folder: &str,
     after: i64,
-    last: &ColdView,
+    last: &FileList,
 ) -> Result<Silent, Error> {
     let log = lake.log_store(folder)?;
     let (mut silent, mut loud) = (HashSet::new(), HashSet::new());
@@ -109,7 +127,7 @@ fn file_of(
     folder: &str,
     path: &str,
     add: &Value,
-    version: &ColdView,
+    version: &FileList,
 ) -> Result<Arc<ColdFile>, Error> {
     let values = add["partitionValues"].as_object();
     let values = values.into_iter().flatten();

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use deltalake::kernel::Add;
 
-use super::super::scan::plain_schema;
 use super::super::{Error, Removal, store_error};
 use super::alter::same_type;
 use super::history::At;
 use super::rewrite::Reason;
+use super::schema::plain_schema;
 use super::stage::Staged;
 use super::table::ColdTable;
 

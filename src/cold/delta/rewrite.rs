@@ -10,7 +10,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::super::{ColdView, Error, store_error};
+use super::super::{Error, PinnedFiles, store_error};
 use super::error::commit_error;
 use super::stage::Staged;
 use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
@@ -151,7 +151,7 @@ impl ColdTable {
     ///
     /// # Errors
     /// `Store`: the version cannot be read.
-    pub fn view_without(&self, removal: &Removal) -> Result<Arc<ColdView>, Error> {
+    pub fn view_without(&self, removal: &Removal) -> Result<Arc<PinnedFiles>, Error> {
         let view = self.view();
         let gone: BTreeSet<String> = match removal {
             Removal::Nothing => return Ok(view),
@@ -170,9 +170,7 @@ impl ColdTable {
         };
         let files = view.files().iter();
         let left = files.filter(|file| !gone.contains(file.path()));
-        Ok(Arc::new(
-            view.with_files(view.version(), left.cloned().collect()),
-        ))
+        Ok(Arc::new(view.with_files(left.cloned().collect())))
     }
 
     /// Deletes files that will be in no version. Best effort: what is left is an orphan, which vacuum takes.

@@ -11,7 +11,7 @@ use deltalake::kernel::Add;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::super::pins::{Hold, Staging};
+use super::super::files::pins::{Hold, Staging};
 use super::super::{Error, Lake, store_error};
 use super::encode::{Effort, EncodedFile, Slices};
 

@@ -15,13 +15,15 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 
-use super::super::pins::{Pins, Staging};
-use super::super::{ColdFile, ColdView, Error, Lake, store_error};
+use super::super::files::pins::{Pins, Staging};
+use super::super::{ColdFile, Error, Lake, PinnedFiles, store_error};
 use super::checkpoint;
 use super::error::{commit_error, read_error};
 use super::history::History;
+use super::past::files_of;
 use super::protocol;
 use super::recent::{CommitNote, Recent};
+use super::schema::plain_schema;
 use super::stage::{Staged, Stager};
 use crate::clock::{Clock, SystemClock};
 
@@ -52,7 +54,7 @@ pub struct ColdTable {
     pub(super) owner: i64,
     /// The newest Delta checkpoint: written by a `Checkpointer` outside the commit lock.
     pub(super) checkpointed: Arc<AtomicI64>,
-    pub(super) view: Arc<ColdView>,
+    pub(super) view: Arc<PinnedFiles>,
     pub(super) staging: Staging,
     pub(super) recent: Recent,
     /// A version that was tried may stand in the log, which could not be read since.
@@ -117,7 +119,7 @@ impl ColdTable {
         let snapshot = delta.snapshot().map_err(store_error)?;
         let schema = snapshot.snapshot().arrow_schema();
         let partition_by = snapshot.metadata().partition_columns().to_vec();
-        let schema = super::super::scan::plain_schema(&schema);
+        let schema = plain_schema(&schema);
         let checkpointed = checkpoint::newest(lake, folder).await;
         // Everything is in memory by now: what goes wrong here lies in the table.
         let opened = Self::over(lake, folder, delta, schema, partition_by, 0, checkpointed);
@@ -210,7 +212,7 @@ impl ColdTable {
         checkpointed: i64,
     ) -> Self {
         let history = Arc::new(History::new(lake, folder));
-        let view = ColdView::empty(lake, schema.clone(), partition_by.clone());
+        let view = PinnedFiles::empty(lake, schema.clone(), partition_by.clone());
         let view = Arc::new(view.in_folder(folder).with_history(history));
         ColdTable {
             lake: lake.clone(),
@@ -231,26 +233,14 @@ impl ColdTable {
 
     /// Reads the file list anew from the snapshot.
     pub(super) fn reload(&mut self) -> Result<(), Error> {
-        let snapshot = self.delta.snapshot().map_err(store_error)?;
-        let root = self.lake.path(&self.folder);
-        let files = snapshot
-            .log_data()
-            .iter()
-            .map(|file| {
-                let values = file.partition_values_map();
-                ColdFile::new(
-                    &root,
-                    &file.path(),
-                    file.size(),
-                    file.modification_time(),
-                    file.stats().as_deref(),
-                    &values,
-                    &self.schema,
-                    &self.partition_by,
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        self.view = Arc::new(self.view.with_files(version_of(&self.delta), files));
+        let files = files_of(
+            &self.lake,
+            &self.folder,
+            &self.delta,
+            &self.schema,
+            &self.partition_by,
+        )?;
+        self.view = Arc::new(self.view.of_version(version_of(&self.delta), files));
         Ok(())
     }
 
@@ -263,15 +253,14 @@ impl ColdTable {
         self.unlogged
     }
 
-    pub fn view(&self) -> Arc<ColdView> {
+    pub fn view(&self) -> Arc<PinnedFiles> {
         self.view.clone()
     }
 
-    /// The table is no more: its own view holds no files. Returns the books of those that others hold.
+    /// The table is no more: its own view pins no files. Returns the pins of those that others hold.
     pub fn let_go(&mut self) -> Pins {
-        let pins = self.view.pins().clone();
-        self.view = Arc::new(self.view.passing(Vec::new()));
-        pins
+        self.view = Arc::new(self.view.with_files(Vec::new()));
+        self.view.pins().clone()
     }
 
     pub fn schema(&self) -> SchemaRef {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::catalog::view::{Snapshot, TableView};
-use crate::cold::{ColdView, History};
+use crate::cold::{History, PinnedFiles};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
@@ -36,8 +36,8 @@ pub const COLUMNS: [&str; 4] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP, C
 struct Followed {
     name: TableName,
     schema: SchemaRef,
-    /// No files, so that it keeps none from vacuum.
-    cold: ColdView,
+    /// No files, so that who waits keeps none from vacuum; a version's are pinned while its rows are read.
+    cold: PinnedFiles,
     history: Arc<History>,
 }
 
@@ -78,7 +78,7 @@ impl Followed {
         Ok(Followed {
             name: view.name.clone(),
             schema: view.schema.clone(),
-            cold: view.cold.passing(Vec::new()),
+            cold: view.cold.with_files(Vec::new()),
             history,
         })
     }

@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 
 use super::super::engine::fault_of;
 use super::Followed;
-use crate::cold::scan::{FILE, ROW};
 use crate::cold::{Change, ColdFile};
+use crate::cold::{FILE, ROW};
 use crate::fault::Fault;
 
 /// What a batch of committed rows is aimed at, in a file's bytes.
@@ -177,7 +177,7 @@ fn read(state: &SessionState, table: &Followed, files: &[Arc<ColdFile>]) -> Resu
     *state.config_mut() = state.config().clone().with_batch_size(most);
     let own = table.schema.fields().len();
     let ordered = files.len() > 1 && ["_source", "_seq"].iter().all(|c| has(&table.schema, c));
-    let view = table.cold.passing(files.to_vec());
+    let view = table.cold.with_files(files.to_vec()).in_order();
     let view = if ordered { view.located() } else { view };
     let mut plan = view.scan(&state, None, &[], None).map_err(fault_of)?;
     if ordered {

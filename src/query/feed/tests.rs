@@ -1,5 +1,15 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use futures::StreamExt;
+
 use super::parse::{Place, parse};
+use super::{Followed, rows};
+use crate::catalog::view::TableView;
+use crate::cold::{ColdTable, Lake, Reason, Removal};
+use crate::types::TableName;
 
 #[test]
 fn subscriptions_are_told_from_other_text() {
@@ -50,4 +60,55 @@ fn subscriptions_are_told_from_other_text() {
         assert_eq!(fault.reason, "syntax_error", "{bad}");
         assert!(fault.message.contains("SUBSCRIBE [TO]"), "{bad}: {fault}");
     }
+}
+
+/// Whoever waits for a version, or has let its rows go because the reader was slow, keeps no file from vacuum.
+#[tokio::test]
+async fn a_versions_files_are_pinned_while_its_rows_are_read_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let numbers = Arc::new(Int64Array::from_iter_values(0..100_000)) as _;
+    let batch = RecordBatch::try_from_iter_with_nullable([("n", numbers, true)]).unwrap();
+    let schema = batch.schema();
+    let created = ColdTable::create(&lake, "s/t", schema.clone(), &[], BTreeMap::new(), vec![]);
+    let mut table = created.await.unwrap();
+    let staged = table.stage(vec![batch]).await.unwrap();
+    let rewritten = table.rewrite(&Removal::Nothing, staged, &Reason::Append, &[]);
+    let version = rewritten.await.unwrap();
+    let path = table.view().files()[0].path().to_owned();
+    let gone = Removal::Files([path.clone()].into());
+    let (nothing, reason) = (
+        crate::cold::Staged::empty(),
+        Reason::Delete { predicate: None },
+    );
+    table.rewrite(&gone, nothing, &reason, &[]).await.unwrap();
+    let followed = Followed::of(&TableView {
+        name: TableName::new("s", "t").unwrap(),
+        contract: None,
+        schema,
+        cold: table.view(),
+        hot: Arc::default(),
+        comment: None,
+        progress: None,
+    });
+    let followed = followed.unwrap();
+    let change = followed.history.change(version, &followed.cold).await;
+    let change = change.unwrap();
+    assert!(!table.needed().contains(&path), "pinned while it waits");
+    let state = datafusion::execution::SessionStateBuilder::new().build();
+    let mut told = rows::told(&rows::reader(&state), &followed, &change);
+    let first = told.next().await.unwrap().unwrap();
+    assert!(
+        rows::rows_of(&first.batch) < 100_000,
+        "there is more to read"
+    );
+    assert!(
+        table.needed().contains(&path),
+        "not pinned while it is read"
+    );
+    drop(told);
+    assert!(
+        !table.needed().contains(&path),
+        "pinned after it was let go"
+    );
 }

@@ -6,7 +6,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::catalog::view::{Snapshot, TableView};
 use crate::clock::Micros;
-use crate::cold::ColdView;
+use crate::cold::FileList;
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 
 const DAY: i64 = 86_400_000_000;
@@ -32,12 +32,12 @@ impl Stale {
         let mut touched = Vec::new();
         match &progress.source {
             Some(seen) => {
-                let changed = source.cold.since(seen);
-                let added = changed.added.iter().map(|f| (&*source.cold, f));
-                let removed = changed.removed.iter().map(|f| (&**seen, f));
+                let (now, seen): (&FileList, &FileList) = (&source.cold, seen);
+                let changed = now.since(seen);
+                let added = changed.added.iter().map(|f| (now, f));
+                let removed = changed.removed.iter().map(|f| (seen, f));
                 for (version, file) in added.chain(removed) {
-                    let times: &ColdView = version;
-                    let range = times.times(file, &spec.time_column).range();
+                    let range = version.times(file, &spec.time_column).range();
                     touched.extend(range.map(|(min, max)| spec.bucket.touched(min, max)));
                 }
             }

@@ -46,8 +46,8 @@ async fn column(running: &Running, table: &str, name: &str) -> Vec<String> {
             out.push(arrow::util::display::array_value_to_string(column, row).unwrap());
         }
     };
-    for file in view.cold.files() {
-        add(&view.cold.read(file).await.unwrap());
+    for file in view.cold.each() {
+        add(&file.read().await.unwrap());
     }
     for chunk in view.hot.iter() {
         add(&chunk.batch);
@@ -395,8 +395,8 @@ async fn two_producers_that_bring_one_new_column_at_once_add_it_once_and_lose_no
     let view = running.shared.visible.snapshot().tables[&name].clone();
     let mut filled = 0;
     let mut rows = 0;
-    for file in view.cold.files() {
-        let batch = view.cold.read(file).await.unwrap();
+    for file in view.cold.each() {
+        let batch = file.read().await.unwrap();
         rows += batch.num_rows();
         for c in 0..=4 {
             let column = batch.column_by_name(&format!("c{c}")).unwrap();

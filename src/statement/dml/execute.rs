@@ -23,7 +23,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::catalog::write::TableWriter;
 use crate::catalog::{Shared, visible::Part};
 use crate::clock::Micros;
-use crate::cold::{self, ColdFile, ColdTable, ColdView, Reason, Removal, Staged};
+use crate::cold::{self, ColdFile, ColdTable, PinnedFiles, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, SYSTEM};
 use crate::types::{QUARANTINE_SUFFIX, TableName};
@@ -222,7 +222,7 @@ fn reason(dml: &Dml) -> Reason {
 }
 
 /// The snapshot in which the table has its committed rows alone, and once more under another name with their places.
-pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<ColdView>) -> Snapshot {
+pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<PinnedFiles>) -> Snapshot {
     let mut tables = (*snapshot.tables).clone();
     if let Some(own) = tables.get_mut(&name.folded()) {
         own.cold = view.clone();
@@ -235,7 +235,7 @@ pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<ColdView>)
     }
 }
 
-fn with_rows(tables: &mut BTreeMap<TableName, TableView>, name: &TableName, view: &ColdView) {
+fn with_rows(tables: &mut BTreeMap<TableName, TableView>, name: &TableName, view: &PinnedFiles) {
     let located = view.located();
     let name = name.variant("rows");
     tables.insert(
@@ -298,7 +298,7 @@ struct Run<'a> {
     /// None: the table is a quarantine.
     validator: Option<&'a Validator>,
     files: &'a ColdTable,
-    view: Arc<ColdView>,
+    view: Arc<PinnedFiles>,
     snapshot: Snapshot,
     name: &'a TableName,
     rows_name: &'a TableName,
@@ -544,7 +544,11 @@ impl Run<'_> {
             .filter_map(|place| self.view.files().get(*place).cloned())
             .collect();
         let mut tables = (*self.snapshot.tables).clone();
-        with_rows(&mut tables, self.name, &self.view.only(files));
+        with_rows(
+            &mut tables,
+            self.name,
+            &self.view.with_files(files).in_order(),
+        );
         let snapshot = Snapshot {
             read_point: self.snapshot.read_point,
             tables: Arc::new(tables),

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{Action, Dml, Merge, Values, When, Work};
-use crate::cold::scan::{FILE, ROW};
+use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
 use crate::types::TableName;

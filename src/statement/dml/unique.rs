@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use super::execute::{Marks, places};
 use super::query::{Made, Query};
 use crate::catalog::view::Snapshot;
-use crate::cold::scan::{FILE, ROW};
+use crate::cold::{FILE, ROW};
 use crate::dataset::{Action, Contract, RuleKind};
 use crate::fault::{Fault, Kind};
 use crate::query::Engine;

@@ -10,7 +10,7 @@ use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
-use super::scan::ColdFile;
+use super::ColdFile;
 
 /// Bounds of the columns of some files. DataFusion prunes by exact statistics only; a bound need not be a value to leave a file
 /// out, so these are given here.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
 
-use super::{ColdFile, ColdView};
+use super::{ColdFile, FileList};
 
 /// What one column of a file is known to be between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Difference {
     pub removed: Vec<Arc<ColdFile>>,
 }
 
-impl ColdView {
+impl FileList {
     fn statistics_index(&self, column: &str) -> Option<usize> {
         let schema = self.schema();
         let mut stored = schema
@@ -98,7 +98,7 @@ impl ColdView {
     }
 
     /// What came and what went since an older version of the same table.
-    pub fn since(&self, older: &ColdView) -> Difference {
+    pub fn since(&self, older: &FileList) -> Difference {
         if self.version() == older.version() {
             return Difference::default();
         }

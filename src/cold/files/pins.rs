@@ -8,23 +8,36 @@ use parking_lot::Mutex;
 
 use super::ColdFile;
 
-type Files = Vec<Arc<ColdFile>>;
+type Files = Arc<Vec<Arc<ColdFile>>>;
 
-/// The file lists that somebody holds: every view of one table notes its own here when it is made. Cheap to clone.
+/// Keeps the files of one list from vacuum until its last holder drops it.
+#[derive(Debug)]
+pub struct Pin {
+    files: Files,
+}
+
+/// The pins of one table that somebody holds. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Pins(Arc<Mutex<Vec<Weak<Files>>>>);
+pub struct Pins(Arc<Mutex<Vec<Weak<Pin>>>>);
 
 impl Pins {
-    pub(super) fn note(&self, files: &Arc<Files>) {
-        let mut lists = self.0.lock();
-        lists.retain(|list| list.strong_count() > 0);
-        lists.push(Arc::downgrade(files));
+    /// The files are safe from the moment of this call.
+    pub(super) fn pin(&self, files: &Files) -> Arc<Pin> {
+        let pin = Arc::new(Pin {
+            files: files.clone(),
+        });
+        if !files.is_empty() {
+            let mut pins = self.0.lock();
+            pins.retain(|pin| pin.strong_count() > 0);
+            pins.push(Arc::downgrade(&pin));
+        }
+        pin
     }
 
-    /// Paths, relative to the table, of every file in a view that is alive.
+    /// Paths, relative to the table, of every file that is pinned.
     pub fn paths(&self) -> HashSet<String> {
-        let alive: Vec<Arc<Files>> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
-        let paths = alive.iter().flat_map(|list| list.iter());
+        let alive: Vec<Arc<Pin>> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        let paths = alive.iter().flat_map(|pin| pin.files.iter());
         paths.map(|file| file.path().to_owned()).collect()
     }
 }
@@ -38,7 +51,7 @@ impl Staging {
         self.0.lock().clone()
     }
 
-    pub(super) fn hold(&self) -> Hold {
+    pub(in crate::cold) fn hold(&self) -> Hold {
         Hold {
             staging: self.clone(),
             paths: Vec::new(),
@@ -54,7 +67,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn add(&mut self, path: &str) {
+    pub(in crate::cold) fn add(&mut self, path: &str) {
         self.staging.0.lock().insert(path.to_owned());
         self.paths.push(path.to_owned());
     }

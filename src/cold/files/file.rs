@@ -1,0 +1,196 @@
+//! One data file, as a version's log entry describes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use chrono::{DateTime, TimeZone, Utc};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use serde_json::Value;
+
+use super::super::{Error, store_error};
+
+/// One data file of a version. Statistics follow the table schema without partition columns.
+#[derive(Clone, Debug)]
+pub struct ColdFile {
+    /// As the Delta log has it, relative to the table.
+    path: String,
+    pub(super) meta: ObjectMeta,
+    pub(super) partition_values: Vec<ScalarValue>,
+    pub(super) statistics: Arc<Statistics>,
+    rows: Option<usize>,
+}
+
+impl ColdFile {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of a Delta add action, from two types that share no trait"
+    )]
+    pub fn new(
+        root: &Path,
+        path: &str,
+        size: i64,
+        modified_ms: i64,
+        stats: Option<&str>,
+        values: &HashMap<String, Option<String>>,
+        schema: &SchemaRef,
+        partition_by: &[String],
+    ) -> Result<Arc<Self>, Error> {
+        let location = Path::parse(format!("{root}/{path}")).map_err(store_error)?;
+        let stats: Value = stats
+            .and_then(|s| serde_json::from_str(s).ok())
+            .unwrap_or(Value::Null);
+        let rows = stats["numRecords"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok());
+        let columns = schema
+            .fields()
+            .iter()
+            .filter(|f| !partition_by.contains(f.name()))
+            .map(|f| column_statistics(f, &stats, rows));
+        let statistics = Statistics {
+            num_rows: rows.map_or(Precision::Absent, Precision::Exact),
+            total_byte_size: Precision::Absent,
+            column_statistics: columns.collect(),
+        };
+        let partition_values = partition_by
+            .iter()
+            .map(|name| {
+                let field = schema.field_with_name(name).map_err(store_error)?;
+                match values.get(name).cloned().flatten() {
+                    Some(text) => {
+                        ScalarValue::try_from_string(text, field.data_type()).map_err(store_error)
+                    }
+                    None => ScalarValue::try_from(field.data_type()).map_err(store_error),
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(ColdFile {
+            path: path.to_owned(),
+            meta: ObjectMeta {
+                location,
+                last_modified: Utc
+                    .timestamp_millis_opt(modified_ms)
+                    .single()
+                    .unwrap_or_default(),
+                size: u64::try_from(size).unwrap_or(0),
+                e_tag: None,
+                version: None,
+            },
+            partition_values,
+            statistics: Arc::new(statistics),
+            rows,
+        }))
+    }
+
+    pub fn rows(&self) -> Option<usize> {
+        self.rows
+    }
+
+    /// Relative to the table, as [`super::Removal::Files`] takes it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// When it was written, in milliseconds since 1970.
+    pub fn modified_ms(&self) -> i64 {
+        self.meta.last_modified.timestamp_millis()
+    }
+
+    /// Columns follow the table's, without those of partitions.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    pub fn size(&self) -> u64 {
+        self.meta.size
+    }
+
+    /// When it was written, as the Delta log says.
+    pub fn modified(&self) -> DateTime<Utc> {
+        self.meta.last_modified
+    }
+
+    /// A bound that no value of the column is below, if statistics tell one. Columns of partitions have none.
+    pub fn lower_bound(&self, column: usize) -> Option<&ScalarValue> {
+        self.statistics
+            .column_statistics
+            .get(column)?
+            .min_value
+            .get_value()
+    }
+
+    /// The values of the table's partition columns in their order, as text; None is null.
+    pub fn partition(&self) -> Vec<Option<String>> {
+        let text = |v: &ScalarValue| (!v.is_null()).then(|| v.to_string());
+        self.partition_values.iter().map(text).collect()
+    }
+
+    /// No row of the file has a later time in this column, in microseconds since 1970. None: unknown, or no column of time.
+    pub fn latest(&self, schema: &Schema, partition_by: &[String], column: &str) -> Option<i64> {
+        let kept = schema.fields().iter().map(|f| f.name());
+        let index = kept
+            .filter(|name| !partition_by.contains(name))
+            .position(|name| name == column)?;
+        match self
+            .statistics
+            .column_statistics
+            .get(index)?
+            .max_value
+            .get_value()?
+        {
+            ScalarValue::TimestampMicrosecond(micros, _) => *micros,
+            _ => None,
+        }
+    }
+}
+
+/// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.
+fn column_statistics(field: &Field, stats: &Value, rows: Option<usize>) -> ColumnStatistics {
+    let bound = |kind: &str| {
+        scalar(
+            field.data_type(),
+            &stats[kind][field.name()],
+            kind == "maxValues",
+        )
+    };
+    let null_count = stats["nullCount"][field.name()]
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok());
+    let mut out = ColumnStatistics::new_unknown();
+    if rows.is_some() {
+        out.null_count = null_count.map_or(Precision::Absent, Precision::Exact);
+    }
+    out.min_value = bound("minValues").map_or(Precision::Absent, Precision::Inexact);
+    out.max_value = bound("maxValues").map_or(Precision::Absent, Precision::Inexact);
+    out
+}
+
+fn scalar(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValue> {
+    match data_type {
+        DataType::Int64 => Some(ScalarValue::Int64(Some(value.as_i64()?))),
+        DataType::Int32 => Some(ScalarValue::Int32(Some(
+            i32::try_from(value.as_i64()?).ok()?,
+        ))),
+        DataType::Float64 => Some(ScalarValue::Float64(Some(value.as_f64()?))),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instant: DateTime<Utc> =
+                DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc();
+            let micros = instant
+                .timestamp_micros()
+                .checked_add(if upper { 999 } else { 0 })?;
+            Some(ScalarValue::TimestampMicrosecond(
+                Some(micros),
+                zone.clone(),
+            ))
+        }
+        // A truncated maximum is below the true one; what lies above it is unknown.
+        DataType::Utf8 if !upper || value.as_str()?.len() < 32 => {
+            Some(ScalarValue::Utf8(Some(value.as_str()?.to_owned())))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! One file of a pinned list, whole: for those who write its rows anew, and for those who check it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use datafusion::common::ScalarValue;
+use object_store::ObjectStoreExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::super::{Error, store_error};
+use super::{ColdFile, PinnedFiles};
+
+/// A file that is pinned for as long as its list is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct PinnedFile<'a> {
+    list: &'a PinnedFiles,
+    file: &'a Arc<ColdFile>,
+}
+
+impl Deref for PinnedFile<'_> {
+    type Target = ColdFile;
+
+    fn deref(&self) -> &ColdFile {
+        self.file
+    }
+}
+
+impl PinnedFiles {
+    /// The files in the order of the list, to be read one by one.
+    pub fn each(&self) -> impl Iterator<Item = PinnedFile<'_>> {
+        let files = self.files().iter();
+        files.map(|file| PinnedFile { list: self, file })
+    }
+}
+
+impl<'a> PinnedFile<'a> {
+    pub fn list(self) -> &'a PinnedFiles {
+        self.list
+    }
+
+    pub fn file(self) -> &'a Arc<ColdFile> {
+        self.file
+    }
+
+    /// As it is in the store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn bytes(self) -> object_store::Result<Bytes> {
+        let location = &self.file.meta.location;
+        self.list.store.get(location).await?.bytes().await
+    }
+
+    /// Its size in the store.
+    ///
+    /// # Errors
+    /// The store's; `NotFound` if it is not there.
+    pub async fn stored_size(self) -> object_store::Result<u64> {
+        let found = self.list.store.head(&self.file.meta.location).await?;
+        Ok(found.size)
+    }
+
+    /// All its rows in their order, as columns of the table's schema; a column that it lacks is null.
+    ///
+    /// # Errors
+    /// `Store`: the file cannot be fetched, or is not the Parquet that it should be.
+    pub async fn read(self) -> Result<RecordBatch, Error> {
+        let bytes = self.bytes().await.map_err(store_error)?;
+        let names = self.list.partition_by().iter().cloned();
+        let values = self.file.partition_values.iter().cloned();
+        let partition: Vec<(String, ScalarValue)> = names.zip(values).collect();
+        let schema = self.list.schema();
+        tokio::task::spawn_blocking(move || decode(bytes, &schema, &partition))
+            .await
+            .map_err(store_error)?
+    }
+}
+
+fn decode(
+    bytes: Bytes,
+    schema: &SchemaRef,
+    partition: &[(String, ScalarValue)],
+) -> Result<RecordBatch, Error> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(|b| b.build())
+        .map_err(store_error)?;
+    let found = arrow::array::RecordBatchReader::schema(&reader);
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(store_error)?;
+    let batch = concat_batches(&found, &batches).map_err(store_error)?;
+    let rows = batch.num_rows();
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| -> Result<ArrayRef, Error> {
+            if let Some((_, value)) = partition.iter().find(|(name, _)| name == field.name()) {
+                return value.to_array_of_size(rows).map_err(store_error);
+            }
+            match batch.column_by_name(field.name()) {
+                Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+                Some(column) => cast(column, field.data_type()).map_err(store_error),
+                None => Ok(new_null_array(field.data_type(), rows)),
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(store_error)
+}
