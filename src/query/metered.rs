@@ -1,5 +1,6 @@
 //! Looks at a statement's memory with each batch, where a plan's batches come from and where few rows become many.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -7,16 +8,17 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_err};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::Stream;
 use tokio::time::Sleep;
 
 use super::limits::external;
 use super::meter::Meter;
+use super::pass_through::{PassThrough, PassThroughExec};
+use super::slices::Slices;
 
 /// The plan with a look at the memory behind its sources, slices, joins and `unnest`: all that stands above takes its rows
 /// from one of these. For a plan that runs now, so that EXPLAIN does not show it.
@@ -27,75 +29,37 @@ pub fn metered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
         let watched = node.children().is_empty()
             || node.name().ends_with("JoinExec")
-            || matches!(node.name(), "UnnestExec" | "SliceExec");
+            || matches!(node.name(), "UnnestExec" | Slices::NAME);
         Ok(match watched {
-            true => Transformed::yes(Arc::new(MeterExec { input: node }) as _),
+            true => Transformed::yes(PassThroughExec::over(node, Metered)),
             false => Transformed::no(node),
         })
     });
     Ok(plan?.data)
 }
 
-/// The rows of its input, until the statement holds too much.
-#[derive(Debug)]
-struct MeterExec {
-    input: Arc<dyn ExecutionPlan>,
-}
+/// Gives the input's rows until the statement holds too much.
+#[derive(Clone, Debug)]
+struct Metered;
 
-impl DisplayAs for MeterExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MeterExec")
+impl fmt::Display for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAME)
     }
 }
 
-impl ExecutionPlan for MeterExec {
-    fn name(&self) -> &str {
-        "MeterExec"
-    }
+impl PassThrough for Metered {
+    const NAME: &'static str = "MeterExec";
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(MeterExec { input })),
-            _ => internal_err!("a meter has one input"),
-        }
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        Ok(match Meter::current() {
+    fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        match Meter::current() {
             Some(meter) => Box::pin(Watched {
                 input,
                 meter,
                 pause: None,
             }),
             None => input,
-        })
+        }
     }
 }
 

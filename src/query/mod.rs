@@ -13,6 +13,7 @@ mod limits;
 mod meter;
 mod metered;
 pub(crate) mod names;
+mod pass_through;
 pub mod place;
 mod planning;
 mod provider;

@@ -7,6 +7,7 @@
 //! A long constant must not be repeated for each row of a large batch, nor wide rows for each element of a long list: the
 //! slices are such that what comes of one stays below [`SLICE_BYTES`], or is a single row.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,19 +17,21 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::compute::kernels::length::length;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_err};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::unnest::UnnestExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::Stream;
+
+use super::pass_through::{PassThrough, PassThroughExec};
 
 /// Below a tenth of a batch the join takes many left rows at once, so that small slices cost it little.
 const SLICE_ROWS: usize = 64;
@@ -39,7 +42,7 @@ const CONSTANT_BYTES: usize = 4 << 10;
 /// Work between two pauses.
 const STRETCH: Duration = Duration::from_millis(20);
 
-/// Puts [`SliceExec`] below the right side of each nested-loop join, below operators with long constants or subqueries' values, and
+/// Puts [`Slices`] below the right side of each nested-loop join, below operators with long constants or subqueries' values, and
 /// below `unnest`.
 #[derive(Debug, Default)]
 pub struct SliceInputs;
@@ -119,7 +122,7 @@ fn sliced(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
         return Ok(Transformed::no(node));
     }
     let slice = |child: &Arc<dyn ExecutionPlan>, size: Size| -> Arc<dyn ExecutionPlan> {
-        Arc::new(SliceExec::new(child.clone(), size))
+        PassThroughExec::over(child.clone(), Slices(size))
     };
     if let (true, [left, right]) = (node.name() == "NestedLoopJoinExec", children.as_slice()) {
         let right = slice(right, Size::Rows(SLICE_ROWS));
@@ -162,78 +165,34 @@ impl PhysicalOptimizerRule for SliceInputs {
     }
 }
 
-/// The rows of its input, in slices, with pauses.
-#[derive(Debug)]
-struct SliceExec {
-    input: Arc<dyn ExecutionPlan>,
-    size: Size,
-}
+/// Gives the input's rows in slices, with pauses.
+#[derive(Clone, Debug)]
+pub(super) struct Slices(Size);
 
-impl SliceExec {
-    fn new(input: Arc<dyn ExecutionPlan>, size: Size) -> Self {
-        SliceExec { input, size }
-    }
-}
-
-impl DisplayAs for SliceExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.size {
-            Size::Rows(rows) => write!(f, "SliceExec: rows={rows}"),
-            Size::Elements(lists) => write!(f, "SliceExec: lists={lists:?}"),
-            Size::Beside(values, _) => write!(f, "SliceExec: subqueries={}", values.len()),
+impl fmt::Display for Slices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Size::Rows(rows) => write!(f, "{}: rows={rows}", Self::NAME),
+            Size::Elements(lists) => write!(f, "{}: lists={lists:?}", Self::NAME),
+            Size::Beside(values, _) => write!(f, "{}: subqueries={}", Self::NAME, values.len()),
         }
     }
 }
 
-impl ExecutionPlan for SliceExec {
-    fn name(&self) -> &str {
-        "SliceExec"
-    }
+impl PassThrough for Slices {
+    const NAME: &'static str = "SliceExec";
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(SliceExec::new(input, self.size.clone()))),
-            _ => internal_err!("a slice has one input"),
-        }
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        Ok(Box::pin(Slices {
-            input: self.input.execute(partition, context)?,
-            size: self.size.clone(),
+    fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        Box::pin(Sliced {
+            input,
+            size: self.0.clone(),
             rest: None,
             since: Instant::now(),
-        }))
+        })
     }
 }
 
-struct Slices {
+struct Sliced {
     input: SendableRecordBatchStream,
     size: Size,
     rest: Option<RecordBatch>,
@@ -241,7 +200,7 @@ struct Slices {
     since: Instant,
 }
 
-impl Slices {
+impl Sliced {
     /// The next slice of what is left.
     fn slice(&mut self) -> Option<RecordBatch> {
         let batch = self.rest.take()?;
@@ -313,7 +272,7 @@ fn fitting(batch: &RecordBatch, lists: &[usize]) -> usize {
     rows.max(1)
 }
 
-impl Stream for Slices {
+impl Stream for Sliced {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -340,7 +299,7 @@ impl Stream for Slices {
     }
 }
 
-impl RecordBatchStream for Slices {
+impl RecordBatchStream for Sliced {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
     }
