@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod files;
 pub mod folder_check;
 pub mod lake;
+mod passed_on;
 #[cfg(test)]
 mod tests;
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetResult, GetResultPayload, ObjectStore, PutOptions, PutPayload, PutResult,
+    Result,
 };
 
+use super::super::passed_on::passed_on;
 use super::checkpoint_checksum::{self, is_checkpoint};
 use super::entry_checksum::{MISMATCH, is_entry, is_whole, sealed};
 
@@ -66,14 +66,6 @@ impl ObjectStore for ChecksummedStore {
         self.inner.put_opts(location, payload, opts).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
-
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let is_part = options.head || options.range.is_some();
         let got = self.inner.get_opts(location, options).await?;
@@ -102,29 +94,6 @@ impl ObjectStore for ChecksummedStore {
         })
     }
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
     async fn get_ranges(
         &self,
         location: &Path,
@@ -133,7 +102,7 @@ impl ObjectStore for ChecksummedStore {
         self.inner.get_ranges(location, ranges).await
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
+    passed_on!(
+        inner: put_multipart_opts, delete_stream, list, list_with_offset, list_with_delimiter, copy_opts
+    );
 }
