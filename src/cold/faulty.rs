@@ -1,4 +1,4 @@
-//! A store for tests that loses the answer to a write of a Delta log.
+//! A store for tests that loses the answer to a write of a Delta log, or reads less than was asked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, PutOptions, PutPayload, PutResult,
-    Result,
+    GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta, ObjectStore, PutOptions,
+    PutPayload, PutResult, Result,
 };
 
 use super::Lake;
@@ -25,6 +25,8 @@ pub const FAIL_AFTER: u8 = 2;
 pub const FAIL_AFTER_AND_DEAF: u8 = 3;
 /// The log can be neither written nor read.
 pub const DEAF: u8 = 4;
+/// What is read comes back without its last byte, as of a file that is cut while it is open.
+pub const SHORT_READS: u8 = 5;
 
 /// Does to paths with `log` in them what its mode says, and passes on the rest.
 #[derive(Debug)]
@@ -98,7 +100,21 @@ impl ObjectStore for Faulty {
         if self.is_deaf(location) {
             return Err(lost());
         }
-        self.inner.get_opts(location, options).await
+        let got = self.inner.get_opts(location, options).await?;
+        if self.mode.load(Ordering::SeqCst) != SHORT_READS || !location.as_ref().contains(self.log)
+        {
+            return Ok(got);
+        }
+        let (meta, range, attributes) =
+            (got.meta.clone(), got.range.clone(), got.attributes.clone());
+        let bytes = got.bytes().await?;
+        let cut = bytes.slice(..bytes.len().saturating_sub(1));
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(futures::stream::once(async { Ok(cut) }).boxed()),
+            meta,
+            range,
+            attributes,
+        })
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

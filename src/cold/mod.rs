@@ -91,6 +91,15 @@ pub enum Error {
     /// Readers take an empty entry for a commit of nothing, and would miss rows without a word.
     #[error("an entry of the Delta log is empty, file={file}; restore it from a backup")]
     EmptyEntry { file: String },
+    /// The file is not what the Delta log says of it, or not what was written.
+    #[error(
+        "a data file of the table is damaged, table={table}, file={file}: {problem}; restore that file from a backup, or a version of the table that does not have it (RESTORE TABLE)"
+    )]
+    DataFile {
+        table: String,
+        file: String,
+        problem: String,
+    },
     #[error("not a location for tables: {0}; give a directory or a URL such as s3://bucket/prefix")]
     Location(String),
     #[error("cannot encode rows as Parquet: {0}")]
@@ -126,6 +135,7 @@ impl From<Error> for Fault {
             Error::Incompatible { .. } => (Kind::Precondition, "version_incompatible"),
             Error::OtherColumns { .. } => (Kind::Precondition, "other_columns"),
             Error::EmptyEntry { .. } => (Kind::Corrupt, "table_damaged"),
+            Error::DataFile { .. } => (Kind::Corrupt, "file_damaged"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),
             Error::Encode(_) => (Kind::Internal, "encode_failed"),
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
@@ -831,14 +832,13 @@ fn information_schema() -> Vec<(String, Vec<String>)> {
 
 /// DataFusion's errors as answers to "what now?". What a user can cause is never internal.
 pub fn fault_of(error: DataFusionError) -> Fault {
+    if let Some(fault) = fault_within(&error) {
+        return fault;
+    }
     let root = error.find_root();
     let text = root.strip_backtrace();
     let text = text.lines().next().unwrap_or_default().to_owned();
     match root {
-        DataFusionError::External(e) if e.is::<Fault>() => e
-            .downcast_ref::<Fault>()
-            .cloned()
-            .unwrap_or_else(|| Fault::internal(text)),
         DataFusionError::SchemaError(e, _) => match e.as_ref() {
             SchemaError::FieldNotFound { .. } => Fault::invalid("column_not_found", text),
             _ => Fault::invalid("ambiguous_name", text),
@@ -855,6 +855,10 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         DataFusionError::NotImplemented(_) => {
             Fault::new(Kind::Unimplemented, "not_implemented", text)
         }
+        DataFusionError::ParquetError(_) => file_damaged(&text),
+        DataFusionError::ArrowError(e, _) if matches!(**e, ArrowError::ParquetError(_)) => {
+            file_damaged(&text)
+        }
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
             Fault::invalid("execution", text)
         }
@@ -864,7 +868,27 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             Fault::new(Kind::Unavailable, "store_unavailable", text)
         }
-        DataFusionError::ParquetError(_) => Fault::new(Kind::Corrupt, "file_damaged", text),
         _ => Fault::internal(text),
     }
+}
+
+/// One that was ours already, whatever has wrapped it.
+fn fault_within(error: &DataFusionError) -> Option<Fault> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            return Some(fault.clone());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// What stands within a data file cannot be decoded. Its reader does not say which file that is.
+fn file_damaged(text: &str) -> Fault {
+    Fault::new(
+        Kind::Corrupt,
+        "file_damaged",
+        format!("{text}; CHECK TABLE names the file and the way out"),
+    )
 }

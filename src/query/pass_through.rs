@@ -15,7 +15,9 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 /// What such a node does. `Display` is its line in a plan.
-pub(super) trait PassThrough: Clone + fmt::Debug + fmt::Display + Send + Sync + 'static {
+pub(super) trait PassThrough:
+    Clone + fmt::Debug + fmt::Display + Send + Sync + 'static
+{
     const NAME: &'static str;
 
     /// Of one partition.

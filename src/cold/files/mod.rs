@@ -9,6 +9,7 @@
 //! does not compile.
 
 pub mod bounds;
+mod data_file;
 mod file;
 mod list;
 mod pinned;

@@ -12,6 +12,7 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::super::{Error, store_error};
+use super::data_file::DataFile;
 use super::{ColdFile, PinnedFiles};
 
 /// A file that is pinned for as long as its list is borrowed.
@@ -46,6 +47,13 @@ impl<'a> PinnedFile<'a> {
         self.file
     }
 
+    fn data_file(self) -> DataFile {
+        let PinnedFiles { store, .. } = self.list;
+        let meta = &self.file.meta;
+        let folder = self.list.folder.clone();
+        DataFile::new(store.clone(), folder, meta.location.clone(), meta.size)
+    }
+
     /// As it is in the store.
     ///
     /// # Errors
@@ -67,29 +75,33 @@ impl<'a> PinnedFile<'a> {
     /// All its rows in their order, as columns of the table's schema; a column that it lacks is null.
     ///
     /// # Errors
-    /// `Store`: the file cannot be fetched, or is not the Parquet that it should be.
+    /// `Store`: the file cannot be fetched. `DataFile`: it is not what the Delta log says, or not the Parquet that it should be.
     pub async fn read(self) -> Result<RecordBatch, Error> {
-        let bytes = self.bytes().await.map_err(store_error)?;
+        let data = self.data_file();
+        let bytes = data.whole().await?;
         let names = self.list.partition_by().iter().cloned();
         let values = self.file.partition_values.iter().cloned();
         let partition: Vec<(String, ScalarValue)> = names.zip(values).collect();
         let schema = self.list.schema();
-        tokio::task::spawn_blocking(move || decode(bytes, &schema, &partition))
+        tokio::task::spawn_blocking(move || decode(&data, bytes, &schema, &partition))
             .await
             .map_err(store_error)?
     }
 }
 
 fn decode(
+    data: &DataFile,
     bytes: Bytes,
     schema: &SchemaRef,
     partition: &[(String, ScalarValue)],
 ) -> Result<RecordBatch, Error> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .and_then(|b| b.build())
-        .map_err(store_error)?;
+        .map_err(|e| data.unreadable(&e))?;
     let found = arrow::array::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(store_error)?;
+    let batches = reader
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| data.unreadable(&e))?;
     let batch = concat_batches(&found, &batches).map_err(store_error)?;
     let rows = batch.num_rows();
     let columns = schema

@@ -7,7 +7,6 @@ use arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -16,6 +15,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
+use super::data_file::DataFiles;
 use super::reader::PinnedReaders;
 use super::{PinnedFiles, prune};
 
@@ -80,7 +80,10 @@ impl PinnedFiles {
 
         let in_files = table_schema.file_schema().fields().len();
         let readers = PinnedReaders {
-            readers: DefaultParquetFileReaderFactory::new(self.store.clone()),
+            readers: DataFiles {
+                store: self.store.clone(),
+                folder: self.folder.clone(),
+            },
             pin: self.held(),
         };
         let mut source = ParquetSource::new(table_schema)
