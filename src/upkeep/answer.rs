@@ -42,7 +42,11 @@ impl Upkeep {
                 } else {
                     "served"
                 };
-                let detail = done.problem.map(|state| state.fault(&done.table).message);
+                let detail = match done.problem {
+                    Some(state) => Some(state.fault(&done.table).message),
+                    None if done.lost.is_empty() => None,
+                    None => Some(format!("the loss was accepted: {}", done.lost.join("; "))),
+                };
                 vec![
                     text(&done.table.to_string()),
                     text(state),

@@ -37,6 +37,8 @@ pub struct Repaired {
     pub table: TableName,
     /// Why it is parked still; none: it is served.
     pub problem: Option<ParkedState>,
+    /// What was given up, a sentence each: a loss that was accepted.
+    pub lost: Vec<String>,
 }
 
 impl Upkeep {
@@ -56,14 +58,18 @@ impl Upkeep {
         let done = work
             .await
             .map_err(|e| Fault::internal(format!("repair: {e}")))?;
-        match done {
-            Ok(()) => tracing::info!(table = %table.name(), "the table is served"),
+        let lost = match done {
+            Ok(lost) => {
+                tracing::info!(table = %table.name(), "the table is served");
+                lost
+            }
             Err(fault) if !table.is_parked() => return Err(fault),
-            Err(_) => {}
-        }
+            Err(_) => Vec::new(),
+        };
         Ok(Repaired {
             table: table.name().clone(),
             problem: table.parked().map(|state| (*state).clone()),
+            lost,
         })
     }
 
@@ -102,9 +108,15 @@ impl Upkeep {
     }
 }
 
+/// Gives back what was given up.
+///
 /// # Errors
 /// What is wrong; the table is parked for it.
-async fn repair(shared: &Arc<Shared>, table: &Arc<Table>, accept_loss: bool) -> Result<(), Fault> {
+async fn repair(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    accept_loss: bool,
+) -> Result<Vec<String>, Fault> {
     let _closed = table.gate.write().await;
     let mut keys = table.keys.lock().await;
     let mut cold = table.cold.lock().await;
@@ -112,31 +124,34 @@ async fn repair(shared: &Arc<Shared>, table: &Arc<Table>, accept_loss: bool) -> 
         return Err(table.dropped());
     }
     let Some(before) = table.parked() else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let rows = Work::Rows(table.incarnation.get());
     shared.running.resume(&rows);
     let part = shared.running.enter_part(&rows);
     let work = brought_back(shared, table, &mut cold, accept_loss);
     let done = match guarded("the repair", work).await {
-        Ok(()) => Ok(()),
+        Ok(lost) => Ok(lost),
         Err(fault) => Err((Stage::Open, fault)),
     };
     drop(part);
     let done = match done {
-        Ok(()) => {
+        Ok(lost) => {
             // From here on it is read and written again: what is left to do is what a start does as well.
             table.unpark();
             let ended = guarded("the repair", ended(shared, table, &mut cold)).await;
-            ended.map_err(|fault| (Stage::Commit, fault))
+            ended.map(|()| lost).map_err(|fault| (Stage::Commit, fault))
         }
         failed => failed,
     };
     keys.forget();
-    let Err((stage, fault)) = done else {
-        drop(cold);
-        read_views_again(shared, table).await;
-        return Ok(());
+    let (stage, fault) = match done {
+        Ok(lost) => {
+            drop(cold);
+            read_views_again(shared, table).await;
+            return Ok(lost);
+        }
+        Err(failed) => failed,
     };
     let same = before.reason == fault.reason && before.problem == fault.message;
     if same {
@@ -147,18 +162,21 @@ async fn repair(shared: &Arc<Shared>, table: &Arc<Table>, accept_loss: bool) -> 
     Err(fault)
 }
 
-/// Opens the Delta tables anew, makes them ours, and puts what waited in the backlog among the hot rows.
+/// Opens the Delta tables anew, makes them ours, and puts what waited in the backlog among the hot rows. Gives back what was
+/// given up.
 async fn brought_back(
     shared: &Arc<Shared>,
     table: &Table,
     cold: &mut Cold,
     accept_loss: bool,
-) -> Result<(), Fault> {
+) -> Result<Vec<String>, Fault> {
+    let mut lost = Vec::new();
     if let Err(fault) = parking::read_again(shared, table) {
         if !accept_loss {
             return Err(fault);
         }
         parking::give_up(shared, table, &fault)?;
+        lost.push(fault.message);
     }
     let logged = (*table.contract()).clone();
     let app = shared.app_id(table.incarnation);
@@ -181,6 +199,7 @@ async fn brought_back(
             return Err(fault);
         }
         expected::accept_loss(shared, table, opened.holdings(), &fault).await?;
+        lost.push(fault.message);
     }
     let backlog = table.backlog.lock().clone();
     let contract = Arc::new(opened.contract);
@@ -217,7 +236,7 @@ async fn brought_back(
         offset: positions.0,
         version: cold.main.version(),
     });
-    Ok(())
+    Ok(lost)
 }
 
 async fn is_owner(main: &cold::ColdTable) -> Result<bool, Fault> {

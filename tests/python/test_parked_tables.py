@@ -159,6 +159,63 @@ def test_a_parked_table_can_be_dropped_and_its_name_taken_again(two_tables, caus
     assert state(server)["state"] == "served"
 
 
+def by_statement(server):
+    (row,) = server.sql("REPAIR TABLE public.x ACCEPT LOSS")
+    assert (row["table"], row["state"]) == ("public.x", "served")
+    return row["detail"]
+
+
+def by_verb(server):
+    done = server.run("table", "repair", "public.x", "--accept-loss")
+    assert "served" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("accept", [by_statement, by_verb])
+def test_a_loss_that_is_accepted_is_told_and_the_table_takes_rows_again(tmp_path, accept):
+    server = Server(tmp_path / "data", **SLOW).start()
+    try:
+        server.sql("CREATE TABLE public.good (id BIGINT)")
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        server.sql("INSERT INTO public.x VALUES (1)")
+        server.sql("DELETE FROM public.x WHERE id = -1")
+        server.sql("INSERT INTO public.x VALUES (2)")
+        # Everything is committed, and the log has let go of it.
+        assert server.terminate() == 0
+        lost = newest_entry(server.directory / "tables/public/x")
+        assert '"add"' in lost.read_text()
+        lost.unlink()
+        server.start()
+        told = state(server)
+        assert (told["state"], told["parked_stage"], told["parked_reason"]) == ("parked", "open", "commits_missing")
+        assert lost.name in told["parked_problem"] and "REPAIR TABLE public.x ACCEPT LOSS" in told["way_out"]
+        assert "commits_missing" in refused(server, "INSERT INTO public.x VALUES (3)")
+        server.sql("INSERT INTO public.good VALUES (7)")
+        still = server.run("table", "repair", "public.x", check=False)
+        assert still.returncode == 1 and "commits_missing" in still.stdout and not lost.exists()
+        said = accept(server)
+        assert "the loss was accepted" in said and lost.name in said, said
+        assert "a loss was accepted" in server.log()
+        assert ids(server) == [1] and state(server)["state"] == "served"
+        # Nothing is left to accept.
+        assert server.sql("REPAIR TABLE public.x ACCEPT LOSS")[0]["detail"] is None
+        server.sql("INSERT INTO public.x VALUES (3)")
+        assert put(server, "public.x", pa.record_batch({"id": [4]})) is None
+        assert ids(server) == [1, 3, 4]
+        # It is remembered, after a crash and after a clean stop.
+        server.kill()
+        server.start()
+        assert ids(server) == [1, 3, 4] and state(server)["state"] == "served"
+        assert server.terminate() == 0
+        server.start()
+        assert ids(server) == [1, 3, 4] and state(server)["state"] == "served"
+        assert ids(server, "public.good") == [7]
+        table = deltalake.DeltaTable(str(server.directory / "tables/public/x"))
+        assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == [1, 3, 4]
+    finally:
+        server.stop()
+
+
 def test_rows_of_a_parked_table_leave_the_log_to_others_and_still_come_back(tmp_path):
     limits = {"DELTAPLANE_LOG_BYTES_MAX": "24MiB", "DELTAPLANE_LOG_SEGMENT_BYTES": "4MiB", "DELTAPLANE_LIMITS_BATCH_BYTES_MAX": "2MiB"}
     server = Server(tmp_path / "data", **limits).start()

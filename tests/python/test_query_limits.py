@@ -6,6 +6,7 @@ import pathlib
 import random
 import threading
 import time
+import urllib.request
 
 import psutil
 import pyarrow as pa
@@ -347,3 +348,49 @@ def test_generated_statements_end_nothing_and_keep_nobody_waiting(server):
     print(counted, f"peak {peak[0] // MIB} MiB, SELECT 1 worst {waits[-1]:.2f} s of {len(waits)}")
     assert peak[0] < MEMORY_ALLOWED, f"{peak[0] // MIB} MiB, seed {SEED}"
     assert waits[-1] < float(os.environ.get("DELTAPLANE_TEST_WAIT", "3")), f"SELECT 1 took {waits[-1]:.1f} s, seed {SEED}"
+
+
+def metric(server, name):
+    text = urllib.request.urlopen(f"http://127.0.0.1:{server.http}/metrics").read().decode()
+    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name + " ")]
+    return float(values[0]) if values else 0.0
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_what_a_running_statement_holds_is_shown(tmp_path):
+    server = limited(tmp_path / "data", DELTAPLANE_QUERY_TIMEOUT="5min")
+    try:
+        # The table of a join, which is kept for as long as the other side goes on.
+        sql = "SELECT count(*) AS holds_much FROM generate_series(1, 2000000) a JOIN generate_series(1, 1000000000000) b ON a.value = b.value"
+        mine = "SELECT state, memory_bytes FROM system.queries WHERE sql LIKE 'SELECT count(*) AS holds_much%'"
+        assert metric(server, "deltaplane_query_memory_bytes") < 16 * MIB
+        client = server.flight()
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(sql.encode()))
+        reader = client.do_get(info.endpoints[0].ticket)
+        wait_for(lambda: any(row["state"] == "running" and row["memory_bytes"] > 32 * MIB for row in server.sql(mine)))
+        assert metric(server, "deltaplane_query_memory_bytes") > 32 * MIB
+        reader.cancel()
+        wait_for(lambda: [row["memory_bytes"] for row in server.sql(mine) if row["state"] == "cancelled"] == [0])
+        wait_for(lambda: metric(server, "deltaplane_query_memory_bytes") < 16 * MIB)
+        assert metric(server, "deltaplane_query_memory_ended_total") == 0
+    finally:
+        server.stop()
+
+
+def test_a_statement_that_is_ended_for_its_memory_is_counted(tmp_path):
+    server = limited(tmp_path / "data", DELTAPLANE_MEMORY_QUERY_BYTES_MAX="96MiB", DELTAPLANE_QUERY_TIMEOUT="60s")
+    try:
+        assert metric(server, "deltaplane_query_memory_ended_total") == 0
+        said = outcome(server, "SELECT length(string_agg(repeat('x', 1000), '')) FROM generate_series(1, 10000000)", 60)
+        assert "query_memory" in said and "memory.query_bytes_max" in said, said
+        assert metric(server, "deltaplane_query_memory_ended_total") == 1
+        wait_for(lambda: metric(server, "deltaplane_query_memory_bytes") < 16 * MIB)
+        assert outcome(server, "SELECT 1") == "OK"
+    finally:
+        server.stop()

@@ -240,7 +240,15 @@ async fn an_accepted_loss_serves_what_is_left_and_is_remembered() {
     let running = start(dir.path()).await;
     assert_eq!(table(&running).parked().unwrap().reason, COMMITS_MISSING);
     let repaired = running.upkeep.repair(table(&running).name(), true).await;
-    assert_eq!(repaired.unwrap().problem, None);
+    let repaired = repaired.unwrap();
+    assert_eq!(repaired.problem, None);
+    let [lost] = &*repaired.lost else {
+        panic!("{:?}", repaired.lost);
+    };
+    assert!(
+        lost.contains("the first missing file is reactor/raw/_delta_log/"),
+        "{lost}"
+    );
     crash(running).await;
     for _ in 0..2 {
         let running = start(dir.path()).await;
@@ -269,10 +277,14 @@ async fn parked_rows_that_are_given_up_are_set_apart() {
         .unwrap()
         .path();
     std::fs::write(&file, "what is left").unwrap();
-    for _ in 0..2 {
+    for is_first in [true, false] {
         let running = start(dir.path()).await;
         let repaired = running.upkeep.repair(table(&running).name(), true).await;
-        assert_eq!(repaired.unwrap().problem, None);
+        let repaired = repaired.unwrap();
+        assert_eq!(repaired.problem, None);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let told = repaired.lost.iter().any(|lost| lost.contains(name));
+        assert_eq!(told, is_first, "{:?}", repaired.lost);
         assert_eq!(rows(&running), (0, 0));
         crash(running).await;
     }
