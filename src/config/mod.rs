@@ -2,8 +2,11 @@
 //!
 //! `settings!` below is the only list: the structs, the TOML keys, the environment variables, the flags, the help
 //! and the output of `deltaplane config` are derived from it. Where a value comes from is decided in [`sources`],
-//! how it is written in [`size`]. This module reads no clock and opens no socket.
+//! which default gives way to a value that was set in [`follow`], and how it is written in [`size`]. This module
+//! reads no clock and opens no socket.
 
+mod check;
+mod follow;
 pub mod size;
 pub mod sources;
 pub mod webhooks;
@@ -336,168 +339,14 @@ impl Config {
             threads => threads,
         }
     }
-
-    /// Checks what no single setting can know: the settings against each other.
-    fn check(&self) -> Result<(), Conflict> {
-        let at_most = |small: (&'static str, u64), large: (&'static str, u64)| {
-            if small.1 <= large.1 {
-                Ok(())
-            } else {
-                Err(Conflict {
-                    setting: small.0,
-                    problem: format!("must not be larger than {}", large.0),
-                })
-            }
-        };
-        let positive = |setting: &'static str, holds: bool| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Conflict {
-                    setting,
-                    problem: "must be more than zero".to_owned(),
-                })
-            }
-        };
-        positive(
-            "server.shutdown_timeout",
-            !self.server.shutdown_timeout.is_zero(),
-        )?;
-        positive("commit.interval", !self.commit.interval.is_zero())?;
-        positive("commit.checkpoint_every", self.commit.checkpoint_every > 0)?;
-        positive("log.producers_max", self.log.producers_max > 0)?;
-        positive("upkeep.interval", !self.upkeep.interval.is_zero())?;
-        positive(
-            "upkeep.target_file_bytes",
-            self.upkeep.target_file_bytes.get() > 0,
-        )?;
-        positive(
-            "upkeep.bytes_per_second",
-            self.upkeep.bytes_per_second.get() > 0,
-        )?;
-        if self.upkeep.min_files < 2 {
-            return Err(Conflict {
-                setting: "upkeep.min_files",
-                problem: "must be 2 or more".to_owned(),
-            });
-        }
-        positive("alerts.timeout", !self.alerts.timeout.is_zero())?;
-        positive("alerts.parallel", self.alerts.parallel > 0)?;
-        positive(
-            "alerts.webhook_timeout",
-            !self.alerts.webhook_timeout.is_zero(),
-        )?;
-        positive("query.timeout", !self.query.timeout.is_zero())?;
-        // Beyond these the stacks of query threads are too small.
-        for (setting, value, most) in [
-            ("query.terms_max", self.query.terms_max, 20_000),
-            ("query.nesting_max", self.query.nesting_max, 200),
-            ("query.relations_max", self.query.relations_max, 2_000),
-            ("query.parameters_max", self.query.parameters_max, 1_000_000),
-        ] {
-            if value == 0 || value > most {
-                return Err(Conflict {
-                    setting,
-                    problem: format!("must be 1 to {most}"),
-                });
-            }
-        }
-        at_most(
-            ("query.value_bytes_max", self.query.value_bytes_max.get()),
-            ("query.batch_bytes_max", self.query.batch_bytes_max.get()),
-        )?;
-        // Offsets of texts and lists are 32 bits.
-        at_most(
-            ("query.batch_bytes_max", self.query.batch_bytes_max.get()),
-            ("1GiB", 1 << 30),
-        )?;
-        positive(
-            "limits.batch_bytes_max",
-            self.limits.batch_bytes_max.get() > 0,
-        )?;
-        let limits = &self.limits;
-        positive("limits.connections_max", limits.connections_max > 0)?;
-        positive(
-            "limits.connection_streams_max",
-            limits.connection_streams_max > 0,
-        )?;
-        positive(
-            "limits.http_connections_max",
-            limits.http_connections_max > 0,
-        )?;
-        positive("limits.connection_idle", !limits.connection_idle.is_zero())?;
-        positive("limits.message_idle", !limits.message_idle.is_zero())?;
-        let share = (
-            "limits.connection_bytes_max",
-            limits.connection_bytes_max.get(),
-        );
-        at_most(
-            ("limits.message_bytes_max", limits.message_bytes_max.get()),
-            share,
-        )?;
-        at_most(
-            ("limits.request_bytes_max", limits.request_bytes_max.get()),
-            ("limits.message_bytes_max", limits.message_bytes_max.get()),
-        )?;
-        at_most(
-            ("limits.batch_memory_max", limits.batch_memory_max.get()),
-            share,
-        )?;
-        at_most(
-            share,
-            (
-                "half of memory.wire_bytes_max",
-                self.memory.wire_bytes_max.get() / 2,
-            ),
-        )?;
-        positive("limits.batch_rows_max", self.limits.batch_rows_max > 0)?;
-        positive("limits.columns_max", self.limits.columns_max > 0)?;
-        positive("limits.nesting_max", self.limits.nesting_max > 0)?;
-        at_most(
-            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
-            (
-                "limits.batch_memory_max",
-                self.limits.batch_memory_max.get(),
-            ),
-        )?;
-        at_most(
-            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
-            (
-                "limits.inflight_bytes_max",
-                self.limits.inflight_bytes_max.get(),
-            ),
-        )?;
-        at_most(
-            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
-            ("log.queue_bytes_max", self.log.queue_bytes_max.get()),
-        )?;
-        // A frame never spans segments, and a batch with its verdict may be a little larger than the batch.
-        at_most(
-            ("limits.batch_bytes_max", self.limits.batch_bytes_max.get()),
-            (
-                "half of log.segment_bytes",
-                self.log.segment_bytes.get() / 2,
-            ),
-        )?;
-        // One segment is written, one is made ready, and one waits for its commits.
-        at_most(
-            ("log.segment_bytes", self.log.segment_bytes.get()),
-            ("a third of log.bytes_max", self.log.bytes_max.get() / 3),
-        )
-    }
-}
-
-/// Two settings that do not go together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Conflict {
-    setting: &'static str,
-    problem: String,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Default,
+    /// Not the default, because that would contradict this setting, which was set.
+    Follows(&'static str),
     File {
         path: PathBuf,
         line: usize,
@@ -512,6 +361,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Follows(name) => write!(f, "follows {name}"),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Variable(name) => f.write_str(name),
             Origin::Flag(name) => write!(f, "--{name}"),
@@ -539,7 +389,7 @@ impl Resolved {
         for (name, text) in values {
             sources::set(&mut self, name, text, Origin::Program)?;
         }
-        sources::check(&self)?;
+        sources::settle(&mut self)?;
         Ok(self)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::follow::follow;
 use super::{Origin, Resolved, SECTIONS, SETTINGS, Setting};
 
 /// Read when no file is named, if it is there.
@@ -110,7 +111,7 @@ impl Sources {
             let flag = find(name).and_then(|s| s.flag).unwrap_or_default();
             set(&mut resolved, name, text, Origin::Flag(flag.to_owned()))?;
         }
-        check(&resolved)?;
+        settle(&mut resolved)?;
         Ok(resolved)
     }
 }
@@ -149,7 +150,14 @@ pub(super) fn set(
     Ok(())
 }
 
-pub(super) fn check(resolved: &Resolved) -> Result<(), Error> {
+/// Lets defaults follow the values that were set, and checks all of them.
+///
+/// # Errors
+/// - `Value`: a value cannot stand, or two that were set do not go together
+/// - `RemoteWithoutAuth`
+pub(super) fn settle(resolved: &mut Resolved) -> Result<(), Error> {
+    let followed = follow(resolved);
+    let config = &resolved.config;
     let origin = |name: &str| {
         resolved
             .origins
@@ -157,15 +165,16 @@ pub(super) fn check(resolved: &Resolved) -> Result<(), Error> {
             .cloned()
             .unwrap_or(Origin::Default)
     };
-    let config = &resolved.config;
-    config.check().map_err(|conflict| Error::Value {
-        name: conflict.setting.to_owned(),
-        value: find(conflict.setting)
-            .map(|s| s.show(config))
-            .unwrap_or_default(),
-        origin: origin(conflict.setting),
-        problem: conflict.problem,
-    })?;
+    followed
+        .and_then(|()| config.check())
+        .map_err(|conflict| Error::Value {
+            name: conflict.setting.to_owned(),
+            value: find(conflict.setting)
+                .map(|s| s.show(config))
+                .unwrap_or_default(),
+            origin: origin(conflict.setting),
+            problem: conflict.problem,
+        })?;
     let server = &config.server;
     let addresses = [
         ("server.listen", server.listen),

@@ -11,14 +11,15 @@ use super::*;
 fn file(text: &str) -> Result<Resolved, Error> {
     let mut resolved = Resolved::default();
     read_text(&mut resolved, Path::new("d.toml"), text)?;
-    sources::check(&resolved)?;
+    sources::settle(&mut resolved)?;
     Ok(resolved)
 }
 
 #[test]
 fn each_default_parses_and_goes_with_the_others() {
-    let defaults = Resolved::default();
-    sources::check(&defaults).unwrap();
+    let mut defaults = Resolved::default();
+    sources::settle(&mut defaults).unwrap();
+    assert_eq!(defaults, Resolved::default());
     for setting in SETTINGS {
         assert_eq!(
             setting.show(&defaults.config),
@@ -128,8 +129,24 @@ fn mistakes_in_the_file_name_the_line_and_the_way_out() {
             "an address with a port is due",
         ),
         (
-            "[limits]\nbatch_bytes_max = \"100MiB\"\n",
-            "from=d.toml:2: must not be larger than limits.inflight_bytes_max",
+            "[limits]\nbatch_bytes_max = \"100MiB\"\ninflight_bytes_max = \"99MiB\"\n",
+            "setting=limits.batch_bytes_max, value=\"100MiB\", from=d.toml:2: must not be larger than limits.inflight_bytes_max, which is 99MiB from d.toml:3",
+        ),
+        (
+            "[limits]\nbatch_memory_max = \"300MiB\"\n[memory]\nwire_bytes_max = \"512MiB\"\n",
+            "setting=limits.batch_memory_max, value=\"300MiB\", from=d.toml:2: must not be larger than half of memory.wire_bytes_max, which is 512MiB from d.toml:4",
+        ),
+        (
+            "[limits]\nbatch_bytes_max = \"100MiB\"\n[log]\nbytes_max = \"512MiB\"\n",
+            "must not be larger than 1/6 of log.bytes_max, which is 512MiB",
+        ),
+        (
+            "[memory]\nwire_bytes_max = \"0B\"\n",
+            "setting=memory.wire_bytes_max, value=\"0B\", from=d.toml:2: must be more than zero",
+        ),
+        (
+            "[query]\nvalue_bytes_max = \"2GiB\"\n",
+            "setting=query.value_bytes_max, value=\"2GiB\", from=d.toml:2: must not be larger than 1GiB",
         ),
         (
             "[server]\nhttp = \"0.0.0.0:80\"\n",
@@ -141,6 +158,83 @@ fn mistakes_in_the_file_name_the_line_and_the_way_out() {
         assert!(message.contains(expected), "{message}\nlacks {expected}");
     }
     file("[server]\nhttp = \"0.0.0.0:80\"\nallow_remote = true\n[auth]\n").unwrap();
+}
+
+/// Values of a setting that stand by themselves: small ones and large ones.
+fn sensible(setting: &Setting) -> &'static [&'static str] {
+    match (setting.name().as_str(), setting.form) {
+        ("query.value_bytes_max" | "query.batch_bytes_max", _) => &["1MiB", "1GiB"],
+        ("query.nesting_max", _) => &["2", "200"],
+        (_, "SIZE") => &["256KiB", "1MiB", "5MiB", "33MiB", "777MiB", "64GiB"],
+        (_, "TIME") => &["1s", "30d"],
+        (_, "N") => &["2", "2000"],
+        (_, "true|false") => &["true", "false"],
+        ("server.listen" | "server.http", _) => &["127.0.0.1:1", "[::1]:0"],
+        ("server.data_dir" | "log.dir" | "storage.tables" | "alerts.external_url", _) => &["x"],
+        (name, form) => panic!("give values for {name} of form {form}"),
+    }
+}
+
+#[test]
+fn any_one_setting_alone_gives_a_configuration_that_stands() {
+    for setting in SETTINGS {
+        let name = setting.name();
+        for value in sensible(setting) {
+            let resolved = Resolved::default().with(&[(&name, value)]);
+            let resolved = resolved.unwrap_or_else(|e| panic!("{name}={value}: {e}"));
+            assert_eq!(&setting.show(&resolved.config), value, "{name}");
+            // What follows is a file that stands by itself, where every value is set.
+            let again = file(&resolved.to_toml()).unwrap_or_else(|e| panic!("{name}={value}: {e}"));
+            assert_eq!(again.config, resolved.config);
+            for other in SETTINGS.iter().filter(|s| s.name() != name) {
+                let shown = other.show(&resolved.config);
+                match &resolved.origins[&other.name()] {
+                    Origin::Default => assert_eq!(shown, other.default, "{}", other.name()),
+                    Origin::Follows(by) => assert_eq!(*by, name, "{}", other.name()),
+                    origin => panic!("{} is from {origin}", other.name()),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn defaults_follow_what_was_set_as_far_as_they_must() {
+    let resolved = file("[memory]\nwire_bytes_max = \"16MiB\"\n").unwrap();
+    let limits = &resolved.config.limits;
+    for followed in [
+        limits.connection_bytes_max,
+        limits.message_bytes_max,
+        limits.batch_memory_max,
+        limits.batch_bytes_max,
+        limits.dictionary_bytes_max,
+    ] {
+        assert_eq!(followed, ByteSize::mib(8));
+    }
+    assert_eq!(limits.request_bytes_max, ByteSize::mib(4));
+    let shown = resolved.to_toml();
+    assert!(shown.contains("# follows memory.wire_bytes_max"), "{shown}");
+
+    let resolved = file("[limits]\nbatch_bytes_max = \"400MiB\"\n").unwrap();
+    let Config {
+        limits,
+        log,
+        memory,
+        ..
+    } = &resolved.config;
+    assert_eq!(limits.batch_memory_max, ByteSize::mib(400));
+    assert_eq!(limits.inflight_bytes_max, ByteSize::mib(400));
+    assert_eq!(limits.connection_bytes_max, ByteSize::mib(400));
+    assert_eq!(memory.wire_bytes_max, ByteSize::mib(800));
+    assert_eq!(log.segment_bytes, ByteSize::mib(800));
+    assert_eq!(log.queue_bytes_max, ByteSize::mib(400));
+    assert_eq!(log.bytes_max, ByteSize::mib(4096));
+
+    // Later values, as a command sets them, start from the defaults again.
+    let small = Resolved::default().with(&[("memory.wire_bytes_max", "16MiB")]);
+    let large = small.unwrap().with(&[("memory.wire_bytes_max", "1GiB")]);
+    let default = Config::default().limits;
+    assert_eq!(large.unwrap().config.limits, default);
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import time
 import urllib.request
 
 import pyarrow as pa
-from conftest import BIN, Stream, rows
+import pytest
+from conftest import BIN, Server, Stream, rows
 
 
 def get(server, path):
@@ -117,3 +119,31 @@ def test_an_abandoned_query_ends(server):
     while server.one(running):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name,value", [
+    ("memory.wire_bytes_max", "1MiB"), ("memory.wire_bytes_max", "2GiB"), ("memory.query_bytes_max", "64MiB"), ("memory.hot_bytes_max", "8MiB"),
+    ("log.bytes_max", "16MiB"), ("log.segment_bytes", "1MiB"), ("log.queue_bytes_max", "1MiB"), ("limits.batch_bytes_max", "100MiB"),
+    ("limits.batch_memory_max", "1MiB"), ("limits.message_bytes_max", "1MiB"), ("limits.connection_bytes_max", "1GiB"),
+])
+def test_one_limit_can_be_set_alone(tmp_path, name, value):
+    variable = f"DELTAPLANE_{name.replace('.', '_').upper()}"
+    server = Server(tmp_path / "data", **{variable: value})
+    shown = subprocess.run([BIN / "deltaplane", "config"], env={**os.environ, variable: value}, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert f'{name.partition(".")[2]} = "{value}"' in shown and variable in shown
+    try:
+        server.start()
+        server.sql("CREATE TABLE public.t (id BIGINT)")
+        server.put("public.t", pa.record_batch({"id": list(range(1000))}))
+        assert server.one("SELECT sum(id) FROM public.t") == 499_500
+        assert server.terminate() == 0
+    finally:
+        server.stop()
+
+
+def test_two_limits_that_contradict_each_other_are_both_named(tmp_path):
+    set_by = {"DELTAPLANE_MEMORY_WIRE_BYTES_MAX": "64MiB", "DELTAPLANE_LIMITS_BATCH_MEMORY_MAX": "48MiB"}
+    told = subprocess.run([BIN / "deltaplane", "config"], env={**os.environ, **set_by}, capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode != 0
+    for word in ("limits.batch_memory_max", "48MiB", "half of memory.wire_bytes_max", "64MiB", *set_by):
+        assert word in told.stderr, told.stderr
