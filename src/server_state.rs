@@ -28,7 +28,7 @@ use crate::query::{Engine, Queries, SnapshotSource};
 use crate::statement::{
     AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
 };
-use crate::types::TableName;
+use crate::types::{Lsn, TableName};
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
 use crate::view::{ViewStatus, Views};
@@ -47,6 +47,9 @@ pub struct TableStatus {
     pub newest_file: Option<Micros>,
     pub hot_bytes: usize,
     pub committed: u64,
+    /// The oldest frame that the log keeps for the table, and how many frames there are from it on, of all tables.
+    pub held_from: Option<Lsn>,
+    pub held_frames: u64,
     pub producers: usize,
     pub incarnation: u64,
     /// Why nobody can read or write it.
@@ -258,6 +261,7 @@ impl Status {
     pub fn tables(&self) -> Vec<TableStatus> {
         let snapshot = self.shared.visible.snapshot();
         let tables = self.shared.tables();
+        let durable = self.shared.log.durable().get();
         let status = tables.iter().filter_map(|table| {
             let view = snapshot.tables.get(&table.name().folded())?;
             let hot = self.shared.visible.hot_status(table);
@@ -275,6 +279,10 @@ impl Status {
                 newest_file: files.iter().map(|f| f.modified().timestamp_micros()).max(),
                 hot_bytes: hot.bytes,
                 committed: table.committed.borrow().offset.get(),
+                held_from: hot.held_from,
+                held_frames: hot
+                    .held_from
+                    .map_or(0, |from| durable.saturating_sub(from.get()) + 1),
                 producers: table.producers.lock().len(),
                 incarnation: table.incarnation.get(),
                 parked: table.parked(),
@@ -292,8 +300,9 @@ fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
 fn nullable<const N: usize>(
     columns: [(&'static str, ArrayRef); N],
 ) -> [(&'static str, ArrayRef, bool); N] {
-    const NULLABLE: [&str; 7] = [
+    const NULLABLE: [&str; 8] = [
         "rows_committed",
+        "log_held_from",
         "newest_file",
         "parked_stage",
         "parked_reason",
@@ -367,6 +376,14 @@ impl SnapshotSource for Status {
             ("rows_hot", long(t.iter().map(|t| t.rows_hot as u64))),
             ("hot_bytes", long(t.iter().map(|t| t.hot_bytes as u64))),
             ("committed_offset", long(t.iter().map(|t| t.committed))),
+            (
+                "log_held_from",
+                Arc::new(
+                    t.iter()
+                        .map(|t| t.held_from.and_then(|at| i64::try_from(at.get()).ok()))
+                        .collect::<Int64Array>(),
+                ),
+            ),
             ("producers", long(t.iter().map(|t| t.producers as u64))),
             (
                 "rows_quarantined",

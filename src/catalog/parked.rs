@@ -91,7 +91,7 @@ impl ParkedState {
                 "it comes back by itself when the store answers; or".to_owned()
             }
             (Stage::Parked, _) => format!(
-                "restore the file that the problem names from a backup, or accept the loss with REPAIR TABLE {table} ACCEPT LOSS; then"
+                "restore the file that the problem names from a backup, or accept the loss with REPAIR TABLE {table} ACCEPT LOSS (until then the log keeps all later rows of the table, also when it is full); then"
             ),
             (Stage::Open | Stage::Claim, _) => {
                 "restore the damaged files of the table from a backup; then".to_owned()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::parked::HeldFrame;
@@ -24,6 +25,9 @@ use crate::wal::{self, Frame, FrameKind};
 /// The log's fill at which failing tables are parked: half of `log.bytes_max`.
 const PRESSURE: u64 = 2;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often it is said which tables fill the log because their file cannot be read.
+const SAY_EVERY: Duration = Duration::from_secs(600);
 
 /// The first and last frame of a chunk.
 type Frames = (Lsn, Lsn);
@@ -285,6 +289,7 @@ pub fn read_again(shared: &Shared, table: &Table) -> Result<(), Fault> {
         let mut expected = table.expected.lock();
         *expected = expected.without(&rows);
     }
+    shared.aside.mark(table.incarnation.get(), true);
     let mut backlog = table.backlog.lock();
     backlog.take_parked(rows);
     Ok(())
@@ -314,10 +319,32 @@ pub fn unpark(shared: &Shared, table: &Table, cut: Lsn) {
     }
 }
 
+/// Names the tables that fill the log because their file of parked rows cannot be read. False: there are none.
+fn say_who_keeps(shared: &Shared) -> bool {
+    let mut any = false;
+    for table in shared.tables() {
+        if !table.backlog.lock().unread {
+            continue;
+        }
+        let Some(from) = shared.visible.hot_status(&table).held_from else {
+            continue;
+        };
+        let name = table.name();
+        tracing::warn!(
+            table = %name,
+            %from,
+            "the log is short of room and keeps rows of a table whose file of parked rows cannot be read: restore the file and run REPAIR TABLE {name}, accept the loss with REPAIR TABLE {name} ACCEPT LOSS, or give the table up with DROP TABLE {name}"
+        );
+        any = true;
+    }
+    any
+}
+
 /// Parks failing tables while the log is short of room. Ends when the server drains.
 pub fn watch(shared: Arc<Shared>) {
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut said: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -330,6 +357,9 @@ pub fn watch(shared: Arc<Shared>) {
                 if let Err(error) = park(&shared, table).await {
                     tracing::warn!(table = %table.name(), %error, "parking failed");
                 }
+            }
+            if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) && say_who_keeps(&shared) {
+                said = Some(Instant::now());
             }
         }
     });

@@ -255,7 +255,9 @@ impl<'a> Recovery<'a> {
     ) -> Result<Self, Fault> {
         let mut parked = HashMap::new();
         for (incarnation, body) in aside.read_all()? {
-            parked.insert(incarnation, Parked::read(body));
+            let read = Parked::read(body);
+            aside.mark(incarnation, read.is_ok());
+            parked.insert(incarnation, read);
         }
         let mut this = Recovery {
             lake,

@@ -16,6 +16,8 @@ pub struct LogStatus {
     pub written: u64,
     pub durable: u64,
     pub poisoned: bool,
+    /// Files of parked rows whose rows cannot be had.
+    pub parked_files_unread: usize,
 }
 
 impl Status {
@@ -27,6 +29,7 @@ impl Status {
             written: log.written(),
             durable: log.durable().get(),
             poisoned: log.is_poisoned(),
+            parked_files_unread: self.shared.aside.unread(),
         }
     }
 

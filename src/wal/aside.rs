@@ -40,6 +40,15 @@ pub struct Aside {
     index: FileIndex,
     /// What the index says. The lock is held while files change, one table at a time: parking is rare.
     known: Arc<Mutex<Known>>,
+    unread: Arc<Mutex<Unread>>,
+}
+
+/// The files whose rows are not served.
+#[derive(Default)]
+struct Unread {
+    /// By incarnation: files that could not be read.
+    numbers: BTreeSet<u64>,
+    strays: usize,
 }
 
 /// By incarnation: the checksums that its file may have.
@@ -51,6 +60,13 @@ type Read = Result<(u32, Vec<u8>), Error>;
 /// An incarnation's body, or what is wrong with its file.
 pub type Body = (u64, Result<Vec<u8>, Error>);
 
+/// What the folder was found to hold.
+struct Contents {
+    read: Vec<(u64, Read)>,
+    /// Files whose name says no table. They are nobody's, and stay.
+    strays: Vec<Error>,
+}
+
 impl Aside {
     /// `log_dir`: the folder of the segments. It is made when the first table is parked.
     pub fn new(log_dir: &Path, uuid: uuid::Uuid, disk: Arc<dyn Disk>) -> Self {
@@ -59,7 +75,24 @@ impl Aside {
             uuid: uuid.into_bytes(),
             index: FileIndex::new(log_dir.join("parked.index"), disk.clone()),
             known: Arc::default(),
+            unread: Arc::default(),
             disk,
+        }
+    }
+
+    /// How many files were found whose rows cannot be had: they are damaged or missing, or no table's.
+    pub fn unread(&self) -> usize {
+        let unread = self.unread.lock();
+        unread.numbers.len() + unread.strays
+    }
+
+    /// Can the rows in the table's file be had?
+    pub fn mark(&self, incarnation: u64, is_read: bool) {
+        let numbers = &mut self.unread.lock().numbers;
+        if is_read {
+            numbers.remove(&incarnation);
+        } else {
+            numbers.insert(incarnation);
         }
     }
 
@@ -103,7 +136,9 @@ impl Aside {
         self.disk
             .sync_dir(&self.dir)
             .map_err(Error::io("folder sync"))?;
-        self.note(&mut known, incarnation, Some(vec![crc]))
+        self.note(&mut known, incarnation, Some(vec![crc]))?;
+        self.mark(incarnation, true);
+        Ok(())
     }
 
     /// On `Ok` the index is synced.
@@ -126,14 +161,26 @@ impl Aside {
     }
 
     /// Every parked body, by incarnation. `Parked` in the place of a body: the file is missing, is not what was synced last, or
-    /// belongs to another log. It is about that table alone, and the file stays as it is.
+    /// belongs to another log. It is about that table alone, and the file stays as it is. So does a file whose name says no table;
+    /// the log names it.
     ///
     /// # Errors
     /// `Io`: the index cannot be written.
     pub fn read_all(&self) -> Result<Vec<Body>, Error> {
         let mut known = self.known.lock();
         *known = self.index.read();
-        let bodies = self.read_against(&known)?;
+        let Contents {
+            read: bodies,
+            strays,
+        } = self.read_against(&known);
+        for stray in &strays {
+            tracing::error!("a file in the folder of parked rows is left alone: {stray}");
+        }
+        let unread = bodies.iter().filter(|(_, body)| body.is_err());
+        *self.unread.lock() = Unread {
+            numbers: unread.map(|(number, _)| *number).collect(),
+            strays: strays.len(),
+        };
         let mut found = Known::new();
         for (incarnation, body) in &bodies {
             let number = incarnation.to_string();
@@ -173,34 +220,37 @@ impl Aside {
                 }];
             }
         };
-        match self.read_against(&known) {
-            Ok(bodies) => bodies.into_iter().filter_map(|(_, b)| b.err()).collect(),
-            Err(error) => vec![error],
-        }
+        let Contents { read, strays } = self.read_against(&known);
+        let unread = read.into_iter().filter_map(|(_, body)| body.err());
+        unread.chain(strays).collect()
     }
 
     /// Every file that is there or should be.
-    fn read_against(&self, known: &Known) -> Result<Vec<(u64, Read)>, Error> {
+    fn read_against(&self, known: &Known) -> Contents {
         // No folder: nothing was ever parked here, or the index says so.
         let files = self.disk.list(&self.dir).unwrap_or_default();
         let mut numbers: BTreeSet<u64> = known.keys().filter_map(|n| n.parse().ok()).collect();
+        let mut strays = Vec::new();
         for path in files {
             if path.extension().is_none_or(|e| e != SUFFIX) {
                 continue;
             }
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             match stem.and_then(|stem| stem.parse().ok()) {
-                Some(number) => numbers.insert(number),
-                None => {
-                    return Err(Error::Parked {
-                        file: path.display().to_string(),
-                        problem: "its name is not the number of a table".to_owned(),
-                    });
+                // Not 007.rows, which would be read as 7.rows.
+                Some(number) if self.path(number) == path => {
+                    numbers.insert(number);
                 }
-            };
+                _ => strays.push(Error::Stray {
+                    file: path.display().to_string(),
+                }),
+            }
         }
         let read = |number: u64| (number, self.read_one(known, number));
-        Ok(numbers.into_iter().map(read).collect())
+        Contents {
+            read: numbers.into_iter().map(read).collect(),
+            strays,
+        }
     }
 
     fn read_one(&self, known: &Known, incarnation: u64) -> Read {
@@ -264,7 +314,9 @@ impl Aside {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io("rename")(e)),
         }
-        self.note(&mut known, incarnation, None)
+        self.note(&mut known, incarnation, None)?;
+        self.mark(incarnation, true);
+        Ok(())
     }
 
     /// Lets go of a table's parked rows; fine if there are none.
@@ -278,10 +330,12 @@ impl Aside {
             Ok(()) => self
                 .disk
                 .sync_dir(&self.dir)
-                .map_err(Error::io("folder sync")),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(Error::io("remove")(e)),
+                .map_err(Error::io("folder sync"))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("remove")(e)),
         }
+        self.mark(incarnation, true);
+        Ok(())
     }
 }
 
@@ -374,8 +428,51 @@ mod tests {
         let here = aside(dir.path(), 1);
         let damaged = problem_of(&here, 7);
         assert!(damaged.contains("7.rows"), "{damaged}");
-        assert_eq!(here.problems().len(), 1);
+        assert_eq!((here.problems().len(), here.unread()), (1, 1));
         assert_eq!(here.read(8).unwrap(), b"more");
         assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_file_whose_name_says_no_table_is_named_and_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        aside(dir.path(), 1).write(7, b"rows", false).unwrap();
+        let copy = std::fs::read(dir.path().join("parked/7.rows")).unwrap();
+        let strays = ["copy of 7.rows", "007.rows", "-7.rows", "x.rows"];
+        for name in strays {
+            std::fs::write(dir.path().join("parked").join(name), &copy).unwrap();
+        }
+        let here = aside(dir.path(), 1);
+        assert_eq!(whole(&here), vec![(7, b"rows".to_vec())]);
+        let problems: Vec<String> = here.problems().iter().map(ToString::to_string).collect();
+        assert_eq!((problems.len(), here.unread()), (4, 4), "{problems:?}");
+        for name in strays {
+            assert!(problems.iter().any(|p| p.contains(name)), "{problems:?}");
+            let file = dir.path().join("parked").join(name);
+            assert_eq!(std::fs::read(file).unwrap(), copy);
+        }
+    }
+
+    #[test]
+    fn unread_files_are_counted_until_they_are_read_replaced_or_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = aside(dir.path(), 1);
+        let file = |number: u64| dir.path().join(format!("parked/{number}.rows"));
+        for number in 1..=4 {
+            first.write(number, b"rows", false).unwrap();
+        }
+        let good = std::fs::read(file(1)).unwrap();
+        (1..=4).for_each(|number| std::fs::write(file(number), b"").unwrap());
+        let here = aside(dir.path(), 1);
+        here.read_all().unwrap();
+        assert_eq!(here.unread(), 4);
+        std::fs::write(file(1), good).unwrap();
+        here.read(1).unwrap();
+        here.mark(1, true);
+        assert_eq!(here.unread(), 3);
+        here.set_apart(2).unwrap();
+        here.remove(3).unwrap();
+        here.write(4, b"more", false).unwrap();
+        assert_eq!(here.unread(), 0);
     }
 }

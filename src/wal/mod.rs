@@ -117,6 +117,10 @@ pub enum Error {
     Manifest { file: String, problem: String },
     #[error("parked rows cannot be read, file={file}: {problem}; restore that file from a backup")]
     Parked { file: String, problem: String },
+    #[error(
+        "the name of a file of parked rows is not the number of a table, file={file}; move the file away, or give it the name back that the server gave it"
+    )]
+    Stray { file: String },
     #[error("the log cannot be salvaged, folder={dir}: {problem}")]
     Salvage { dir: String, problem: &'static str },
     #[error("frame too large, bytes={bytes}, limit={limit}")]
@@ -168,7 +172,7 @@ impl From<Error> for Fault {
             Error::Damaged { .. } | Error::Sequence { .. } | Error::Manifest { .. } => {
                 (Kind::Corrupt, "log_damaged")
             }
-            Error::Parked { .. } => (Kind::Corrupt, "parked_rows_damaged"),
+            Error::Parked { .. } | Error::Stray { .. } => (Kind::Corrupt, "parked_rows_damaged"),
             Error::Salvage { .. } => (Kind::Precondition, "log_not_salvaged"),
             Error::TooLarge { .. } => (Kind::Exhausted, "batch_too_large"),
             Error::Closed => (Kind::Unavailable, "shutting_down"),

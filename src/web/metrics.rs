@@ -126,6 +126,11 @@ fn families(status: &Status) -> Vec<Family> {
             a_table(|t| f64::from(u8::from(t.parked.is_some()))),
         ),
         gauge(
+            "deltaplane_table_log_held_frames",
+            "frames of the log, of all tables, from the oldest one on that it keeps for this table",
+            a_table(|t| t.held_frames as f64),
+        ),
+        gauge(
             "deltaplane_producers",
             "named producers that are remembered",
             a_table(|t| t.producers as f64),
@@ -149,6 +154,11 @@ fn families(status: &Status) -> Vec<Family> {
             "deltaplane_log_poisoned",
             "1 after a failed sync: restart the server",
             f64::from(u8::from(log.poisoned)),
+        ),
+        (
+            "deltaplane_parked_files_unread",
+            "files in the folder of parked rows that are damaged, missing or of no table",
+            log.parked_files_unread as f64,
         ),
         (
             "deltaplane_streams",

@@ -249,6 +249,73 @@ def test_rows_of_a_parked_table_leave_the_log_to_others_and_still_come_back(tmp_
         server.stop()
 
 
+def test_files_of_parked_rows_that_cannot_be_read_stop_nobody_and_are_told(tmp_path):
+    limits = {"DELTAPLANE_LOG_BYTES_MAX": "24MiB", "DELTAPLANE_LOG_SEGMENT_BYTES": "4MiB", "DELTAPLANE_LIMITS_BATCH_BYTES_MAX": "2MiB"}
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="200ms", DELTAPLANE_UPKEEP_ENABLED="false", **limits).start()
+    parked = server.directory / "wal/parked"
+
+    def one_more(id):
+        # An INSERT would wait for the commit of what is hot.
+        assert put(server, "public.x", pa.record_batch({"id": [id]})) is None
+
+    def fill(until, most=60):
+        for _ in range(most):
+            batch = pa.record_batch({"s": [os.urandom(500).hex() for _ in range(1000)]})
+            assert put(server, "public.good", batch) is None
+            if until():
+                return
+        pytest.fail("it did not happen")
+
+    def told_by(check):
+        return server.run("check", "--data-dir", str(server.directory), check=check)
+
+    def metric(name):
+        text = urllib.request.urlopen(f"http://127.0.0.1:{server.http}/metrics").read().decode()
+        return float(next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)))
+
+    try:
+        server.sql("CREATE TABLE public.good (s STRING)")
+        server.sql("CREATE TABLE public.x (id BIGINT)")
+        folder, away = server.directory / "tables/public/x", tmp_path / "away"
+        folder.rename(away)
+        folder.write_text("in the way")
+        one_more(1)
+        fill(lambda: list(parked.glob("*.rows")))
+        wait_for(lambda: metric("deltaplane_log_bytes ") < 12 << 20)
+        # Behind what is parked: only the log has it.
+        one_more(2)
+        server.kill()
+        folder.unlink()
+        away.rename(folder)
+        (file,) = parked.glob("*.rows")
+        saved = file.read_bytes()
+        stray = parked / "copy of rows.rows"
+        stray.write_bytes(saved)
+        file.write_bytes(b"")
+        checked = told_by(check=False)
+        assert checked.returncode == 1 and stray.name in checked.stdout and file.name in checked.stdout, checked
+        server.start()
+        told = state(server)
+        assert (told["state"], told["parked_stage"], told["parked_reason"]) == ("parked", "parked_rows", "parked_rows_damaged")
+        assert file.name in told["parked_problem"] and "the log keeps" in told["way_out"] and told["log_held_from"] > 0
+        assert str(stray) in server.log() and stray.read_bytes() == saved
+        assert metric("deltaplane_parked_files_unread ") == 2
+        assert metric('deltaplane_table_log_held_frames{table="public.x"}') >= 1
+        before = told["log_held_from"]
+        fill(lambda: "keeps rows of a table" in server.log())
+        assert state(server)["log_held_from"] == before
+        file.write_bytes(saved)
+        assert "served" in server.run("table", "repair", "public.x").stdout
+        assert ids(server) == [1, 2]
+        wait_for(lambda: state(server)["log_held_from"] is None)
+        assert metric("deltaplane_parked_files_unread ") == 1
+        assert server.terminate() == 0
+        stray.unlink()
+        told_by(check=True)
+    finally:
+        server.stop()
+
+
 def test_a_commit_that_delta_refuses_parks_the_table_while_it_runs(tmp_path):
     server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="200ms").start()
     try:

@@ -144,6 +144,8 @@ pub struct HotStatus {
     pub rows: usize,
     pub bytes: usize,
     pub quarantine_rows: usize,
+    /// The oldest frame that the log keeps for the table.
+    pub held_from: Option<Lsn>,
 }
 
 #[derive(Default)]
@@ -227,12 +229,12 @@ impl Visible {
         let Some(entry) = state.tables.get(&table.name().folded()) else {
             return HotStatus::default();
         };
+        let waiting = entry.table.backlog.lock().bytes();
         HotStatus {
             rows: entry.main.hot.rows(),
-            bytes: entry.main.hot.bytes()
-                + entry.quarantine.hot.bytes()
-                + entry.table.backlog.lock().bytes(),
+            bytes: entry.main.hot.bytes() + entry.quarantine.hot.bytes() + waiting,
             quarantine_rows: entry.quarantine.hot.rows(),
+            held_from: entry.oldest_pinned(),
         }
     }
 
