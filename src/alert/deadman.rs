@@ -14,7 +14,7 @@ use crate::clock::Micros;
 
 /// One row of `last_seen`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub(super) struct Seen {
     pub identity: Identity,
     /// Empty where the table has no system columns.
     pub source: String,
@@ -33,7 +33,7 @@ struct Key {
 
 /// What the looks so far have told. In memory only: after a start, silence begins with the first look.
 #[derive(Debug, Default)]
-pub struct Tracker {
+pub(super) struct Tracker {
     keys: HashMap<Identity, Key>,
     begun: bool,
 }
@@ -41,7 +41,7 @@ pub struct Tracker {
 impl Tracker {
     /// The keys that were silent for `silence`, at `now` by the looks' time. `firing`: those that were before a restart stay
     /// silent until they are heard.
-    pub fn look(
+    pub(super) fn look(
         &mut self,
         rows: Vec<Seen>,
         now: Micros,

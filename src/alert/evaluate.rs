@@ -20,7 +20,7 @@ const ROWS_PER_INSTANCE: usize = 100;
 
 /// What bounds a look.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(super) struct Bounds {
     pub instances_max: usize,
     pub keys_max: usize,
     pub timeout: Duration,
@@ -29,14 +29,14 @@ pub struct Bounds {
 }
 
 /// Where a deadman's look stands.
-pub struct Silence<'a> {
+pub(super) struct Silence<'a> {
     pub tracker: &'a mut Tracker,
     pub seen: Micros,
     pub firing: BTreeSet<Identity>,
 }
 
 /// The name in which the query of an alert runs, and where its names are looked for.
-pub fn caller(alert: &TableName, principal: &str) -> Caller {
+pub(super) fn caller(alert: &TableName, principal: &str) -> Caller {
     Caller {
         schema: alert.schema().into(),
         ..Caller::new(principal)
@@ -52,7 +52,7 @@ fn too_many(what: &str, limit: usize, setting: &str) -> Fault {
 }
 
 /// Whose state more than the bound would be in.
-pub fn over(count: usize, limit: usize) -> Fault {
+pub(super) fn over(count: usize, limit: usize) -> Fault {
     too_many(
         &format!("more instances are in condition than an alert may have, instances={count}"),
         limit,
@@ -62,7 +62,7 @@ pub fn over(count: usize, limit: usize) -> Fault {
 
 /// # Errors
 /// The query's; DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED where there are more instances, rows or keys than the bounds say.
-pub async fn look(
+pub(super) async fn look(
     engine: &Engine,
     alert: &AlertDeclaration,
     principal: &str,

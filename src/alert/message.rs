@@ -11,20 +11,20 @@ use crate::config::Form;
 use crate::dataset::AlertDeclaration;
 
 /// Alerts in one request; the rest follow in the next.
-pub const BATCH_MAX: usize = 100;
+pub(super) const BATCH_MAX: usize = 100;
 /// Go's zero time: not ended.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// One instance's news on its way.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(super) struct Item {
     pub identity: Identity,
     pub news: News,
 }
 
 /// What one webhook is sent at once, all of one alert.
 #[derive(Clone, Debug)]
-pub struct Message<'a> {
+pub(super) struct Message<'a> {
     pub alert: &'a AlertDeclaration,
     pub receiver: &'a str,
     pub external_url: &'a str,
@@ -34,7 +34,7 @@ pub struct Message<'a> {
     pub lasts: Micros,
 }
 
-pub fn time(at: Micros) -> String {
+pub(super) fn time(at: Micros) -> String {
     DateTime::from_timestamp_micros(at).map_or_else(
         || NEVER.to_owned(),
         |t| t.to_rfc3339_opts(SecondsFormat::Micros, true),
@@ -51,12 +51,12 @@ fn text(value: &Value) -> String {
 }
 
 /// The BY columns of an instance.
-pub fn columns(identity: &str) -> Columns {
+pub(super) fn columns(identity: &str) -> Columns {
     serde_json::from_str(identity).unwrap_or_default()
 }
 
 /// An instance's labels: what it is, and never what it measured.
-pub fn labels(alert: &AlertDeclaration, identity: &str) -> BTreeMap<String, String> {
+pub(super) fn labels(alert: &AlertDeclaration, identity: &str) -> BTreeMap<String, String> {
     let mut labels = alert.labels.clone();
     labels.extend(columns(identity).iter().map(|(k, v)| (k.clone(), text(v))));
     labels.insert("alertname".to_owned(), alert.name.table().to_owned());
@@ -65,7 +65,7 @@ pub fn labels(alert: &AlertDeclaration, identity: &str) -> BTreeMap<String, Stri
 }
 
 /// FNV-1a over the sorted labels, as Prometheus has it: the same across restarts, and for whoever computes it.
-pub fn fingerprint(labels: &BTreeMap<String, String>) -> String {
+pub(super) fn fingerprint(labels: &BTreeMap<String, String>) -> String {
     let parts = labels
         .iter()
         .flat_map(|(k, v)| [k.as_bytes(), v.as_bytes()]);
@@ -112,7 +112,7 @@ fn summary(comment: &str, labels: &BTreeMap<String, String>, values: &Columns) -
 
 impl Message<'_> {
     /// The same for the same news, after a restart too; another if any of it is other news.
-    pub fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         let mut parts: Vec<String> = self
             .items
             .iter()
@@ -130,7 +130,7 @@ impl Message<'_> {
         format!("{}-{sum:016x}", self.alert.name)
     }
 
-    pub fn body(&self, form: Form) -> Value {
+    pub(super) fn body(&self, form: Form) -> Value {
         match form {
             Form::Webhook => self.webhook(),
             Form::Alertmanager => {

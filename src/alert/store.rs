@@ -34,7 +34,7 @@ const SUFFIX: &str = "alert";
 
 /// All of one alert that outlives a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub(super) struct Kept {
     pub declaration: AlertDeclaration,
     /// Tables and views that the query read when it was made.
     #[serde(default)]
@@ -67,14 +67,14 @@ struct Generation {
 
 /// A file that cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damaged {
+pub(super) struct Damaged {
     pub name: TableName,
     pub path: PathBuf,
     pub problem: String,
 }
 
 impl Damaged {
-    pub fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         format!(
             "the alert's file cannot be read, path={}: {}; put it back from a backup and restart, or say CREATE OR REPLACE ALERT {} .. or DROP ALERT",
             self.path.display(),
@@ -85,7 +85,7 @@ impl Damaged {
 }
 
 #[derive(Clone)]
-pub struct Store {
+pub(super) struct Store {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     index: FileIndex,
@@ -94,7 +94,7 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
+    pub(super) fn new(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
         Store {
             dir: data_dir.join("alerts"),
             index: FileIndex::new(data_dir.join("alerts.index"), disk.clone()),
@@ -124,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// UNAVAILABLE: the disk refused.
-    pub fn write(&self, kept: &Kept) -> Result<(), Fault> {
+    pub(super) fn write(&self, kept: &Kept) -> Result<(), Fault> {
         let path = self.path(&kept.declaration.name);
         let name = kept.declaration.name.folded().to_string();
         let generation = self.known.lock().get(&name).map_or(1, |g| g + 1);
@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// UNAVAILABLE: the file is there and stays.
-    pub fn remove(&self, name: &TableName) -> Result<(), Fault> {
+    pub(super) fn remove(&self, name: &TableName) -> Result<(), Fault> {
         let path = self.path(name);
         {
             let mut known = self.known.lock();
@@ -181,7 +181,7 @@ impl Store {
     }
 
     /// What is wrong with the index.
-    pub fn index_problem(&self) -> Option<String> {
+    pub(super) fn index_problem(&self) -> Option<String> {
         let problem = self.index.entries::<u64>().err()?;
         let path = self.index.path().display();
         Some(format!(
@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Everything that is kept, and the files that cannot be read.
-    pub fn read_all(&self) -> (Vec<Kept>, Vec<Damaged>) {
+    pub(super) fn read_all(&self) -> (Vec<Kept>, Vec<Damaged>) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         let mut known = self.known.lock();
         *known = self.index.read();

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub(super) enum Sent {
     Delivered,
     /// Again would be no better: what the receiver says of it.
     Refused(String),
@@ -26,7 +26,7 @@ pub enum Sent {
 }
 
 /// Speaks to one receiver.
-pub struct Sender {
+pub(super) struct Sender {
     webhook: Webhook,
     client: reqwest::Client,
 }
@@ -34,7 +34,7 @@ pub struct Sender {
 impl Sender {
     /// # Errors
     /// TLS cannot be set up on this machine.
-    pub fn new(webhook: Webhook, timeout: Duration) -> Result<Self, String> {
+    pub(super) fn new(webhook: Webhook, timeout: Duration) -> Result<Self, String> {
         let client = reqwest::Client::builder()
             .timeout(timeout)
             .user_agent(concat!("deltaplane/", env!("CARGO_PKG_VERSION")))
@@ -45,7 +45,7 @@ impl Sender {
         Ok(Sender { webhook, client })
     }
 
-    pub async fn send(&self, message: &Message<'_>, repeat: u64) -> Sent {
+    pub(super) async fn send(&self, message: &Message<'_>, repeat: u64) -> Sent {
         let later = |problem: String| Sent::Later {
             after: None,
             problem,
@@ -148,7 +148,12 @@ fn retry_after(text: &str, date: Option<&reqwest::header::HeaderValue>) -> Optio
 
 /// How long to wait after so many failures: doubled each time up to `most`, and some part of the second half of it, so that
 /// receivers which come back are not met by all at once. `salt`: tells who waits.
-pub fn pause(failures: u32, most: Duration, after: Option<Duration>, salt: &str) -> Duration {
+pub(super) fn pause(
+    failures: u32,
+    most: Duration,
+    after: Option<Duration>,
+    salt: &str,
+) -> Duration {
     let whole = PAUSE
         .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(20)))
         .min(most.max(PAUSE));

@@ -16,7 +16,12 @@ use crate::dataset::{AlertDeclaration, Contract, ViewDeclaration};
 use crate::statement::{AlertChange, Change, ViewChange};
 use crate::types::TableName;
 
-pub async fn run(uri: &str, files: &[String], dry_run: bool, yes: bool) -> anyhow::Result<Outcome> {
+pub(super) async fn run(
+    uri: &str,
+    files: &[String],
+    dry_run: bool,
+    yes: bool,
+) -> anyhow::Result<Outcome> {
     let loaded = files
         .iter()
         .map(|f| load(f))
@@ -213,7 +218,7 @@ async fn shown(client: &mut SqlClient, name: &TableName) -> anyhow::Result<Optio
 
 /// Fills an empty table from CSV text; none if it has rows already. Its producer's name is the text's checksum, so that a cut
 /// in the middle and another try double nothing.
-pub async fn fill(
+pub(super) async fn fill(
     uri: &str,
     client: &mut SqlClient,
     table: &TableName,

@@ -25,7 +25,7 @@ const POOL: usize = 32;
 /// One write and sync of the raw disk's figure.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
-pub async fn run(
+pub(super) async fn run(
     resolved: Resolved,
     dir: Option<std::path::PathBuf>,
     rows: usize,

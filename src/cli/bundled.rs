@@ -48,14 +48,14 @@ const BUNDLED: [Bundled; 5] = [
 ];
 
 /// A dataset, and the text of each file that fills one of its tables.
-pub struct Loaded {
+pub(super) struct Loaded {
     /// As it was named: a path, or a bundled dataset.
     pub name: String,
     pub dataset: Dataset,
     pub files: Vec<(TableName, String)>,
 }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     BUNDLED.iter().map(|b| b.name)
 }
 
@@ -63,7 +63,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// The file or one beside it cannot be read, or says something that cannot stand; the text names file and line.
-pub fn load(file: &str) -> anyhow::Result<Loaded> {
+pub(super) fn load(file: &str) -> anyhow::Result<Loaded> {
     let bundled = BUNDLED.iter().find(|b| b.name == file);
     let text = match bundled {
         Some(bundled) => bundled.toml.to_owned(),
@@ -145,7 +145,7 @@ fn check_header(contract: &Contract, text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Names both files and the table.
-pub fn check_apart(loaded: &[Loaded]) -> anyhow::Result<()> {
+pub(super) fn check_apart(loaded: &[Loaded]) -> anyhow::Result<()> {
     for (index, later) in loaded.iter().enumerate() {
         for table in later.dataset.tables.iter().map(|t| &t.table) {
             let same = |l: &&Loaded| {

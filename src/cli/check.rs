@@ -33,7 +33,7 @@ impl SnapshotSource for Empty {
 ///
 /// # Errors
 /// `file:line: ` and what the step gets wrong: a table or column that there is none of, columns that are not the table's.
-pub async fn steps(client: &mut SqlClient, loaded: &[Loaded]) -> anyhow::Result<()> {
+pub(super) async fn steps(client: &mut SqlClient, loaded: &[Loaded]) -> anyhow::Result<()> {
     if loaded.iter().all(|l| l.dataset.process.is_empty()) {
         return Ok(());
     }

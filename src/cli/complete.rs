@@ -96,13 +96,13 @@ const KEYWORDS: [&str; 85] = [
 
 /// Knows the server's names as they were when it was told.
 #[derive(Default)]
-pub struct Words {
+pub(super) struct Words {
     names: Vec<String>,
 }
 
 impl Words {
     /// Schema, table and column of each column there is.
-    pub fn set(&mut self, columns: impl IntoIterator<Item = (String, String, String)>) {
+    pub(super) fn set(&mut self, columns: impl IntoIterator<Item = (String, String, String)>) {
         let mut names = Vec::new();
         for (schema, table, column) in columns {
             names.push(format!("{schema}.{table}"));

@@ -19,7 +19,7 @@ use crate::server::lock_directory;
 use crate::types::Lsn;
 use crate::wal::{self, FrameKind};
 
-pub fn command(command: Command) -> Command {
+pub(super) fn command(command: Command) -> Command {
     command
         .about("Verifies a data directory that no server has open; a line a finding, exit code 1 if there is one")
         .arg(
@@ -30,7 +30,7 @@ pub fn command(command: Command) -> Command {
         )
 }
 
-pub async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Result<Outcome> {
+pub(super) async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Result<Outcome> {
     let config = resolved.config;
     let dir = &config.server.data_dir;
     if !dir.is_dir() {

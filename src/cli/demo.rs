@@ -31,7 +31,7 @@ fn free(address: SocketAddr) -> SocketAddr {
         .unwrap_or(any)
 }
 
-pub async fn run(
+pub(super) async fn run(
     resolved: Resolved,
     dir_given: bool,
     duration: Option<Duration>,

@@ -106,7 +106,7 @@ Examples:
 ];
 
 /// The command with its examples.
-pub fn with_examples(command: Command) -> Command {
+pub(super) fn with_examples(command: Command) -> Command {
     let add = |command: Command, (verb, text): (&'static str, &'static str)| {
         // Another order of the verbs, or one less, is no reason to fail at start.
         if command.find_subcommand(verb).is_none() {

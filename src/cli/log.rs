@@ -10,7 +10,7 @@ use crate::catalog::checkpoint::Checkpoint;
 use crate::server::lock_directory;
 use crate::wal::{self, Lost, SegmentReport};
 
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     let dir = || {
         Arg::new("dir")
             .required(true)
@@ -40,7 +40,7 @@ pub fn command() -> Command {
         )
 }
 
-pub fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
+pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
     let path = |m: &ArgMatches, name: &str| m.get_one::<PathBuf>(name).cloned().unwrap_or_default();
     match matches.subcommand() {
         Some(("check", m)) => check(&path(m, "dir")),

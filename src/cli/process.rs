@@ -20,7 +20,7 @@ use crate::types::TableName;
 /// # Errors
 /// The dataset declares no batch; the server refuses a statement. Steps before that one have been committed; a run again puts
 /// everything right.
-pub async fn run(
+pub(super) async fn run(
     uri: &str,
     dataset: &str,
     date: NaiveDate,

@@ -9,7 +9,7 @@ use super::sql::render;
 use crate::types::TableName;
 
 /// What is asked of a quarantine.
-pub enum Ask {
+pub(super) enum Ask {
     /// A line a rule.
     List,
     /// The newest rows, of one rule or of all.
@@ -20,7 +20,7 @@ pub enum Ask {
 
 /// Which rows, and what is corrected on the way.
 #[derive(Default)]
-pub struct Replay {
+pub(super) struct Replay {
     pub rule: Option<String>,
     pub condition: Option<String>,
     /// `column=value`; without a value (`column=`) null.
@@ -67,7 +67,7 @@ fn quoted(text: &str) -> String {
 
 /// # Errors
 /// The name is none, or the server refuses.
-pub async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
+pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
     let (schema, name) = table
         .split_once('.')
         .ok_or_else(|| anyhow::anyhow!("the table is schema.table, got {table}"))?;

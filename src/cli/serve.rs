@@ -21,7 +21,7 @@ impl Signals {
     }
 }
 
-pub async fn run(resolved: Resolved) -> anyhow::Result<Outcome> {
+pub(super) async fn run(resolved: Resolved) -> anyhow::Result<Outcome> {
     // Before anything is opened: a signal during the start is not lost.
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,

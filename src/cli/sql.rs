@@ -24,7 +24,11 @@ const HELP: &str = "A statement ends with ;  Tab completes keywords, tables and 
   \\c NAME      shows how it was created \\q        leaves, as Ctrl-D does
   \\?           this help";
 
-pub async fn run(uri: &str, statement: Option<&String>, format: &str) -> anyhow::Result<Outcome> {
+pub(super) async fn run(
+    uri: &str,
+    statement: Option<&String>,
+    format: &str,
+) -> anyhow::Result<Outcome> {
     let mut client = SqlClient::connect(uri).await?;
     let text = match statement {
         Some(statement) => statement.clone(),
@@ -42,7 +46,7 @@ pub async fn run(uri: &str, statement: Option<&String>, format: &str) -> anyhow:
 }
 
 /// The statements of a text: `;` ends one, but for those in quotes and comments. Empty ones are left out.
-pub fn statements(text: &str) -> Vec<&str> {
+pub(super) fn statements(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let (mut start, mut has_words) = (0, false);
     let mut rest = text.char_indices().peekable();
@@ -291,7 +295,7 @@ pub(super) fn encode(
 }
 
 /// The server's own words, with the gRPC code.
-pub fn readable(error: anyhow::Error) -> anyhow::Error {
+pub(super) fn readable(error: anyhow::Error) -> anyhow::Error {
     let text = error.to_string();
     for cause in error.chain() {
         let status = match cause.downcast_ref::<FlightError>() {
@@ -305,7 +309,11 @@ pub fn readable(error: anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!(text)
 }
 
-pub fn render(batches: &[RecordBatch], schema: &SchemaRef, format: &str) -> anyhow::Result<String> {
+pub(super) fn render(
+    batches: &[RecordBatch],
+    schema: &SchemaRef,
+    format: &str,
+) -> anyhow::Result<String> {
     let empty = [RecordBatch::new_empty(schema.clone())];
     let shown = if batches.is_empty() {
         &empty[..]

@@ -9,7 +9,7 @@ use super::sql::{readable, render};
 use crate::types::TableName;
 
 /// What is asked of a table.
-pub enum Ask {
+pub(super) enum Ask {
     History {
         limit: u32,
     },
@@ -64,7 +64,7 @@ impl Ask {
 
 /// # Errors
 /// The name is none, the server refuses, or `check` found something wrong.
-pub async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
+pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
     let (schema, name) = table
         .split_once('.')
         .ok_or_else(|| anyhow::anyhow!("the table is schema.table, got {table}"))?;

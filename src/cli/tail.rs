@@ -9,7 +9,7 @@ use deltaplane_client::{Position, Start, Subscription};
 use super::Outcome;
 use super::sql::{encode, is_broken_pipe, readable, render};
 
-pub fn command(uri: Arg) -> Command {
+pub(super) fn command(uri: Arg) -> Command {
     let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     Command::new("tail")
         .about("Rows of a table as they are committed, each once; goes on after a cut; Ctrl-C ends")
@@ -42,7 +42,7 @@ pub fn command(uri: Arg) -> Command {
         .arg(Arg::new("table").required(true).help("schema.table"))
 }
 
-pub async fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
+pub(super) async fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let mut feed = Subscription::new(text("uri"), text("table"));
     if let Some(version) = matches.get_one("from-version").copied() {

@@ -16,12 +16,12 @@ const PRIORITY: u8 = 23;
 
 /// Cheap to clone; the threads end with the last one.
 #[derive(Clone, Debug)]
-pub struct Encoders(mpsc::Sender<Job>);
+pub(super) struct Encoders(mpsc::Sender<Job>);
 
 impl Encoders {
     /// # Errors
     /// `Encode`: no thread can be started.
-    pub fn start() -> Result<Self, Error> {
+    pub(super) fn start() -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (tx, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
@@ -36,7 +36,7 @@ impl Encoders {
     }
 
     /// Runs `work` when a slot is free. A panic in it is an error of this call alone.
-    pub async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

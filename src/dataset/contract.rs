@@ -297,7 +297,7 @@ mod exact {
         serde_json::from_str::<f64>(&text).ok() == Some(value)
     }
 
-    pub fn serialize<S: Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(value: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
         match value {
             None => s.serialize_none(),
             Some(value) if comes_back(*value) => s.serialize_f64(*value),
@@ -305,7 +305,7 @@ mod exact {
         }
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
         let form = Option::<Form>::deserialize(d)?;
         form.map(|form| match form {
             Form::Number(value) => Ok(value),

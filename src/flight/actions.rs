@@ -21,7 +21,7 @@ use crate::fault::{Fault, Kind};
 use crate::query::{Caller, CancelOutcome};
 
 /// Every action that is answered, with what goes in and comes out.
-pub const ACTIONS: [(&str, &str); 10] = [
+pub(super) const ACTIONS: [(&str, &str); 10] = [
     (
         "CreatePreparedStatement",
         "Any(ActionCreatePreparedStatementRequest) -> Any(ActionCreatePreparedStatementResult)",
@@ -61,7 +61,7 @@ pub const ACTIONS: [(&str, &str); 10] = [
     ("CloseSession", "CloseSessionRequest -> CloseSessionResult"),
 ];
 
-pub fn list() -> impl Iterator<Item = ActionType> {
+pub(super) fn list() -> impl Iterator<Item = ActionType> {
     ACTIONS.iter().map(|(name, about)| ActionType {
         r#type: (*name).to_owned(),
         description: (*about).to_owned(),
@@ -72,7 +72,7 @@ pub fn list() -> impl Iterator<Item = ActionType> {
 const RENEWED_SECONDS: i64 = 3600;
 
 /// An action's results, and the cookie that goes back with them.
-pub struct Outcome {
+pub(super) struct Outcome {
     pub bodies: Vec<Bytes>,
     pub cookie: Option<String>,
 }

@@ -11,6 +11,8 @@
 //! stands still is ended, and a body that ends before its call does is an error here: tonic itself takes a cancelled call for
 //! one that has ended well.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,11 +35,11 @@ const PROGRESS_SHARE: u64 = 16;
 const PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// Charges that outlive the body: what a call was asked stays in memory until it is answered.
-pub type Kept = Arc<Mutex<Option<Charge>>>;
+pub(super) type Kept = Arc<Mutex<Option<Charge>>>;
 
 /// How large a message may be, and the setting that says so.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound {
+pub(super) struct Bound {
     pub bytes: u64,
     pub setting: &'static str,
 }
@@ -110,7 +112,7 @@ enum State {
     Ended,
 }
 
-pub struct CountedBody<B> {
+pub(super) struct CountedBody<B> {
     inner: B,
     connection: Arc<Connection>,
     bound: Bound,
@@ -128,7 +130,12 @@ pub struct CountedBody<B> {
 }
 
 impl<B> CountedBody<B> {
-    pub fn new(inner: B, connection: Arc<Connection>, bound: Bound, kept: Option<Kept>) -> Self {
+    pub(super) fn new(
+        inner: B,
+        connection: Arc<Connection>,
+        bound: Bound,
+        kept: Option<Kept>,
+    ) -> Self {
         CountedBody {
             inner,
             connection,

@@ -6,14 +6,14 @@ use prost::Message;
 use crate::fault::Fault;
 
 /// A Flight SQL command, or plain SQL text from a client that knows no Flight SQL.
-pub enum Request {
+pub(super) enum Request {
     Command(Command),
     Text(String),
 }
 
 /// # Errors
 /// INVALID_ARGUMENT: neither a protobuf `Any` nor UTF-8 text.
-pub fn decode(bytes: &[u8]) -> Result<Request, Fault> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Request, Fault> {
     let refused = || {
         Fault::invalid(
             "invalid_command",

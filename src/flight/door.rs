@@ -42,7 +42,7 @@ fn bound(method: &str, limits: &Limits) -> Bound {
 }
 
 /// Answers one call.
-pub async fn answer<S>(
+pub(super) async fn answer<S>(
     mut service: S,
     connection: Arc<Connection>,
     request: Request<Incoming>,
@@ -156,7 +156,7 @@ struct Open {
 }
 
 /// An answer's body.
-pub struct Answer {
+pub(super) struct Answer {
     inner: tonic::body::Body,
     _open: Option<Open>,
 }

@@ -15,12 +15,12 @@ use super::status;
 use crate::fault::Fault;
 use crate::query::bytes_of;
 
-pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
+pub(super) type DataStream = BoxStream<'static, Result<FlightData, Status>>;
 
 /// What the encoder aims at. It estimates a batch's bytes a row, so batches of uneven rows are split before it sees them.
 const MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
-pub fn ipc(schema: &Schema) -> Result<Bytes, Fault> {
+pub(super) fn ipc(schema: &Schema) -> Result<Bytes, Fault> {
     let options = IpcWriteOptions::default();
     let message: IpcMessage = SchemaAsIpc::new(schema, &options)
         .try_into()
@@ -29,7 +29,7 @@ pub fn ipc(schema: &Schema) -> Result<Bytes, Fault> {
 }
 
 /// A result without columns and rows: what a statement that changes something answers.
-pub fn nothing() -> DataStream {
+pub(super) fn nothing() -> DataStream {
     batches(
         std::sync::Arc::new(Schema::empty()),
         stream::empty().boxed(),
@@ -37,12 +37,12 @@ pub fn nothing() -> DataStream {
 }
 
 /// A result of one batch.
-pub fn one(batch: RecordBatch) -> DataStream {
+pub(super) fn one(batch: RecordBatch) -> DataStream {
     batches(batch.schema(), stream::iter([Ok(batch)]).boxed())
 }
 
 /// Batches as messages; a fault on the way ends the stream with its own code.
-pub fn batches(
+pub(super) fn batches(
     schema: SchemaRef,
     batches: BoxStream<'static, Result<RecordBatch, Fault>>,
 ) -> DataStream {

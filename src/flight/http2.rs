@@ -12,6 +12,8 @@
 //!
 //! Source: RFC 9113, sections 3.4, 4.1 and 6.
 
+#![deny(clippy::indexing_slicing)]
+
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
@@ -19,7 +21,7 @@ const HEADERS: u8 = 1;
 
 /// What some bytes brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Bytes of DATA frames' payloads.
     pub data: u64,
     /// Streams that the client opened.
@@ -29,7 +31,7 @@ pub struct Seen {
 }
 
 #[derive(Debug)]
-pub struct Frames {
+pub(super) struct Frames {
     /// Of the preface, still to come.
     preface: usize,
     head: [u8; HEAD_BYTES],
@@ -54,7 +56,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    pub fn read(&mut self, mut bytes: &[u8]) -> Seen {
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         if self.preface > 0 {
             let skip = self.preface.min(bytes.len());

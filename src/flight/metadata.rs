@@ -24,7 +24,7 @@ type Answer = Result<RecordBatch, Fault>;
 ///
 /// # Errors
 /// UNIMPLEMENTED: the command asks for something else.
-pub fn answer(engine: &Engine, transaction_idle: Duration, command: Command) -> Answer {
+pub(super) fn answer(engine: &Engine, transaction_idle: Duration, command: Command) -> Answer {
     match command {
         Command::CommandGetCatalogs(_) => catalogs(),
         Command::CommandGetDbSchemas(c) => schemas(engine, c),
@@ -59,7 +59,7 @@ fn table_types() -> Answer {
 }
 
 /// Every schema that a name may stand in.
-pub fn schema_names(engine: &Engine) -> BTreeSet<String> {
+pub(super) fn schema_names(engine: &Engine) -> BTreeSet<String> {
     let snapshot = engine.snapshot();
     let tables = snapshot.tables.values();
     let mut names: BTreeSet<String> = tables.map(|v| v.name.schema().to_owned()).collect();

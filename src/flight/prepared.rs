@@ -16,7 +16,7 @@ const HANDLES_MAX: usize = 10_000;
 const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
-pub struct PreparedStatement {
+pub(super) struct PreparedStatement {
     pub sql: Arc<str>,
     /// Where names without a schema were looked for when it was prepared.
     pub schema: Arc<str>,
@@ -38,7 +38,7 @@ impl PreparedStatement {
 }
 
 #[derive(Default)]
-pub struct PreparedStatements(Mutex<State>);
+pub(super) struct PreparedStatements(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -72,7 +72,7 @@ impl State {
 }
 
 impl PreparedStatements {
-    pub fn add(&self, statement: PreparedStatement) -> Bytes {
+    pub(super) fn add(&self, statement: PreparedStatement) -> Bytes {
         let handle = Bytes::copy_from_slice(crate::ids::random_id().as_bytes());
         let mut state = self.0.lock();
         state.clock += 1;
@@ -85,13 +85,13 @@ impl PreparedStatements {
 
     /// # Errors
     /// NOT_FOUND: it was closed, or others came since and it was the one least used.
-    pub fn get(&self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
+    pub(super) fn get(&self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
         self.with(handle, |statement| statement.clone())
     }
 
     /// # Errors
     /// As [`PreparedStatements::get`].
-    pub fn bind(&self, handle: &[u8], values: Bound) -> Result<(), Fault> {
+    pub(super) fn bind(&self, handle: &[u8], values: Bound) -> Result<(), Fault> {
         let (before, after) = self.with(handle, |statement| {
             let before = statement.bytes();
             statement.bound = values;
@@ -103,7 +103,7 @@ impl PreparedStatements {
         Ok(())
     }
 
-    pub fn close(&self, handle: &[u8]) {
+    pub(super) fn close(&self, handle: &[u8]) {
         self.0.lock().remove(handle);
     }
 

@@ -73,7 +73,7 @@ impl Stream for PutInput {
 ///
 /// # Errors
 /// RESOURCE_EXHAUSTED `wire_full`.
-pub async fn room(
+pub(super) async fn room(
     connection: &Arc<Connection>,
     message: &FlightData,
     becomes: u64,

@@ -93,7 +93,7 @@ fn zero(id: u32) -> Value {
 }
 
 /// Ids of the specification: 0 to 11, 100, 101, 500 to 576.
-pub fn sql_info(transaction_idle_ms: i32) -> Result<SqlInfoData, FlightError> {
+pub(super) fn sql_info(transaction_idle_ms: i32) -> Result<SqlInfoData, FlightError> {
     let mut builder = SqlInfoDataBuilder::new();
     for id in (0..=11).chain([100, 101]).chain(500..=576) {
         let said = match id {
@@ -117,7 +117,7 @@ pub fn sql_info(transaction_idle_ms: i32) -> Result<SqlInfoData, FlightError> {
     builder.build()
 }
 
-pub fn xdbc_types() -> Result<XdbcTypeInfoData, FlightError> {
+pub(super) fn xdbc_types() -> Result<XdbcTypeInfoData, FlightError> {
     let mut builder = XdbcTypeInfoDataBuilder::new();
     let quoted = |q: &str| Some(q.to_owned());
     let rows = [

@@ -28,7 +28,7 @@ use crate::statement::{Bound, Change, Done};
 
 /// A CreatePreparedStatement's result. arrow-flight 59 lacks the last field, by which drivers tell queries from updates.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Prepared {
+pub(super) struct Prepared {
     #[prost(bytes = "bytes", tag = "1")]
     pub handle: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
@@ -40,7 +40,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub fn as_any(&self) -> Any {
+    pub(super) fn as_any(&self) -> Any {
         Any {
             type_url:
                 "type.googleapis.com/arrow.flight.protocol.sql.ActionCreatePreparedStatementResult"

@@ -25,7 +25,7 @@ const ROWS_BYTES_MAX: usize = 16 << 20;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
+pub(super) struct Ticket {
     /// The query's id: `system.queries` shows it, a cancel names it.
     pub id: String,
     /// Where names without a schema are looked for.
@@ -38,7 +38,7 @@ pub struct Ticket {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub(super) enum What {
     Sql(String),
     /// A prepared statement, with what is bound to it when the ticket is redeemed; its handle in hex.
     Prepared(String),
@@ -52,7 +52,7 @@ pub enum What {
 impl What {
     /// # Errors
     /// Internal: the rows cannot be encoded.
-    pub fn rows(rows: &RecordBatch) -> Result<Self, Fault> {
+    pub(super) fn rows(rows: &RecordBatch) -> Result<Self, Fault> {
         let failed = |e: ArrowError| Fault::internal(format!("what a statement says: {e}"));
         let mut out = Vec::new();
         let mut writer = StreamWriter::try_new(&mut out, &rows.schema()).map_err(failed)?;
@@ -64,7 +64,7 @@ impl What {
 
     /// # Errors
     /// INVALID_ARGUMENT: these are no rows.
-    pub fn into_rows(self) -> Result<RecordBatch, Fault> {
+    pub(super) fn into_rows(self) -> Result<RecordBatch, Fault> {
         let other = || Fault::invalid("invalid_ticket", "the ticket is not one of ours");
         let What::Rows(text) = self else {
             return Err(other());
@@ -117,7 +117,7 @@ fn one_batch(stream: &[u8]) -> Result<Option<RecordBatch>, Fault> {
 }
 
 impl Ticket {
-    pub fn new(schema: &str, what: What) -> Self {
+    pub(super) fn new(schema: &str, what: What) -> Self {
         Ticket {
             id: crate::ids::random_id().to_string(),
             schema: schema.to_owned(),
@@ -126,14 +126,14 @@ impl Ticket {
         }
     }
 
-    pub fn encode(&self) -> Bytes {
+    pub(super) fn encode(&self) -> Bytes {
         // Plain data: cannot fail.
         let statement_handle = serde_json::to_vec(self).unwrap_or_default().into();
         let ticket = TicketStatementQuery { statement_handle };
         ticket.as_any().encode_to_vec().into()
     }
 
-    pub fn from_handle(handle: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn from_handle(handle: &[u8]) -> Result<Self, Fault> {
         let other = || Fault::invalid("invalid_ticket", "the ticket is not one of ours");
         // A text's letters take up to six bytes in JSON.
         let longest = TextLimits::current()
@@ -157,7 +157,7 @@ impl Ticket {
     }
 
     /// The ticket in a FlightInfo's endpoint, if it is ours.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match command::decode(bytes).ok()? {
             Request::Command(Command::TicketStatementQuery(t)) => {
                 Ticket::from_handle(&t.statement_handle).ok()
@@ -167,11 +167,11 @@ impl Ticket {
     }
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2);
     digits
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())

@@ -6,6 +6,8 @@
 //! bytes are not read either, so that flow control holds back the client. This module knows bytes and time, and nothing of
 //! gRPC or Flight.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

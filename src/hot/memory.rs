@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayData, RecordBatch};
 
 /// Allocations by their place, with their bytes and how often they are referred to.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     held: HashMap<Place, (usize, usize)>,
     pub bytes: usize,
 }
@@ -18,7 +18,7 @@ pub struct Memory {
 struct Place(usize);
 
 impl Memory {
-    pub fn add(&mut self, batch: &RecordBatch) {
+    pub(super) fn add(&mut self, batch: &RecordBatch) {
         each(batch, &mut |place, bytes| {
             let (_, count) = self.held.entry(place).or_insert_with(|| {
                 self.bytes += bytes;
@@ -29,7 +29,7 @@ impl Memory {
     }
 
     /// Of a batch that was added, as it was then.
-    pub fn remove(&mut self, batch: &RecordBatch) {
+    pub(super) fn remove(&mut self, batch: &RecordBatch) {
         each(batch, &mut |place, _| {
             if let Entry::Occupied(mut held) = self.held.entry(place) {
                 let (bytes, count) = held.get_mut();

@@ -20,7 +20,7 @@ const COLUMNS_MAX: usize = 1000;
 /// # Errors
 /// `unknown_column` for a type that a table has no place for, or past [`COLUMNS_MAX`]; `invalid_contract` for a name that
 /// cannot be a column's; the store's and the log's. The table is as it was then, and the batch is refused.
-pub async fn grow(shared: &Arc<Shared>, table: &Table, sent: &Schema) -> Result<(), Fault> {
+pub(super) async fn grow(shared: &Arc<Shared>, table: &Table, sent: &Schema) -> Result<(), Fault> {
     let contract = table.contract();
     if contract.unknown_columns != UnknownColumns::Add
         || validate::unknown_fields(&contract, sent).is_empty()

@@ -13,7 +13,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// `SHOW CREATE MATERIALIZED VIEW v` as the parser knows it.
-pub fn as_known(sql: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn as_known(sql: &str) -> std::borrow::Cow<'_, str> {
     let mut words = sql.split_whitespace();
     let said = ["SHOW", "CREATE", "MATERIALIZED", "VIEW"]
         .iter()
@@ -30,7 +30,7 @@ pub fn as_known(sql: &str) -> std::borrow::Cow<'_, str> {
 ///
 /// # Errors
 /// NOT_FOUND for a table that is not there.
-pub fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, Fault> {
+pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, Fault> {
     match &statement {
         Statement::ShowCreate {
             obj_type: ShowCreateObject::Table | ShowCreateObject::View,

@@ -520,7 +520,7 @@ impl Engine {
 
 impl Shared {
     /// The statement as a query, and all that it may read.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         sql: &str,
         own: bool,

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::types::TableName;
 
 /// True for each row that meets the condition; null counts as no.
-pub type Condition = dyn Fn(&RecordBatch) -> Result<BooleanArray, Fault> + Send + Sync;
+pub(super) type Condition = dyn Fn(&RecordBatch) -> Result<BooleanArray, Fault> + Send + Sync;
 
 impl Engine {
     /// Understands a condition over the columns of a table, whose schema the batches must have.

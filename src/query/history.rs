@@ -33,7 +33,7 @@ enum About {
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
-pub struct Asked {
+pub(super) struct Asked {
     about: About,
     table: TableName,
     limit: Option<usize>,
@@ -43,7 +43,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// INVALID_ARGUMENT: what follows `DESCRIBE HISTORY` or `DETAIL` is no table, or no limit.
-pub fn parse(sql: &str) -> Result<Option<Asked>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Asked>, Fault> {
     let head = sql.trim_start().get(..4).unwrap_or_default();
     if !head.eq_ignore_ascii_case("desc") {
         return Ok(None);
@@ -109,7 +109,7 @@ pub fn parse(sql: &str) -> Result<Option<Asked>, Fault> {
 ///
 /// # Errors
 /// NOT_FOUND.
-pub fn answer(asked: &Asked, snapshot: &Snapshot) -> Result<LogTable, Fault> {
+pub(super) fn answer(asked: &Asked, snapshot: &Snapshot) -> Result<LogTable, Fault> {
     let view = snapshot.tables.get(&asked.table.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,
@@ -130,7 +130,7 @@ pub fn answer(asked: &Asked, snapshot: &Snapshot) -> Result<LogTable, Fault> {
 }
 
 #[derive(Debug)]
-pub struct LogTable {
+pub(super) struct LogTable {
     about: About,
     limit: Option<usize>,
     name: String,

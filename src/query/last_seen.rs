@@ -25,7 +25,7 @@ use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 
-pub const NAME: &str = "last_seen";
+pub(super) const NAME: &str = "last_seen";
 const FORM: &str = "last_seen('schema.table', 'key' [, 'key' ..])";
 const ARRIVAL: &str = "_ingest_ts";
 const SOURCE: &str = "_source";
@@ -33,7 +33,7 @@ const SEQ: &str = "_seq";
 const LAST: &str = "last_row";
 
 /// Makes the function known to a session over this snapshot.
-pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newest>) {
+pub(super) fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newest>) {
     let function = LastSeen {
         snapshot: snapshot.clone(),
         newest: newest.clone(),
@@ -42,7 +42,7 @@ pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newe
 }
 
 /// The columns of a call of the function as it stands in a statement; none if it is another's.
-pub fn columns(
+pub(super) fn columns(
     snapshot: &Snapshot,
     name: &ObjectName,
     args: &[FunctionArg],

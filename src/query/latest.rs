@@ -30,7 +30,7 @@ use crate::cold::{ColdFile, FileList};
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
-pub const NAME: &str = "latest";
+pub(super) const NAME: &str = "latest";
 /// Names of columns in between, which no table's are.
 const NEWEST: &str = "newest@latest";
 const OF: &str = "of@latest@";
@@ -54,7 +54,7 @@ pub(super) type OfTable = Arc<tokio::sync::Mutex<Vec<Known>>>;
 /// What the statements of one engine have found out, by the table's folder and the question: a table that is created anew has
 /// another folder.
 #[derive(Debug, Default)]
-pub struct Newest(Mutex<BTreeMap<(String, String), OfTable>>);
+pub(super) struct Newest(Mutex<BTreeMap<(String, String), OfTable>>);
 
 impl Newest {
     pub(super) fn of(&self, view: &TableView, question: &str, snapshot: &Snapshot) -> OfTable {
@@ -81,7 +81,7 @@ fn folder_of(view: &TableView) -> Option<&str> {
 }
 
 /// Makes the function known to a session over this snapshot.
-pub fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newest>) {
+pub(super) fn register(state: &mut SessionState, snapshot: &Snapshot, newest: &Arc<Newest>) {
     let function = Latest {
         snapshot: snapshot.clone(),
         newest: newest.clone(),
@@ -100,7 +100,7 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &TableName) -> Result<&'a T
 }
 
 /// The columns of a call of the function as it stands in a statement; none if it is another's.
-pub fn columns(
+pub(super) fn columns(
     snapshot: &Snapshot,
     name: &ObjectName,
     args: &[FunctionArg],

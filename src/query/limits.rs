@@ -24,7 +24,7 @@ use crate::fault::{Fault, Kind};
 
 /// The limits of one statement. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct QueryLimits {
+pub(super) struct QueryLimits {
     /// Cancelled when the statement is to end; its parts look at it.
     pub token: CancellationToken,
     /// The parent of `token`: cancelled by the client, or because it is gone, and not by an end that the statement comes to.
@@ -44,18 +44,18 @@ pub struct QueryLimits {
 
 impl QueryLimits {
     /// Those of the statement that the options belong to; none for a session of the server's own.
-    pub fn of(options: &ConfigOptions) -> Option<&QueryLimits> {
+    pub(super) fn of(options: &ConfigOptions) -> Option<&QueryLimits> {
         options.extensions.get::<QueryLimits>()
     }
 
     /// Memory of its own within that of all queries.
-    pub fn reserve(&self, name: &str) -> MemoryReservation {
+    pub(super) fn reserve(&self, name: &str) -> MemoryReservation {
         MemoryConsumer::new(name).register(&self.pool)
     }
 
     /// # Errors
     /// CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED: the statement is to end.
-    pub fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), Fault> {
         if self.token.is_cancelled() {
             return Err(running::cancelled());
         }
@@ -65,7 +65,7 @@ impl QueryLimits {
         self.meter.check()
     }
 
-    pub fn expired(&self) -> Fault {
+    pub(super) fn expired(&self) -> Fault {
         Fault::new(
             Kind::Deadline,
             "query_timeout",
@@ -77,7 +77,7 @@ impl QueryLimits {
     }
 }
 
-pub fn external(fault: Fault) -> DataFusionError {
+pub(super) fn external(fault: Fault) -> DataFusionError {
     DataFusionError::External(Box::new(fault))
 }
 
@@ -109,7 +109,7 @@ impl ConfigExtension for QueryLimits {
 
 /// Changes nothing and ends the planning of a statement that is to end.
 #[derive(Debug, Default)]
-pub struct Checkpoint;
+pub(super) struct Checkpoint;
 
 fn check(options: &ConfigOptions) -> Result<()> {
     QueryLimits::of(options)
@@ -155,7 +155,7 @@ impl PhysicalOptimizerRule for Checkpoint {
 const RULES_BETWEEN: usize = 4;
 
 /// DataFusion's rules, with looks at the clock between them.
-pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::new();
     for (at, rule) in Optimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
@@ -168,7 +168,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// [`optimizer_rules`] of physical plans.
-pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {

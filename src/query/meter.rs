@@ -30,7 +30,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The memory of statements that share a limit.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     /// What an operator raises for more.
     setting: &'static str,
     limit: u64,
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Meter {
 }
 
 impl Budget {
-    pub fn new(setting: &'static str, limit: u64) -> Arc<Budget> {
+    pub(super) fn new(setting: &'static str, limit: u64) -> Arc<Budget> {
         memory::count();
         static TRACER: Tracer = Tracer;
         // Another engine of this process has set the same one.
@@ -69,7 +69,7 @@ impl Budget {
         })
     }
 
-    pub fn meter(self: &Arc<Self>) -> Arc<Meter> {
+    pub(super) fn meter(self: &Arc<Self>) -> Arc<Meter> {
         let meter = Arc::new(Meter {
             account: Account::default(),
             budget: self.clone(),

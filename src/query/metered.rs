@@ -25,7 +25,7 @@ use super::slices::Slices;
 ///
 /// # Errors
 /// A node that cannot take an input back; none is known.
-pub fn metered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn metered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
         let watched = node.children().is_empty()
             || node.name().ends_with("JoinExec")

@@ -50,7 +50,7 @@ pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
 ///
 /// # Errors
 /// As [`parse_one`], but for the text's limits.
-pub fn parse_own(sql: &str) -> Result<Statement, Fault> {
+pub(crate) fn parse_own(sql: &str) -> Result<Statement, Fault> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
         .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
@@ -61,7 +61,7 @@ pub fn parse_own(sql: &str) -> Result<Statement, Fault> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
-pub fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
+pub(crate) fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
     Parser::new(&GenericDialect {})
         .with_recursion_limit(own_nesting())
         .try_with_sql(text)
@@ -157,7 +157,7 @@ fn number(value: &mut ValueWithSpan, parameters: &mut usize) {
 }
 
 /// What a query's names resolve to.
-pub struct Resolved {
+pub(crate) struct Resolved {
     pub statement: Statement,
     /// How many `?` there are; they have become `$1`, `$2`, ..
     pub parameters: usize,
@@ -167,7 +167,7 @@ pub struct Resolved {
 
 /// # Errors
 /// INVALID_ARGUMENT `ambiguous_name`.
-pub fn resolve(
+pub(crate) fn resolve(
     mut statement: Statement,
     snapshot: &Snapshot,
     others: &[(String, Vec<String>)],

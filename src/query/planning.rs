@@ -26,7 +26,7 @@ const SHORT_AT_ONCE: usize = 32;
 /// Bytes of text up to which a statement is short.
 const SHORT_BYTES: usize = 4096;
 
-pub struct Planning {
+pub(super) struct Planning {
     handle: Handle,
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
@@ -34,7 +34,7 @@ pub struct Planning {
 
 impl Planning {
     /// `threads`: long statements that are planned at once.
-    pub fn new(handle: Handle, threads: usize) -> Self {
+    pub(super) fn new(handle: Handle, threads: usize) -> Self {
         Planning {
             handle,
             short: Arc::new(Semaphore::new(SHORT_AT_ONCE)),
@@ -43,7 +43,7 @@ impl Planning {
     }
 
     /// Threads beside the runtime's own that this may use.
-    pub fn threads_max(threads: usize) -> usize {
+    pub(super) fn threads_max(threads: usize) -> usize {
         threads.max(1) + SHORT_AT_ONCE
     }
 
@@ -52,7 +52,7 @@ impl Planning {
     ///
     /// # Errors
     /// What the work meets; DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED; INTERNAL for a panic.
-    pub async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         text_bytes: usize,
         limits: &QueryLimits,
@@ -93,12 +93,12 @@ impl Planning {
     }
 }
 
-pub fn stopping() -> Fault {
+pub(super) fn stopping() -> Fault {
     Fault::new(Kind::Unavailable, "stopping", "the server is stopping")
 }
 
 /// A panic as one query's error.
-pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Fault {
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Fault {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -16,13 +16,13 @@ use super::SnapshotSource;
 use crate::catalog::view::TableView;
 
 #[derive(Debug)]
-pub struct SnapshotTable {
+pub(super) struct SnapshotTable {
     view: TableView,
     hot: Vec<RecordBatch>,
 }
 
 impl SnapshotTable {
-    pub fn new(view: TableView) -> Self {
+    pub(super) fn new(view: TableView) -> Self {
         let hot = view.hot.iter().map(|chunk| chunk.batch.clone()).collect();
         SnapshotTable { view, hot }
     }
@@ -73,14 +73,18 @@ impl TableProvider for SnapshotTable {
 }
 
 /// A table of the schema `system`: made when it is read, so that a query that does not read it does not pay for it.
-pub struct SystemTable {
+pub(super) struct SystemTable {
     name: &'static str,
     schema: SchemaRef,
     source: Arc<dyn SnapshotSource>,
 }
 
 impl SystemTable {
-    pub fn new(name: &'static str, schema: SchemaRef, source: Arc<dyn SnapshotSource>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        schema: SchemaRef,
+        source: Arc<dyn SnapshotSource>,
+    ) -> Self {
         SystemTable {
             name,
             schema,

@@ -16,7 +16,7 @@ use super::running;
 use crate::fault::{Fault, Kind};
 
 /// Batches between a query and the stream that sends it.
-pub const BATCHES_AHEAD: usize = 4;
+pub(super) const BATCHES_AHEAD: usize = 4;
 /// Their bytes; one batch that is larger goes alone.
 const BYTES_AHEAD: usize = 8 << 20;
 /// The unit in which they are counted: a semaphore has 32 bits.
@@ -42,7 +42,7 @@ impl ResultStream {
 
 /// What a waiting batch takes; given back when it is dropped.
 #[derive(Debug)]
-pub struct Charge {
+pub(super) struct Charge {
     _bytes: Option<MemoryReservation>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -65,14 +65,14 @@ impl From<Result<RecordBatch, Fault>> for Parcel {
 }
 
 /// The query's end of a result.
-pub struct Sender {
+pub(super) struct Sender {
     pub parcels: mpsc::Sender<Parcel>,
     pool: Arc<dyn MemoryPool>,
     room: Arc<Semaphore>,
 }
 
 /// A result's two ends. `ended` is set by the query when all of its rows have been sent.
-pub fn channel(pool: Arc<dyn MemoryPool>, ended: Arc<AtomicBool>) -> (Sender, Batches) {
+pub(super) fn channel(pool: Arc<dyn MemoryPool>, ended: Arc<AtomicBool>) -> (Sender, Batches) {
     let (parcels, receiver) = mpsc::channel(BATCHES_AHEAD);
     let sender = Sender {
         parcels,
@@ -87,7 +87,7 @@ impl Sender {
     ///
     /// # Errors
     /// CANCELLED: nobody reads any more; RESOURCE_EXHAUSTED: the memory of queries is full.
-    pub async fn send(&self, batch: RecordBatch) -> Result<(), Fault> {
+    pub(super) async fn send(&self, batch: RecordBatch) -> Result<(), Fault> {
         let bytes = bytes_of(&batch);
         let counted = if bytes >= COUNTED_BYTES {
             let reservation =
@@ -111,12 +111,12 @@ impl Sender {
         sent.map_err(|_| running::cancelled())
     }
 
-    pub async fn fail(&self, fault: Fault) {
+    pub(super) async fn fail(&self, fault: Fault) {
         let _ = self.parcels.send(Err(fault).into()).await;
     }
 
     /// Until nobody reads any more.
-    pub async fn closed(&self) {
+    pub(super) async fn closed(&self) {
         self.parcels.closed().await;
     }
 }

@@ -193,22 +193,22 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub fn token(&self) -> CancellationToken {
+    pub(super) fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
     /// Whose memory the query's is.
-    pub fn counted_by(&self, meter: &Arc<Meter>) {
+    pub(super) fn counted_by(&self, meter: &Arc<Meter>) {
         if let Some(entry) = self.queries.0.lock().running.get_mut(&self.id) {
             entry.meter = Some(meter.clone());
         }
     }
 
-    pub fn add_rows(&self, rows: usize) {
+    pub(super) fn add_rows(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    pub fn ended(&mut self, state: State) {
+    pub(super) fn ended(&mut self, state: State) {
         self.state = Some(state);
     }
 }

@@ -45,7 +45,7 @@ const STRETCH: Duration = Duration::from_millis(20);
 /// Puts [`Slices`] below the right side of each nested-loop join, below operators with long constants or subqueries' values, and
 /// below `unnest`.
 #[derive(Debug, Default)]
-pub struct SliceInputs;
+pub(super) struct SliceInputs;
 
 /// How large a slice is.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ enum Size {
 }
 
 /// Bytes of the long constants in the plan's node that has most of them.
-pub fn long_constants(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+pub(super) fn long_constants(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     let mut most = 0;
     plan.apply(|node| {
         let bytes = constant_bytes(node)?;
@@ -104,7 +104,7 @@ fn subqueries(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<dyn PhysicalExpr>
 
 /// Whether rows of this plan may be long in a way that no statistics tell: with a subquery's value beside them, or with lists
 /// that a join repeats.
-pub fn long_rows(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+pub(super) fn long_rows(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let lists = |child: &&Arc<dyn ExecutionPlan>| {
         let schema = child.schema();
         schema.fields().iter().any(|f| f.data_type().is_nested())

@@ -10,14 +10,18 @@ use crate::types::TableName;
 ///
 /// # Errors
 /// INVALID_ARGUMENT: it can be no table's name.
-pub fn table_of(text: &str) -> Result<TableName, Fault> {
+pub(super) fn table_of(text: &str) -> Result<TableName, Fault> {
     let default = default_schema();
     let (schema, table) = text.split_once('.').unwrap_or((&default, text));
     TableName::in_query(schema, table).map_err(|e| Fault::invalid("invalid_name", e.to_string()))
 }
 
 /// The table that a call of `function` names, as it stands in a statement; none if it is another's.
-pub fn named_table(function: &str, name: &ObjectName, args: &[FunctionArg]) -> Option<TableName> {
+pub(super) fn named_table(
+    function: &str,
+    name: &ObjectName,
+    args: &[FunctionArg],
+) -> Option<TableName> {
     let [part] = name.0.as_slice() else {
         return None;
     };

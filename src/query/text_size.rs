@@ -2,7 +2,7 @@
 
 /// The most tokens of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AtMost {
+pub(super) struct AtMost {
     /// Words, names, literals and signs.
     pub words: usize,
     /// Spaces, ends of lines and comments, each of which is a token too.
@@ -14,7 +14,7 @@ pub struct AtMost {
 ///
 /// Whether a quote opens or closes a text is told from the quotes before it. Where an escape, a dollar, three quotes in a row or
 /// an operator at a comment's begin could make the tokenizer see that otherwise, all that follows is counted.
-pub fn tokens_at_most(sql: &str) -> AtMost {
+pub(super) fn tokens_at_most(sql: &str) -> AtMost {
     let mut certain =
         !sql.contains(['\\', '$']) && !["'''", "\"\"\"", "```"].iter().any(|q| sql.contains(q));
     let mut found = AtMost::default();

@@ -30,7 +30,7 @@ fn syntax(message: impl Into<String>) -> Fault {
 }
 
 /// A time without a zone is UTC.
-pub fn micros(text: &str) -> Result<i64, Fault> {
+pub(super) fn micros(text: &str) -> Result<i64, Fault> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.timestamp_micros());
@@ -92,7 +92,7 @@ fn word(token: Option<&&Token>) -> Option<Keyword> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT: `AS OF` without a number or time.
-pub fn rewrite(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Fault> {
+pub(super) fn rewrite(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Fault> {
     let words: Vec<usize> = (0..tokens.len())
         .filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_)))
         .collect();
@@ -229,7 +229,10 @@ impl VisitorMut for Shorten<'_> {
 ///
 /// # Errors
 /// NOT_FOUND; OUT_OF_RANGE names the versions that are there.
-pub async fn resolve(statement: &mut Statement, snapshot: Snapshot) -> Result<Snapshot, Fault> {
+pub(super) async fn resolve(
+    statement: &mut Statement,
+    snapshot: Snapshot,
+) -> Result<Snapshot, Fault> {
     let mut asked = Asked::default();
     let _ = statement.visit(&mut asked);
     let Asked(asked) = asked;

@@ -18,7 +18,7 @@ const CONSTANT_ROWS_MIN: usize = 16;
 
 /// Rows a batch, by what the tables of the plan say of their rows' size, by its long constants (what comes of one stands
 /// in every row, and operators gather whole batches of such rows), and by what may be as long and is known only when it runs.
-pub fn batch_rows(plan: &Arc<dyn ExecutionPlan>) -> usize {
+pub(super) fn batch_rows(plan: &Arc<dyn ExecutionPlan>) -> usize {
     let known = StatisticsContext::new();
     let mut width = 0usize;
     let _ = plan.apply(|node| {

@@ -23,7 +23,7 @@ use crate::catalog::view::{Snapshot, TableView};
 
 /// What the statements of one engine share, and the snapshot of one of them.
 #[derive(Clone)]
-pub struct World {
+pub(super) struct World {
     pub base: SessionState,
     pub snapshot: Snapshot,
     pub system: Arc<MemorySchemaProvider>,
@@ -40,7 +40,7 @@ pub struct World {
 const VIEWS_DEEP: usize = 32;
 
 /// Its name, which no table can have.
-pub const DESCRIBED: &str = "described@log";
+pub(super) const DESCRIBED: &str = "described@log";
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,7 +50,7 @@ impl std::fmt::Debug for World {
 
 impl World {
     /// A session in which the snapshot's names mean its tables.
-    pub fn session(&self) -> SessionState {
+    pub(super) fn session(&self) -> SessionState {
         let this = Arc::new(self.clone());
         let catalog = MemoryCatalogProvider::new();
         let tables = self.snapshot.tables.values();

@@ -18,7 +18,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let path = config.server.data_dir.join("log.identity");
         Identity {
             file: FileIndex::new(path, Arc::new(RealDisk)),
@@ -30,7 +30,7 @@ impl Identity {
     ///
     /// # Errors
     /// DATA_LOSS `log_missing`: the data directory has another log.
-    pub fn check(&self, found: Option<Uuid>) -> Result<(), Fault> {
+    pub(crate) fn check(&self, found: Option<Uuid>) -> Result<(), Fault> {
         let file = self.file.path().display();
         let refused = |problem: String| Fault::new(Kind::Corrupt, "log_missing", problem);
         let known: BTreeMap<String, String> = match (self.file.entries(), found) {
@@ -65,7 +65,7 @@ impl Identity {
     ///
     /// # Errors
     /// UNAVAILABLE: the disk refused.
-    pub fn record(&self, uuid: Uuid) -> Result<(), Fault> {
+    pub(crate) fn record(&self, uuid: Uuid) -> Result<(), Fault> {
         let entries = BTreeMap::from([(KEY.to_owned(), uuid.to_string())]);
         if self.file.entries().is_ok_and(|known| known == entries) {
             return Ok(());

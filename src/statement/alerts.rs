@@ -64,7 +64,7 @@ fn invalid(problem: impl Into<String>) -> Fault {
 }
 
 /// None: the statement is about no alert.
-pub fn parse(sql: &str) -> Result<Option<AlertChange>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<AlertChange>, Fault> {
     let tokens = words_of(sql)?;
     let mut head = Head::new(sql, &tokens, "alert");
     let verb = match head.next() {

@@ -14,7 +14,7 @@ use crate::query::parse_one;
 const KNOWN: &str = "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES";
 
 /// None: the text is no ALTER TABLE.
-pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Change>, Fault> {
     let mut words = sql.split_whitespace().map(str::to_ascii_uppercase);
     if (words.next().as_deref(), words.next().as_deref()) != (Some("ALTER"), Some("TABLE")) {
         return Ok(None);
@@ -35,7 +35,7 @@ pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT for a CHECK that is no rule kind; UNIMPLEMENTED for an operation that is not known.
-pub fn alterations(
+pub(super) fn alterations(
     contract: &Contract,
     operations: &[AlterTableOperation],
 ) -> Result<Vec<Alteration>, Fault> {

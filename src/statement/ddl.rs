@@ -21,7 +21,7 @@ fn syntax(message: impl Into<String>) -> Fault {
     Fault::invalid("syntax_error", message)
 }
 
-pub fn parse(sql: &str) -> Result<Option<Change>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Change>, Fault> {
     let tokens: Vec<Token> = tokenize(sql)?.into_iter().map(|t| t.token).collect();
     let mut words = tokens.iter().filter_map(|t| match t {
         Token::Word(w) => Some(w.keyword),
@@ -159,7 +159,7 @@ fn word(token: &Token) -> Result<String, Fault> {
     }
 }
 
-pub fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
+pub(super) fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
     let parts: Vec<&str> = name
         .0
         .iter()

@@ -33,7 +33,7 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub fn new(sql: &'a str, tokens: &'a [TokenWithSpan], noun: &'static str) -> Self {
+    pub(super) fn new(sql: &'a str, tokens: &'a [TokenWithSpan], noun: &'static str) -> Self {
         Head {
             sql,
             tokens,
@@ -43,7 +43,7 @@ impl<'a> Head<'a> {
     }
 
     /// Where the next token stands, as errors say it.
-    pub fn here(&self) -> String {
+    pub(super) fn here(&self) -> String {
         let next = self.tokens.get(self.at);
         next.map_or_else(String::new, |t| {
             let at = t.span.start;
@@ -52,27 +52,27 @@ impl<'a> Head<'a> {
     }
 
     /// The byte at which the next token begins.
-    pub fn place(&self) -> usize {
+    pub(super) fn place(&self) -> usize {
         let next = self.tokens.get(self.at);
         next.map_or(self.sql.len(), |t| offset(self.sql, t.span.start))
     }
 
-    pub fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.at += 1;
     }
 
-    pub fn peek(&self) -> Option<&'a Token> {
+    pub(super) fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.at).map(|t| &t.token)
     }
 
-    pub fn next(&mut self) -> Option<&'a Token> {
+    pub(super) fn next(&mut self) -> Option<&'a Token> {
         let token = self.peek();
         self.at += 1;
         token
     }
 
     /// Steps over the words if all of them are next.
-    pub fn words(&mut self, words: &[&str]) -> bool {
+    pub(super) fn words(&mut self, words: &[&str]) -> bool {
         let found = words.iter().enumerate().all(|(i, word)| {
             matches!(self.tokens.get(self.at + i).map(|t| &t.token),
                 Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
@@ -81,7 +81,7 @@ impl<'a> Head<'a> {
         found
     }
 
-    pub fn expected(&self, what: &str) -> Fault {
+    pub(super) fn expected(&self, what: &str) -> Fault {
         match self.tokens.get(self.at) {
             Some(t) => syntax(format!(
                 "expected {what}, found {} at Line: {}, Column: {}",
@@ -91,7 +91,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    pub fn name(&mut self) -> Result<TableName, Fault> {
+    pub(super) fn name(&mut self) -> Result<TableName, Fault> {
         let mut parts = Vec::new();
         loop {
             match self.peek() {
@@ -113,7 +113,7 @@ impl<'a> Head<'a> {
     }
 
     /// `WITH (delay = '2s')` and `TBLPROPERTIES ('delay' = '2s')`, both or none.
-    pub fn settings(&mut self, what: &str) -> Result<Vec<(String, String)>, Fault> {
+    pub(super) fn settings(&mut self, what: &str) -> Result<Vec<(String, String)>, Fault> {
         let mut all = Vec::new();
         loop {
             let with = matches!(self.peek(), Some(Token::Word(w)) if w.keyword == Keyword::WITH)
@@ -129,7 +129,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    pub fn pairs(&mut self, what: &str) -> Result<Vec<(String, String)>, Fault> {
+    pub(super) fn pairs(&mut self, what: &str) -> Result<Vec<(String, String)>, Fault> {
         if self.peek() != Some(&Token::LParen) {
             return Err(self.expected(&format!("( and {what}")));
         }
@@ -173,7 +173,7 @@ impl<'a> Head<'a> {
     }
 
     /// A day in quotes.
-    pub fn date(&mut self) -> Result<NaiveDate, Fault> {
+    pub(super) fn date(&mut self) -> Result<NaiveDate, Fault> {
         let day = match self.peek() {
             Some(Token::SingleQuotedString(text)) => text.parse().ok(),
             _ => None,
@@ -184,7 +184,7 @@ impl<'a> Head<'a> {
     }
 
     /// The text behind AS.
-    pub fn query(&mut self) -> Result<String, Fault> {
+    pub(super) fn query(&mut self) -> Result<String, Fault> {
         if !self.words(&["AS"]) {
             return Err(self.expected(&format!("AS and the {}'s query", self.noun)));
         }
@@ -197,7 +197,7 @@ impl<'a> Head<'a> {
         Ok(text)
     }
 
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
         while self.peek() == Some(&Token::SemiColon) {
             self.at += 1;
         }

@@ -14,7 +14,7 @@ fn syntax(message: impl Into<String>) -> Fault {
 }
 
 /// None: the text is no INSERT.
-pub fn parse(sql: &str) -> Result<Option<Insert>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Insert>, Fault> {
     let mut tokens = tokenize(sql)?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     let mut head = Head {

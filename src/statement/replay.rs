@@ -42,7 +42,7 @@ fn word(parser: &mut Parser<'_>, wanted: &str) -> bool {
 }
 
 /// None: the text is no replay.
-pub fn parse(sql: &str) -> Result<Option<Replay>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Replay>, Fault> {
     let first = sql.split_whitespace().next().unwrap_or_default();
     if !first.eq_ignore_ascii_case("REPLAY") {
         return Ok(None);
@@ -130,13 +130,13 @@ fn literal(expr: &Expr) -> Option<Option<String>> {
 }
 
 /// One row: what became of the rows that were meant.
-pub fn schema() -> SchemaRef {
+pub(super) fn schema() -> SchemaRef {
     let fields = ["examined", "replayed", "duplicates", "rejected"];
     let fields = fields.map(|name| Field::new(name, DataType::Int64, false));
     Arc::new(Schema::new(Vec::from(fields)))
 }
 
-pub fn rows(outcome: Outcome) -> Result<RecordBatch, Fault> {
+pub(super) fn rows(outcome: Outcome) -> Result<RecordBatch, Fault> {
     let counts = [
         outcome.examined,
         outcome.replayed,

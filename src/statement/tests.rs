@@ -224,7 +224,7 @@ mod whole {
         Some(Rule::new(&column.name, kind, action))
     }
 
-    pub fn contract() -> impl Strategy<Value = Contract> {
+    pub(super) fn contract() -> impl Strategy<Value = Contract> {
         let columns = (1usize..6)
             .prop_flat_map(|n| (0..n).map(|i| column(format!("c{i}"))).collect::<Vec<_>>());
         let draws = prop::collection::vec(

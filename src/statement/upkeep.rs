@@ -106,7 +106,7 @@ fn expected(what: &str, found: Option<&Token>) -> Fault {
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error` says what was expected.
-pub fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Upkeep>, Fault> {
     let first = sql.split_whitespace().next().unwrap_or_default();
     if !["OPTIMIZE", "VACUUM", "CHECK", "REPAIR"]
         .iter()

@@ -55,7 +55,7 @@ impl ViewChange {
 }
 
 /// None: the statement is about no materialized view.
-pub fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
     let tokens = words_of(sql)?;
     let mut head = Head::new(sql, &tokens, "view");
     let verb = match head.next() {

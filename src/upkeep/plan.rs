@@ -16,7 +16,7 @@ const JOB_TARGETS: u64 = 8;
 const JOB_FILES: usize = 2000;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub(super) struct Rules {
     pub target_bytes: usize,
     pub min_files: usize,
     pub settle: Duration,
@@ -28,14 +28,14 @@ pub struct Rules {
 
 /// Files of one partition, to be made into fewer.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(super) struct Job {
     /// The partition's values, for people and for telling jobs apart.
     pub partition: String,
     pub files: Vec<Arc<ColdFile>>,
 }
 
 /// By partition: its name, and its files.
-pub fn partitions(files: &[Arc<ColdFile>]) -> BTreeMap<String, Vec<Arc<ColdFile>>> {
+pub(super) fn partitions(files: &[Arc<ColdFile>]) -> BTreeMap<String, Vec<Arc<ColdFile>>> {
     let mut out: BTreeMap<String, Vec<Arc<ColdFile>>> = BTreeMap::new();
     for file in files {
         let values = file.partition();
@@ -61,7 +61,7 @@ fn size_class(bytes: u64, rules: &Rules) -> u32 {
 }
 
 /// The jobs that are worth their while, those with the most files first.
-pub fn jobs(files: &[Arc<ColdFile>], rules: &Rules) -> Vec<Job> {
+pub(super) fn jobs(files: &[Arc<ColdFile>], rules: &Rules) -> Vec<Job> {
     let mut jobs: Vec<Job> = partitions(files)
         .into_iter()
         .filter_map(|(partition, files)| {
@@ -74,7 +74,7 @@ pub fn jobs(files: &[Arc<ColdFile>], rules: &Rules) -> Vec<Job> {
 }
 
 /// A job for each partition, with all of its files.
-pub fn whole(files: &[Arc<ColdFile>]) -> Vec<Job> {
+pub(super) fn whole(files: &[Arc<ColdFile>]) -> Vec<Job> {
     partitions(files)
         .into_iter()
         .map(|(partition, files)| Job { partition, files })

@@ -28,7 +28,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub fn of(contract: &Contract) -> Self {
+    pub(super) fn of(contract: &Contract) -> Self {
         let mut names = Names {
             exact: HashMap::new(),
             folded: HashMap::new(),
@@ -348,7 +348,7 @@ fn article(data_type: ColumnType) -> String {
 }
 
 /// The values of a column as people write them, cut to a readable length.
-pub struct Shown<'a> {
+pub(super) struct Shown<'a> {
     array: &'a dyn Array,
     formatter: Result<ArrayFormatter<'a>, String>,
 }
@@ -359,14 +359,14 @@ const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(
 const SHOWN_MAX: usize = 120;
 
 impl<'a> Shown<'a> {
-    pub fn of(array: &'a dyn Array) -> Self {
+    pub(super) fn of(array: &'a dyn Array) -> Self {
         Shown {
             array,
             formatter: ArrayFormatter::try_new(array, &OPTIONS).map_err(|e| e.to_string()),
         }
     }
 
-    pub fn value(&self, row: usize) -> String {
+    pub(super) fn value(&self, row: usize) -> String {
         if self.array.is_null(row) {
             return "null".to_owned();
         }

@@ -23,21 +23,21 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Room { max, used: 0 }
     }
 
-    pub fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.used
     }
 
     /// Takes so many bytes of it. False: they do not fit.
-    pub fn take(&mut self, bytes: usize) -> bool {
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
         self.used = self.used.saturating_add(bytes);
         self.used <= self.max
     }
 
-    pub fn max(&self) -> usize {
+    pub(super) fn max(&self) -> usize {
         self.max
     }
 }
@@ -56,7 +56,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub fn new(sent: &RecordBatch, room: Room) -> Self {
+    pub(super) fn new(sent: &RecordBatch, room: Room) -> Self {
         Findings {
             rows: BTreeMap::new(),
             duplicates: HashSet::new(),
@@ -70,20 +70,20 @@ impl Findings {
     }
 
     /// For rows that are in the table already, whatever rules they break.
-    pub fn ignored(rows: &RecordBatch) -> Self {
+    pub(super) fn ignored(rows: &RecordBatch) -> Self {
         Findings {
             ignored: true,
             ..Findings::new(rows, Room::new(usize::MAX))
         }
     }
 
-    pub fn is_ignored(&self) -> bool {
+    pub(super) fn is_ignored(&self) -> bool {
         self.ignored
     }
 
     /// # Errors
     /// RESOURCE_EXHAUSTED `batch_too_large`: the rejected rows take more memory than one batch may.
-    pub fn reject(
+    pub(super) fn reject(
         &mut self,
         row: u32,
         rule: &str,
@@ -142,7 +142,7 @@ impl Findings {
         ))
     }
 
-    pub fn null(&mut self, row: u32, column: usize, rule: &str) -> Result<(), Fault> {
+    pub(super) fn null(&mut self, row: u32, column: usize, rule: &str) -> Result<(), Fault> {
         if self.ignored {
             return Ok(());
         }
@@ -150,7 +150,7 @@ impl Findings {
         self.charge(CELL_BYTES + 2 * rule.len())
     }
 
-    pub fn clamp(
+    pub(super) fn clamp(
         &mut self,
         row: u32,
         column: usize,
@@ -164,7 +164,7 @@ impl Findings {
         self.charge(CELL_BYTES + 2 * rule.len())
     }
 
-    pub fn warn(&mut self, rule: &str) {
+    pub(super) fn warn(&mut self, rule: &str) {
         match self.warned.get_mut(rule) {
             Some(count) => *count += 1,
             None => {
@@ -173,36 +173,36 @@ impl Findings {
         }
     }
 
-    pub fn duplicate(&mut self, row: u32) {
+    pub(super) fn duplicate(&mut self, row: u32) {
         self.duplicates.insert(row);
     }
 
     /// Is the row rejected by this very rule?
-    pub fn breaks(&self, row: u32, rule: &str) -> bool {
+    pub(super) fn breaks(&self, row: u32, rule: &str) -> bool {
         self.rows
             .get(&row)
             .is_some_and(|r| r.rules.iter().any(|known| known == rule))
     }
 
     /// Values that are changed so far, in the order in which they are.
-    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.nulled.iter().chain(&self.clamped)
     }
 
     /// How many values are changed so far.
-    pub fn changed(&self) -> usize {
+    pub(super) fn changed(&self) -> usize {
         self.nulled.len() + self.clamped.len()
     }
 
     /// Positions of rows that are out so far.
-    pub fn out(&self) -> Out {
+    pub(super) fn out(&self) -> Out {
         let mut rows: Vec<u32> = self.rows.keys().copied().collect();
         rows.extend(&self.duplicates);
         Out::new(rows)
     }
 
     /// The verdict, and the bytes that what it says takes.
-    pub fn verdict(self, rows: u32) -> (Verdict, usize) {
+    pub(super) fn verdict(self, rows: u32) -> (Verdict, usize) {
         let mut duplicates: Vec<u32> = self.duplicates.into_iter().collect();
         duplicates.sort_unstable();
         let rejected = self.rows.into_values();
@@ -225,32 +225,32 @@ impl Findings {
 pub(super) struct Out(Vec<u32>);
 
 impl Out {
-    pub fn new(mut rows: Vec<u32>) -> Self {
+    pub(super) fn new(mut rows: Vec<u32>) -> Self {
         rows.sort_unstable();
         rows.dedup();
         Out(rows)
     }
 
-    pub fn of(verdict: &Verdict) -> Self {
+    pub(super) fn of(verdict: &Verdict) -> Self {
         let mut rows: Vec<u32> = verdict.rejected.iter().map(|r| r.row).collect();
         rows.extend(&verdict.duplicates);
         Out::new(rows)
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn contains(&self, row: u32) -> bool {
+    pub(super) fn contains(&self, row: u32) -> bool {
         self.0.binary_search(&row).is_ok()
     }
 
     /// True for each of `rows` rows that stays.
-    pub fn keep(&self, rows: usize) -> arrow::array::BooleanArray {
+    pub(super) fn keep(&self, rows: usize) -> arrow::array::BooleanArray {
         let mut keep = vec![true; rows];
         for row in &self.0 {
             if let Some(slot) = keep.get_mut(*row as usize) {
@@ -261,7 +261,7 @@ impl Out {
     }
 
     /// Positions of the rows that stay.
-    pub fn positions(&self, rows: u32) -> Vec<u32> {
+    pub(super) fn positions(&self, rows: u32) -> Vec<u32> {
         let mut out = self.0.iter().peekable();
         (0..rows)
             .filter(|row| out.next_if(|next| *next == row).is_none())

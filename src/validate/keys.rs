@@ -35,7 +35,7 @@ enum Columns {
 
 impl History {
     /// None: the rule is about the row alone, or a column of it is not there.
-    pub fn of(contract: &Contract, rule: &Rule) -> Option<Self> {
+    pub(super) fn of(contract: &Contract, rule: &Rule) -> Option<Self> {
         let position = |name: &String| contract.columns.iter().position(|c| c.name == *name);
         let positions = |names: &[String]| names.iter().map(position).collect::<Option<Vec<_>>>();
         let of = match &rule.kind {

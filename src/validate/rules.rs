@@ -52,7 +52,7 @@ struct Broken<'a> {
 
 impl Check {
     /// None: the rule is no matter of single values, or its column is not there.
-    pub fn of(contract: &Contract, rule: &Rule) -> Option<Self> {
+    pub(super) fn of(contract: &Contract, rule: &Rule) -> Option<Self> {
         let column = contract
             .columns
             .iter()
@@ -81,7 +81,7 @@ impl Check {
     }
 
     /// Is it about when a row came? Such rules are asked last.
-    pub fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         matches!(self.test, Test::MaxLate(_))
     }
 
@@ -90,7 +90,7 @@ impl Check {
     ///
     /// # Errors
     /// `rule_failed` for a rule with action `fail`; as [`Findings::reject`].
-    pub fn run(
+    pub(super) fn run(
         &self,
         columns: &[ArrayRef],
         now: Micros,

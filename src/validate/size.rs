@@ -151,7 +151,7 @@ pub(super) struct RowText {
 const NUMBER_BYTES: usize = 20;
 
 impl RowText {
-    pub fn of(sent: &RecordBatch) -> Self {
+    pub(super) fn of(sent: &RecordBatch) -> Self {
         let schema = sent.schema_ref();
         let mut this = RowText {
             fixed: 2,
@@ -169,7 +169,7 @@ impl RowText {
         this
     }
 
-    pub fn bytes(&self, row: usize) -> usize {
+    pub(super) fn bytes(&self, row: usize) -> usize {
         self.texts.iter().fold(self.fixed, |sum, column| {
             let length = match column.data_type() {
                 _ if column.is_null(row) => 4,

@@ -19,7 +19,7 @@ use crate::dataset::{Column, ColumnType, EpochUnit};
 const LIVE: Micros = 30 * 60 * 1_000_000;
 
 /// None: no form of its own, the plain cast does it. A value that is no time becomes null.
-pub fn convert(
+pub(super) fn convert(
     column: &Column,
     sent: &ArrayRef,
     arrived: Micros,

@@ -23,7 +23,7 @@ const HOUR: i64 = 3_600_000_000;
 const UNRECORDED_MAX: i64 = 50;
 
 /// Times of the rows whose buckets someone wants stored now, end exclusive.
-pub type Asked = (i64, i64);
+pub(super) type Asked = (i64, i64);
 
 /// What a refresh did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

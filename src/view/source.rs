@@ -20,7 +20,7 @@ use crate::types::TableName;
 const WINDOWS_UNREAD: i64 = 4;
 
 /// A snapshot in which a table is these files and nothing else.
-pub fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot) -> Snapshot {
+pub(super) fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot) -> Snapshot {
     let mut tables = (*snapshot.tables).clone();
     let plain = TableView {
         cold,

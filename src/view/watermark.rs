@@ -10,7 +10,7 @@ use crate::dataset::ViewSettings;
 /// Producers that are remembered; beyond it the longest silent goes.
 const PRODUCERS_MAX: usize = 10_000;
 /// Times ahead of the clock that are remembered; beyond it the furthest goes, and is looked for again when the clock is there.
-pub const AHEAD_MAX: usize = 1_000;
+pub(super) const AHEAD_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -19,7 +19,7 @@ struct Seen {
 }
 
 #[derive(Debug, Default)]
-pub struct Watermark {
+pub(super) struct Watermark {
     producers: HashMap<Arc<str>, Seen>,
     /// The newest event time of all rows; times too far ahead of the clock never get here.
     newest: Option<i64>,
@@ -33,7 +33,7 @@ pub struct Watermark {
 
 impl Watermark {
     /// `newest`: the greatest event time of the producer's rows that is not too far ahead of the clock.
-    pub fn observe(&mut self, producer: &str, newest: i64, at: Duration) {
+    pub(super) fn observe(&mut self, producer: &str, newest: i64, at: Duration) {
         self.newest = self.newest.max(Some(newest));
         self.last = self.last.max(at);
         if let Some(seen) = self.producers.get_mut(producer) {
@@ -51,12 +51,12 @@ impl Watermark {
     }
 
     /// Rows that were there before anyone looked.
-    pub fn observe_old(&mut self, newest: i64) {
+    pub(super) fn observe_old(&mut self, newest: i64) {
         self.newest = self.newest.max(Some(newest));
     }
 
     /// Rows with a time that is too far ahead of the clock: it counts once the clock is there.
-    pub fn observe_ahead(&mut self, at: i64) {
+    pub(super) fn observe_ahead(&mut self, at: i64) {
         self.ahead.insert(at);
         if self.ahead.len() > AHEAD_MAX
             && let Some(gone) = self.ahead.pop_last()
@@ -66,13 +66,13 @@ impl Watermark {
     }
 
     /// There may be rows of this time and later that nobody told of.
-    pub fn forget_ahead(&mut self, from: i64) {
+    pub(super) fn forget_ahead(&mut self, from: i64) {
         self.unknown_from = Some(self.unknown_from.map_or(from, |known| known.min(from)));
     }
 
     /// `bound`: times beyond it are too far ahead. False: the clock has come to times of which no more is known, and all rows
     /// have to be looked at again.
-    pub fn reach(&mut self, bound: i64) -> bool {
+    pub(super) fn reach(&mut self, bound: i64) -> bool {
         if let Some(newest) = self.newest {
             self.ahead = self.ahead.split_off(&newest);
         }
@@ -85,7 +85,13 @@ impl Watermark {
 
     /// Every window that ends at or before it is complete. None: no row has been seen. `size`: of a window; `bound`: times
     /// beyond it are too far ahead of the clock, also where it has once been there and was put back.
-    pub fn at(&self, now: Duration, settings: &ViewSettings, size: i64, bound: i64) -> Option<i64> {
+    pub(super) fn at(
+        &self,
+        now: Duration,
+        settings: &ViewSettings,
+        size: i64,
+        bound: i64,
+    ) -> Option<i64> {
         let idle = Duration::from_micros(u64::try_from(settings.idle).unwrap_or(0));
         let silent = |seen: &Seen| now.saturating_sub(seen.at) >= idle;
         let active = self.producers.values().filter(|seen| !silent(seen));

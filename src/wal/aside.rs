@@ -58,7 +58,7 @@ type Known = BTreeMap<String, Vec<u32>>;
 type Read = Result<(u32, Vec<u8>), Error>;
 
 /// An incarnation's body, or what is wrong with its file.
-pub type Body = (u64, Result<Vec<u8>, Error>);
+pub(super) type Body = (u64, Result<Vec<u8>, Error>);
 
 /// What the folder was found to hold.
 struct Contents {

@@ -23,11 +23,11 @@ pub(super) struct Faults(Mutex<Vec<(Call, ErrorKind)>>);
 
 impl Faults {
     /// From now on each such call fails.
-    pub fn fail(&self, call: Call, kind: ErrorKind) {
+    pub(super) fn fail(&self, call: Call, kind: ErrorKind) {
         self.0.lock().push((call, kind));
     }
 
-    pub fn heal(&self) {
+    pub(super) fn heal(&self) {
         self.0.lock().clear();
     }
 

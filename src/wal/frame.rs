@@ -32,7 +32,7 @@ use bytes::Bytes;
 use super::fields::{array_at, seal, u32_at, u64_at};
 use crate::types::Lsn;
 
-pub const HEADER_BYTES: usize = 96;
+pub(super) const HEADER_BYTES: usize = 96;
 const MAGIC: [u8; 4] = *b"DPF1";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub struct Frame {
 
 /// Where a frame stands, which its bytes repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     pub uuid: [u8; 16],
     pub segment: u64,
     pub offset: Lsn,
@@ -182,7 +182,7 @@ pub struct Place {
 }
 
 /// Appends the header and name to `out`; the payload follows it on disk. Returns the header's CRC, the next frame's chain.
-pub fn encode_header(frame: &NewFrame, place: &Place, out: &mut Vec<u8>) -> u32 {
+pub(super) fn encode_header(frame: &NewFrame, place: &Place, out: &mut Vec<u8>) -> u32 {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
@@ -215,7 +215,7 @@ pub fn encode_header(frame: &NewFrame, place: &Place, out: &mut Vec<u8>) -> u32 
 
 /// A frame read from bytes, with what its place said.
 #[derive(Debug)]
-pub struct Parsed {
+pub(super) struct Parsed {
     pub frame: Frame,
     pub place: Place,
     pub crc: u32,
@@ -223,7 +223,7 @@ pub struct Parsed {
 }
 
 /// Reads the frame at the start of `bytes`; none if there is no whole, undamaged one. Says nothing of whether it belongs here.
-pub fn parse(bytes: &[u8]) -> Option<Parsed> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Parsed> {
     let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
     if header[..4] != MAGIC {
         return None;
@@ -270,13 +270,13 @@ pub fn parse(bytes: &[u8]) -> Option<Parsed> {
 }
 
 /// Is there a frame further on in `bytes` for which `wanted` holds? Tells damage from a torn tail.
-pub fn find_later(bytes: &[u8], wanted: impl Fn(&Place) -> bool) -> bool {
+pub(super) fn find_later(bytes: &[u8], wanted: impl Fn(&Place) -> bool) -> bool {
     let found = find_frame(bytes, 1, |frame| wanted(&frame.place));
     found.is_some()
 }
 
 /// Where the first whole frame from `at` on stands for which `wanted` holds, whatever is between, and the frame.
-pub fn find_frame(
+pub(super) fn find_frame(
     bytes: &[u8],
     mut at: usize,
     wanted: impl Fn(&Parsed) -> bool,

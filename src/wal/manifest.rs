@@ -50,7 +50,7 @@ const TAIL_MAGIC: [u8; 4] = *b"DPT1";
 const CONTENTS_BYTES: usize = 128;
 const TAIL_BYTES: usize = 56;
 
-pub fn path(dir: &Path) -> PathBuf {
+pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("manifest")
 }
 
@@ -204,7 +204,7 @@ impl ManifestFile {
     ///
     /// # Errors
     /// `Io`, `NoRoom`.
-    pub fn begin(
+    pub(super) fn begin(
         disk: &dyn Disk,
         dir: &Path,
         contents: Contents,
@@ -243,7 +243,7 @@ impl ManifestFile {
     ///
     /// # Errors
     /// `Io`, `NoRoom`: either the contents before or these are on disk.
-    pub fn write(&mut self, mut contents: Contents) -> Result<(), Error> {
+    pub(super) fn write(&mut self, mut contents: Contents) -> Result<(), Error> {
         contents.generation = self.contents.generation + 1;
         let out = contents.encode();
         self.file.write_at(&out, 0).map_err(Error::io("write"))?;
@@ -257,7 +257,7 @@ impl ManifestFile {
     ///
     /// # Errors
     /// `Io`, `NoRoom`.
-    pub fn write_tail(&self, tail: &Tail) -> Result<(), Error> {
+    pub(super) fn write_tail(&self, tail: &Tail) -> Result<(), Error> {
         let out = tail.encode(self.contents.uuid);
         self.file
             .write_at(&out, PART * 2)
@@ -266,7 +266,7 @@ impl ManifestFile {
 
     /// # Errors
     /// `Io`.
-    pub fn sync(&self) -> Result<(), Error> {
+    pub(super) fn sync(&self) -> Result<(), Error> {
         self.file.sync().map_err(Error::io("sync"))
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Scan {
 
 impl Scan {
     /// None: the bytes do not open with the header of segment `number`.
-    pub fn of(bytes: &[u8], number: u64) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8], number: u64) -> Option<Self> {
         let (header, header_crc) = Header::parse(bytes).filter(|(h, _)| h.number == number)?;
         let mut scan = Scan {
             header,
@@ -72,7 +72,7 @@ impl Scan {
     }
 
     /// Offset of the first frame that is not there.
-    pub fn next(&self) -> Lsn {
+    pub(super) fn next(&self) -> Lsn {
         match self.checkpoint {
             Some(_) => self.last.next(),
             None => self.last,

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use super::fields::{array_at, u32_at, u64_at};
 use crate::types::Lsn;
 
-pub const HEADER_BYTES: u64 = 64;
+pub(super) const HEADER_BYTES: u64 = 64;
 const MAGIC: [u8; 4] = *b"DPS1";
 const WITH_MANIFEST: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     pub uuid: [u8; 16],
     pub number: u64,
     pub first: Lsn,
@@ -36,7 +36,7 @@ pub struct Header {
 }
 
 impl Header {
-    pub fn encode(&self) -> ([u8; 64], u32) {
+    pub(super) fn encode(&self) -> ([u8; 64], u32) {
         let mut out = [0u8; 64];
         out[..4].copy_from_slice(&MAGIC);
         out[8..24].copy_from_slice(&self.uuid);
@@ -55,7 +55,7 @@ impl Header {
     }
 
     /// The header and its CRC; none if these bytes are no segment's.
-    pub fn parse(bytes: &[u8]) -> Option<(Self, u32)> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<(Self, u32)> {
         let header: &[u8; 64] = bytes.first_chunk()?;
         let u64_at = |at: usize| u64_at(header, at);
         let crc = crc32c::crc32c(&header[8..52]);
@@ -82,17 +82,17 @@ impl Header {
     }
 }
 
-pub fn path(dir: &Path, number: u64) -> PathBuf {
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.log"))
 }
 
 /// A trimmed segment that waits for its next life.
-pub fn spare_path(dir: &Path) -> PathBuf {
+pub(super) fn spare_path(dir: &Path) -> PathBuf {
     dir.join("spare.recycled")
 }
 
 /// The number in a segment file's name.
-pub fn number_of(path: &Path) -> Option<u64> {
+pub(super) fn number_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     name.strip_suffix(".log")?.parse().ok()
 }

@@ -67,7 +67,7 @@ impl State {
     ///
     /// # Errors
     /// `Poisoned`, `Closed`: the frame is not in the log.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         frame: NewFrame,
         on_durable: Option<OnDurable>,
@@ -121,7 +121,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// Waits for work and takes all of it.
-    pub fn take(&self) -> Batch {
+    pub(super) fn take(&self) -> Batch {
         let mut state = self.state.lock();
         loop {
             if state.urgent || state.closing {
@@ -145,12 +145,12 @@ impl Shared {
     }
 
     /// The newest offset that is on disk and visible.
-    pub fn durable(&self) -> Lsn {
+    pub(super) fn durable(&self) -> Lsn {
         Lsn::new(self.durable.load(Ordering::Acquire))
     }
 
     /// Nothing is written any more: everyone who waits gets the error, and so does everyone who comes.
-    pub fn end(&self, error: &Error) {
+    pub(super) fn end(&self, error: &Error) {
         let queue = {
             let mut state = self.state.lock();
             // The first cause is the one to look at.

@@ -28,7 +28,12 @@ pub struct Limits {
 }
 
 /// Serves until `closing`, and then until the answers under way have ended.
-pub async fn serve(listener: TcpListener, app: Router, limits: Limits, closing: CancellationToken) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    closing: CancellationToken,
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -22,7 +22,7 @@ const BUCKETS: [f64; 12] = [
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Takes what is counted from now on. One recorder a process: the servers of a test share it.
-pub fn install() {
+pub(super) fn install() {
     RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
@@ -53,7 +53,7 @@ pub fn install() {
 }
 
 /// Has to be called now and then, or histograms keep every sample.
-pub fn upkeep() {
+pub(super) fn upkeep() {
     if let Some(Some(handle)) = RECORDER.get() {
         handle.run_upkeep();
     }
@@ -67,7 +67,7 @@ struct Family {
     values: Vec<(String, f64)>,
 }
 
-pub fn render(status: &Status, wire: &Wire) -> String {
+pub(super) fn render(status: &Status, wire: &Wire) -> String {
     upkeep();
     let mut out = match RECORDER.get() {
         Some(Some(handle)) => handle.render(),

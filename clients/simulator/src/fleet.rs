@@ -15,7 +15,7 @@ use crate::source::Dataset;
 const CONNECTING: usize = 64;
 
 /// Where a producer waits, connected, until all are; then until it is its turn, so that the fleet's batches are spread.
-pub struct Ready {
+pub(crate) struct Ready {
     waiting: Arc<AtomicU64>,
     all: u64,
     go: Arc<Notify>,
@@ -24,7 +24,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub async fn wait(mut self) {
+    pub(crate) async fn wait(mut self) {
         drop(self.connecting.take());
         let go = self.go.notified();
         tokio::pin!(go);

@@ -97,7 +97,7 @@ impl Visible {
 
 impl Entry {
     /// The oldest frame with hot rows that only the log keeps.
-    fn oldest_pinned(&self) -> Option<Lsn> {
+    pub(super) fn oldest_pinned(&self) -> Option<Lsn> {
         let held = self.table.backlog.lock().first_pinned(self.parked);
         [&self.main, &self.quarantine]
             .into_iter()

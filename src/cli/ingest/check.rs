@@ -20,7 +20,7 @@ use super::source::{self, Format, text};
 
 /// How a file is read.
 #[derive(Clone, Debug)]
-pub enum Layout {
+pub(super) enum Layout {
     /// CSV without quotes, in blocks.
     Lines {
         header: Vec<String>,
@@ -40,7 +40,7 @@ pub enum Layout {
 
 /// A file that can be loaded.
 #[derive(Debug)]
-pub struct Checked {
+pub(super) struct Checked {
     pub path: PathBuf,
     pub set: Vec<Set>,
     pub layout: Layout,
@@ -49,11 +49,15 @@ pub struct Checked {
 }
 
 /// Threads that look at blocks.
-pub const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// # Errors
 /// With the line, and what to do.
-pub async fn check(path: PathBuf, set: Vec<Set>, bar: &ProgressBar) -> anyhow::Result<Checked> {
+pub(super) async fn check(
+    path: PathBuf,
+    set: Vec<Set>,
+    bar: &ProgressBar,
+) -> anyhow::Result<Checked> {
     if path.metadata().context("cannot open it")?.len() == 0 {
         bail!("line 1: the file is empty; write it again, or leave it out");
     }

@@ -27,7 +27,7 @@ const INFLIGHT_BYTES: usize = 64 << 20;
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 #[derive(Default)]
-pub struct Counts {
+pub(super) struct Counts {
     pub rows: u64,
     pub skipped: u64,
     pub quarantined: u64,
@@ -35,7 +35,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn add(&mut self, other: &Counts) {
+    pub(super) fn add(&mut self, other: &Counts) {
         self.rows += other.rows;
         self.skipped += other.skipped;
         self.quarantined += other.quarantined;
@@ -44,7 +44,7 @@ impl Counts {
 }
 
 /// What an iterator that blocks gives, a few items ahead.
-pub fn ahead<T: Send + 'static>(
+pub(super) fn ahead<T: Send + 'static>(
     items: impl Iterator<Item = T> + Send + 'static,
 ) -> impl Stream<Item = T> {
     let (tx, rx) = tokio::sync::mpsc::channel(AHEAD);
@@ -107,7 +107,7 @@ impl Sender<'_> {
 
 /// # Errors
 /// The server refuses a batch, or cannot be reached for a minute.
-pub async fn load(
+pub(super) async fn load(
     uri: &str,
     table: [&str; 2],
     file: &Checked,

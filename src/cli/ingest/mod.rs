@@ -17,7 +17,7 @@ use source::{Format, KNOWN};
 
 /// A column that the files do not have: `{stem}` is the file's name without its ending, `{now_ns}` the clock.
 #[derive(Clone, Debug)]
-pub struct Set {
+pub(super) struct Set {
     column: String,
     value: String,
 }
@@ -55,7 +55,7 @@ impl std::str::FromStr for Set {
 /// A file cannot be read as what its name says (the text names file, line and what to do): nothing of any file has been sent
 /// then. The server refuses a batch: files before that one are in the table, and the text says how much of it; a run again goes
 /// on from there.
-pub async fn run(
+pub(super) async fn run(
     uri: &str,
     table: &str,
     paths: &[PathBuf],

@@ -9,10 +9,10 @@ use anyhow::{Context, bail};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use indicatif::ProgressBar;
 
-pub const KNOWN: &str = ".csv, .jsonl, .ndjson (each also .gz), .parquet, .arrow";
+pub(super) const KNOWN: &str = ".csv, .jsonl, .ndjson (each also .gz), .parquet, .arrow";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     Csv,
     Json,
     Parquet,
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 impl Format {
-    pub fn of(path: &Path) -> Option<Format> {
+    pub(super) fn of(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let inner = name.strip_suffix(".gz");
         let (_, ending) = inner.unwrap_or(&name).rsplit_once('.')?;
@@ -50,10 +50,10 @@ impl<R: Read> Read for Counted<R> {
 
 /// What a gzip file begins with (RFC 1952), whatever its name.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-pub const CANNOT_UNPACK: &str = "it cannot be unpacked; if it was cut short, write it again";
+pub(super) const CANNOT_UNPACK: &str = "it cannot be unpacked; if it was cut short, write it again";
 
 /// By what it begins with: a name without `.gz` proves nothing.
-pub fn is_gzip(path: &Path) -> bool {
+pub(super) fn is_gzip(path: &Path) -> bool {
     let mut start = [0; GZIP.len()];
     File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == GZIP
 }
@@ -62,7 +62,7 @@ pub fn is_gzip(path: &Path) -> bool {
 ///
 /// # Errors
 /// It cannot be read; it is UTF-16.
-pub fn text(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead + Send>> {
+pub(super) fn text(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead + Send>> {
     let file = File::open(path).context("cannot open it")?;
     let counted = Counted {
         inner: file,

@@ -12,6 +12,8 @@
 //! without it is from another writer or from an older server, and is accepted. So is one of more than about 10 MB, which the
 //! Delta library uploads in parts.
 
+#![deny(clippy::indexing_slicing)]
+
 use bytes::Bytes;
 
 const MARK: &[u8] = b"deltaplaneCrc32c=";
@@ -77,6 +79,7 @@ fn mark_at_end(before: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const NAME: &str = "00000000000000000010.checkpoint.parquet";

@@ -12,6 +12,8 @@
 //! entry but the field itself. The name is in it because an entry under another version's number is damage as well. An entry
 //! without the field is from another writer or from an older server, and is accepted.
 
+#![deny(clippy::indexing_slicing)]
+
 use bytes::Bytes;
 
 const ACTION: &[u8] = b"{\"commitInfo\":{";
@@ -81,7 +83,7 @@ fn split(entry: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const NAME: &str = "00000000000000000007.json";

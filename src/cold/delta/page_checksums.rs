@@ -18,6 +18,8 @@
 //!
 //! Source: parquet-format, `parquet.thrift`, struct `PageHeader`; Thrift compact protocol specification.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::io::Write;
 
 use parquet::file::metadata::{
@@ -34,7 +36,10 @@ use super::super::Error;
 ///
 /// # Errors
 /// `Encode`: `file` is not what `metadata` describes.
-pub fn with_page_checksums(file: &[u8], metadata: ParquetMetaData) -> Result<Vec<u8>, Error> {
+pub(super) fn with_page_checksums(
+    file: &[u8],
+    metadata: ParquetMetaData,
+) -> Result<Vec<u8>, Error> {
     // A page grows by at most six bytes; pages have some ten thousand.
     let mut out = Vec::with_capacity(file.len() + file.len() / 256 + 4096);
     let mut writer = TrackedWrite::new(&mut out);
@@ -338,7 +343,7 @@ impl Compact<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};

@@ -5,6 +5,8 @@
 //! back shorter than it asked. A footer that cannot be read is told here too. What stands within the pages is the reader's own
 //! business; their checksums are verified there.
 
+#![deny(clippy::indexing_slicing)]
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -272,7 +274,7 @@ impl DataFileReader {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use std::collections::BTreeMap;
     use std::error::Error as StdError;
     use std::path::PathBuf;

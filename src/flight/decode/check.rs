@@ -8,13 +8,13 @@ use crate::fault::{Fault, Kind};
 
 /// Elements of one column at any level of nesting. A column without buffers has as many as it says; others meet the limit on
 /// bytes first.
-pub const ELEMENTS_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const ELEMENTS_MAX: u64 = 16 * 1024 * 1024;
 
 /// A header's size once everything in it that is referred to twice is counted twice: names and metadata of a schema's columns.
 const HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What flatbuffers holds a header to. A column is a few tables, one level of nesting two.
-pub fn verifier(bounds: &Bounds) -> VerifierOptions {
+pub(super) fn verifier(bounds: &Bounds) -> VerifierOptions {
     VerifierOptions {
         max_depth: 2 * bounds.nesting + 16,
         max_tables: 64 + 64 * bounds.columns,
@@ -23,7 +23,7 @@ pub fn verifier(bounds: &Bounds) -> VerifierOptions {
     }
 }
 
-pub fn unverified(error: InvalidFlatbuffer, bounds: &Bounds) -> Fault {
+pub(super) fn unverified(error: InvalidFlatbuffer, bounds: &Bounds) -> Fault {
     match error {
         InvalidFlatbuffer::DepthLimitReached => nested_too_deep(bounds),
         InvalidFlatbuffer::TooManyTables | InvalidFlatbuffer::ApparentSizeTooLarge => Fault::new(
@@ -57,7 +57,7 @@ fn nested_too_deep(bounds: &Bounds) -> Fault {
 ///
 /// # Errors
 /// RESOURCE_EXHAUSTED `too_many_columns`, `nested_too_deep`.
-pub fn schema(schema: &arrow_ipc::Schema<'_>, bounds: &Bounds) -> Result<(), Fault> {
+pub(super) fn schema(schema: &arrow_ipc::Schema<'_>, bounds: &Bounds) -> Result<(), Fault> {
     let Some(fields) = schema.fields() else {
         return Err(malformed("a schema without a list of columns"));
     };
@@ -99,7 +99,7 @@ fn columns<'a>(
 ///
 /// # Errors
 /// INVALID_ARGUMENT `malformed_ipc`; RESOURCE_EXHAUSTED `too_many_rows`, `batch_too_large`.
-pub fn batch(
+pub(super) fn batch(
     header: &arrow_ipc::RecordBatch<'_>,
     body: &[u8],
     bounds: &Bounds,

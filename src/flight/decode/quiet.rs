@@ -14,7 +14,7 @@ static HOOK: Once = Once::new();
 /// The result of `work`, or none if it panicked.
 ///
 /// `work` may leave what it changes half changed; callers drop it then, with the stream.
-pub fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     HOOK.call_once(|| {
         let printing = panic::take_hook();
         panic::set_hook(Box::new(move |info| {

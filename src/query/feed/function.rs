@@ -19,17 +19,17 @@ use super::{Followed, rows};
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
 
-pub const NAME: &str = "table_changes";
+pub(super) const NAME: &str = "table_changes";
 const FORM: &str = "table_changes('schema.table', first_version [, last_version])";
 
 /// Makes the function known to a session over this snapshot.
-pub fn register(state: &mut SessionState, snapshot: &Snapshot) {
+pub(crate) fn register(state: &mut SessionState, snapshot: &Snapshot) {
     let function = TableChanges(snapshot.clone());
     state.register_udtf(NAME, Arc::new(function));
 }
 
 /// The columns of a call of the function as it stands in a statement; none if it is another's.
-pub fn columns(
+pub(crate) fn columns(
     snapshot: &Snapshot,
     name: &ObjectName,
     args: &[FunctionArg],

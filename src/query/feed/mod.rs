@@ -12,7 +12,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use function::{columns, register};
+pub(super) use function::{columns, register};
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
 /// Columns behind the table's own: what happened to the row, and where in the table's past.
-pub const CHANGE_TYPE: &str = "_change_type";
-pub const COMMIT_VERSION: &str = "_commit_version";
-pub const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
-pub const COMMIT_ROW: &str = "_commit_row";
+pub(super) const CHANGE_TYPE: &str = "_change_type";
+pub(super) const COMMIT_VERSION: &str = "_commit_version";
+pub(super) const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
+pub(super) const COMMIT_ROW: &str = "_commit_row";
 
-pub const COLUMNS: [&str; 4] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP, COMMIT_ROW];
+pub(super) const COLUMNS: [&str; 4] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP, COMMIT_ROW];
 
 /// A table without its rows: what a follower keeps of it while it waits or sends.
 #[derive(Clone, Debug)]

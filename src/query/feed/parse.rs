@@ -15,13 +15,13 @@ const FORM: &str = "SUBSCRIBE [TO] schema.table [FROM {NOW | START | VERSION n [
 
 /// The first row that is wanted: its version, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(super) struct Place {
     pub version: i64,
     pub row: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Subscription {
+pub(super) struct Subscription {
     pub table: TableName,
     /// None: the version that is committed next.
     pub from: Option<Place>,
@@ -56,7 +56,7 @@ fn number(parser: &mut Parser<'_>, what: &str) -> Result<i64, Fault> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
-pub fn parse(sql: &str) -> Result<Option<Subscription>, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Option<Subscription>, Fault> {
     let first = sql.split_whitespace().next().unwrap_or_default();
     if !first.eq_ignore_ascii_case("SUBSCRIBE") {
         return Ok(None);

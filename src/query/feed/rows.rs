@@ -34,14 +34,14 @@ use crate::fault::Fault;
 const BATCH_BYTES: u64 = 512 * 1024;
 const BATCH_ROWS: u64 = 8192;
 
-pub const INSERT: &str = "insert";
-pub const DELETE: &str = "delete";
-pub const PROGRESS: &str = "progress";
+pub(super) const INSERT: &str = "insert";
+pub(super) const DELETE: &str = "delete";
+pub(super) const PROGRESS: &str = "progress";
 
 type Batches = BoxStream<'static, Result<RecordBatch, Fault>>;
 
 /// Rows of one version, all of one kind.
-pub struct Told {
+pub(super) struct Told {
     pub kind: &'static str,
     /// The first one's number in its version.
     pub first: i64,
@@ -50,14 +50,14 @@ pub struct Told {
 }
 
 /// A session that reads a version's files one after the other.
-pub fn reader(base: &SessionState) -> SessionState {
+pub(super) fn reader(base: &SessionState) -> SessionState {
     let mut state = base.clone();
     state.config_mut().options_mut().execution.target_partitions = 1;
     state
 }
 
 /// First what went, then what came. Without a table's files in memory: the stream reads as it is asked.
-pub fn told(
+pub(super) fn told(
     state: &SessionState,
     table: &Followed,
     change: &Change,
@@ -101,13 +101,13 @@ pub fn told(
     numbered.filter(filled).boxed()
 }
 
-pub fn rows_of(batch: &RecordBatch) -> i64 {
+pub(super) fn rows_of(batch: &RecordBatch) -> i64 {
     i64::try_from(batch.num_rows()).unwrap_or(i64::MAX)
 }
 
 impl Told {
     /// Those that are numbered `row` or later; none if there are none.
-    pub fn starting_at(self, row: i64) -> Option<Told> {
+    pub(super) fn starting_at(self, row: i64) -> Option<Told> {
         let skip = usize::try_from((row - self.first).max(0)).unwrap_or(usize::MAX);
         let left = self.batch.num_rows().checked_sub(skip).filter(|n| *n > 0)?;
         Some(Told {
@@ -118,7 +118,7 @@ impl Told {
     }
 
     /// With the feed's columns; of the rows that `wanted` is true for, if it is there.
-    pub fn with_place(
+    pub(super) fn with_place(
         &self,
         schema: &SchemaRef,
         version: i64,
@@ -151,7 +151,11 @@ fn place(kind: &str, version: i64, timestamp_ms: i64, rows: usize) -> [ArrayRef;
 }
 
 /// A row that is none: everything up to this version has been told.
-pub fn progress(schema: &SchemaRef, version: i64, now_ms: i64) -> Result<RecordBatch, Fault> {
+pub(super) fn progress(
+    schema: &SchemaRef,
+    version: i64,
+    now_ms: i64,
+) -> Result<RecordBatch, Fault> {
     let own = schema.fields().len().saturating_sub(super::COLUMNS.len());
     let mut columns: Vec<ArrayRef> = schema
         .fields()

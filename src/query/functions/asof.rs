@@ -21,7 +21,7 @@ const UNTIL: &str = "__until";
 
 /// # Errors
 /// INVALID_ARGUMENT for a join that says too little, or a right side that is no table.
-pub fn rewrite(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), Fault> {
+pub(super) fn rewrite(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), Fault> {
     let mut rewriter = Rewriter {
         snapshot,
         fault: None,

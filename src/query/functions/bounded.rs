@@ -29,19 +29,19 @@ use crate::threads::step_aside;
 
 /// What one row of a call comes to, at most.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
+pub(super) struct Cost {
     pub bytes: u64,
     /// Steps of a few nanoseconds.
     pub steps: u64,
 }
 
 impl Cost {
-    pub fn bytes(bytes: u64) -> Cost {
+    pub(super) fn bytes(bytes: u64) -> Cost {
         Cost { bytes, steps: 0 }
     }
 }
 
-pub type Estimate = fn(&Call, usize) -> Cost;
+pub(super) type Estimate = fn(&Call, usize) -> Cost;
 
 /// Steps of one value: about a second.
 const STEPS_MAX: u64 = 1 << 28;
@@ -57,7 +57,7 @@ const COUNTED_BYTES: usize = 64 * 1024;
 
 /// A function and the estimate of what it makes. Everything else is the function's own.
 #[derive(Debug)]
-pub struct Bounded {
+pub(super) struct Bounded {
     inner: Arc<ScalarUDF>,
     estimate: Estimate,
 }
@@ -76,7 +76,7 @@ impl Hash for Bounded {
     }
 }
 
-pub fn bounded(inner: Arc<ScalarUDF>, estimate: Estimate) -> Arc<ScalarUDF> {
+pub(super) fn bounded(inner: Arc<ScalarUDF>, estimate: Estimate) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Bounded { inner, estimate }))
 }
 

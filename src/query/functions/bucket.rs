@@ -32,7 +32,7 @@ struct BucketFunction {
     signature: Signature,
 }
 
-pub fn all() -> Vec<Arc<ScalarUDF>> {
+pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     let made = [
         ("time_bucket", Shape::Tumble),
         ("tumble", Shape::Tumble),

@@ -23,7 +23,7 @@ struct Argument {
 }
 
 /// The arguments' sizes, by row.
-pub struct Call {
+pub(super) struct Call {
     arguments: Vec<Argument>,
     /// Rows of the result: 1 if no argument is a column.
     pub rows: usize,
@@ -37,7 +37,7 @@ fn at<T: Copy + Default>(values: &[T], row: usize) -> T {
 impl Call {
     /// # Errors
     /// A scalar that has no array.
-    pub fn of(args: &ScalarFunctionArgs) -> Result<Call> {
+    pub(super) fn of(args: &ScalarFunctionArgs) -> Result<Call> {
         let columns = args.args.iter();
         let is_column = |a: &ColumnarValue| matches!(a, ColumnarValue::Array(_));
         let rows = if columns.clone().any(is_column) {
@@ -61,26 +61,26 @@ impl Call {
         })
     }
 
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.arguments.len()
     }
 
     /// Bytes of a text, elements of a list; 0 for what is neither, and for null.
-    pub fn length(&self, argument: usize, row: usize) -> u64 {
+    pub(super) fn length(&self, argument: usize, row: usize) -> u64 {
         self.arguments
             .get(argument)
             .map_or(0, |a| at(&a.lengths, row))
     }
 
     /// Bytes of a value of any type.
-    pub fn bytes(&self, argument: usize, row: usize) -> u64 {
+    pub(super) fn bytes(&self, argument: usize, row: usize) -> u64 {
         self.arguments
             .get(argument)
             .map_or(0, |a| at(&a.bytes, row))
     }
 
     /// A whole number, a time or a span; none for null and other types.
-    pub fn number(&self, argument: usize, row: usize) -> Option<i128> {
+    pub(super) fn number(&self, argument: usize, row: usize) -> Option<i128> {
         let argument = self.arguments.get(argument)?;
         if argument.numbers.is_empty() || at(&argument.is_null, row) {
             return None;
@@ -89,7 +89,7 @@ impl Call {
     }
 
     /// A count: nothing below zero.
-    pub fn times(&self, argument: usize, row: usize) -> u64 {
+    pub(super) fn times(&self, argument: usize, row: usize) -> u64 {
         let number = self.number(argument, row).unwrap_or(0).max(0);
         u64::try_from(number).unwrap_or(u64::MAX)
     }

@@ -20,7 +20,7 @@ const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, lo
 
 /// # Errors
 /// INVALID_ARGUMENT for a query that cannot be filled.
-pub fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
+pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut rewriter = Rewriter(None);
     let _ = statement.visit(&mut rewriter);
     rewriter.0.map_or(Ok(()), Err)

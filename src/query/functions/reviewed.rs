@@ -5,7 +5,7 @@ use super::bounded::{Cost, Estimate};
 use super::call::Call;
 
 /// Functions whose result is at most a few times as large as their arguments, and takes about as long to make.
-pub const PLAIN: &str = "
+pub(super) const PLAIN: &str = "
     abs acos acosh array_add array_any_value array_append array_avg array_compact array_concat array_dims array_distance
     array_distinct array_element array_except array_has array_intersect array_length array_max array_min array_ndims
     array_normalize array_pop_back array_pop_front array_position array_positions array_prepend array_product array_remove
@@ -39,7 +39,7 @@ pub const WINDOWS: &str = "
 pub const TABLES: &str = "generate_series range changes latest last_seen";
 
 /// The others, each with the most that one row's result can take.
-pub const BOUNDED: &[(&str, Estimate)] = &[
+pub(super) const BOUNDED: &[(&str, Estimate)] = &[
     ("array_has_all", pairs),
     ("array_has_any", pairs),
     ("array_repeat", array_repeat),
@@ -123,7 +123,7 @@ fn tripled(call: &Call, row: usize) -> Cost {
     Cost::bytes(call.length(0, row).saturating_mul(3))
 }
 
-pub fn sum(call: &Call, row: usize) -> Cost {
+pub(super) fn sum(call: &Call, row: usize) -> Cost {
     let all = (0..call.count()).map(|n| call.bytes(n, row));
     Cost::bytes(all.fold(0, u64::saturating_add))
 }

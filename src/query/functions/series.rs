@@ -22,7 +22,7 @@ struct BucketSeries {
     signature: Signature,
 }
 
-pub fn function() -> Arc<ScalarUDF> {
+pub(super) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(BucketSeries {
         signature: Signature::user_defined(Volatility::Immutable),
     }))

@@ -38,7 +38,7 @@ fn expression(text: &str) -> Result<Expr, Fault> {
 
 /// Puts the day on which the window starts in the place of the word `event_date`, where that is the source's too: windows that
 /// tumble within a day, by the time that the source's own `event_date` is made of. Does the SELECT have it?
-pub fn put_date(
+pub(super) fn put_date(
     select: &mut Select,
     time_column: &str,
     bucket: Bucket,
@@ -80,7 +80,7 @@ pub fn put_date(
 
 /// Puts the window's columns in the place of the bucket's call and of the words `window_start` and `window_end`; adds those
 /// that the SELECT lacks. Returns the names under which start and end stand.
-pub fn put_columns(
+pub(super) fn put_columns(
     select: &mut Select,
     call: &Expr,
     bucket: Bucket,

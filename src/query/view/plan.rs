@@ -29,7 +29,7 @@ fn parts(view: &TableView) -> Result<(&Contract, &ViewSpec)> {
 }
 
 /// The view as a table of the query: inlined before it is optimised, so that filters reach both halves.
-pub async fn provider(
+pub(crate) async fn provider(
     state: &SessionState,
     view: &TableView,
     snapshot: &Snapshot,
@@ -91,7 +91,7 @@ fn outside(start: &str, spans: &Spans) -> Expr {
 
 /// The rows of the definition's windows in `spans` (at most [`SPANS_MAX`] of them), as columns of the view's table. `snapshot` decides what of the source is
 /// read.
-pub async fn computed(
+pub(crate) async fn computed(
     state: &SessionState,
     view: &TableView,
     snapshot: &Snapshot,
@@ -128,7 +128,7 @@ pub async fn computed(
         .build()
 }
 
-pub async fn planned(
+pub(super) async fn planned(
     state: &SessionState,
     statement: datafusion::sql::sqlparser::ast::Statement,
     snapshot: &Snapshot,

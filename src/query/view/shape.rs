@@ -28,7 +28,7 @@ fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Disp
 const HOW: &str = "group by one of tumble(ts, '1 minute'), hop(ts, '5 seconds', '10 seconds'), time_bucket('1 day', ts)";
 
 /// What no bucket could answer alone.
-pub fn check_query(query: &Query) -> Result<(), Fault> {
+pub(super) fn check_query(query: &Query) -> Result<(), Fault> {
     struct Finder {
         queries: usize,
         fault: Option<Fault>,
@@ -119,7 +119,7 @@ fn table_of<'a>(factor: &TableFactor, snapshot: &'a Snapshot) -> Result<&'a Tabl
     })
 }
 
-pub fn relations<'a>(
+pub(super) fn relations<'a>(
     select: &Select,
     snapshot: &'a Snapshot,
 ) -> Result<(&'a TableView, Vec<TableName>), Fault> {
@@ -192,7 +192,7 @@ fn is_bucket(expr: &Expr) -> bool {
 }
 
 /// The one bucket of the GROUP BY, whose ordinals and aliases have become what they stand for.
-pub fn bucket_call(select: &mut Select) -> Result<Expr, Fault> {
+pub(super) fn bucket_call(select: &mut Select) -> Result<Expr, Fault> {
     let items: Vec<(Option<String>, Expr)> = select
         .projection
         .iter()
@@ -301,7 +301,7 @@ fn span_in(expr: &Expr) -> Option<Result<i64, String>> {
 }
 
 /// The bucketed expression and the windows.
-pub fn bucket_of(expr: &Expr) -> Result<(Expr, Bucket), Fault> {
+pub(super) fn bucket_of(expr: &Expr) -> Result<(Expr, Bucket), Fault> {
     let wrong = |problem: &str| refused("invalid_bucket", expr, format!("{problem}; {HOW}"));
     let Some(call) = called(expr, &BUCKETS) else {
         return Err(wrong("not a bucket"));
@@ -368,7 +368,7 @@ pub fn bucket_of(expr: &Expr) -> Result<(Expr, Bucket), Fault> {
     Ok((time.clone(), bucket))
 }
 
-pub fn time_of(
+pub(super) fn time_of(
     time: &Expr,
     call: &Expr,
     source: &TableView,

@@ -65,7 +65,7 @@ pub async fn run(
 }
 
 /// The table that is meant, or the one whose quarantine is.
-pub fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, Part), Fault> {
+pub(crate) fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, Part), Fault> {
     if name.schema().eq_ignore_ascii_case(SYSTEM)
         || name.schema().eq_ignore_ascii_case("information_schema")
     {

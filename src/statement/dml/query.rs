@@ -22,7 +22,7 @@ const SOURCE: &str = "__source";
 
 /// What a clause makes of its rows, and in which columns of the result.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Made {
+pub(super) enum Made {
     Nothing,
     /// The contract's columns, then the system columns as they were.
     Changed {
@@ -36,7 +36,7 @@ pub enum Made {
 }
 
 #[derive(Debug)]
-pub struct Query {
+pub(super) struct Query {
     pub sql: String,
     /// By the clause's number, less one.
     pub clauses: Vec<Made>,
@@ -192,7 +192,11 @@ impl Builder<'_> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT for a column that is not there or is the server's.
-pub fn build(dml: &Dml, contract: Option<&Contract>, rows: &TableName) -> Result<Query, Fault> {
+pub(super) fn build(
+    dml: &Dml,
+    contract: Option<&Contract>,
+    rows: &TableName,
+) -> Result<Query, Fault> {
     let alias = quoted(&dml.alias);
     let mut builder = Builder {
         contract,

@@ -24,11 +24,11 @@ struct RuleKeys {
     new: HashSet<u128>,
 }
 
-pub struct ChangedKeys(Vec<RuleKeys>);
+pub(super) struct ChangedKeys(Vec<RuleKeys>);
 
 impl ChangedKeys {
     /// None: the statement writes no column of a key.
-    pub fn new(contract: &Contract, query: &Query) -> Option<Self> {
+    pub(super) fn new(contract: &Contract, query: &Query) -> Option<Self> {
         let writes = |columns: &[String]| {
             query.clauses.iter().any(|made| match made {
                 Made::Nothing => false,
@@ -54,7 +54,7 @@ impl ChangedKeys {
     ///
     /// # Errors
     /// INVALID_ARGUMENT: two of them have one key; RESOURCE_EXHAUSTED: more keys than are kept in memory.
-    pub fn add(&mut self, contract: &Contract, rows: &RecordBatch) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, contract: &Contract, rows: &RecordBatch) -> Result<(), Fault> {
         for rule in &mut self.0 {
             let columns = rule
                 .columns
@@ -88,7 +88,7 @@ impl ChangedKeys {
     ///
     /// # Errors
     /// INVALID_ARGUMENT with the first key that is there already.
-    pub async fn check(
+    pub(super) async fn check(
         &self,
         engine: &Engine,
         snapshot: Snapshot,

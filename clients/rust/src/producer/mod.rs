@@ -73,14 +73,14 @@ struct Sent {
 mod parking {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    pub struct Guarded<T>(Mutex<T>);
+    pub(super) struct Guarded<T>(Mutex<T>);
 
     impl<T> Guarded<T> {
-        pub fn new(value: T) -> Self {
+        pub(super) fn new(value: T) -> Self {
             Guarded(Mutex::new(value))
         }
 
-        pub fn lock(&self) -> MutexGuard<'_, T> {
+        pub(super) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
