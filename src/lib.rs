@@ -26,6 +26,8 @@ pub mod hot;
 pub mod wal;
 // what a row must be
 pub mod validate;
+// what the log keeps
+pub mod records;
 // each table's life
 pub mod catalog;
 // write

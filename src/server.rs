@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
-use crate::catalog::checkpoint::Checkpoint;
+use crate::catalog::checkpoint;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::recover::{LastProcess, Recovery};
 use crate::catalog::running::{self, Work};
@@ -387,7 +387,7 @@ impl GroupHook for Hook {
     }
 
     fn checkpoint(&self) -> Vec<u8> {
-        Checkpoint::of(&self.registry.read(), |table| self.visible.kept_of(table)).encode()
+        checkpoint::of(&self.registry.read(), |table| self.visible.kept_of(table)).encode()
     }
 }
 

@@ -14,9 +14,8 @@ use crate::alert::{self, Alerts};
 use crate::catalog::alter::Plan;
 use crate::catalog::lookup::RowReader;
 use crate::catalog::parked::ParkedState;
-use crate::catalog::producer::{DurablePoint, Totals};
 use crate::catalog::view::Snapshot;
-use crate::catalog::{CommitQuality, Left, Shared, lifecycle};
+use crate::catalog::{CommitQuality, Shared, lifecycle};
 use crate::clock::Micros;
 use crate::cold::PinnedFiles;
 use crate::dataset::{Contract, show_span};
@@ -25,6 +24,7 @@ use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput, Sessions};
 use crate::ingest;
 use crate::query::{Engine, Queries, SnapshotSource};
+use crate::records::{DurablePoint, Left, Totals};
 use crate::statement::{
     AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
 };

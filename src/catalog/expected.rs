@@ -14,30 +14,18 @@
 //! Versions of the flush are not counted: while their frames are in the log, the frames make them again. A version that another
 //! writer adds only raises the number.
 
-use serde::{Deserialize, Serialize};
-
 use super::Shared;
 use super::lifecycle::{control_frame, quarantine_folder};
 use super::parking::Parked;
 use super::table::{Cold, Table};
 use super::visible::Part;
 use crate::fault::{Fault, Kind};
+use crate::records::{Accepted, Expected, Least, Unlogged};
 use crate::types::Lsn;
 use crate::wal::FrameKind;
 
 /// The reason of a table whose Delta log holds less than it has to.
 pub const COMMITS_MISSING: &str = "commits_missing";
-
-/// What one Delta log holds at least.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Least {
-    /// Every row of a frame up to here is committed. In a checkpoint: or stands in the parked file.
-    #[serde(default)]
-    pub offset: Lsn,
-    /// The newest version whose content is in no frame.
-    #[serde(default)]
-    pub version: i64,
-}
 
 /// What the two Delta logs were found to hold, the table's first.
 #[derive(Clone, Copy, Debug)]
@@ -45,27 +33,6 @@ pub struct Holdings {
     pub versions: [i64; 2],
     /// The log's positions up to which rows are in them.
     pub committed: [Lsn; 2],
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    #[serde(default)]
-    pub main: Least,
-    #[serde(default)]
-    pub quarantine: Least,
-}
-
-/// Payload of a `CommitDone` frame of a version that is in no other frame. The flush's frames of this kind have other fields.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Unlogged {
-    /// Of the table and of its quarantine; 0 if there was none.
-    pub unlogged: [i64; 2],
-}
-
-/// Payload of a `CommitDone` frame: an operator has accepted that the Delta logs hold no more than this.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Accepted {
-    pub accepted: Expected,
 }
 
 impl Expected {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 
-use super::checkpoint::Created;
 use super::ddl_lock::{DdlGuard, Patience};
 use super::running::Work;
 use super::table::{Cold, Committed, Table};
@@ -15,6 +14,7 @@ use super::{Registry, Shared};
 use crate::cold::ColdTable;
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
+use crate::records::Created;
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::wal::{AppendTicket, FrameKind, NewFrame, Reservation};
 

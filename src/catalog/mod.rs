@@ -26,56 +26,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::cold::Lake;
 use crate::config::Config;
 use crate::fault::{Fault, Kind};
+use crate::records::{Left, Totals};
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::wal::{self, Aside, Durable, Log};
-use producer::Totals;
 use table::Table;
 use visible::{Effects, Visible};
-
-/// Rows that arrived on one UTC day: `received` is the sum of accepted, quarantined and duplicates, resends excluded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day {
-    pub received: u64,
-    pub accepted: u64,
-    pub quarantined: u64,
-    pub duplicates: u64,
-    /// Of them, how many were in quarantine first and have left it since: they count where they are now.
-    #[serde(default)]
-    pub replayed: u64,
-    /// How often each rule was broken, whatever its action.
-    #[serde(default)]
-    pub rules: BTreeMap<String, u64>,
-}
-
-impl Day {
-    pub fn add(&mut self, counts: Totals, violations: &BTreeMap<String, u64>) {
-        for (rule, count) in violations {
-            *self.rules.entry(rule.clone()).or_default() += count;
-        }
-        self.received += counts.accepted + counts.quarantined + counts.duplicates;
-        self.accepted += counts.accepted;
-        self.quarantined += counts.quarantined;
-        self.duplicates += counts.duplicates;
-    }
-
-    /// Rows have left the quarantine. A day that knows nothing of them (an older log counted them) learns of them now.
-    pub fn replay(&mut self, left: Left) {
-        let rows = left.accepted + left.duplicates;
-        let known = rows.min(self.quarantined);
-        self.quarantined -= known;
-        self.received += rows - known;
-        self.accepted += left.accepted;
-        self.duplicates += left.duplicates;
-        self.replayed += rows;
-    }
-}
 
 /// What one commit of a table took out of the stream: a row of `system.quality_commits`. The sum over all of them and what is
 /// not committed yet is the sum over the days, replays included.
@@ -91,20 +52,6 @@ pub struct CommitQuality {
     pub counts: Totals,
     /// Rows that left the quarantine with it; they are in none of the counts, which tell of arrivals.
     pub left: Left,
-}
-
-/// Rows of one day of arrival that have left the quarantine: to the table, or because the table had them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
-    pub accepted: u64,
-    pub duplicates: u64,
-}
-
-/// One replay of a quarantine. They are counted from 1 for each table, and each changes the counts once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replayed {
-    pub number: i64,
-    pub days: BTreeMap<i32, Left>,
 }
 
 /// The tables by folded name, and the incarnations given so far. Written by `lifecycle` and `recover` only.

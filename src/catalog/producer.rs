@@ -4,10 +4,8 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
-use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
+use crate::records::{DurablePoint, SavedProducer, Totals};
 use crate::types::Lsn;
 
 /// How many batches back a resend is compared byte by byte (DESIGN, section 3).
@@ -16,39 +14,6 @@ pub const RECENT_CRCS: usize = 64;
 /// The highest epoch that a client may name. Those that the server gives go on above it, so that a client that has named it
 /// leaves room for every opening to come.
 pub const EPOCH_MAX: u64 = i64::MAX as u64;
-
-/// What has been accepted from a producer, over all its streams to one table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    pub accepted: u64,
-    pub quarantined: u64,
-    pub duplicates: u64,
-}
-
-impl Totals {
-    pub fn add(&mut self, other: Totals) {
-        self.accepted += other.accepted;
-        self.quarantined += other.quarantined;
-        self.duplicates += other.duplicates;
-    }
-
-    /// None: `part` is no part of them.
-    fn without(self, part: Totals) -> Option<Totals> {
-        Some(Totals {
-            accepted: self.accepted.checked_sub(part.accepted)?,
-            quarantined: self.quarantined.checked_sub(part.quarantined)?,
-            duplicates: self.duplicates.checked_sub(part.duplicates)?,
-        })
-    }
-}
-
-/// The newest durable batch of a producer, and its totals up to there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DurablePoint {
-    pub seq: u64,
-    pub offset: Lsn,
-    pub totals: Totals,
-}
 
 /// Who asks: the epoch that a stream was given, and which opening of it. A later opening of the same epoch takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,22 +59,6 @@ pub struct Producer {
     durable_epoch: u64,
 }
 
-/// A producer as a checkpoint keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    pub name: String,
-    pub epoch: u64,
-    pub durable: DurablePoint,
-    pub recent: Vec<(u64, u32)>,
-    /// For each of `recent`: how far its offset stands before that of `durable`, and how many of its rows were accepted,
-    /// quarantined and duplicates. Empty in a checkpoint of an older server.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<(u64, u64, u64, u64)>,
-    /// When it was last heard of, in microseconds since 1970; 0: not known.
-    #[serde(default)]
-    pub seen: Micros,
-}
-
 impl Producer {
     /// One that was forgotten, and whose last committed batch the Delta table tells: it goes on behind it. An older resend is
     /// taken on trust, as one beyond the last [`RECENT_CRCS`] is; totals begin anew.
@@ -130,7 +79,7 @@ impl Producer {
         self.admitted == self.durable.seq && self.epoch == self.durable_epoch
     }
 
-    pub fn restore(saved: &Saved) -> Self {
+    pub fn restore(saved: &SavedProducer) -> Self {
         let place = |index: usize| {
             let (back, accepted, quarantined, duplicates) = *saved.places.get(index)?;
             let counts = Totals {
@@ -159,7 +108,7 @@ impl Producer {
     }
 
     /// The durable part only: a batch that is still queued when a checkpoint is made stands in a frame behind it.
-    pub fn save(&self, name: &str) -> Saved {
+    pub fn save(&self, name: &str) -> SavedProducer {
         let durable = |r: &&Recent| r.seq <= self.durable.seq;
         let recent: Vec<&Recent> = self.recent.iter().filter(durable).collect();
         // All of them or none: what an older server wrote stands in front and leaves in time.
@@ -168,7 +117,7 @@ impl Producer {
             let back = self.durable.offset.get().checked_sub(offset.get())?;
             Some((back, counts.accepted, counts.quarantined, counts.duplicates))
         });
-        Saved {
+        SavedProducer {
             name: name.to_owned(),
             epoch: self.durable_epoch,
             durable: self.durable,
@@ -513,7 +462,7 @@ mod tests {
     #[test]
     fn a_checkpoint_of_an_older_server_compares_resends_and_knows_no_offsets() {
         let old = r#"{"name":"p","epoch":1,"durable":{"seq":2,"offset":9,"totals":{"accepted":5,"quarantined":0,"duplicates":0}},"recent":[[1,11],[2,22]],"seen":7}"#;
-        let saved: Saved = serde_json::from_str(old).expect("reads");
+        let saved: SavedProducer = serde_json::from_str(old).expect("reads");
         let mut p = Producer::restore(&saved);
         let claim = opened(&mut p, Some(1));
         assert_eq!(p.decide("p", claim, 2, 22), Ok(Decision::Resend));

@@ -7,23 +7,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Created, SavedTable};
-use super::expected::{Expected, Holdings};
+use super::Registry;
+use super::expected::Holdings;
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
-use super::producer::Totals;
 use super::running::{Running, Slot, Work};
 use super::table::{Cold, Committed, FORGOTTEN_EPOCH, ProducerEntry, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
-use super::{Day, Registry, Replayed};
 use crate::clock;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Lake};
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
 use crate::hot;
-use crate::ingest::{self, payload};
+use crate::records::{Checkpoint, Created, Day, Expected, Replayed, SavedTable, Totals, batch};
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::{Applied, Origin, Source, Validator};
 use crate::wal::{Aside, Frame, FrameKind};
@@ -141,7 +139,7 @@ pub async fn claim(main: &mut ColdTable, quarantine: &mut ColdTable) -> Result<(
 
 /// A data frame, read.
 pub struct ReplayedFrame {
-    decoded: payload::Decoded,
+    decoded: batch::Decoded,
     counts: Totals,
 }
 
@@ -149,8 +147,8 @@ impl ReplayedFrame {
     /// # Errors
     /// DATA_LOSS: the payload is none.
     pub fn read(frame: &Frame) -> Result<Self, Fault> {
-        let decoded = payload::decode(&frame.payload)?;
-        let counts: Totals = ingest::counts(&decoded.verdict);
+        let decoded = batch::decode(&frame.payload)?;
+        let counts = Totals::of(&decoded.verdict);
         Ok(ReplayedFrame { decoded, counts })
     }
 
@@ -167,11 +165,11 @@ impl ReplayedFrame {
         let Some(batch) = &self.decoded.batch else {
             return Ok(Applied::default());
         };
-        let source = Source::new(if frame.producer.is_empty() {
-            ingest::UNNAMED_SOURCE
+        let source = if frame.producer.is_empty() {
+            Source::unnamed()
         } else {
-            &*frame.producer
-        });
+            Source::new(frame.producer.clone())
+        };
         let origin = Origin {
             ingest_ts: self.decoded.arrived,
             source: &source,

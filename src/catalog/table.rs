@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
-use crate::catalog::expected::Expected;
 use crate::catalog::parked::{Backlog, ParkedState};
 use crate::catalog::producer;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Recent};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
+use crate::records::Expected;
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::{Keys, Validator};
 

@@ -8,12 +8,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::Outcome;
 use crate::alert;
-use crate::catalog::checkpoint::{Checkpoint, Created};
-use crate::catalog::expected::{Expected, Holdings};
+use crate::catalog::expected::Holdings;
 use crate::catalog::lifecycle::quarantine_folder;
 use crate::catalog::parking::Parked;
 use crate::cold::{ColdTable, Lake, folder_check};
 use crate::config::{Config, Resolved};
+use crate::records::{Checkpoint, Created, Expected};
 use crate::server::identity::Identity;
 use crate::server::lock_directory;
 use crate::types::Lsn;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::Outcome;
-use crate::catalog::checkpoint::Checkpoint;
+use crate::records::Checkpoint;
 use crate::server::lock_directory;
 use crate::wal::{self, Lost, SegmentReport};
 

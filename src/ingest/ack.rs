@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Reject;
 use crate::catalog::Shared;
-use crate::catalog::producer::{Claim, DurablePoint, Totals};
+use crate::catalog::producer::Claim;
 use crate::catalog::table::{Committed, Table};
 use crate::fault::Fault;
+use crate::records::{DurablePoint, Totals};
 use crate::types::Lsn;
 use crate::wal::{AppendTicket, Durable};
 

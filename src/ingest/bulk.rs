@@ -12,16 +12,16 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
-use super::{counts, insert};
+use super::insert;
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::offset_i64;
-use crate::catalog::producer::Totals;
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
+use crate::records::Totals;
 use crate::validate::{Additions, Applied, Keys, Origin, References, Scope, Source, Validator};
 
 /// Rows are staged when so many bytes of them wait.
@@ -256,7 +256,7 @@ impl Bulk {
         if !self.options.quarantine {
             insert::refuse_rejects(self.validator.contract(), validated.verdict())?;
         }
-        self.totals.add(counts(validated.verdict()));
+        self.totals.add(Totals::of(validated.verdict()));
         let (applied, _, additions) = validated.into_parts();
         Ok((applied, additions))
     }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::{IngestStream, counts};
+use super::IngestStream;
 use crate::catalog::Shared;
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
@@ -15,6 +15,7 @@ use crate::catalog::write::TableWriter;
 use crate::cold::{Reason, Removal, Staged};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::Fault;
+use crate::records::Totals;
 use crate::validate::{Additions, Origin, References, Scope, Source, Verdict};
 
 /// The `_source` of rows that a statement wrote past the log.
@@ -318,7 +319,7 @@ async fn judged(
     };
     let validated = validator.judge(&batch, &origin, references, scope)?;
     refuse_rejects(validator.contract(), validated.verdict())?;
-    let rows = counts(validated.verdict()).accepted;
+    let rows = Totals::of(validated.verdict()).accepted;
     let (applied, _, additions) = validated.into_parts();
     let (accepted, _) = applied.into_sides();
     let accepted = accepted.into_iter().collect();

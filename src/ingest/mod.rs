@@ -9,7 +9,6 @@ mod ack;
 pub mod bulk;
 mod drift;
 pub mod insert;
-pub mod payload;
 mod push;
 pub mod replay;
 
@@ -18,19 +17,17 @@ use std::sync::Arc;
 use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
 use crate::catalog::Shared;
-use crate::catalog::producer::{Claim, DurablePoint, Producer, Totals};
+use crate::catalog::producer::{Claim, Producer};
 use crate::catalog::table::Table;
 use crate::catalog::visible::FrameEffect;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::validate::{Source, Verdict};
+use crate::records::batch::Balance;
+use crate::records::{DurablePoint, Totals};
+use crate::validate::Source;
 use crate::wal::{FrameKind, NewFrame, Payload};
-use payload::Balance;
 
 pub use ack::{Ack, Acked, Pending};
-
-/// The `_source` of rows that came without a producer's name.
-pub const UNNAMED_SOURCE: &str = "unnamed";
 
 /// A rejected row as an ack shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +41,6 @@ pub struct Reject {
 
 /// How many rejects one batch shows in its ack.
 const REJECTS_SHOWN: usize = 5;
-
-/// Counts of a verdict, as acks and `system.quality` add them up.
-pub fn counts(verdict: &Verdict) -> Totals {
-    Totals {
-        accepted: verdict.accepted(),
-        quarantined: verdict.quarantined(),
-        duplicates: verdict.duplicate_count(),
-    }
-}
 
 /// Counts a named producer's open stream until it is dropped.
 struct OpenStream {
@@ -95,7 +83,7 @@ impl IngestStream {
             _open: None,
             strict: false,
             balance: Balance::default(),
-            source: Source::new(UNNAMED_SOURCE),
+            source: Source::unnamed(),
         }
     }
 

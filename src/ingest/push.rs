@@ -9,14 +9,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::ack::Place;
-use super::payload::Encoded;
-use super::{IngestStream, Pending, REJECTS_SHOWN, Reject, counts, drift, insert};
+use super::{IngestStream, Pending, REJECTS_SHOWN, Reject, drift, insert};
 use crate::catalog::ddl_lock::Patience;
 use crate::catalog::in_flight::Charge;
-use crate::catalog::producer::{Claim, Decision, Totals};
+use crate::catalog::producer::{Claim, Decision};
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::clock::{Micros, day_of};
 use crate::fault::{Fault, Kind};
+use crate::records::Totals;
+use crate::records::batch::Encoded;
 use crate::threads;
 use crate::types::Lsn;
 use crate::validate::{Origin, References, Scope, Validated, Validator, Verdict};
@@ -238,7 +239,7 @@ impl IngestStream {
         };
         let (applied, verdict, additions) = validated.into_parts();
         let rejects = shown_rejects(numbered.seq, &verdict);
-        let counts = counts(&verdict);
+        let counts = Totals::of(&verdict);
         let name = self.producer();
         let effects = self.shared.effects.clone();
         let arrival = {

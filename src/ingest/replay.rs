@@ -28,15 +28,16 @@ use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use serde_json::json;
 
+use crate::catalog::Shared;
 use crate::catalog::expected::note_unlogged;
 use crate::catalog::lifecycle::{append_control, control_frame};
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{FrameEffect, Part};
 use crate::catalog::write::TableWriter;
-use crate::catalog::{Left, Replayed, Shared};
 use crate::clock::{Micros, day_of};
 use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
+use crate::records::{Left, Replayed};
 use crate::validate::{self, Keys, Origin, Override, References, Scope, Source, Validator};
 use crate::wal::FrameKind;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Status;
-use crate::catalog::Day;
+use crate::records::Day;
 use crate::types::TableName;
 
 /// Producers and queries that the console lists.

@@ -25,6 +25,11 @@ impl Source {
         }
     }
 
+    /// Of rows that came without a producer's name.
+    pub fn unnamed() -> Self {
+        Source::new("unnamed")
+    }
+
     /// The name, `rows` times.
     pub(super) fn column(&self, rows: usize) -> ArrayRef {
         if rows < SHARED_ROWS {

@@ -8,12 +8,12 @@ use arrow::array::{Int64Array, RecordBatch};
 use parking_lot::{Mutex, RwLock};
 
 use super::super::in_flight::Charge;
-use super::super::producer::Totals;
 use super::super::table::Table;
-use super::super::{CommitQuality, Left, Registry, Replayed};
+use super::super::{CommitQuality, Registry};
 use super::{Entry, Visible};
 use crate::cold::PinnedFiles;
 use crate::dataset::Contract;
+use crate::records::{Left, Replayed, Totals};
 use crate::types::Lsn;
 use crate::validate::Applied;
 

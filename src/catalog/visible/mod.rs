@@ -19,13 +19,13 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use self::quality::Quality;
-use super::Day;
 use super::table::Table;
 use super::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{GONE, PinnedFiles};
 use crate::dataset;
 use crate::fault::Fault;
 use crate::hot::{Buffer, Chunk};
+use crate::records::Day;
 use crate::types::{Lsn, TableName};
 
 /// Which of a contract's two Delta tables.

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::expected::Expected;
-use super::super::producer::Totals;
 use super::super::table::{Committed, Table};
-use super::super::{CommitQuality, Day, Left, Replayed};
+use super::super::CommitQuality;
 use super::{Entry, Visible};
+use crate::records::{Day, Expected, Left, Replayed, Totals};
 use crate::types::{Lsn, TableName};
 
 /// What a checkpoint keeps of a table's arrivals and commits.

@@ -67,7 +67,7 @@ async fn everything_once(running: &Running) {
     assert_eq!(all, expected);
     let days = running.shared.visible.kept_of(&table(running)).days;
     let (main, quarantine) = rows(running);
-    let sum = |of: fn(&crate::catalog::Day) -> u64| days.values().map(of).sum::<u64>();
+    let sum = |of: fn(&crate::records::Day) -> u64| days.values().map(of).sum::<u64>();
     assert_eq!(sum(|d| d.received), 2 * SEQS);
     assert_eq!(sum(|d| d.accepted), main as u64);
     assert_eq!(sum(|d| d.quarantined), quarantine as u64);
