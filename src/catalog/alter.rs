@@ -8,9 +8,10 @@ use tokio::sync::{MutexGuard, RwLockWriteGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
+use super::control::{control_frame, enqueue};
 use super::ddl_lock::{Patience, busy};
 use super::expected::note_unlogged;
-use super::lifecycle::{control_frame, enqueue, to_its_end};
+use super::lifecycle::to_its_end;
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
 use crate::dataset::{Alteration, Contract};

@@ -15,7 +15,8 @@
 //! writer adds only raises the number.
 
 use super::Shared;
-use super::lifecycle::{control_frame, quarantine_folder};
+use super::control::control_frame;
+use super::lifecycle::quarantine_folder;
 use super::parking::Parked;
 use super::table::{Cold, Table};
 use super::visible::Part;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::Shared;
-use super::lifecycle::settle;
+use super::control::settle;
 use super::table::{DEDUP_KEYS_MAX, Table};
 use crate::cold::PinnedFiles;
 use crate::dataset::{Action, Contract, RuleKind};

@@ -5,6 +5,7 @@
 
 pub mod alter;
 pub mod checkpoint;
+pub mod control;
 pub mod ddl_lock;
 pub mod expected;
 pub mod in_flight;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use tokio::sync::{MutexGuard, RwLockReadGuard};
 
 use super::Shared;
+use super::control::settle;
 use super::ddl_lock::Patience;
 use super::expected::note_unlogged;
-use super::lifecycle::settle;
 use super::table::{Cold, Committed, Hold, Table};
 use super::visible::Part;
 use crate::cold::{self, At, ColdTable, Reason, Removal, Staged};

@@ -14,7 +14,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::catalog::Shared;
-use crate::catalog::lifecycle::{control_frame, offset_i64};
+use crate::catalog::control::control_frame;
+use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::parking;
 use crate::catalog::running::Work;

@@ -29,8 +29,8 @@ use datafusion::common::ScalarValue;
 use serde_json::json;
 
 use crate::catalog::Shared;
+use crate::catalog::control::{append_control, control_frame};
 use crate::catalog::expected::note_unlogged;
-use crate::catalog::lifecycle::{append_control, control_frame};
 use crate::catalog::table::{Cold, Committed, Table};
 use crate::catalog::visible::{FrameEffect, Part};
 use crate::catalog::write::TableWriter;

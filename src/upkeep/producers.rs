@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Upkeep;
 use super::journal::Outcome;
-use crate::catalog::lifecycle::control_frame;
+use crate::catalog::control::control_frame;
 use crate::catalog::table::{FORGOTTEN_EPOCH, Table};
 use crate::wal::FrameKind;
 

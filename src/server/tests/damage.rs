@@ -1,6 +1,7 @@
 //! A table whose files say less than was committed, or whose rows beside the log cannot be read, is parked alone.
 
 use super::*;
+use crate::catalog::control;
 use crate::catalog::expected::COMMITS_MISSING;
 use crate::catalog::parked::Stage;
 use crate::catalog::write::TableWriter;
@@ -123,7 +124,7 @@ async fn a_missing_version_of_a_statement_parks_the_table_also_behind_a_checkpoi
         if rolls {
             committed_and_trimmed(&running).await;
         } else {
-            lifecycle::settle(&running.shared, &table(&running))
+            control::settle(&running.shared, &table(&running))
                 .await
                 .unwrap();
         }
