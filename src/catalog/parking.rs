@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -112,7 +113,7 @@ impl Parked {
             part(&stream);
         }
         if !self.frames.is_empty() {
-            let payloads = self.frames.iter().map(|f| f.frame.payload.as_slice());
+            let payloads = self.frames.iter().map(|f| &f.frame.payload[..]);
             part(&payloads.collect::<Vec<_>>().concat());
         }
         Ok(out)
@@ -217,7 +218,7 @@ impl FrameHead {
                 epoch: self.epoch,
                 seq: self.seq,
                 batch_crc: self.batch_crc,
-                payload: payload.to_vec(),
+                payload: Bytes::copy_from_slice(payload),
             },
             counted: self.counted,
         }
@@ -399,7 +400,7 @@ mod tests {
                     epoch: 1,
                     seq: 4,
                     batch_crc: 5,
-                    payload: b"frame".to_vec(),
+                    payload: Bytes::from_static(b"frame"),
                 },
                 counted: true,
             }],

@@ -168,7 +168,8 @@ pub struct Frame {
     pub epoch: u64,
     pub seq: u64,
     pub batch_crc: u32,
-    pub payload: Vec<u8>,
+    /// Parts of it are taken without a copy.
+    pub payload: Bytes,
 }
 
 /// Where a frame stands, which its bytes repeat.
@@ -255,7 +256,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Parsed> {
             epoch: u64_at(72),
             seq: u64_at(80),
             batch_crc: u32_at(68),
-            payload: payload.to_vec(),
+            payload: Bytes::copy_from_slice(payload),
         },
         place: Place {
             uuid: array_at(header, 8),

@@ -127,7 +127,7 @@ fn later_state(from: &Path, numbers: &[u64], uuid: [u8; 16]) -> Result<Option<Ve
         let opens = frames.into_iter().map(|(_, p)| p.frame);
         let state = opens.take(1).find(|f| f.kind == FrameKind::Checkpoint);
         if let Some(state) = state {
-            return Ok(Some(state.payload));
+            return Ok(Some(state.payload.to_vec()));
         }
     }
     Ok(None)
@@ -179,7 +179,7 @@ impl Output<'_> {
                 self.fill(parsed.place.offset.next(), segment, 0);
                 self.end_segment()?;
             }
-            self.begin_segment(segment, parsed.frame.payload.clone());
+            self.begin_segment(segment, parsed.frame.payload.to_vec());
             return Ok(());
         }
         self.fill(parsed.place.offset, segment, position);
@@ -331,6 +331,6 @@ fn new_frame(frame: &Frame) -> NewFrame {
         epoch: frame.epoch,
         seq: frame.seq,
         batch_crc: frame.batch_crc,
-        payload: frame.payload.clone().into(),
+        payload: frame.payload.to_vec().into(),
     }
 }

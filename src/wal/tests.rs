@@ -243,7 +243,7 @@ proptest! {
         let parsed = frame::parse(&bytes).unwrap();
         prop_assert_eq!(parsed.place, place);
         prop_assert_eq!(parsed.crc, header_crc);
-        prop_assert_eq!((parsed.frame.seq, parsed.frame.epoch, &parsed.frame.payload), (seq, epoch, &payload));
+        prop_assert_eq!((parsed.frame.seq, parsed.frame.epoch, &parsed.frame.payload[..]), (seq, epoch, &payload[..]));
         prop_assert_eq!(parsed.frame.producer, new.producer);
         for cut in 0..bytes.len() {
             prop_assert!(frame::parse(&bytes[..cut]).is_none());
