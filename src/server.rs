@@ -387,7 +387,8 @@ impl GroupHook for Hook {
     }
 
     fn checkpoint(&self) -> Vec<u8> {
-        checkpoint::of(&self.registry.read(), |table| self.visible.kept_of(table)).encode()
+        let state = checkpoint::of(&self.registry.read(), |table| self.visible.kept_of(table));
+        state.encode()
     }
 }
 

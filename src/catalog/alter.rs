@@ -8,7 +8,7 @@ use tokio::sync::{MutexGuard, RwLockWriteGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
-use super::control::{control_frame, enqueue};
+use super::control::{FRAME_BYTES, enqueue};
 use super::ddl_lock::{Patience, busy};
 use super::expected::note_unlogged;
 use super::lifecycle::to_its_end;
@@ -16,9 +16,9 @@ use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
+use crate::records::{Record, Stamp};
 use crate::types::TableName;
 use crate::validate::Keys;
-use crate::wal::FrameKind;
 
 /// Turns a statement into changes, given the contract in force. No change at all is fine.
 pub type Plan<'a> = dyn Fn(&Contract) -> Result<Vec<Alteration>, Fault> + Send + Sync + 'a;
@@ -63,10 +63,16 @@ async fn put_in_force(
     if !Arc::ptr_eq(&table.contract(), &old) || table.is_dropped() {
         return Ok(false);
     }
-    let payload = serde_json::to_vec(&*next)
-        .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))?;
+    let stamp = Stamp {
+        incarnation: table.incarnation,
+        contract_version: next.version,
+    };
+    let frame = Record::Alter(Box::new((*next).clone())).encode(stamp)?;
     // Room first: Delta is told only when the log can be told as well.
-    let room = shared.log.reserve(payload.len() + 512).await?;
+    let room = shared
+        .log
+        .reserve(frame.payload.len() + FRAME_BYTES)
+        .await?;
     let (_closed, mut keys, mut cold) = closed(&table, patience).await?;
     let _hold = table.hold(what);
     if table.is_dropped() {
@@ -90,8 +96,6 @@ async fn put_in_force(
         .alter(next.table_schema(), properties, &dropped)
         .await?;
     note_unlogged(&shared, &table, &cold);
-    let mut frame = control_frame(FrameKind::Alter, &table, payload);
-    frame.contract_version = next.version;
     let effect = FrameEffect::Alter {
         table: table.clone(),
         contract: next,

@@ -6,20 +6,31 @@ use super::Shared;
 use super::table::Table;
 use super::visible::FrameEffect;
 use crate::fault::Fault;
+use crate::records::{Intent, Record, Stamp};
 use crate::types::Lsn;
-use crate::wal::{AppendTicket, FrameKind, NewFrame, Reservation};
+use crate::wal::{AppendTicket, NewFrame, Reservation};
 
-/// A frame that is about a table and not from a producer.
-pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFrame {
-    NewFrame {
-        kind,
-        incarnation: table.incarnation.get(),
+/// Bytes of a frame beside its payload.
+pub(super) const FRAME_BYTES: usize = 512;
+
+/// The frame of a record about a table, under the contract in force.
+///
+/// # Errors
+/// INTERNAL: none that is known.
+pub fn control_frame(table: &Table, record: Record) -> Result<NewFrame, Fault> {
+    let stamp = Stamp {
+        incarnation: table.incarnation,
         contract_version: table.contract().version,
-        producer: "".into(),
-        epoch: 0,
-        seq: 0,
-        batch_crc: 0,
-        payload: payload.into(),
+    };
+    Ok(record.encode(stamp)?)
+}
+
+/// Logs what an operator may want to know, or what a start is better off knowing. Nothing waits for it.
+pub fn note(shared: &Shared, table: &Table, record: Record) {
+    let noted =
+        control_frame(table, record).and_then(|frame| Ok(shared.log.append_unsynced(frame)?));
+    if let Err(fault) = noted {
+        tracing::debug!(table = %table.name(), "commit note not logged: {fault}");
     }
 }
 
@@ -28,10 +39,24 @@ pub fn control_frame(kind: FrameKind, table: &Table, payload: Vec<u8>) -> NewFra
 /// # Errors
 /// The log's.
 pub async fn settle(shared: &Shared, table: &Table) -> Result<(), Fault> {
-    let note = br#"{"statement":true}"#.to_vec();
-    let frame = control_frame(FrameKind::CommitIntent, table, note);
-    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
-    let ticket = shared.log.append(reservation, frame, Box::new(|_| {}))?;
+    append_synced(shared, table, Record::Intent(Intent::Statement)).await
+}
+
+/// Appends a record that does nothing but be there, and waits until it is on disk.
+///
+/// # Errors
+/// The log's.
+pub(super) async fn append_synced(
+    shared: &Shared,
+    table: &Table,
+    record: Record,
+) -> Result<(), Fault> {
+    let frame = control_frame(table, record)?;
+    let room = shared
+        .log
+        .reserve(frame.payload.len() + FRAME_BYTES)
+        .await?;
+    let ticket = shared.log.append(room, frame, Box::new(|_| {}))?;
     shared.synced(ticket.wait()).await?;
     Ok(())
 }
@@ -57,7 +82,10 @@ pub async fn append_control(
     frame: NewFrame,
     effect: FrameEffect,
 ) -> Result<(), Fault> {
-    let room = shared.log.reserve(frame.payload.len() + 512).await?;
+    let room = shared
+        .log
+        .reserve(frame.payload.len() + FRAME_BYTES)
+        .await?;
     let ticket = enqueue(shared, room, frame, effect)?;
     shared.synced(ticket.wait()).await?;
     Ok(())

@@ -15,15 +15,14 @@
 //! writer adds only raises the number.
 
 use super::Shared;
-use super::control::control_frame;
+use super::control::{append_synced, note};
 use super::lifecycle::quarantine_folder;
 use super::parking::Parked;
 use super::table::{Cold, Table};
 use super::visible::Part;
 use crate::fault::{Fault, Kind};
-use crate::records::{Accepted, Expected, Least, Unlogged};
+use crate::records::{Done, Expected, Least, Record};
 use crate::types::Lsn;
-use crate::wal::FrameKind;
 
 /// The reason of a table whose Delta log holds less than it has to.
 pub const COMMITS_MISSING: &str = "commits_missing";
@@ -55,14 +54,16 @@ impl Expected {
         }
     }
 
-    /// What a `CommitDone` frame says of it. The flush's frames of this kind say nothing.
-    pub fn after(mut self, payload: &[u8]) -> Self {
-        if let Ok(note) = serde_json::from_slice::<Unlogged>(payload) {
-            self.raise_versions(note.unlogged);
-        } else if let Ok(note) = serde_json::from_slice::<Accepted>(payload) {
-            return note.accepted;
+    /// What a record of a commit says of it. The flush's say nothing.
+    pub fn after(mut self, done: &Done) -> Self {
+        match done {
+            Done::Unlogged(versions) => {
+                self.raise_versions(*versions);
+                self
+            }
+            Done::Accepted(accepted) => *accepted,
+            Done::Commit { .. } | Done::Other(_) => self,
         }
-        self
     }
 
     /// What the Delta logs hold beside a file of parked rows. The file has every row from what was committed when it was written
@@ -153,11 +154,7 @@ pub fn note_unlogged(shared: &Shared, table: &Table, cold: &Cold) {
     if !table.expected.lock().raise_versions(unlogged) {
         return;
     }
-    let payload = serde_json::to_vec(&Unlogged { unlogged }).unwrap_or_default();
-    let frame = control_frame(FrameKind::CommitDone, table, payload);
-    if let Err(error) = shared.log.append_unsynced(frame) {
-        tracing::debug!(%error, "commit note not logged");
-    }
+    note(shared, table, Record::Done(Done::Unlogged(unlogged)));
 }
 
 /// From now on the table's Delta logs need to hold only what they were found to hold: an operator has said so. On `Ok` that is in
@@ -172,12 +169,7 @@ pub async fn accept_loss(
     why: &Fault,
 ) -> Result<(), Fault> {
     let accepted = table.expected.lock().lowered_to(held);
-    let payload = serde_json::to_vec(&Accepted { accepted })
-        .map_err(|e| Fault::internal(format!("cannot encode an accepted loss: {e}")))?;
-    let frame = control_frame(FrameKind::CommitDone, table, payload);
-    let reservation = shared.log.reserve(frame.payload.len() + 512).await?;
-    let ticket = shared.log.append(reservation, frame, Box::new(|_| {}))?;
-    shared.synced(ticket.wait()).await?;
+    append_synced(shared, table, Record::Done(Done::Accepted(accepted))).await?;
     shared
         .visible
         .restore_expected(table, accepted, held.committed);

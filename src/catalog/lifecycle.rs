@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 
-use super::control::{control_frame, enqueue};
+use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
 use super::running::Work;
 use super::table::{Cold, Committed, Table};
@@ -15,9 +15,9 @@ use super::{Registry, Shared};
 use crate::cold::ColdTable;
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
-use crate::records::Created;
+use crate::records::{Created, Record, Stamp};
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::wal::{FrameKind, Reservation};
+use crate::wal::Reservation;
 
 /// The `txn` by which owners of a table follow one another (DESIGN, "Ownership").
 pub const OWNER_TXN: &str = "deltaplane/owner";
@@ -173,18 +173,18 @@ fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
 /// The two Delta tables, then the frame; from there on the name means this table. What fails in between is taken back.
 async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fault> {
     let name = contract.table.clone();
-    let payload = |folder: &str| {
-        serde_json::to_vec(&Created {
+    let record = |folder: &str| {
+        Record::Create(Box::new(Created {
             folder: folder.to_owned(),
             contract: contract.clone(),
-        })
-        .map_err(|e| Fault::internal(format!("cannot encode the contract: {e}")))
+        }))
     };
     let (incarnation, mut life) = shared.registry.write().next_life(&name);
     // Room first: with the log full nothing is made. A later life's folder has a longer name.
+    let longest = record(&folder_name(&name, u64::MAX)).encode(Stamp::default())?;
     let room = shared
         .log
-        .reserve(payload(&folder_name(&name, u64::MAX))?.len() + 512)
+        .reserve(longest.payload.len() + FRAME_BYTES)
         .await?;
     // What a crash left between the store and the log, and what others have put there, is stepped over: either of the two.
     let folder = loop {
@@ -232,7 +232,7 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
             return Err(error.into());
         }
     };
-    let payload = payload(&folder)?;
+    let record = record(&folder);
     let committed = Committed {
         offset: start,
         version: main.version(),
@@ -246,7 +246,7 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
         Cold::new(main, quarantine),
         committed,
     ));
-    let frame = control_frame(FrameKind::Create, &table, payload);
+    let frame = control_frame(&table, record)?;
     let effect = FrameEffect::Create {
         table: table.clone(),
         main: views.0,
@@ -314,7 +314,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
 
 /// Room for a frame that lets go of a table: also in a full log, which such a frame makes room in.
 async fn control_room(shared: &Shared) -> Result<Reservation, Fault> {
-    Ok(shared.log.reserve_beyond(512).await?)
+    Ok(shared.log.reserve_beyond(FRAME_BYTES).await?)
 }
 
 /// With the commit lock held no flush is half way through. The frame decides: the table is gone from its sync on.
@@ -324,7 +324,7 @@ async fn bury(
     mut cold: MutexGuard<'_, Cold>,
     room: Reservation,
 ) -> Result<(), Fault> {
-    let frame = control_frame(FrameKind::Drop, table, Vec::new());
+    let frame = control_frame(table, Record::Drop)?;
     let effect = FrameEffect::Drop {
         table: table.clone(),
     };

@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::Registry;
 use super::expected::Holdings;
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
 use super::running::{Running, Slot, Work};
-use super::table::{Cold, Committed, FORGOTTEN_EPOCH, ProducerEntry, Table};
+use super::table::{Cold, Committed, ProducerEntry, Table};
 use super::visible::{Arrival, ProducerMove, Visible};
 use crate::clock;
 use crate::clock::Micros;
@@ -21,7 +23,9 @@ use crate::cold::{ColdTable, Lake};
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
 use crate::hot;
-use crate::records::{Checkpoint, Created, Day, Expected, Replayed, SavedTable, Totals, batch};
+use crate::records::{
+    Checkpoint, Data, Day, Epoch, Expected, Problem, Record, SavedTable, Sender, Totals,
+};
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::validate::{Applied, Origin, Source, Validator};
 use crate::wal::{Aside, Frame, FrameKind};
@@ -139,76 +143,90 @@ pub async fn claim(main: &mut ColdTable, quarantine: &mut ColdTable) -> Result<(
 
 /// A data frame, read.
 pub struct ReplayedFrame {
-    decoded: batch::Decoded,
+    data: Data,
+    batch: Option<RecordBatch>,
     counts: Totals,
 }
 
 impl ReplayedFrame {
     /// # Errors
-    /// DATA_LOSS: the payload is none.
+    /// DATA_LOSS: the frame holds no batch that can be read.
     pub fn read(frame: &Frame) -> Result<Self, Fault> {
-        let decoded = batch::decode(&frame.payload)?;
-        let counts = Totals::of(&decoded.verdict);
-        Ok(ReplayedFrame { decoded, counts })
+        match Record::decode(frame)? {
+            Record::Data(data) => Self::of(data, frame),
+            other => Err(Fault::internal(format!(
+                "a batch was expected in the log, offset={}, kind={:?}",
+                frame.offset,
+                other.kind()
+            ))),
+        }
+    }
+
+    fn of(data: Data, frame: &Frame) -> Result<Self, Fault> {
+        let batch = data.batch().map_err(|problem| problem.at(frame))?;
+        let counts = data.counts();
+        Ok(ReplayedFrame {
+            data,
+            batch,
+            counts,
+        })
     }
 
     /// Its rows under the columns that are in force, by the contract that judged them.
     ///
     /// # Errors
     /// The rows do not fit the contract of their version.
-    pub fn rows(
-        &self,
-        frame: &Frame,
-        judged_by: &Validator,
-        now: &Contract,
-    ) -> Result<Applied, Fault> {
-        let Some(batch) = &self.decoded.batch else {
+    pub fn rows(&self, judged_by: &Validator, now: &Contract) -> Result<Applied, Fault> {
+        let Some(batch) = &self.batch else {
             return Ok(Applied::default());
         };
-        let source = if frame.producer.is_empty() {
-            Source::unnamed()
-        } else {
-            Source::new(frame.producer.clone())
+        let (source, seq) = match self.data.sender() {
+            Sender::Named { producer, seq, .. } => (Source::new(producer.clone()), *seq),
+            Sender::Unnamed => (Source::unnamed(), 0),
         };
         let origin = Origin {
-            ingest_ts: self.decoded.arrived,
+            ingest_ts: self.data.arrived(),
             source: &source,
-            seq: i64::try_from(frame.seq).unwrap_or(i64::MAX),
+            seq: i64::try_from(seq).unwrap_or(i64::MAX),
         };
-        let applied = judged_by.replay(batch, &origin, &self.decoded.verdict)?;
+        let applied = judged_by.replay(batch, &origin, self.data.verdict())?;
         let schema = now.table_schema();
         Ok(applied.reshaped(|rows| hot::conform(rows, &schema)))
     }
 
-    pub fn arrival(&self, frame: &Frame) -> Arrival {
-        let moved = (!frame.producer.is_empty()).then(|| ProducerMove {
-            producer: frame.producer.clone(),
-            seq: frame.seq,
-        });
+    /// `offset`: of the frame.
+    pub fn arrival(&self, offset: Lsn) -> Arrival {
+        let moved = match self.data.sender() {
+            Sender::Named { producer, seq, .. } => Some(ProducerMove {
+                producer: producer.clone(),
+                seq: *seq,
+            }),
+            Sender::Unnamed => None,
+        };
         Arrival {
-            day: clock::day_of(self.decoded.arrived),
+            day: clock::day_of(self.data.arrived()),
             counts: self.counts,
-            violations: self.decoded.verdict.violations(),
+            violations: self.data.verdict().violations(),
             moved,
-            offset: frame.offset,
+            offset,
         }
     }
 
     /// The producer's number goes on.
-    pub fn note_producer(&self, table: &Table, frame: &Frame) {
-        if frame.producer.is_empty() {
+    pub fn note_producer(&self, table: &Table, offset: Lsn) {
+        let Sender::Named {
+            producer,
+            epoch,
+            seq,
+            crc,
+        } = self.data.sender()
+        else {
             return;
-        }
+        };
         let mut producers = table.producers.lock();
-        let entry = producers.entry(frame.producer.clone()).or_default();
-        entry.state.replay(
-            frame.epoch,
-            frame.seq,
-            frame.batch_crc,
-            frame.offset,
-            self.counts,
-        );
-        entry.seen = entry.seen.max(self.decoded.arrived);
+        let entry = producers.entry(producer.clone()).or_default();
+        entry.state.replay(*epoch, *seq, *crc, offset, self.counts);
+        entry.seen = entry.seen.max(self.data.arrived());
     }
 }
 
@@ -274,7 +292,8 @@ impl<'a> Recovery<'a> {
         let Some(bytes) = checkpoint else {
             return Ok(this);
         };
-        let checkpoint = Checkpoint::decode(bytes)?;
+        let unreadable = |problem: Problem| problem.of_checkpoint();
+        let checkpoint = Checkpoint::decode(bytes).map_err(unreadable)?;
         this.registry
             .restore(checkpoint.lives, checkpoint.next_incarnation);
         for saved in checkpoint.tables {
@@ -425,19 +444,19 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// # Errors
+    /// DATA_LOSS `log_damaged`: a frame that is not a batch cannot be read.
     pub async fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
-        match frame.kind {
-            FrameKind::Create => {
-                let created: Created = serde_json::from_slice(&frame.payload).map_err(|e| {
-                    Fault::new(
-                        Kind::Corrupt,
-                        "log_damaged",
-                        format!("create frame at {}: {e}", frame.offset),
-                    )
-                })?;
-                if !self.tables.contains_key(&frame.incarnation) {
+        if frame.kind == FrameKind::Data {
+            self.data(frame).await;
+            return Ok(());
+        }
+        let number = frame.incarnation;
+        match Record::decode(&frame)? {
+            Record::Create(created) => {
+                if !self.tables.contains_key(&number) {
                     let saved = SavedTable {
-                        incarnation: Incarnation::new(frame.incarnation),
+                        incarnation: Incarnation::new(number),
                         folder: created.folder,
                         contract: created.contract,
                         producers: Vec::new(),
@@ -449,49 +468,41 @@ impl<'a> Recovery<'a> {
                     self.open(saved).await?;
                 }
             }
-            FrameKind::Drop => {
-                if let Some(Open { table, .. }) = self.tables.remove(&frame.incarnation) {
+            Record::Drop => {
+                if let Some(Open { table, .. }) = self.tables.remove(&number) {
                     self.registry.remove(&table);
                     self.visible.remove_table(&table);
                 }
             }
-            FrameKind::Epoch => {
-                if let Some(Open { table, .. }) = self.tables.get(&frame.incarnation) {
+            Record::Epoch(change) => {
+                if let Some(Open { table, .. }) = self.tables.get(&number) {
                     let mut producers = table.producers.lock();
-                    if frame.epoch == FORGOTTEN_EPOCH {
-                        producers.remove(&frame.producer);
-                        table.mark_forgetful();
-                    } else {
-                        let state = &mut producers.entry(frame.producer.clone()).or_default().state;
-                        state.replay_epoch(frame.epoch);
-                        state.resume(frame.seq);
+                    match change {
+                        Epoch::Forgotten { producer } => {
+                            producers.remove(&producer);
+                            table.mark_forgetful();
+                        }
+                        Epoch::Opened {
+                            producer,
+                            epoch,
+                            behind,
+                        } => {
+                            let state = &mut producers.entry(producer).or_default().state;
+                            state.replay_epoch(epoch);
+                            state.resume(behind);
+                        }
                     }
                 }
             }
-            FrameKind::Data => self.data(frame).await,
-            FrameKind::Replayed => {
-                let replayed: Replayed = serde_json::from_slice(&frame.payload).map_err(|e| {
-                    Fault::new(
-                        Kind::Corrupt,
-                        "log_damaged",
-                        format!("replay frame at {}: {e}", frame.offset),
-                    )
-                })?;
-                if let Some(Open { table, .. }) = self.tables.get(&frame.incarnation) {
+            Record::Replayed(replayed) => {
+                if let Some(Open { table, .. }) = self.tables.get(&number) {
                     self.visible.count_replay(table, &replayed);
                 }
             }
-            FrameKind::Alter => {
-                let contract: Contract = serde_json::from_slice(&frame.payload).map_err(|e| {
-                    Fault::new(
-                        Kind::Corrupt,
-                        "log_damaged",
-                        format!("alter frame at {}: {e}", frame.offset),
-                    )
-                })?;
-                let key = (frame.incarnation, contract.version);
-                let contract = Arc::new(contract);
-                if let Some(open) = self.tables.get(&frame.incarnation)
+            Record::Alter(contract) => {
+                let key = (number, contract.version);
+                let contract = Arc::new(*contract);
+                if let Some(open) = self.tables.get(&number)
                     && open.opened.is_none()
                 {
                     open.table.set_contract(contract.clone());
@@ -499,10 +510,10 @@ impl<'a> Recovery<'a> {
                 self.contracts
                     .insert(key, Arc::new(Validator::new(contract)));
             }
-            FrameKind::CommitDone => {
-                if let Some(Open { table, opened, .. }) = self.tables.get(&frame.incarnation) {
+            Record::Done(done) => {
+                if let Some(Open { table, opened, .. }) = self.tables.get(&number) {
                     let before = *table.expected.lock();
-                    let after = before.after(&frame.payload);
+                    let after = before.after(&done);
                     if after.is_below(before) {
                         let committed = opened.map(|held| held.committed).unwrap_or_default();
                         self.visible.restore_expected(table, after, committed);
@@ -511,7 +522,8 @@ impl<'a> Recovery<'a> {
                     }
                 }
             }
-            FrameKind::CommitIntent | FrameKind::Checkpoint => {}
+            // Replay decides by the tables' `txn`s. A segment's state was read before its frames.
+            Record::Intent(_) | Record::Checkpoint(_) | Record::Data(_) => {}
         }
         Ok(())
     }
@@ -547,8 +559,9 @@ impl<'a> Recovery<'a> {
             && let Ok(read) =
                 guarded("reading a frame", async { ReplayedFrame::read(&frame) }).await
         {
-            read.note_producer(table, &frame);
-            self.visible.count_arrival(table, &read.arrival(&frame));
+            read.note_producer(table, frame.offset);
+            self.visible
+                .count_arrival(table, &read.arrival(frame.offset));
             counted = true;
         }
         let mut backlog = table.backlog.lock();
@@ -588,12 +601,12 @@ impl<'a> Recovery<'a> {
                 Some(logged) if frame.contract_version != now.contract().version => logged,
                 _ => &now,
             };
-            read.rows(frame, judged_by, now.contract())?
+            read.rows(judged_by, now.contract())?
         } else {
             Applied::default()
         };
-        read.note_producer(table, frame);
-        let arrival = read.arrival(frame);
+        read.note_producer(table, frame.offset);
+        let arrival = read.arrival(frame.offset);
         self.visible
             .replay_rows(table, applied, arrival, *main_from, *quarantine_from);
         Ok(())

@@ -20,9 +20,6 @@ use crate::validate::{Keys, Validator};
 /// Keys that a table's uniqueness is held against: about 100 bytes each.
 pub const DEDUP_KEYS_MAX: usize = 1_000_000;
 
-/// The epoch in the frame that says that a producer was forgotten: streams have 1 and above.
-pub const FORGOTTEN_EPOCH: u64 = 0;
-
 /// A producer's admission state, and a bell that rings when its claim changes hands.
 pub struct ProducerEntry {
     pub state: producer::Producer,

@@ -13,11 +13,11 @@ use crate::catalog::lifecycle::quarantine_folder;
 use crate::catalog::parking::Parked;
 use crate::cold::{ColdTable, Lake, folder_check};
 use crate::config::{Config, Resolved};
-use crate::records::{Checkpoint, Created, Expected};
+use crate::records::{Checkpoint, Expected, Record};
 use crate::server::identity::Identity;
 use crate::server::lock_directory;
 use crate::types::Lsn;
-use crate::wal::{self, FrameKind};
+use crate::wal;
 
 pub(super) fn command(command: Command) -> Command {
     command
@@ -97,26 +97,25 @@ fn known(dir: &Path) -> Result<BTreeMap<u64, Known>, String> {
     let mut replay = wal::read_only(dir).map_err(|e| e.to_string())?;
     let mut tables: BTreeMap<u64, Known> = BTreeMap::new();
     if let Some(bytes) = replay.take_checkpoint() {
-        let checkpoint = Checkpoint::decode(&bytes).map_err(|e| e.to_string())?;
+        let checkpoint =
+            Checkpoint::decode(&bytes).map_err(|problem| problem.of_checkpoint().to_string())?;
         for saved in checkpoint.tables {
             tables.insert(saved.incarnation.get(), table(saved.folder, saved.expected));
         }
     }
     for frame in replay {
         let frame = frame.map_err(|e| e.to_string())?;
-        match frame.kind {
-            FrameKind::Create => {
-                let created: Created = serde_json::from_slice(&frame.payload)
-                    .map_err(|e| format!("create frame at {}: {e}", frame.offset))?;
+        match Record::decode(&frame).map_err(|e| e.to_string())? {
+            Record::Create(created) => {
                 let fresh = || table(created.folder, Expected::default());
                 tables.entry(frame.incarnation).or_insert_with(fresh);
             }
-            FrameKind::CommitDone => {
+            Record::Done(done) => {
                 if let Some(table) = tables.get_mut(&frame.incarnation) {
-                    table.expected = table.expected.after(&frame.payload);
+                    table.expected = table.expected.after(&done);
                 }
             }
-            FrameKind::Drop => {
+            Record::Drop => {
                 tables.remove(&frame.incarnation);
             }
             _ => {}

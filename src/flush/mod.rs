@@ -10,11 +10,10 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::catalog::Shared;
-use crate::catalog::control::control_frame;
+use crate::catalog::control::note;
 use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::parking;
@@ -24,8 +23,8 @@ use crate::catalog::visible::{Part, Span};
 use crate::cold::ColdTable;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
+use crate::records::{Done, Intent, Record};
 use crate::types::Lsn;
-use crate::wal::FrameKind;
 
 pub use wait::wait_committed;
 
@@ -285,15 +284,13 @@ pub(crate) async fn part(
         .map(|c| c.batch.clone())
         .collect();
     let staged = cold.stage(batches).await?;
-    let files = staged.paths();
-    mark(
-        shared,
-        table,
-        FrameKind::CommitIntent,
-        span.cut,
-        part,
-        json!({ "files": files }),
-    );
+    let (cut, quarantine) = (span.cut, part == Part::Quarantine);
+    let intent = Intent::Commit {
+        cut,
+        files: staged.paths(),
+        quarantine,
+    };
+    note(shared, table, Record::Intent(intent));
     let mut txns = vec![(shared.app_id(table.incarnation), offset_i64(span.cut))];
     txns.extend(
         moved
@@ -305,30 +302,11 @@ pub(crate) async fn part(
     shared
         .visible
         .swap(table, part, cold.view(), span.cut, moved);
-    mark(
-        shared,
-        table,
-        FrameKind::CommitDone,
-        span.cut,
-        part,
-        json!({ "version": version }),
-    );
+    let done = Done::Commit {
+        cut,
+        quarantine,
+        version,
+    };
+    note(shared, table, Record::Done(done));
     Ok(())
-}
-
-/// Intent and done frames tell the operator and the orphan sweep what was under way; nothing waits for them.
-fn mark(
-    shared: &Shared,
-    table: &Table,
-    kind: FrameKind,
-    cut: Lsn,
-    part: Part,
-    mut note: serde_json::Value,
-) {
-    note["cut"] = json!(cut.get());
-    note["quarantine"] = json!(part == Part::Quarantine);
-    let frame = control_frame(kind, table, note.to_string().into_bytes());
-    if let Err(error) = shared.log.append_unsynced(frame) {
-        tracing::debug!(%error, "commit note not logged");
-    }
 }

@@ -6,6 +6,7 @@
 //! durable loses only what no ack spoke of; after it, replay brings the rows back.
 
 mod ack;
+mod balance;
 pub mod bulk;
 mod drift;
 pub mod insert;
@@ -17,15 +18,16 @@ use std::sync::Arc;
 use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
 use crate::catalog::Shared;
+use crate::catalog::control::control_frame;
 use crate::catalog::producer::{Claim, Producer};
 use crate::catalog::table::Table;
 use crate::catalog::visible::FrameEffect;
 use crate::fault::{Fault, Kind};
 use crate::flush;
-use crate::records::batch::Balance;
-use crate::records::{DurablePoint, Totals};
+use crate::records::{DurablePoint, Epoch, Record, Totals};
 use crate::validate::Source;
-use crate::wal::{FrameKind, NewFrame, Payload};
+
+use balance::Balance;
 
 pub use ack::{Ack, Acked, Pending};
 
@@ -153,17 +155,12 @@ impl IngestStream {
             let opened = entry.state.open(&name, asked)?;
             entry.seen = shared.clock.now();
             entry.changed.send_modify(|n| *n += 1);
-            let frame = NewFrame {
-                kind: FrameKind::Epoch,
-                incarnation: table.incarnation.get(),
-                contract_version: table.contract().version,
+            let record = Record::Epoch(Epoch::Opened {
                 producer: name.clone(),
                 epoch: opened.claim.epoch,
-                // Where a producer goes on that was forgotten: replay has no Delta to ask.
-                seq: returned,
-                batch_crc: 0,
-                payload: Payload::default(),
-            };
+                behind: returned,
+            });
+            let frame = control_frame(&table, record)?;
             let effects = shared.effects.clone();
             let (table, name, epoch) = (table.clone(), name.clone(), opened.claim.epoch);
             // An epoch frame also when nothing is new: it queues behind the older stream's batches, so that `ready`

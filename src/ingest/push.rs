@@ -4,6 +4,7 @@
 //! values of other tables. Under the locks the same things are only tried, and what is not there lets go of the locks and
 //! waits outside. A batch that waits is in nobody's way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,12 +17,13 @@ use crate::catalog::producer::{Claim, Decision};
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::clock::{Micros, day_of};
 use crate::fault::{Fault, Kind};
-use crate::records::Totals;
-use crate::records::batch::Encoded;
+use crate::records::{Data, Encoded, Record, Sender, Stamp, Totals};
 use crate::threads;
 use crate::types::Lsn;
-use crate::validate::{Origin, References, Scope, Validated, Validator, Verdict};
-use crate::wal::{FrameKind, NewFrame, Payload};
+use crate::validate::{
+    Additions, Applied, Origin, References, Scope, Validated, Validator, Verdict,
+};
+use crate::wal::NewFrame;
 
 /// Bytes of a frame beside its payload, and of a payload beside the batch and what a verdict finds.
 const FRAME_BYTES: usize = 1024;
@@ -44,6 +46,17 @@ enum Attempt {
     OtherContract,
 }
 
+/// A batch that was judged, on its way into the log.
+struct Recorded {
+    frame: NewFrame,
+    applied: Applied,
+    additions: Additions,
+    counts: Totals,
+    /// How often each rule was broken.
+    violations: BTreeMap<String, u64>,
+    rejects: Vec<Reject>,
+}
+
 impl IngestStream {
     /// Takes one batch. `seq`: required on a named stream, refused on an unnamed one. `batch` none: the number alone.
     ///
@@ -59,7 +72,7 @@ impl IngestStream {
         self.table.check_alive()?;
         let seq = self.numbered(seq)?;
         let encoded = self.encoded(batch.as_ref())?;
-        if let Some(resent) = self.as_resent(seq, encoded.crc)? {
+        if let Some(resent) = self.as_resent(seq, encoded.crc())? {
             return Ok(resent);
         }
         if let Some(batch) = &batch {
@@ -218,15 +231,8 @@ impl IngestStream {
         if self.strict {
             insert::refuse_rejects(validator.contract(), validated.verdict())?;
         }
-        let disk = self.shared.log.ns_per_byte();
-        let payload = {
-            let rows = numbered.batch.as_ref().map_or(0, RecordBatch::num_rows);
-            let (encoded, balance) = (&numbered.encoded, &mut self.balance);
-            threads::step_aside_if(threads::is_long(rows, sent), || {
-                encoded.payload(&validated, numbered.arrived, balance, disk)
-            })?
-        };
-        let needed = payload.len() + FRAME_BYTES / 2;
+        let recorded = self.recorded(numbered, validator, validated)?;
+        let needed = recorded.frame.payload.len() + FRAME_BYTES / 2;
         let room = if needed <= sent + FRAME_BYTES {
             room
         } else {
@@ -237,15 +243,19 @@ impl IngestStream {
                 None => return Ok(Attempt::NoRoom(needed)),
             }
         };
-        let (applied, verdict, additions) = validated.into_parts();
-        let rejects = shown_rejects(numbered.seq, &verdict);
-        let counts = Totals::of(&verdict);
+        let Recorded {
+            frame,
+            applied,
+            additions,
+            counts,
+            violations,
+            rejects,
+        } = recorded;
         let name = self.producer();
         let effects = self.shared.effects.clone();
         let arrival = {
             let seq = numbered.seq;
             let day = day_of(numbered.arrived);
-            let violations = verdict.violations();
             let moved = name.clone().map(|producer| ProducerMove { producer, seq });
             move |offset: Lsn| Arrival {
                 day,
@@ -264,14 +274,13 @@ impl IngestStream {
                 charge,
             });
         });
-        let frame = self.frame(numbered, validator, payload);
         let ticket = match &self.named {
             Some((name, claim)) => {
                 let mut producers = table.producers.lock();
                 let entry = producers
                     .get_mut(name)
                     .ok_or_else(|| Fault::internal("a producer vanished under its stream"))?;
-                let (seq, crc) = (numbered.seq, numbered.encoded.crc);
+                let (seq, crc) = (numbered.seq, numbered.encoded.crc());
                 // Again, under the lock that orders the log: a newer epoch may have come while this batch was judged.
                 if entry.state.decide(name, *claim, seq, crc)? == Decision::Resend {
                     let offset = entry.state.offset_of(seq);
@@ -304,25 +313,42 @@ impl IngestStream {
         }))
     }
 
-    fn frame(&self, numbered: &Numbered, validator: &Validator, payload: Payload) -> NewFrame {
-        let unnamed = Claim {
-            epoch: 0,
-            opening: 0,
-        };
-        let (producer, claim, crc, seq) = match &self.named {
-            Some((name, claim)) => (name.clone(), *claim, numbered.encoded.crc, numbered.seq),
-            None => ("".into(), unnamed, 0, 0),
-        };
-        NewFrame {
-            kind: FrameKind::Data,
-            incarnation: self.table.incarnation.get(),
+    /// The frame of a batch that was judged, and what is told of it.
+    fn recorded(
+        &mut self,
+        numbered: &Numbered,
+        validator: &Validator,
+        validated: Validated,
+    ) -> Result<Recorded, Fault> {
+        let stamp = Stamp {
+            incarnation: self.table.incarnation,
             contract_version: validator.contract().version,
-            producer,
-            epoch: claim.epoch,
-            seq,
-            batch_crc: crc,
-            payload,
-        }
+        };
+        let encoded = &numbered.encoded;
+        let sender = match &self.named {
+            Some((name, claim)) => Sender::Named {
+                producer: name.clone(),
+                epoch: claim.epoch,
+                seq: numbered.seq,
+                crc: encoded.crc(),
+            },
+            None => Sender::Unnamed,
+        };
+        let disk = self.shared.log.ns_per_byte();
+        let balance = &mut self.balance;
+        let rows = numbered.batch.as_ref().map_or(0, RecordBatch::num_rows);
+        threads::step_aside_if(threads::is_long(rows, encoded.len()), || {
+            let stored = balance.store(encoded, disk);
+            let (data, applied, additions) = Data::of(sender, numbered.arrived, stored, validated);
+            Ok(Recorded {
+                applied,
+                additions,
+                counts: data.counts(),
+                violations: data.verdict().violations(),
+                rejects: shown_rejects(numbered.seq, data.verdict()),
+                frame: Record::Data(data).encode(stamp)?,
+            })
+        })
     }
 
     /// Tables that cannot commit leave room for those that can.

@@ -37,9 +37,8 @@ use crate::catalog::write::TableWriter;
 use crate::clock::{Micros, day_of};
 use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
-use crate::records::{Left, Replayed};
+use crate::records::{Left, Record, Replayed};
 use crate::validate::{self, Keys, Origin, Override, References, Scope, Source, Validator};
-use crate::wal::FrameKind;
 
 /// The `txn` under which both tables record the newest move.
 const REPLAY: &str = "deltaplane/replay";
@@ -249,9 +248,7 @@ async fn finish(
         shared.visible.replace_cold(table, main, quarantine);
         return Ok(());
     }
-    let payload = serde_json::to_vec(&planned.replayed)
-        .map_err(|e| Fault::internal(format!("cannot encode a replay: {e}")))?;
-    let frame = control_frame(FrameKind::Replayed, table, payload);
+    let frame = control_frame(table, Record::Replayed(planned.replayed.clone()))?;
     let effect = FrameEffect::Replayed {
         table: table.clone(),
         replayed: planned.replayed,

@@ -1,20 +1,10 @@
-//! What a data frame carries: the batch as it was sent, and the verdict on it.
+//! A batch as bytes: the stream by which it is compared and kept, and the form in which a frame holds it.
 //!
-//! | bytes | field |
-//! |---|---|
-//! | 1 | payload version, 1 |
-//! | 1 | compression of the batch: 0 none, 1 LZ4 block |
-//! | 2 | zero |
-//! | 8 | arrival time, microseconds since 1970, little endian |
-//! | 4 | length of the verdict |
-//! | 4 | length of the batch before compression; 0: a batch without rows or columns |
-//! | n | verdict (`validate::Verdict::encode`) |
-//! | m | batch: one Arrow IPC stream (schema, batch), to the payload's end |
-//!
-//! The frame's own checksum covers all of it. The CRC by which a resend is known is that of the uncompressed IPC
-//! stream, which the server writes itself from the decoded batch: a client may compress differently the second time.
+//! Damaged bytes are an error and nothing else. Arrow's reader allocates what a message declares, and it panics on offsets
+//! that do not fit. So every length is compared with the bytes that are there before the reader sees them, and what it panics
+//! on is caught.
 
-use std::time::{Duration, Instant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
@@ -23,19 +13,14 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamEncoder;
 use bytes::Bytes;
 
-use crate::clock::Micros;
-use crate::fault::{Fault, Kind};
-use crate::validate::{Validated, Verdict};
-use crate::wal::Payload;
-
-const VERSION: u8 = 1;
-const HEADER: usize = 20;
+use super::Problem;
+use crate::fault::Fault;
 
 /// A batch in the form in which it is compared and stored: one IPC stream in pieces, the large ones being the batch's own buffers.
 pub struct Encoded {
     pieces: Vec<Bytes>,
     bytes: usize,
-    pub crc: u32,
+    crc: u32,
 }
 
 impl Encoded {
@@ -81,51 +66,121 @@ impl Encoded {
         self.bytes == 0
     }
 
-    /// The frame's payload. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
-    ///
-    /// # Errors
-    /// RESOURCE_EXHAUSTED `batch_too_large`: the verdict or the batch is longer than the payload's header can say.
-    pub fn payload(
-        &self,
-        validated: &Validated,
-        arrived: Micros,
-        balance: &mut Balance,
-        disk_ns_per_byte: f64,
-    ) -> Result<Payload, Fault> {
-        let verdict = validated.verdict().encode();
-        let length = |bytes: usize| {
-            u32::try_from(bytes).map(u32::to_le_bytes).map_err(|_| {
-                Fault::new(
-                    Kind::Exhausted,
-                    "batch_too_large",
-                    format!(
-                        "a batch and what the rules find in it have less than 4 GiB each in the log, bytes={bytes}; send smaller batches"
-                    ),
-                )
-            })
-        };
-        let mut out = Vec::with_capacity(HEADER + verdict.len());
-        out.extend_from_slice(&[VERSION, 0, 0, 0]);
-        out.extend_from_slice(&arrived.to_le_bytes());
-        out.extend_from_slice(&length(verdict.len())?);
-        out.extend_from_slice(&length(self.bytes)?);
-        out.extend_from_slice(&verdict);
-        if balance.wants(self.bytes, disk_ns_per_byte)
-            && let Some(block) = self.compressed(balance)
-        {
-            out[1] = 1;
-            let crc = crc32c::crc32c(&block);
-            return Ok(Payload::new(out, vec![block.into()], crc));
-        }
-        Ok(Payload::new(out, self.pieces.clone(), self.crc))
+    /// By which the same batch is known again.
+    pub fn crc(&self) -> u32 {
+        self.crc
     }
 
-    /// The batch as an LZ4 block; none if it does not shrink.
-    fn compressed(&self, balance: &mut Balance) -> Option<Vec<u8>> {
-        let began = Instant::now();
+    /// As a frame holds it when LZ4 does not pay. No byte is copied.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            is_compressed: false,
+            sent_bytes: self.bytes,
+            body: self.pieces.clone(),
+            body_bytes: self.bytes,
+            crc: self.crc,
+        }
+    }
+
+    /// As a frame holds it as one LZ4 block, which may be longer than the batch.
+    pub fn compressed(&self) -> Stored {
         let block = lz4_flex::block::compress(&self.pieces.concat());
-        balance.measured(self.bytes, block.len(), began.elapsed());
-        (block.len() < self.bytes).then_some(block)
+        Stored {
+            is_compressed: true,
+            sent_bytes: self.bytes,
+            body_bytes: block.len(),
+            crc: crc32c::crc32c(&block),
+            body: vec![block.into()],
+        }
+    }
+}
+
+/// A batch as a frame holds it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    is_compressed: bool,
+    /// Of the batch before compression; 0: it had no rows, and there is no body.
+    sent_bytes: usize,
+    body: Vec<Bytes>,
+    body_bytes: usize,
+    /// CRC32C of the body.
+    crc: u32,
+}
+
+impl Stored {
+    /// Of a batch that has a number and no rows.
+    pub fn nothing() -> Self {
+        Encoded::empty().stored()
+    }
+
+    /// Bytes in the frame.
+    pub fn len(&self) -> usize {
+        self.body_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.body_bytes == 0
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.is_compressed
+    }
+
+    pub(super) fn sent_bytes(&self) -> usize {
+        self.sent_bytes
+    }
+
+    pub(super) fn into_body(self) -> (Vec<Bytes>, u32) {
+        (self.body, self.crc)
+    }
+
+    pub(super) fn of_frame(is_compressed: bool, sent_bytes: usize, body: Bytes) -> Self {
+        Stored {
+            is_compressed,
+            sent_bytes,
+            body_bytes: body.len(),
+            crc: crc32c::crc32c(&body),
+            body: vec![body],
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Option<RecordBatch>, Problem> {
+        if self.sent_bytes == 0 {
+            return Ok(None);
+        }
+        let together;
+        let body: &[u8] = match self.body.as_slice() {
+            [whole] => whole,
+            pieces => {
+                together = pieces.concat();
+                &together
+            }
+        };
+        if !self.is_compressed {
+            return read_stream(body).map(Some);
+        }
+        read_stream(&lz4_block(body, self.sent_bytes)?).map(Some)
+    }
+}
+
+/// An LZ4 block becomes at most so many times longer.
+const LZ4_RATIO_MAX: usize = 255;
+
+/// What a block of the log holds, which is `length` bytes long.
+pub(super) fn lz4_block(block: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
+    if length > block.len().saturating_mul(LZ4_RATIO_MAX) {
+        let from = block.len();
+        return Err(Problem::Lz4(format!("{from} bytes cannot become {length}")));
+    }
+    lz4_flex::block::decompress(block, length).map_err(|e| Problem::Lz4(e.to_string()))
+}
+
+/// The same bytes, in whatever pieces.
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_compressed == other.is_compressed
+            && self.sent_bytes == other.sent_bytes
+            && self.body.concat() == other.body.concat()
     }
 }
 
@@ -141,94 +196,6 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
-/// Below this a batch is compressed without asking: its time is nothing beside the sync's.
-const SMALL: usize = 64 * 1024;
-/// So many batches go by uncompressed before the next one is tried again.
-const TRY_AGAIN: u32 = 64;
-
-/// Whether LZ4 pays on a stream: the time that it takes against the time in which the disk would write what it saves. On a slow
-/// disk it does, on a fast one the core has better things to do; noise in floats seldom shrinks at all.
-#[derive(Debug, Default)]
-pub struct Balance {
-    /// Nanoseconds a byte of input, and bytes saved a byte of input, at the last try.
-    cost: f64,
-    saved: f64,
-    skipped: u32,
-}
-
-impl Balance {
-    fn wants(&mut self, bytes: usize, disk_ns_per_byte: f64) -> bool {
-        if bytes == 0 {
-            return false;
-        }
-        let unknown = self.cost == 0.0 || disk_ns_per_byte == 0.0;
-        if bytes < SMALL || unknown || self.cost < self.saved * disk_ns_per_byte {
-            return true;
-        }
-        self.skipped += 1;
-        if self.skipped < TRY_AGAIN {
-            return false;
-        }
-        self.skipped = 0;
-        true
-    }
-
-    fn measured(&mut self, input: usize, output: usize, took: Duration) {
-        if input >= SMALL {
-            self.cost = took.as_nanos() as f64 / input as f64;
-            self.saved = 1.0 - (output as f64 / input as f64).min(1.0);
-        }
-    }
-}
-
-/// A data frame's payload, decoded. Replay hands it to `validate::Validator::replay`, which judges nothing.
-pub struct Decoded {
-    pub arrived: Micros,
-    pub verdict: Verdict,
-    pub batch: Option<RecordBatch>,
-}
-
-pub fn decode(payload: &[u8]) -> Result<Decoded, Fault> {
-    let damaged = |what: &str| {
-        Fault::new(
-            Kind::Corrupt,
-            "log_damaged",
-            format!("data frame payload, {what}"),
-        )
-    };
-    let header: &[u8; HEADER] = payload
-        .get(..HEADER)
-        .and_then(|h| h.try_into().ok())
-        .ok_or_else(|| damaged("too short"))?;
-    if header[0] != VERSION {
-        return Err(damaged(&format!("unknown version {}", header[0])));
-    }
-    let arrived = Micros::from_le_bytes([
-        header[4], header[5], header[6], header[7], header[8], header[9], header[10], header[11],
-    ]);
-    let verdict_len = u32::from_le_bytes([header[12], header[13], header[14], header[15]]) as usize;
-    let ipc_len = u32::from_le_bytes([header[16], header[17], header[18], header[19]]) as usize;
-    let verdict = payload
-        .get(HEADER..HEADER + verdict_len)
-        .ok_or_else(|| damaged("verdict cut short"))?;
-    let verdict = Verdict::decode(verdict).map_err(|e| damaged(&format!("verdict: {e}")))?;
-    let body = &payload[HEADER + verdict_len..];
-    let batch = match (ipc_len, header[1]) {
-        (0, _) => None,
-        (_, 0) => Some(read_ipc(body).map_err(|e| damaged(&e))?),
-        _ => {
-            let ipc =
-                lz4_flex::block::decompress(body, ipc_len).map_err(|e| damaged(&e.to_string()))?;
-            Some(read_ipc(&ipc).map_err(|e| damaged(&e))?)
-        }
-    };
-    Ok(Decoded {
-        arrived,
-        verdict,
-        batch,
-    })
-}
-
 /// The batch as an IPC stream, nothing of its columns copied.
 fn stream(batch: &RecordBatch) -> Result<Vec<Buffer>, ArrowError> {
     let mut encoder = StreamEncoder::try_new(batch.schema_ref())?;
@@ -237,12 +204,50 @@ fn stream(batch: &RecordBatch) -> Result<Vec<Buffer>, ArrowError> {
     Ok(buffers)
 }
 
-fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, String> {
-    let mut reader = StreamReader::try_new(bytes, None).map_err(|e| e.to_string())?;
-    reader
-        .next()
-        .ok_or_else(|| "no batch in the stream".to_owned())?
-        .map_err(|e| e.to_string())
+fn read_stream(bytes: &[u8]) -> Result<RecordBatch, Problem> {
+    check_lengths(bytes).map_err(|what| Problem::Batch(what.to_owned()))?;
+    let read = || -> Result<RecordBatch, String> {
+        let mut reader = StreamReader::try_new(bytes, None).map_err(|e| e.to_string())?;
+        reader
+            .next()
+            .ok_or_else(|| "there is none in the stream".to_owned())?
+            .map_err(|e| e.to_string())
+    };
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err("its reader panicked".to_owned()))
+        .map_err(Problem::Batch)
+}
+
+/// Marks the start of a message, in front of the length of its metadata.
+const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// Every message of the stream lies within it, and none is compressed by itself, which this server never writes.
+fn check_lengths(mut stream: &[u8]) -> Result<(), &'static str> {
+    while let Some((mut length, mut rest)) = stream.split_first_chunk::<4>() {
+        if *length == CONTINUATION {
+            (length, rest) = rest.split_first_chunk().ok_or("a message has no length")?;
+        }
+        let length = usize::try_from(i32::from_le_bytes(*length))
+            .map_err(|_| "the length of a message is below zero")?;
+        if length == 0 {
+            return Ok(());
+        }
+        let (metadata, rest) = rest
+            .split_at_checked(length)
+            .ok_or("a message is longer than the stream")?;
+        let message =
+            arrow_ipc::root_as_message(metadata).map_err(|_| "a message has no metadata")?;
+        let rows = message.header_as_record_batch();
+        let dictionary = message.header_as_dictionary_batch();
+        let rows = rows.or_else(|| dictionary.and_then(|d| d.data()));
+        if rows.is_some_and(|rows| rows.compression().is_some()) {
+            return Err("a message is compressed by itself");
+        }
+        let body = usize::try_from(message.bodyLength())
+            .map_err(|_| "the length of a body is below zero")?;
+        stream = rest.get(body..).ok_or("a body is longer than the stream")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -280,25 +285,9 @@ mod tests {
             let encoded = Encoded::of(&batch).unwrap();
             assert_eq!(encoded.pieces.concat(), whole, "{rows}");
             assert_eq!(
-                (encoded.len(), encoded.crc),
+                (encoded.len(), encoded.crc()),
                 (whole.len(), crc32c::crc32c(&whole))
             );
         }
-    }
-
-    #[test]
-    fn lz4_is_used_where_the_disk_is_slower_than_it() {
-        let mut balance = Balance::default();
-        let bytes = 1 << 20;
-        assert!(balance.wants(bytes, 0.0), "nothing is known yet");
-        // Half of it saved at 2 ns a byte: worth it above 4 ns a byte of disk.
-        balance.measured(bytes, bytes / 2, Duration::from_nanos(2 * bytes as u64));
-        assert!(balance.wants(bytes, 5.0));
-        assert!(!balance.wants(bytes, 3.0));
-        assert!(balance.wants(1000, 3.0), "small batches always");
-        assert!(
-            (0..TRY_AGAIN).any(|_| balance.wants(bytes, 3.0)),
-            "tried again after a while"
-        );
     }
 }

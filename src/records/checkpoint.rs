@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Day, Expected, Totals};
+use super::batch::lz4_block;
+use super::{Day, Expected, Problem, Totals, read_json};
 use crate::clock::Micros;
 use crate::dataset::Contract;
-use crate::fault::{Fault, Kind};
 use crate::types::{Incarnation, Lsn, TableName};
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub version: u32,
     pub next_incarnation: u64,
@@ -19,7 +19,7 @@ pub struct Checkpoint {
     pub tables: Vec<SavedTable>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedTable {
     pub incarnation: Incarnation,
     pub folder: String,
@@ -63,13 +63,6 @@ pub struct DurablePoint {
     pub totals: Totals,
 }
 
-/// Payload of a `Create` frame.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Created {
-    pub folder: String,
-    pub contract: Contract,
-}
-
 const VERSION: u32 = 1;
 
 impl Checkpoint {
@@ -81,26 +74,28 @@ impl Checkpoint {
         }
     }
 
+    /// The payload of its frame.
     pub fn encode(&self) -> Vec<u8> {
         // Plain data with string keys: serde_json cannot fail on it.
         let json = serde_json::to_vec(self).unwrap_or_default();
         lz4_flex::block::compress_prepend_size(&json)
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
-        let damaged = |e: String| {
-            Fault::new(
-                Kind::Corrupt,
-                "log_damaged",
-                format!("checkpoint frame: {e}"),
-            )
-        };
-        let json = lz4_flex::block::decompress_size_prepended(bytes)
-            .map_err(|e| damaged(e.to_string()))?;
-        let checkpoint: Checkpoint =
-            serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+    /// From the payload of its frame.
+    ///
+    /// # Errors
+    /// [`Problem::Short`], [`Problem::Lz4`], [`Problem::Json`], [`Problem::Version`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Problem> {
+        let (length, block) = bytes
+            .split_first_chunk::<4>()
+            .ok_or(Problem::Short("length"))?;
+        let json = lz4_block(block, u32::from_le_bytes(*length) as usize)?;
+        let checkpoint: Checkpoint = read_json(&json)?;
         if checkpoint.version != VERSION {
-            return Err(damaged(format!("unknown version {}", checkpoint.version)));
+            return Err(Problem::Version {
+                found: checkpoint.version,
+                known: VERSION,
+            });
         }
         Ok(checkpoint)
     }

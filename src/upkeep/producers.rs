@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::Upkeep;
 use super::journal::Outcome;
 use crate::catalog::control::control_frame;
-use crate::catalog::table::{FORGOTTEN_EPOCH, Table};
-use crate::wal::FrameKind;
+use crate::catalog::table::Table;
+use crate::records::{Epoch, Record};
 
 impl Upkeep {
     /// Forgets the table's producers that were silent for `log.producer_idle`.
@@ -39,12 +39,14 @@ impl Upkeep {
                 .map(|(name, _)| name.clone())
                 .collect();
             for name in silent {
-                let mut frame = control_frame(FrameKind::Epoch, table, Vec::new());
-                frame.producer = name.clone();
-                frame.epoch = FORGOTTEN_EPOCH;
+                let forgotten_now = Epoch::Forgotten {
+                    producer: name.clone(),
+                };
                 // In the log's order before anything that the name may send again.
-                if let Err(error) = self.shared.log.append_unsynced(frame) {
-                    tracing::debug!(%error, "producers are forgotten later");
+                let logged = control_frame(table, Record::Epoch(forgotten_now))
+                    .and_then(|frame| Ok(self.shared.log.append_unsynced(frame)?));
+                if let Err(fault) = logged {
+                    tracing::debug!("producers are forgotten later: {fault}");
                     break;
                 }
                 table.mark_forgetful();

@@ -224,9 +224,9 @@ async fn brought_back(
     frames.extend(backlog.frames);
     for (held, (read, applied)) in frames.iter().zip(replayed) {
         if !held.counted {
-            read.note_producer(table, &held.frame);
+            read.note_producer(table, held.frame.offset);
         }
-        let arrival = read.arrival(&held.frame);
+        let arrival = read.arrival(held.frame.offset);
         shared
             .visible
             .restore_rows(table, applied, arrival, held.counted, positions);
@@ -273,7 +273,7 @@ fn replayed(
                 Some(logged) if frame.contract_version != now.version => logged,
                 _ => &in_force,
             };
-            let applied = read.rows(frame, judged_by, now).map_err(at)?;
+            let applied = read.rows(judged_by, now).map_err(at)?;
             Ok((read, applied))
         })
         .collect()

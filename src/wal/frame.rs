@@ -270,6 +270,29 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Parsed> {
     })
 }
 
+/// The frame as it stands on disk, at a place that is always the same.
+#[cfg(test)]
+pub fn frame_bytes(frame: &NewFrame) -> Vec<u8> {
+    let place = Place {
+        uuid: [0xab; 16],
+        segment: 5,
+        offset: Lsn::new(1001),
+        group_start: Lsn::new(1000),
+        chain: 0x0102_0304,
+    };
+    let mut bytes = Vec::new();
+    encode_header(frame, &place, &mut bytes);
+    bytes.extend_from_slice(&frame.payload.head);
+    bytes.extend(frame.payload.body.iter().flatten());
+    bytes
+}
+
+/// The frame that starts these bytes, if it is whole.
+#[cfg(test)]
+pub fn read_frame(bytes: &[u8]) -> Option<Frame> {
+    parse(bytes).map(|parsed| parsed.frame)
+}
+
 /// Is there a frame further on in `bytes` for which `wanted` holds? Tells damage from a torn tail.
 pub(super) fn find_later(bytes: &[u8], wanted: impl Fn(&Place) -> bool) -> bool {
     let found = find_frame(bytes, 1, |frame| wanted(&frame.place));

@@ -42,6 +42,8 @@ use std::time::Duration;
 pub use aside::Aside;
 pub use disk::{Disk, RealDisk, SegmentFile};
 pub use frame::{Frame, FrameKind, NewFrame, Payload};
+#[cfg(test)]
+pub use frame::{frame_bytes, read_frame};
 pub use index::FileIndex;
 pub use inspect::{Report, SegmentReport, inspect, uuid_of};
 pub use queue::{AppendTicket, Durable, Log, Reservation};
