@@ -89,14 +89,16 @@ impl Status {
     fn producers(&self) -> Vec<(String, String, u64, DurablePoint)> {
         let mut out = Vec::new();
         for table in self.shared.tables() {
-            for (name, entry) in table.producers.lock().iter() {
-                out.push((
-                    table.name().to_string(),
-                    name.to_string(),
-                    entry.state.epoch(),
-                    entry.state.durable(),
-                ));
-            }
+            table.in_log_order(|producers| {
+                for (name, entry) in producers.iter() {
+                    out.push((
+                        table.name().to_string(),
+                        name.to_string(),
+                        entry.state.epoch(),
+                        entry.state.durable(),
+                    ));
+                }
+            });
         }
         out.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         out
@@ -278,12 +280,12 @@ impl Status {
                 bytes: files.iter().map(|f| f.size()).sum(),
                 newest_file: files.iter().map(|f| f.modified().timestamp_micros()).max(),
                 hot_bytes: hot.bytes,
-                committed: table.committed.borrow().offset.get(),
+                committed: table.committed().offset.get(),
                 held_from: hot.held_from,
                 held_frames: hot
                     .held_from
                     .map_or(0, |from| durable.saturating_sub(from.get()) + 1),
-                producers: table.producers.lock().len(),
+                producers: table.in_log_order(|producers| producers.len()),
                 incarnation: table.incarnation.get(),
                 parked: table.parked(),
             })

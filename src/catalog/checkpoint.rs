@@ -13,15 +13,14 @@ pub fn of(registry: &Registry, kept: impl Fn(&Table) -> Kept) -> Checkpoint {
             incarnation: table.incarnation,
             folder: table.folder.clone(),
             contract: (*table.contract()).clone(),
-            producers: table
-                .producers
-                .lock()
-                .iter()
-                .map(|(name, entry)| SavedProducer {
+            producers: table.in_log_order(|producers| {
+                let producers = producers.iter();
+                let saved = producers.map(|(name, entry)| SavedProducer {
                     seen: entry.seen,
                     ..entry.state.save(name)
-                })
-                .collect(),
+                });
+                saved.collect()
+            }),
             days: kept.days,
             replays: kept.replays,
             forgetful: table.is_forgetful(),

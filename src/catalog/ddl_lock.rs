@@ -1,8 +1,8 @@
 //! One lock for each table name, taken by the statements that create, alter and drop: so a statement on one table waits for
 //! nobody who works on another. Each wait has a bound, and its error names who holds what.
 //!
-//! Lock order of the whole: these locks, in the order of the folded names; then, of one table, `gate`, `keys`, `cold`,
-//! `producers`; then the registry and `Visible`, which nobody holds across an await.
+//! Lock order of the whole: these locks, in the order of the folded names; then those of one table (see [`super::locks`]);
+//! then the registry and `Visible`, which nobody holds across an await.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::MutexGuard;
-
 use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
+use super::locks::CommitLock;
 use super::running::Work;
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
@@ -131,7 +130,7 @@ pub async fn replace(shared: &Arc<Shared>, contract: Contract) -> Result<(), Fau
         // All that can be refused comes before anything is done.
         let room = control_room(&shared).await?;
         let patience = Patience::of_ddl(&shared.config);
-        let cold = patience.wait_for(&old, old.cold.lock()).await?;
+        let cold = old.commit_lock_within(patience).await?;
         let table = born(&shared, contract).await?;
         crate::flush::spawn(shared.clone(), table);
         bury(&shared, &old, cold, room).await
@@ -304,7 +303,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
             ));
         }
         let room = control_room(&shared).await?;
-        let cold = patience.wait_for(&table, table.cold.lock()).await?;
+        let cold = table.commit_lock_within(patience).await?;
         bury(&shared, &table, cold, room).await?;
         tracing::info!(table = %name, "table dropped");
         Ok(true)
@@ -321,7 +320,7 @@ async fn control_room(shared: &Shared) -> Result<Reservation, Fault> {
 async fn bury(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    mut cold: MutexGuard<'_, Cold>,
+    mut cold: CommitLock<'_>,
     room: Reservation,
 ) -> Result<(), Fault> {
     let frame = control_frame(table, Record::Drop)?;

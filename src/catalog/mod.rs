@@ -10,6 +10,7 @@ pub mod ddl_lock;
 pub mod expected;
 pub mod in_flight;
 pub mod lifecycle;
+pub mod locks;
 pub mod lookup;
 pub mod parked;
 pub mod parking;

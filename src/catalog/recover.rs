@@ -223,10 +223,12 @@ impl ReplayedFrame {
         else {
             return;
         };
-        let mut producers = table.producers.lock();
-        let entry = producers.entry(producer.clone()).or_default();
-        entry.state.replay(*epoch, *seq, *crc, offset, self.counts);
-        entry.seen = entry.seen.max(self.data.arrived());
+        table.in_log_order(|producers| {
+            let entry = producers.entry(producer.clone()).or_default();
+            let state = &mut entry.state;
+            state.replay(*epoch, *seq, *crc, offset, self.counts);
+            entry.seen = entry.seen.max(self.data.arrived());
+        });
     }
 }
 
@@ -361,8 +363,7 @@ impl<'a> Recovery<'a> {
         };
         let positions = holdings.map(|held| (held.committed[0], held.committed[1]));
         let table = Arc::new(table);
-        {
-            let mut producers = table.producers.lock();
+        table.in_log_order(|producers| {
             for p in &saved.producers {
                 let entry = ProducerEntry {
                     seen: p.seen,
@@ -370,19 +371,17 @@ impl<'a> Recovery<'a> {
                 };
                 producers.insert(p.name.as_str().into(), entry);
             }
-        }
+        });
         if saved.forgetful {
             table.mark_forgetful();
         }
-        let views = {
-            let cold = table.cold.lock().await;
-            let committed = positions.map_or(Lsn::ZERO, |(committed, _)| committed);
-            table.committed.send_replace(Committed {
-                offset: committed,
-                version: cold.main.version(),
-            });
-            (cold.main.view(), cold.quarantine.view())
-        };
+        let views = table
+            .files(|cold| {
+                let committed = positions.map_or(Lsn::ZERO, |(committed, _)| committed);
+                table.note_committed(cold, committed);
+                (cold.main.view(), cold.quarantine.view())
+            })
+            .await;
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
         self.visible.restore_days(&table, saved.days, saved.replays);
@@ -476,8 +475,7 @@ impl<'a> Recovery<'a> {
             }
             Record::Epoch(change) => {
                 if let Some(Open { table, .. }) = self.tables.get(&number) {
-                    let mut producers = table.producers.lock();
-                    match change {
+                    table.in_log_order(|producers| match change {
                         Epoch::Forgotten { producer } => {
                             producers.remove(&producer);
                             table.mark_forgetful();
@@ -491,7 +489,7 @@ impl<'a> Recovery<'a> {
                             state.replay_epoch(epoch);
                             state.resume(behind);
                         }
-                    }
+                    });
                 }
             }
             Record::Replayed(replayed) => {
@@ -644,7 +642,7 @@ impl<'a> Recovery<'a> {
             if table.is_parked() {
                 continue;
             }
-            let mut cold = table.cold.lock().await;
+            let mut cold = table.commit_lock().await;
             let Cold {
                 main, quarantine, ..
             } = &mut *cold;
@@ -654,11 +652,7 @@ impl<'a> Recovery<'a> {
             }
             self.visible
                 .replace_cold(table, cold.main.view(), cold.quarantine.view());
-            let offset = table.committed.borrow().offset;
-            table.committed.send_replace(Committed {
-                offset,
-                version: cold.main.version(),
-            });
+            table.note_version(&cold);
         }
     }
 }

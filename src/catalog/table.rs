@@ -1,21 +1,22 @@
 //! One table while it lives: its incarnation, contract and producers, and the lock under which it is committed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::catalog::locks::Locks;
 use crate::catalog::parked::{Backlog, ParkedState};
 use crate::catalog::producer;
+use crate::catalog::visible::Part;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Recent};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::records::Expected;
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::validate::{Keys, Validator};
+use crate::validate::Validator;
 
 /// Keys that a table's uniqueness is held against: about 100 bytes each.
 pub const DEDUP_KEYS_MAX: usize = 1_000_000;
@@ -73,6 +74,20 @@ impl Cold {
             unsure: false,
         }
     }
+
+    pub fn part(&self, part: Part) -> &ColdTable {
+        match part {
+            Part::Main => &self.main,
+            Part::Quarantine => &self.quarantine,
+        }
+    }
+
+    pub fn part_mut(&mut self, part: Part) -> &mut ColdTable {
+        match part {
+            Part::Main => &mut self.main,
+            Part::Quarantine => &mut self.quarantine,
+        }
+    }
 }
 
 struct Holder {
@@ -98,20 +113,13 @@ pub struct Table {
     name: TableName,
     /// The contract in force, compiled. Changed by [`Table::set_contract`] alone, with the gate closed.
     validator: RwLock<Arc<Validator>>,
-    /// Held open from a batch's judgement to its place in the log; closed while the contract changes. The first of the table's
-    /// locks: the order is gate, keys, cold, producers (see [`super::write`]).
-    pub gate: tokio::sync::RwLock<()>,
     pub folder: String,
-    /// Locked for each admission, so that the order under this lock is the order in the log. Never held across an await.
-    pub producers: Mutex<HashMap<Arc<str>, ProducerEntry>>,
-    /// The commit lock (DESIGN, section 4): held across awaits, as the gate and the keys are.
-    pub cold: tokio::sync::Mutex<Cold>,
-    /// Written by the flush alone; waiters for `committed` acks watch it.
-    pub committed: watch::Sender<Committed>,
+    /// See [`super::locks`].
+    pub(super) locks: Locks,
+    /// Written with the commit lock held; waiters for `committed` acks watch it.
+    committed: watch::Sender<Committed>,
     /// Wakes the flush early: enough bytes, or someone waits for a commit.
     pub flush_now: Notify,
-    /// What rules about earlier rows know. Held across the admission of a batch, for tables that have such rules.
-    pub keys: tokio::sync::Mutex<Keys>,
     /// The last versions of table and quarantine.
     pub recent: [Recent; 2],
     /// Statements and upkeep that hold the commit lock for long, oldest first.
@@ -141,14 +149,11 @@ impl Table {
             incarnation,
             name: contract.table.clone(),
             validator: RwLock::new(Arc::new(Validator::new(contract))),
-            gate: tokio::sync::RwLock::new(()),
             folder,
-            producers: Mutex::default(),
             recent: [cold.main.recent(), cold.quarantine.recent()],
-            cold: tokio::sync::Mutex::new(cold),
+            locks: Locks::new(cold),
             committed: watch::channel(committed).0,
             flush_now: Notify::new(),
-            keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),
             holders: Mutex::default(),
             dropped: AtomicBool::new(false),
             failing: AtomicBool::new(false),
@@ -178,6 +183,38 @@ impl Table {
     pub fn set_contract(&self, contract: Arc<Contract>) {
         let validator = Arc::new(Validator::new(contract));
         *self.validator.write() = validator;
+    }
+
+    /// How far its rows are in Delta.
+    pub fn committed(&self) -> Committed {
+        *self.committed.borrow()
+    }
+
+    /// Tells of each commit, and of its being parked or dropped.
+    pub fn commits(&self) -> watch::Receiver<Committed> {
+        self.committed.subscribe()
+    }
+
+    /// Everything up to `offset` is in the newest version or below. `cold`: of the commit lock.
+    pub fn note_committed(&self, cold: &Cold, offset: Lsn) {
+        self.committed.send_replace(Committed {
+            offset,
+            version: cold.main.version(),
+        });
+    }
+
+    /// A version has come that holds no more of the log's rows. `cold`: of the commit lock.
+    pub fn note_version(&self, cold: &Cold) {
+        self.note_committed(cold, self.committed().offset);
+    }
+
+    /// Everything up to `offset` is committed without a new version.
+    pub fn note_nothing_hot(&self, offset: Lsn) {
+        self.committed.send_if_modified(|now| {
+            let moved = offset > now.offset;
+            now.offset = now.offset.max(offset);
+            moved
+        });
     }
 
     /// # Errors

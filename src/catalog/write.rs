@@ -6,15 +6,19 @@
 //! A batch that was admitted and is not durable yet is in no query's snapshot. Whoever reads keys, or takes rows out, without
 //! waiting for it lets its keys in a second time: so the wait stands here, and not with the callers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{MutexGuard, RwLockReadGuard};
+use arrow::datatypes::SchemaRef;
+use tokio::sync::MutexGuard;
 
 use super::Shared;
 use super::control::settle;
 use super::ddl_lock::Patience;
 use super::expected::note_unlogged;
-use super::table::{Cold, Committed, Hold, Table};
+use super::locks::{ClosedGate, CommitLock, Gate};
+use super::table::{Cold, Hold, Table};
+use super::view::ViewProgress;
 use super::visible::Part;
 use crate::cold::{self, At, ColdTable, Reason, Removal, Staged};
 use crate::fault::Fault;
@@ -26,14 +30,36 @@ pub struct TableWriter<'a> {
     shared: &'a Arc<Shared>,
     table: &'a Arc<Table>,
     validator: Arc<Validator>,
-    cold: MutexGuard<'a, Cold>,
+    cold: CommitLock<'a>,
     /// None: rows stay what they are, only files change.
     keys: Option<MutexGuard<'a, Keys>>,
     /// Rows of the table may have come or gone, and the keys do not know.
     stale: bool,
+    shows: Shows,
     /// What those are told who wait.
     _hold: Option<Hold>,
-    _gate: Option<RwLockReadGuard<'a, ()>>,
+    _gate: Option<Admits<'a>>,
+}
+
+/// How others learn of the versions that a writer leaves behind.
+enum Shows {
+    /// From its end on, also after an error: what is known of the table is what its handle has read last.
+    AtEnd,
+    /// By a frame of the log, which brings the contract as well.
+    ByFrame,
+    /// With what the view's rows stand for, in one step; none: nothing new is known of them.
+    WithProgress(Option<Arc<ViewProgress>>),
+}
+
+/// Do batches come in meanwhile?
+enum Admits<'a> {
+    /// To tables whose rules ask no earlier rows.
+    Yes {
+        _gate: Gate<'a>,
+    },
+    No {
+        _gate: ClosedGate<'a>,
+    },
 }
 
 impl<'a> TableWriter<'a> {
@@ -47,14 +73,14 @@ impl<'a> TableWriter<'a> {
         what: &str,
     ) -> Result<Self, Fault> {
         let patience = Patience::of_statement(&shared.config);
-        let gate = patience.wait_for(table, table.gate.read()).await?;
+        let gate = table.open_gate(patience).await?;
         table.check_alive()?;
         let validator = table.validator();
-        let keys = patience.wait_for(table, table.keys.lock()).await?;
+        let keys = gate.keys(patience).await?;
         if validator.needs_history() {
             settle(shared, table).await?;
         }
-        let mut cold = patience.wait_for(table, table.cold.lock()).await?;
+        let mut cold = table.commit_lock_within(patience).await?;
         let hold = table.hold(what);
         table.check_alive()?;
         flush::commit_locked(shared, table, &mut cold).await?;
@@ -65,8 +91,9 @@ impl<'a> TableWriter<'a> {
             cold,
             keys: Some(keys),
             stale: false,
+            shows: Shows::AtEnd,
             _hold: Some(hold),
-            _gate: Some(gate),
+            _gate: Some(Admits::Yes { _gate: gate }),
         })
     }
 
@@ -76,7 +103,7 @@ impl<'a> TableWriter<'a> {
     /// As [`TableWriter::begin`].
     pub async fn same_rows(shared: &'a Arc<Shared>, table: &'a Arc<Table>) -> Result<Self, Fault> {
         let patience = Patience::of_statement(&shared.config);
-        let mut cold = patience.wait_for(table, table.cold.lock()).await?;
+        let mut cold = table.commit_lock_within(patience).await?;
         table.check_alive()?;
         // Rows of a flush that may have happened must not be seen twice.
         if cold.unsure {
@@ -89,8 +116,59 @@ impl<'a> TableWriter<'a> {
             cold,
             keys: None,
             stale: false,
+            shows: Shows::AtEnd,
             _hold: None,
             _gate: None,
+        })
+    }
+
+    /// For the refresh of a view, whose rows nobody else writes. What it commits is shown with [`TableWriter::reach`].
+    ///
+    /// # Errors
+    /// As [`TableWriter::same_rows`].
+    pub async fn refresh_of(shared: &'a Arc<Shared>, view: &'a Arc<Table>) -> Result<Self, Fault> {
+        let mut writer = Self::same_rows(shared, view).await?;
+        writer.shows = Shows::WithProgress(None);
+        // Of a commit whose answer was lost.
+        writer.cold.main.make_sure().await?;
+        Ok(writer)
+    }
+
+    /// For whoever changes the contract: no batch is judged meanwhile, and every batch that was judged before has its place in
+    /// the log. It may be a table that is parked, which the change mends; one that could not be opened cannot be changed. The
+    /// frame of the change shows the version.
+    ///
+    /// # Errors
+    /// NOT_FOUND `table_dropped`; UNAVAILABLE `table_parked`; ABORTED `table_busy`; the store's.
+    pub async fn closed(
+        shared: &'a Arc<Shared>,
+        table: &'a Arc<Table>,
+        what: &str,
+        patience: Patience,
+    ) -> Result<Self, Fault> {
+        let closed = table.close(patience).await?;
+        let mut cold = closed.cold;
+        let hold = table.hold(what);
+        if table.is_dropped() {
+            return Err(table.dropped());
+        }
+        if cold.main.version() < 0 {
+            table.served()?;
+        }
+        // The version of the change would show rows a second time that a flush may have committed.
+        if cold.unsure {
+            flush::settle(shared, table, &mut cold).await?;
+        }
+        Ok(TableWriter {
+            shared,
+            table,
+            validator: table.validator(),
+            cold,
+            keys: Some(closed.keys),
+            stale: false,
+            shows: Shows::ByFrame,
+            _hold: Some(hold),
+            _gate: Some(Admits::No { _gate: closed.gate }),
         })
     }
 
@@ -101,17 +179,7 @@ impl<'a> TableWriter<'a> {
 
     /// One of the two Delta tables, to read and to stage files.
     pub fn files(&self, part: Part) -> &ColdTable {
-        match part {
-            Part::Main => &self.cold.main,
-            Part::Quarantine => &self.cold.quarantine,
-        }
-    }
-
-    fn files_mut(&mut self, part: Part) -> &mut ColdTable {
-        match part {
-            Part::Main => &mut self.cold.main,
-            Part::Quarantine => &mut self.cold.quarantine,
-        }
+        self.cold.part(part)
     }
 
     /// Reads what others have written to the table.
@@ -119,7 +187,7 @@ impl<'a> TableWriter<'a> {
     /// # Errors
     /// The store's.
     pub async fn refresh(&mut self, part: Part) -> Result<(), Fault> {
-        Ok(self.files_mut(part).refresh().await?)
+        Ok(self.cold.part_mut(part).refresh().await?)
     }
 
     /// What is known of the table's rows; none if no rule asks.
@@ -167,7 +235,8 @@ impl<'a> TableWriter<'a> {
     ) -> Result<i64, cold::Error> {
         // Before the outcome is known: after an error too the table may hold what the keys do not say.
         self.stale |= part == Part::Main;
-        self.files_mut(part)
+        self.cold
+            .part_mut(part)
             .rewrite(removal, staged, reason, txns)
             .await
     }
@@ -178,7 +247,29 @@ impl<'a> TableWriter<'a> {
     /// As [`ColdTable::restore`].
     pub async fn restore(&mut self, part: Part, at: At) -> Result<Option<i64>, cold::Error> {
         self.stale |= part == Part::Main;
-        self.files_mut(part).restore(at).await
+        self.cold.part_mut(part).restore(at).await
+    }
+
+    /// Commits the columns and properties of another contract; `dropped`: properties that it has no more. Its version is in no
+    /// frame, and a start has to find it: that is noted before the frame of the change.
+    ///
+    /// # Errors
+    /// As [`ColdTable::alter`].
+    pub async fn alter(
+        &mut self,
+        schema: SchemaRef,
+        properties: BTreeMap<String, String>,
+        dropped: &[String],
+    ) -> Result<(), cold::Error> {
+        self.stale = true;
+        self.cold.main.alter(schema, properties, dropped).await?;
+        note_unlogged(self.shared, self.table, &self.cold);
+        Ok(())
+    }
+
+    /// What a view's rows stand for from now on.
+    pub fn reach(&mut self, progress: ViewProgress) {
+        self.shows = Shows::WithProgress(Some(Arc::new(progress)));
     }
 
     /// The rows of the one commit are known from now on, and need not be read again.
@@ -210,8 +301,21 @@ impl Drop for TableWriter<'_> {
             keys.forget();
         }
         // Nothing is shown of a table whose last flush may or may not have happened.
-        if !self.cold.unsure {
-            publish(self.shared, self.table, &self.cold);
+        if self.cold.unsure {
+            return;
+        }
+        let main = self.cold.main.view();
+        match &self.shows {
+            Shows::AtEnd => publish(self.shared, self.table, &self.cold),
+            // The frame has shown it, or never will: then the next start decides.
+            Shows::ByFrame => self.table.note_version(&self.cold),
+            Shows::WithProgress(None) => {}
+            Shows::WithProgress(Some(progress)) => {
+                let visible = &self.shared.visible;
+                visible.set_progress(self.table, main, progress.clone());
+                note_unlogged(self.shared, self.table, &self.cold);
+                self.table.note_version(&self.cold);
+            }
         }
     }
 }
@@ -223,10 +327,5 @@ pub fn publish(shared: &Shared, table: &Table, cold: &Cold) {
         .visible
         .replace_cold(table, cold.main.view(), cold.quarantine.view());
     note_unlogged(shared, table, cold);
-    table.committed.send_modify(|committed| {
-        *committed = Committed {
-            version: cold.main.version(),
-            ..*committed
-        };
-    });
+    table.note_version(cold);
 }

@@ -45,10 +45,9 @@ fn producer_txn(producer: &str) -> String {
 /// # Errors
 /// The store's.
 pub async fn recorded_seq(table: &Table, producer: &str) -> Result<u64, Fault> {
-    let readers = {
-        let cold = table.cold.lock().await;
-        [cold.main.txns(), cold.quarantine.txns()]
-    };
+    let readers = table
+        .files(|cold| [cold.main.txns(), cold.quarantine.txns()])
+        .await;
     let app = producer_txn(producer);
     let mut last = 0;
     for reader in readers {
@@ -132,13 +131,14 @@ async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<J
     let every = i64::try_from(shared.config.commit.checkpoint_every)
         .unwrap_or(i64::MAX)
         .max(1);
-    let due: Vec<_> = {
-        let cold = table.cold.lock().await;
-        let both = [&cold.main, &cold.quarantine];
-        both.iter()
-            .filter_map(|t| t.checkpoint_due(every))
-            .collect()
-    };
+    let due: Vec<_> = table
+        .files(|cold| {
+            let both = [&cold.main, &cold.quarantine];
+            both.iter()
+                .filter_map(|t| t.checkpoint_due(every))
+                .collect()
+        })
+        .await;
     if due.is_empty() {
         return None;
     }
@@ -157,7 +157,7 @@ async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<J
 /// # Errors
 /// The store's: the rows stay hot and durable, a later call takes them. Fenced: another server owns the table.
 pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
-    let mut cold = table.cold.lock().await;
+    let mut cold = table.commit_lock().await;
     commit_locked(shared, table, &mut cold).await
 }
 
@@ -168,7 +168,7 @@ pub async fn commit_locked(
     cold: &mut Cold,
 ) -> Result<Committed, Fault> {
     if table.is_dropped() {
-        return Ok(*table.committed.borrow());
+        return Ok(table.committed());
     }
     table.served()?;
     if cold.unsure {
@@ -178,13 +178,9 @@ pub async fn commit_locked(
         // Nothing hot: everything durable so far is committed, which waiters may rely on. Frames without rows, as those of
         // duplicates are, move the offset as well.
         if let Some(settled) = shared.visible.all_cold(table) {
-            table.committed.send_if_modified(|now| {
-                let moved = settled > now.offset;
-                now.offset = now.offset.max(settled);
-                moved
-            });
+            table.note_nothing_hot(settled);
         }
-        return Ok(*table.committed.borrow());
+        return Ok(table.committed());
     };
     let started = std::time::Instant::now();
     let _running = shared
@@ -221,12 +217,8 @@ pub async fn commit_locked(
         .await?;
     }
     cold.unsure = false;
-    let version = cold.main.version();
-    let committed = Committed {
-        offset: span.cut,
-        version,
-    };
-    table.committed.send_replace(committed);
+    table.note_committed(cold, span.cut);
+    let committed = table.committed();
     shared
         .visible
         .committed(table, committed, shared.clock.now());
@@ -256,11 +248,7 @@ pub async fn settle(shared: &Shared, table: &Table, cold: &mut Cold) -> Result<(
         // Producers stay to be recorded: the next commit says again what this one may have said.
         shared.visible.swap(table, part, side.view(), held, &[]);
     }
-    let now = *table.committed.borrow();
-    table.committed.send_replace(Committed {
-        offset: now.offset.max(held),
-        version: cold.main.version(),
-    });
+    table.note_committed(cold, table.committed().offset.max(held));
     cold.unsure = false;
     Ok(())
 }

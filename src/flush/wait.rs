@@ -22,7 +22,7 @@ pub async fn wait_committed(
 ) -> Result<Committed, Fault> {
     let waited = shared.config.log.admission_timeout;
     let deadline = tokio::time::Instant::now() + waited;
-    let mut watch = table.committed.subscribe();
+    let mut watch = table.commits();
     loop {
         let now = *watch.borrow_and_update();
         if table.is_dropped() {

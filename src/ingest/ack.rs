@@ -67,16 +67,16 @@ impl Pending {
                 }
                 // One that is remembered no more is answered with the newest batch, as acks are cumulative: as long as that is a
                 // batch of this stream or of one before it.
-                let point = match table.producers.lock().get(&producer) {
+                let point = table.in_log_order(|producers| match producers.get(&producer) {
                     Some(entry) => match entry.state.durable_at(seq) {
-                        Some(point) => point,
-                        None => entry.state.durable_of(&producer, claim)?,
+                        Some(point) => Ok(point),
+                        None => entry.state.durable_of(&producer, claim),
                     },
-                    None => DurablePoint {
+                    None => Ok(DurablePoint {
                         seq,
                         ..DurablePoint::default()
-                    },
-                };
+                    }),
+                })?;
                 let durable = shared.synced(shared.log.synced(point.offset)).await?;
                 (durable, point.seq, point.totals)
             }

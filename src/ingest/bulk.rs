@@ -15,7 +15,7 @@ use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 use super::insert;
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::offset_i64;
-use crate::catalog::table::Table;
+use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::clock::Micros;
@@ -142,7 +142,7 @@ pub struct Options {
 /// # Errors
 /// As [`Once`] says.
 pub async fn already(table: &Table, once: &Once) -> Result<Option<u64>, Fault> {
-    let cold = table.cold.lock().await;
+    let cold = table.commit_lock().await;
     once.committed(&cold.main).await
 }
 
@@ -178,10 +178,8 @@ impl Bulk {
         let now = shared.clock.now();
         let lookups = &shared.lookups;
         let references = lookups.references(&shared, validator.contract()).await?;
-        let (main, quarantine) = {
-            let cold = table.cold.lock().await;
-            (cold.main.stager(), cold.quarantine.stager())
-        };
+        let stagers = |cold: &Cold| (cold.main.stager(), cold.quarantine.stager());
+        let (main, quarantine) = table.files(stagers).await;
         let (source, seq) = match &options.once {
             Some(once) => (&*once.producer, once.seq),
             None => (SOURCE, offset_i64(shared.log.durable())),

@@ -19,6 +19,7 @@ use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
 use crate::catalog::Shared;
 use crate::catalog::control::control_frame;
+use crate::catalog::locks::Producers;
 use crate::catalog::producer::{Claim, Producer};
 use crate::catalog::table::Table;
 use crate::catalog::visible::FrameEffect;
@@ -52,9 +53,11 @@ struct OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        if let Some(entry) = self.table.producers.lock().get_mut(&self.name) {
-            entry.streams = entry.streams.saturating_sub(1);
-        }
+        self.table.in_log_order(|producers| {
+            if let Some(entry) = producers.get_mut(&self.name) {
+                entry.streams = entry.streams.saturating_sub(1);
+            }
+        });
     }
 }
 
@@ -121,12 +124,11 @@ impl IngestStream {
         // Room first: with the log full even a new epoch is refused, before it has fenced anyone.
         let reservation = shared.log.reserve(name.len() + 256).await?;
         let mut told = None;
-        if table.is_forgetful() && !table.producers.lock().contains_key(&name) {
+        if table.is_forgetful() && !table.in_log_order(|producers| producers.contains_key(&name)) {
             told = Some(flush::recorded_seq(&table, &name).await?);
         }
         let opened_by = name.clone();
-        let (claim, ticket) = {
-            let mut producers = table.producers.lock();
+        let (claim, ticket) = table.in_log_order(|producers| {
             if told.is_none() && table.is_forgetful() && !producers.contains_key(&name) {
                 return Err(Fault::new(
                     Kind::Unavailable,
@@ -177,22 +179,21 @@ impl IngestStream {
                 }),
             )?;
             entry.streams += 1;
-            (opened.claim, ticket)
-        };
+            Ok::<_, Fault>((opened.claim, ticket))
+        })?;
         // Its end takes the lock that was held until here.
         let open = OpenStream {
             table: table.clone(),
             name: opened_by,
         };
         shared.synced(ticket.wait()).await?;
-        let durable = {
-            let producers = table.producers.lock();
+        let durable = table.in_log_order(|producers| {
             let entry = producers
                 .get(&name)
                 .ok_or_else(|| Fault::internal("a producer vanished while it opened"))?;
             entry.state.check_claim(&name, claim)?;
-            entry.state.durable()
-        };
+            Ok::<_, Fault>(entry.state.durable())
+        })?;
         let stream = IngestStream {
             shared,
             table,
@@ -229,7 +230,8 @@ impl IngestStream {
     /// Resolves when a newer stream has fenced this one or taken it over.
     pub fn fence_watch(&self) -> Option<FenceWatch> {
         let (name, claim) = self.named.clone()?;
-        let changed = self.table.producers.lock().get(&name)?.changed.subscribe();
+        let entry = |producers: &mut Producers| Some(producers.get(&name)?.changed.subscribe());
+        let changed = self.table.in_log_order(entry)?;
         Some(FenceWatch {
             table: self.table.clone(),
             name,
@@ -249,9 +251,10 @@ pub struct NewestBatch {
 impl NewestBatch {
     /// None once a newer stream has fenced this one or taken it over: the newest batch may be the other stream's.
     pub fn durable(&self) -> Option<DurablePoint> {
-        let producers = self.table.producers.lock();
-        let state = &producers.get(&self.name)?.state;
-        state.durable_of(&self.name, self.claim).ok()
+        self.table.in_log_order(|producers| {
+            let state = &producers.get(&self.name)?.state;
+            state.durable_of(&self.name, self.claim).ok()
+        })
     }
 }
 
@@ -267,14 +270,16 @@ impl FenceWatch {
     /// Waits until the claim is lost, and says why.
     pub async fn fenced(&mut self) -> Fault {
         loop {
-            let lost = match self.table.producers.lock().get(&self.name) {
-                Some(entry) => entry.state.check_claim(&self.name, self.claim).err(),
-                None => Some(Fault::new(
-                    Kind::Precondition,
-                    "producer_fenced",
-                    "the producer was forgotten",
-                )),
-            };
+            let lost = self
+                .table
+                .in_log_order(|producers| match producers.get(&self.name) {
+                    Some(entry) => entry.state.check_claim(&self.name, self.claim).err(),
+                    None => Some(Fault::new(
+                        Kind::Precondition,
+                        "producer_fenced",
+                        "the producer was forgotten",
+                    )),
+                });
             if let Some(fault) = lost {
                 return fault;
             }

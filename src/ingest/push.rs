@@ -23,7 +23,7 @@ use crate::types::Lsn;
 use crate::validate::{
     Additions, Applied, Origin, References, Scope, Validated, Validator, Verdict,
 };
-use crate::wal::NewFrame;
+use crate::wal::{AppendTicket, NewFrame};
 
 /// Bytes of a frame beside its payload, and of a payload beside the batch and what a verdict finds.
 const FRAME_BYTES: usize = 1024;
@@ -44,6 +44,13 @@ enum Attempt {
     NoMemory,
     /// Nothing was done: the contract was changed meanwhile.
     OtherContract,
+}
+
+/// Where a batch of a named producer stands in the log.
+enum Placed {
+    Now(AppendTicket),
+    /// It was taken before, at this offset if that is remembered.
+    Before(Option<Lsn>),
 }
 
 /// A batch that was judged, on its way into the log.
@@ -147,13 +154,14 @@ impl IngestStream {
         let Some((name, claim)) = &self.named else {
             return Ok(None);
         };
-        let producers = self.table.producers.lock();
-        let Some(entry) = producers.get(name) else {
-            return Ok(None);
-        };
-        let decision = entry.state.decide(name, *claim, seq, crc)?;
-        Ok((decision == Decision::Resend)
-            .then(|| self.resent(seq, name, *claim, entry.state.offset_of(seq))))
+        self.table.in_log_order(|producers| {
+            let Some(entry) = producers.get(name) else {
+                return Ok(None);
+            };
+            let decision = entry.state.decide(name, *claim, seq, crc)?;
+            Ok((decision == Decision::Resend)
+                .then(|| self.resent(seq, name, *claim, entry.state.offset_of(seq))))
+        })
     }
 
     /// A batch that was taken before, at `offset` if that is remembered.
@@ -182,15 +190,13 @@ impl IngestStream {
         // Open until the batch has its place in the log: the contract that judges it is the one in force there.
         let table = self.table.clone();
         let patience = Patience::of_stream(&self.shared.config);
-        let _gate = patience.wait_for(&table, table.gate.read()).await?;
+        let gate = table.open_gate(patience).await?;
         if !Arc::ptr_eq(validator, &table.validator()) {
             return Ok(Attempt::OtherContract);
         }
         // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
         let mut keys = match &numbered.batch {
-            Some(_) if validator.needs_history() => {
-                Some(patience.wait_for(&table, table.keys.lock()).await?)
-            }
+            Some(_) if validator.needs_history() => Some(gate.keys(patience).await?),
             _ => None,
         };
         table.check_alive()?;
@@ -276,20 +282,27 @@ impl IngestStream {
         });
         let ticket = match &self.named {
             Some((name, claim)) => {
-                let mut producers = table.producers.lock();
-                let entry = producers
-                    .get_mut(name)
-                    .ok_or_else(|| Fault::internal("a producer vanished under its stream"))?;
                 let (seq, crc) = (numbered.seq, numbered.encoded.crc());
-                // Again, under the lock that orders the log: a newer epoch may have come while this batch was judged.
-                if entry.state.decide(name, *claim, seq, crc)? == Decision::Resend {
-                    let offset = entry.state.offset_of(seq);
-                    return Ok(Attempt::Taken(self.resent(seq, name, *claim, offset)));
+                let log = &self.shared.log;
+                let placed = table.in_log_order(|producers| {
+                    let entry = producers
+                        .get_mut(name)
+                        .ok_or_else(|| Fault::internal("a producer vanished under its stream"))?;
+                    // Again, under the lock that orders the log: a newer epoch may have come while this batch was judged.
+                    if entry.state.decide(name, *claim, seq, crc)? == Decision::Resend {
+                        return Ok(Placed::Before(entry.state.offset_of(seq)));
+                    }
+                    let ticket = log.append(room, frame, on_durable)?;
+                    entry.state.admit(seq, crc, ticket.offset(), counts);
+                    entry.seen = numbered.arrived;
+                    Ok::<_, Fault>(Placed::Now(ticket))
+                })?;
+                match placed {
+                    Placed::Now(ticket) => ticket,
+                    Placed::Before(offset) => {
+                        return Ok(Attempt::Taken(self.resent(seq, name, *claim, offset)));
+                    }
                 }
-                let ticket = self.shared.log.append(room, frame, on_durable)?;
-                entry.state.admit(seq, crc, ticket.offset(), counts);
-                entry.seen = numbered.arrived;
-                ticket
             }
             None => {
                 self.unnamed_seq = numbered.seq;

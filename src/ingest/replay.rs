@@ -31,7 +31,7 @@ use serde_json::json;
 use crate::catalog::Shared;
 use crate::catalog::control::{append_control, control_frame};
 use crate::catalog::expected::note_unlogged;
-use crate::catalog::table::{Cold, Committed, Table};
+use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::{FrameEffect, Part};
 use crate::catalog::write::TableWriter;
 use crate::clock::{Micros, day_of};
@@ -135,7 +135,7 @@ pub async fn replay(
 /// # Errors
 /// The store's and the log's.
 pub async fn resume(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
-    let mut cold = table.cold.lock().await;
+    let mut cold = table.commit_lock().await;
     resume_locked(shared, table, &mut cold).await
 }
 
@@ -238,11 +238,7 @@ async fn finish(
             }
         }
     }
-    let offset = table.committed.borrow().offset;
-    table.committed.send_replace(Committed {
-        offset,
-        version: cold.main.version(),
-    });
+    table.note_version(cold);
     let (main, quarantine) = (cold.main.view(), cold.quarantine.view());
     if shared.visible.replays(table) >= number {
         shared.visible.replace_cold(table, main, quarantine);

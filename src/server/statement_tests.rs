@@ -330,7 +330,7 @@ async fn one_case(
         if !matches!(step, Step::Insert(_)) {
             // Nothing is hot now or the statement touched nothing: what is committed is told by the version.
             flush::commit(&running.shared, &own).await.unwrap();
-            let version = own.cold.lock().await.main.version();
+            let version = own.files(|cold| cold.main.version()).await;
             versions.push((version, model.clone()));
         }
     }
@@ -445,10 +445,14 @@ async fn what_a_statement_gets_wrong_is_told_and_changes_nothing() {
     assert_eq!(run(&admin, sql).await.unwrap(), 2);
     let expected = vec![(2, Some(7), "a".to_owned()), (3, Some(8), "b".to_owned())];
     assert_eq!(rows(&engine, "t").await, expected);
-    let version = running.shared.tables()[0].cold.lock().await.main.version();
+    let version = running.shared.tables()[0]
+        .files(|cold| cold.main.version())
+        .await;
     assert_eq!(run(&admin, "DELETE FROM t WHERE k > 100").await.unwrap(), 0);
     assert_eq!(run(&admin, "TRUNCATE TABLE t").await.unwrap(), 2);
-    let after = running.shared.tables()[0].cold.lock().await.main.version();
+    let after = running.shared.tables()[0]
+        .files(|cold| cold.main.version())
+        .await;
     assert_eq!(after, version + 1, "what touches nothing commits nothing");
 }
 

@@ -154,8 +154,7 @@ async fn crash_between_intent_and_commit_leaves_orphan_files_and_no_double() {
     let table = table(&running);
     let span = running.shared.visible.span(&table).unwrap();
     let staged = table
-        .cold
-        .lock()
+        .commit_lock()
         .await
         .main
         .stage(span.main.iter().map(|c| c.batch.clone()).collect())
@@ -175,7 +174,7 @@ async fn crash_between_the_quarantines_commit_and_the_tables_doubles_neither() {
     flush::part(
         &running.shared,
         &table,
-        &mut table.cold.lock().await.quarantine,
+        &mut table.commit_lock().await.quarantine,
         Part::Quarantine,
         &span,
         &[],
@@ -308,7 +307,7 @@ async fn parked_rows_that_a_commit_took_before_the_crash_are_left_out() {
     flush::part(
         &running.shared,
         &table(&running),
-        &mut table(&running).cold.lock().await.quarantine,
+        &mut table(&running).commit_lock().await.quarantine,
         Part::Quarantine,
         &span,
         &[],

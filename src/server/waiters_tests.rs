@@ -314,7 +314,7 @@ async fn check(cause: Cause, waiter: Waiter) {
     match cause {
         Cause::Sync => bench.disk.0.lock().sync = Some(ErrorKind::Other),
         Cause::DiskFull => bench.disk.0.lock().write = Some(ErrorKind::StorageFull),
-        Cause::Held => held = Some((table.cold.lock().await, table.hold("DELETE"))),
+        Cause::Held => held = Some((table.commit_lock().await, table.hold("DELETE"))),
         _ => {}
     }
     client.batch(2).await;
@@ -397,7 +397,7 @@ async fn ddl_waits_for_a_statement_on_its_own_table_only_and_not_for_ever() {
     lifecycle::create(&shared, contract("other"), false)
         .await
         .unwrap();
-    let held = (table.cold.lock().await, table.hold("DELETE"));
+    let held = (table.commit_lock().await, table.hold("DELETE"));
     let add = |_: &Contract| {
         let column = Column::new("x", ColumnType::Double);
         Ok(vec![crate::dataset::Alteration::AddColumn(column)])
@@ -481,7 +481,10 @@ async fn in_a_full_log_ddl_is_refused_as_a_whole_and_drop_makes_room() {
     };
     let version = async || {
         let other = shared.table(&name("other")).unwrap();
-        (other.contract(), other.cold.lock().await.main.version())
+        (
+            other.contract(),
+            other.files(|cold| cold.main.version()).await,
+        )
     };
     let before = (folders(), version().await);
     let add = |_: &Contract| {

@@ -1,6 +1,6 @@
 //! `CHECK TABLE`: every file of the newest version, read whole and compared with what the Delta log says of it.
 
-use super::{Upkeep, part_name, side};
+use super::{Upkeep, part_name};
 use crate::cold::check;
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -43,10 +43,7 @@ impl Upkeep {
     /// NOT_FOUND. What is wrong with files is no error, but the answer.
     pub async fn check(&self, name: &TableName) -> Result<Checked, Fault> {
         let (table, part) = self.find(name)?;
-        let view = {
-            let mut cold = table.cold.lock().await;
-            side(&mut cold, part).view()
-        };
+        let view = table.files(|cold| cold.part(part).view()).await;
         let mut problems = Vec::new();
         // One at a time: each is in memory whole.
         for file in view.each() {

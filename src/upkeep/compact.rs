@@ -8,9 +8,9 @@ use arrow::array::UInt32Array;
 
 use super::journal::Outcome;
 use super::plan::{self, Job, Rules};
-use super::{Upkeep, part_name, side};
+use super::{Upkeep, part_name};
 use crate::catalog::ddl_lock::Patience;
-use crate::catalog::table::Table;
+use crate::catalog::table::{Cold, Table};
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
@@ -129,7 +129,7 @@ impl Upkeep {
         // Hot rows first, as every statement does.
         let patience = Patience::of_statement(&self.shared.config);
         {
-            let mut cold = patience.wait_for(table, table.cold.lock()).await?;
+            let mut cold = table.commit_lock_within(patience).await?;
             crate::flush::commit_locked(&self.shared, table, &mut cold).await?;
         }
         let mut total = Compacted::default();
@@ -172,9 +172,8 @@ impl Upkeep {
     }
 
     async fn pin(&self, table: &Table, part: Part) -> (Stager, Arc<PinnedFiles>) {
-        let mut cold = table.cold.lock().await;
-        let side = side(&mut cold, part);
-        (side.stager(), side.view())
+        let stager_and_view = |cold: &Cold| (cold.part(part).stager(), cold.part(part).view());
+        table.files(stager_and_view).await
     }
 
     /// Reads, sorts and writes the job's files without the commit lock, then swaps them in one version. None: the new files

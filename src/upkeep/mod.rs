@@ -24,9 +24,8 @@ use parking_lot::Mutex;
 
 use crate::catalog::Shared;
 use crate::catalog::ddl_lock::Patience;
-use crate::catalog::table::{Cold, Table};
+use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
-use crate::cold::ColdTable;
 use crate::fault::Fault;
 use crate::query::Engine;
 use crate::types::TableName;
@@ -152,12 +151,5 @@ fn part_name(table: &Table, part: Part) -> TableName {
     match part {
         Part::Main => table.name().clone(),
         Part::Quarantine => table.name().quarantine(),
-    }
-}
-
-fn side(cold: &mut Cold, part: Part) -> &mut ColdTable {
-    match part {
-        Part::Main => &mut cold.main,
-        Part::Quarantine => &mut cold.quarantine,
     }
 }

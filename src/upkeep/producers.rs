@@ -22,9 +22,7 @@ impl Upkeep {
         // Asked first: who is silent for so long does not move in between.
         let unrecorded: HashSet<Arc<str>> =
             self.shared.visible.unrecorded(table).into_iter().collect();
-        let mut forgotten = Vec::new();
-        {
-            let mut producers = table.producers.lock();
+        let forgotten = table.in_log_order(|producers| {
             for entry in producers.values_mut().filter(|e| e.seen == 0) {
                 entry.seen = now;
             }
@@ -38,12 +36,13 @@ impl Upkeep {
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
+            let mut forgotten = Vec::new();
             for name in silent {
-                let forgotten_now = Epoch::Forgotten {
+                let epoch = Epoch::Forgotten {
                     producer: name.clone(),
                 };
                 // In the log's order before anything that the name may send again.
-                let logged = control_frame(table, Record::Epoch(forgotten_now))
+                let logged = control_frame(table, Record::Epoch(epoch))
                     .and_then(|frame| Ok(self.shared.log.append_unsynced(frame)?));
                 if let Err(fault) = logged {
                     tracing::debug!("producers are forgotten later: {fault}");
@@ -53,7 +52,8 @@ impl Upkeep {
                 producers.remove(&name);
                 forgotten.push(name);
             }
-        }
+            forgotten
+        });
         if forgotten.is_empty() {
             return;
         }

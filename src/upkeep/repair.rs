@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use super::Upkeep;
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::expected;
+use crate::catalog::locks::Closed;
 use crate::catalog::parked::{Backlog, ParkedState, Stage, guarded};
 use crate::catalog::parking;
 use crate::catalog::recover::{self, ReplayedFrame};
 use crate::catalog::running::Work;
-use crate::catalog::table::{Cold, Committed, Table};
+use crate::catalog::table::{Cold, Table};
 use crate::cold;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
@@ -63,7 +65,7 @@ impl Upkeep {
                 tracing::info!(table = %table.name(), "the table is served");
                 lost
             }
-            Err(fault) if !table.is_parked() => return Err(fault),
+            Err(fault) if !table.is_parked() || fault.reason == "table_busy" => return Err(fault),
             Err(_) => Vec::new(),
         };
         Ok(Repaired {
@@ -117,9 +119,11 @@ async fn repair(
     table: &Arc<Table>,
     accept_loss: bool,
 ) -> Result<Vec<String>, Fault> {
-    let _closed = table.gate.write().await;
-    let mut keys = table.keys.lock().await;
-    let mut cold = table.cold.lock().await;
+    let Closed {
+        mut keys,
+        mut cold,
+        gate: _gate,
+    } = table.close(Patience::of_ddl(&shared.config)).await?;
     if table.is_dropped() {
         return Err(table.dropped());
     }
@@ -232,10 +236,7 @@ async fn brought_back(
             .restore_rows(table, applied, arrival, held.counted, positions);
     }
     *table.backlog.lock() = Backlog::default();
-    table.committed.send_replace(Committed {
-        offset: positions.0,
-        version: cold.main.version(),
-    });
+    table.note_committed(cold, positions.0);
     Ok(lost)
 }
 

@@ -121,10 +121,7 @@ impl Upkeep {
         event_time: &str,
     ) -> Result<Outcome, Fault> {
         // Mostly there is nothing to do, and then nobody is in anyone's way.
-        let view = {
-            let cold = table.cold.lock().await;
-            cold.main.view()
-        };
+        let view = table.files(|cold| cold.main.view()).await;
         match self.due(table, &view, keep, event_time) {
             None => return Ok(Outcome::default()),
             Some(due) if due.files.is_empty() => return Ok(due.waiting(table)),

@@ -11,9 +11,10 @@ use arrow::datatypes::Float64Type;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::lifecycle;
+use crate::catalog::{alter, lifecycle};
 use crate::clock::ManualClock;
 use crate::config::Resolved;
+use crate::dataset::{Alteration, Contract};
 use crate::ingest::IngestStream;
 use crate::server::{Running, Server};
 use crate::statement::Change;
@@ -141,7 +142,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 async fn active(table: &Table) -> usize {
-    table.cold.lock().await.main.view().files().len()
+    table.files(|cold| cold.main.view().files().len()).await
 }
 
 proptest! {
@@ -179,7 +180,7 @@ async fn compacted_files_are_sorted_and_their_statistics_and_counts_are_exact() 
     }
     let (done, _) = running.upkeep().optimize(&name(), &[]).await.unwrap();
     assert_eq!((done.files_removed, done.files_added, done.rows), (3, 1, 6));
-    let view = table.cold.lock().await.main.view();
+    let view = table.files(|cold| cold.main.view()).await;
     assert_eq!(view.rows(), Some(6));
     assert!(view.files()[0].path().ends_with(".zstd.parquet"));
     let latest = view.files()[0].latest(&view.schema(), view.partition_by(), "ts");
@@ -233,7 +234,7 @@ async fn files_of_a_target_size_come_out_of_many_small_ones() {
     let (done, _) = running.upkeep().optimize(&name(), &[]).await.unwrap();
     assert!(done.files_added > 2, "{done:?}");
     assert_eq!(query(&running, sums).await, before);
-    let view = table.cold.lock().await.main.view();
+    let view = table.files(|cold| cold.main.view()).await;
     let small = view.files().iter().filter(|f| f.size() < 48 * 1024);
     assert!(small.count() <= 1, "one remainder at most");
     running.shutdown().await.unwrap();
@@ -278,7 +279,7 @@ async fn a_crash_between_stage_and_commit_leaves_orphans_that_vacuum_takes_and_n
     .await;
     let table = create(&running, "").await;
     commit(&running, &table, &[(1, 0, 1.0)]).await;
-    let stager = table.cold.lock().await.main.stager();
+    let stager = table.files(|cold| cold.main.stager()).await;
     let batch = running
         .upkeep()
         .engine
@@ -328,24 +329,26 @@ async fn a_short_retain_is_refused_and_says_what_to_do() {
 }
 
 /// A flush whose answer was lost, and whose log could not be read again either: the rows are in Delta, and nobody knows.
+async fn lose_the_answer(running: &Running, table: &Arc<Table>) {
+    let mut cold = table.commit_lock().await;
+    let span = running.shared().visible.span(table).unwrap();
+    let batches = span.main.iter().map(|c| c.batch.clone()).collect();
+    let staged = cold.main.stage(batches).await.unwrap();
+    let app = running.shared().app_id(table.incarnation);
+    cold.main
+        .commit(staged, vec![(app, lifecycle::offset_i64(span.cut))])
+        .await
+        .unwrap();
+    cold.unsure = true;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_unknown_outcome_is_settled_before_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path(), &[]).await;
     let table = create(&running, "").await;
     push(&running, &table, &[(1, 0, 1.0), (2, 0, -5.0)]).await;
-    {
-        let mut cold = table.cold.lock().await;
-        let span = running.shared().visible.span(&table).unwrap();
-        let batches = span.main.iter().map(|c| c.batch.clone()).collect();
-        let staged = cold.main.stage(batches).await.unwrap();
-        let app = running.shared().app_id(table.incarnation);
-        cold.main
-            .commit(staged, vec![(app, lifecycle::offset_i64(span.cut))])
-            .await
-            .unwrap();
-        cold.unsure = true;
-    }
+    lose_the_answer(&running, &table).await;
     push(&running, &table, &[(3, 0, 1.0)]).await;
     running.upkeep().optimize(&name(), &[]).await.unwrap();
     assert_eq!(
@@ -355,6 +358,28 @@ async fn a_commit_of_unknown_outcome_is_settled_before_the_next_one() {
         ),
         (2, 1)
     );
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_that_changes_after_a_commit_of_unknown_outcome_shows_no_row_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), &[]).await;
+    let table = create(&running, "").await;
+    push(&running, &table, &[(1, 0, 1.0)]).await;
+    lose_the_answer(&running, &table).await;
+    assert_eq!(rows(&running, "t").await.len(), 1);
+    let comment = [("deltaplane.retention".to_owned(), "30d".to_owned())];
+    let plan = move |_: &Contract| Ok(vec![Alteration::Set(comment.clone().into())]);
+    alter::alter(running.shared(), &name(), &plan)
+        .await
+        .unwrap();
+    assert_eq!(table.contract().retention.as_deref(), Some("30d"));
+    assert_eq!(rows(&running, "t").await.len(), 1);
+    crate::flush::commit(running.shared(), &table)
+        .await
+        .unwrap();
+    assert_eq!(rows(&running, "t").await.len(), 1);
     running.shutdown().await.unwrap();
 }
 
@@ -372,7 +397,7 @@ async fn checkpoints_come_on_time_and_old_log_entries_go() {
     };
     for n in 0..18 {
         commit(&running, &table, &[(n, 0, 1.0)]).await;
-        let due = table.cold.lock().await.main.checkpoint_due(5);
+        let due = table.files(|cold| cold.main.checkpoint_due(5)).await;
         if let Some(due) = due {
             due.write(Duration::ZERO).await.unwrap();
         }
@@ -382,8 +407,7 @@ async fn checkpoints_come_on_time_and_old_log_entries_go() {
     assert_eq!(entries(".json"), 9, "10 to 18");
     assert!(
         table
-            .cold
-            .lock()
+            .commit_lock()
             .await
             .quarantine
             .checkpoint_due(5)
@@ -395,7 +419,10 @@ async fn checkpoints_come_on_time_and_old_log_entries_go() {
     assert_eq!(rows(&running, "t").await, before);
     let table = running.shared().table(&name()).unwrap();
     assert!(
-        table.cold.lock().await.main.checkpoint_due(5).is_none(),
+        table
+            .files(|cold| cold.main.checkpoint_due(5))
+            .await
+            .is_none(),
         "known from the log"
     );
     running.shutdown().await.unwrap();
@@ -463,7 +490,7 @@ async fn a_forgotten_producer_goes_on_where_delta_says_also_after_a_crash() {
     // Its rows are not committed: it stays, however long it is silent.
     age(&table, long);
     running.upkeep().forget_producers(&table);
-    assert_eq!(table.producers.lock().len(), 1);
+    assert_eq!(table.in_log_order(|producers| producers.len()), 1);
     crate::flush::commit(running.shared(), &table)
         .await
         .unwrap();
@@ -474,10 +501,10 @@ async fn a_forgotten_producer_goes_on_where_delta_says_also_after_a_crash() {
         .unwrap();
     age(&table, long);
     running.upkeep().forget_producers(&table);
-    assert_eq!(table.producers.lock().len(), 1);
+    assert_eq!(table.in_log_order(|producers| producers.len()), 1);
     drop(opened);
     running.upkeep().forget_producers(&table);
-    assert!(table.producers.lock().is_empty() && table.is_forgetful());
+    assert!(table.in_log_order(|producers| producers.is_empty()) && table.is_forgetful());
     // A name that nobody knows begins at 1; the one that was forgotten goes on.
     let (_, ready, epoch) =
         IngestStream::open(running.shared().clone(), table.clone(), "new", None)
@@ -499,9 +526,11 @@ async fn a_forgotten_producer_goes_on_where_delta_says_also_after_a_crash() {
 
 /// As if the table's producers had been heard of so much earlier.
 fn age(table: &Table, by: i64) {
-    for entry in table.producers.lock().values_mut() {
-        entry.seen -= by;
-    }
+    table.in_log_order(|producers| {
+        for entry in producers.values_mut() {
+            entry.seen -= by;
+        }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

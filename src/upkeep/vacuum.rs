@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Outcome;
-use super::{Upkeep, part_name, side};
+use super::{Upkeep, part_name};
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
@@ -87,10 +87,7 @@ impl Upkeep {
         dry_run: bool,
     ) -> Result<Vacuumed, Fault> {
         let settings = &self.shared.config.upkeep;
-        let sweeper = {
-            let mut cold = table.cold.lock().await;
-            side(&mut cold, part).sweeper()
-        };
+        let sweeper = table.files(|cold| cold.part(part).sweeper()).await;
         let listed = sweeper.list().await?;
         // Behind the listing: what is listed and staged, or committed since, is known to be needed.
         let (sweeper, needed, removed) = {
@@ -119,9 +116,9 @@ impl Upkeep {
         }
         done.bytes = 0;
         for chunk in done.files.chunks(CHUNK) {
-            let mut cold = table.cold.lock().await;
+            let mut cold = table.commit_lock().await;
             table.check_alive()?;
-            let (files, bytes) = side(&mut cold, part).remove_unneeded(chunk).await?;
+            let (files, bytes) = cold.part_mut(part).remove_unneeded(chunk).await?;
             done.deleted += u64::try_from(files).unwrap_or(0);
             done.bytes += bytes;
         }

@@ -129,7 +129,7 @@ impl Views {
     async fn rebuild(&self, table: &Table) {
         let watch = self.watch(table);
         let _refreshing = watch.lock().await;
-        let cold = table.cold.lock().await;
+        let cold = table.commit_lock().await;
         let snapshot = self.shared.visible.snapshot();
         let known = snapshot.tables.get(&table.name().folded());
         let Some(progress) = known.and_then(|v| v.progress.clone()) else {

@@ -261,7 +261,7 @@ pub async fn recover_one(shared: &Shared, table: &Table) -> Result<(), Fault> {
     let Some(spec) = &contract.view else {
         return Ok(());
     };
-    let cold = table.cold.lock().await;
+    let cold = table.commit_lock().await;
     let source_version = cold.main.read_txn(SOURCE_TXN).await?;
     let open_from = cold.main.read_txn(OPEN_TXN).await?;
     let frozen = cold.main.read_txn(FROZEN_TXN).await?;

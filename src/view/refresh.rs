@@ -7,11 +7,12 @@ use arrow::array::RecordBatch;
 
 use super::source::only;
 use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
-use crate::catalog::expected::note_unlogged;
 use crate::catalog::running::Work;
-use crate::catalog::table::{Cold, Committed, Table};
+use crate::catalog::table::Table;
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
-use crate::cold::{FileList, PinnedFiles, Reason, Removal};
+use crate::catalog::visible::Part;
+use crate::catalog::write::TableWriter;
+use crate::cold::{FileList, PinnedFiles, Reason, Removal, Staged};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
 use crate::query::view::{SPANS_MAX, frozen_before};
@@ -260,13 +261,9 @@ impl Views {
         let computed = self.engine.compute_view(&view, job.rows.clone(), spans);
         let (mut rows, scanned) = computed.await?;
         outcome.scanned.add(scanned);
-        let mut cold = job.table.cold.lock().await;
-        if job.table.is_dropped() {
-            return Err(gone(job.table.name()));
-        }
-        cold.main.make_sure().await?;
+        let mut writer = self.writer(job).await?;
         // Files of the view that hold one of the windows; their other rows stay as they are.
-        let stored = cold.main.view();
+        let stored = writer.files(Part::Main).view();
         let start = &job.spec.start_column;
         let taken: Vec<_> = stored
             .files()
@@ -283,7 +280,7 @@ impl Views {
                 frozen: job.progress.frozen,
                 ..reached
             };
-            self.advance(job, &cold.main.view(), reached);
+            writer.reach(reached);
             return Ok(());
         }
         let paths: BTreeSet<String> = taken.iter().map(|f| f.path().to_owned()).collect();
@@ -310,13 +307,13 @@ impl Views {
             let files = only(&view, Arc::new(stored.with_files(taken)), &job.rows);
             rows.extend(self.engine.rows_of(&sql, files).await?);
         }
-        let schema = cold.main.schema();
+        let schema = writer.files(Part::Main).schema();
         let rows: Vec<RecordBatch> = rows
             .iter()
             .filter(|b| b.num_rows() > 0)
             .map(|b| conform_to_wire(b, &schema))
             .collect::<Result<_, _>>()?;
-        let staged = cold.main.stage(rows).await?;
+        let staged = writer.files(Part::Main).stage(rows).await?;
         let (removal, reason) = if paths.is_empty() {
             (Removal::Nothing, Reason::Append)
         } else {
@@ -324,13 +321,14 @@ impl Views {
             (Removal::Files(paths), Reason::Replace { predicate })
         };
         let txns = txns(&reached);
-        cold.main.rewrite(&removal, staged, &reason, &txns).await?;
+        writer
+            .rewrite(Part::Main, &removal, staged, &reason, &txns)
+            .await?;
         if let Some(seen) = &reached.source {
             watch.recorded = seen.version();
         }
         watch.frozen = Some(reached.frozen);
-        self.advance(job, &cold.main.view(), reached);
-        self.committed(job.table, &cold);
+        writer.reach(reached);
         outcome.commits += 1;
         let windows = spans
             .iter()
@@ -347,31 +345,36 @@ impl Views {
         done: ViewProgress,
         outcome: &mut Outcome,
     ) -> Result<(), Fault> {
-        let mut cold = job.table.cold.lock().await;
-        if job.table.is_dropped() {
-            return Err(gone(job.table.name()));
-        }
+        let mut writer = self.writer(job).await?;
         let version = done.source.as_ref().map_or(-1, |s| s.version());
         let frozen = match watch.frozen {
             Some(frozen) => frozen,
-            None => cold.main.read_txn(FROZEN_TXN).await?.unwrap_or(i64::MIN),
+            None => writer
+                .files(Part::Main)
+                .read_txn(FROZEN_TXN)
+                .await?
+                .unwrap_or(i64::MIN),
         };
         watch.frozen = Some(frozen);
         // A commit without rows for each version of the source would be a log of nothing; what is not recorded is looked at
         // again after a crash, and changes nothing then. What is frozen is recorded: retention goes by it.
         let unrecorded = version < watch.recorded || version - watch.recorded >= UNRECORDED_MAX;
         if unrecorded || done.frozen > frozen {
-            let staged = cold.main.stage(Vec::new()).await?;
             let txns = txns(&done);
-            cold.main
-                .rewrite(&Removal::Nothing, staged, &Reason::Append, &txns)
+            writer
+                .rewrite(
+                    Part::Main,
+                    &Removal::Nothing,
+                    Staged::empty(),
+                    &Reason::Append,
+                    &txns,
+                )
                 .await?;
             watch.recorded = version;
             watch.frozen = Some(done.frozen);
-            self.committed(job.table, &cold);
             outcome.commits += 1;
         }
-        self.advance(job, &cold.main.view(), done);
+        writer.reach(done);
         Ok(())
     }
 
@@ -386,19 +389,15 @@ impl Views {
         })
     }
 
-    fn advance(&self, job: &Job<'_>, stored: &Arc<PinnedFiles>, reached: ViewProgress) {
-        self.shared
-            .visible
-            .set_progress(job.table, stored.clone(), Arc::new(reached));
-    }
-
-    fn committed(&self, table: &Table, cold: &Cold) {
-        note_unlogged(&self.shared, table, cold);
-        let offset = table.committed.borrow().offset;
-        table.committed.send_replace(Committed {
-            offset,
-            version: cold.main.version(),
-        });
+    async fn writer<'a>(&'a self, job: &Job<'a>) -> Result<TableWriter<'a>, Fault> {
+        let writer = TableWriter::refresh_of(&self.shared, job.table).await;
+        writer.map_err(|fault| {
+            if job.table.is_dropped() {
+                gone(job.table.name())
+            } else {
+                fault
+            }
+        })
     }
 }
 

@@ -374,7 +374,7 @@ async fn a_refresh_whose_answer_was_lost_stores_every_bucket_once_and_with_all_i
     assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
     // What Delta has: two closed buckets, each once.
     let table = bench.running.shared().table(&name("v")).unwrap();
-    assert_eq!(table.cold.lock().await.main.view().rows(), Some(2));
+    assert_eq!(table.files(|cold| cold.main.view().rows()).await, Some(2));
     let bench = bench.restart(dir.path(), 0).await;
     assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
     assert_eq!(bench.open_from().await, 0);
@@ -489,7 +489,7 @@ async fn versions_of_another_life_of_the_source_are_not_taken_for_those_that_a_v
     assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [2]);
     let version = || {
         let table = views.shared.table(&name("v")).unwrap();
-        table.committed.borrow().version
+        table.committed().version
     };
     let before = version();
     mode.store(DEAF, Ordering::SeqCst);

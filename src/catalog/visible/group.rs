@@ -111,12 +111,13 @@ impl Visible {
                     arrival,
                     charge,
                 } => {
-                    if let Some(m) = &arrival.moved
-                        && let Some(entry) = table.producers.lock().get_mut(&m.producer)
-                    {
-                        entry
-                            .state
-                            .on_durable(m.seq, arrival.offset, arrival.counts);
+                    if let Some(m) = &arrival.moved {
+                        table.in_log_order(|producers| {
+                            if let Some(entry) = producers.get_mut(&m.producer) {
+                                let state = &mut entry.state;
+                                state.on_durable(m.seq, arrival.offset, arrival.counts);
+                            }
+                        });
                     }
                     let Some(entry) = state.tables.get_mut(&table.name().folded()) else {
                         continue;
@@ -135,9 +136,11 @@ impl Visible {
                     producer,
                     epoch,
                 } => {
-                    if let Some(entry) = table.producers.lock().get_mut(&producer) {
-                        entry.state.on_durable_epoch(epoch);
-                    }
+                    table.in_log_order(|producers| {
+                        if let Some(entry) = producers.get_mut(&producer) {
+                            entry.state.on_durable_epoch(epoch);
+                        }
+                    });
                 }
                 FrameEffect::Create {
                     table,
@@ -165,7 +168,7 @@ impl Visible {
                         entry.quality.push(CommitQuality {
                             version: main.version(),
                             quarantine_version: quarantine.version(),
-                            offset: table.committed.borrow().offset,
+                            offset: table.committed().offset,
                             at,
                             counts: Totals::default(),
                             left,

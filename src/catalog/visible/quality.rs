@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::table::{Committed, Table};
 use super::super::CommitQuality;
+use super::super::table::{Committed, Table};
 use super::{Entry, Visible};
 use crate::records::{Day, Expected, Left, Replayed, Totals};
 use crate::types::{Lsn, TableName};

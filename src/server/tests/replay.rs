@@ -148,18 +148,24 @@ async fn rows_keep_where_they_came_from_and_those_that_still_break_say_what() {
     let before = column(&running, "raw_quarantine", "_ingest_ts").await;
     let request = Request::default();
     // Nothing has changed: nothing moves, and no version is written.
-    let version = table(&running).cold.lock().await.quarantine.version();
+    let version = table(&running)
+        .files(|cold| cold.quarantine.version())
+        .await;
     let outcome = replay(&running.shared, &table(&running), &request)
         .await
         .unwrap();
     assert_eq!((outcome.examined, outcome.rejected), (SEQS, SEQS));
-    let flushed = table(&running).cold.lock().await.quarantine.version();
+    let flushed = table(&running)
+        .files(|cold| cold.quarantine.version())
+        .await;
     let outcome = replay(&running.shared, &table(&running), &request)
         .await
         .unwrap();
     assert_eq!((outcome.examined, outcome.rejected), (SEQS, SEQS));
     assert_eq!(
-        table(&running).cold.lock().await.quarantine.version(),
+        table(&running)
+            .files(|cold| cold.quarantine.version())
+            .await,
         flushed
     );
     assert!(flushed > version);
