@@ -16,6 +16,7 @@ pub mod parked;
 pub mod parking;
 pub mod producer;
 pub mod recover;
+pub mod replayed;
 pub mod running;
 pub mod streams;
 pub mod table;

@@ -7,27 +7,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-
 use super::Registry;
 use super::expected::Holdings;
 use super::lifecycle::{OWNER_TXN, quarantine_folder};
 use super::parked::{HeldFrame, ParkedState, Stage, guarded};
 use super::parking::Parked;
+use super::replayed::ReplayedFrame;
 use super::running::{Running, Slot, Work};
 use super::table::{Cold, Committed, ProducerEntry, Table};
-use super::visible::{Arrival, ProducerMove, Visible};
-use crate::clock;
+use super::visible::Visible;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Lake};
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
-use crate::hot;
-use crate::records::{
-    Checkpoint, Data, Day, Epoch, Expected, Problem, Record, SavedTable, Sender, Totals,
-};
+use crate::records::{Checkpoint, Day, Epoch, Expected, Problem, Record, SavedTable};
 use crate::types::{Incarnation, Lsn, TableName};
-use crate::validate::{Applied, Origin, Source, Validator};
+use crate::validate::{Applied, Validator};
 use crate::wal::{Aside, Frame, FrameKind};
 
 /// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
@@ -139,97 +134,6 @@ pub async fn claim(main: &mut ColdTable, quarantine: &mut ColdTable) -> Result<(
     quarantine.claim(OWNER_TXN, epoch).await?;
     main.claim(OWNER_TXN, epoch).await?;
     Ok(())
-}
-
-/// A data frame, read.
-pub struct ReplayedFrame {
-    data: Data,
-    batch: Option<RecordBatch>,
-    counts: Totals,
-}
-
-impl ReplayedFrame {
-    /// # Errors
-    /// DATA_LOSS: the frame holds no batch that can be read.
-    pub fn read(frame: &Frame) -> Result<Self, Fault> {
-        match Record::decode(frame)? {
-            Record::Data(data) => Self::of(data, frame),
-            other => Err(Fault::internal(format!(
-                "a batch was expected in the log, offset={}, kind={:?}",
-                frame.offset,
-                other.kind()
-            ))),
-        }
-    }
-
-    fn of(data: Data, frame: &Frame) -> Result<Self, Fault> {
-        let batch = data.batch().map_err(|problem| problem.at(frame))?;
-        let counts = data.counts();
-        Ok(ReplayedFrame {
-            data,
-            batch,
-            counts,
-        })
-    }
-
-    /// Its rows under the columns that are in force, by the contract that judged them.
-    ///
-    /// # Errors
-    /// The rows do not fit the contract of their version.
-    pub fn rows(&self, judged_by: &Validator, now: &Contract) -> Result<Applied, Fault> {
-        let Some(batch) = &self.batch else {
-            return Ok(Applied::default());
-        };
-        let (source, seq) = match self.data.sender() {
-            Sender::Named { producer, seq, .. } => (Source::new(producer.clone()), *seq),
-            Sender::Unnamed => (Source::unnamed(), 0),
-        };
-        let origin = Origin {
-            ingest_ts: self.data.arrived(),
-            source: &source,
-            seq: i64::try_from(seq).unwrap_or(i64::MAX),
-        };
-        let applied = judged_by.replay(batch, &origin, self.data.verdict())?;
-        let schema = now.table_schema();
-        Ok(applied.reshaped(|rows| hot::conform(rows, &schema)))
-    }
-
-    /// `offset`: of the frame.
-    pub fn arrival(&self, offset: Lsn) -> Arrival {
-        let moved = match self.data.sender() {
-            Sender::Named { producer, seq, .. } => Some(ProducerMove {
-                producer: producer.clone(),
-                seq: *seq,
-            }),
-            Sender::Unnamed => None,
-        };
-        Arrival {
-            day: clock::day_of(self.data.arrived()),
-            counts: self.counts,
-            violations: self.data.verdict().violations(),
-            moved,
-            offset,
-        }
-    }
-
-    /// The producer's number goes on.
-    pub fn note_producer(&self, table: &Table, offset: Lsn) {
-        let Sender::Named {
-            producer,
-            epoch,
-            seq,
-            crc,
-        } = self.data.sender()
-        else {
-            return;
-        };
-        table.in_log_order(|producers| {
-            let entry = producers.entry(producer.clone()).or_default();
-            let state = &mut entry.state;
-            state.replay(*epoch, *seq, *crc, offset, self.counts);
-            entry.seen = entry.seen.max(self.data.arrived());
-        });
-    }
 }
 
 /// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
