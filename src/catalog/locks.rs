@@ -35,7 +35,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    pub fn new(cold: Cold) -> Self {
+    pub(super) fn new(cold: Cold) -> Self {
         Locks {
             gate: tokio::sync::RwLock::new(()),
             keys: tokio::sync::Mutex::new(Keys::new(DEDUP_KEYS_MAX)),

@@ -12,7 +12,7 @@ const TRY_AGAIN: u32 = 64;
 /// Whether LZ4 pays on a stream: the time that it takes against the time in which the disk would write what it saves. On a slow
 /// disk it does, on a fast one the core has better things to do; noise in floats seldom shrinks at all.
 #[derive(Debug, Default)]
-pub struct Balance {
+pub(super) struct Balance {
     /// Nanoseconds a byte of input, and bytes saved a byte of input, at the last try.
     cost: f64,
     saved: f64,
@@ -21,7 +21,7 @@ pub struct Balance {
 
 impl Balance {
     /// The batch as the log gets it. `disk_ns_per_byte`: what the log's disk takes for a byte, 0 if unknown.
-    pub fn store(&mut self, batch: &Encoded, disk_ns_per_byte: f64) -> Stored {
+    pub(super) fn store(&mut self, batch: &Encoded, disk_ns_per_byte: f64) -> Stored {
         if self.wants(batch.len(), disk_ns_per_byte) {
             let began = Instant::now();
             let block = batch.compressed();

@@ -12,7 +12,7 @@ use crate::catalog::table::Table;
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
-use crate::cold::{FileList, PinnedFiles, Reason, Removal, Staged};
+use crate::cold::{FileList, Reason, Removal, Staged};
 use crate::dataset::{Bucket, Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
 use crate::query::view::{SPANS_MAX, frozen_before};

@@ -67,6 +67,7 @@ CAUSES = {
 }
 STATEMENTS = [
     ROWS,
+    "SELECT count(*) FROM d.t",
     "SELECT max(id) FROM d.t",
     "SELECT * FROM d.t ORDER BY v DESC LIMIT 3000",
     "SELECT a.id FROM d.t a JOIN d.t b ON a.id = b.id",
@@ -98,8 +99,6 @@ def test_a_file_that_is_not_what_was_committed_is_told_by_name(server, cause):
             told = str(caught.value)
             assert "file_damaged: " in told and "internal: " not in told, (statement, told)
             assert file.name in told and "table=d.t" in told and words in told and "backup" in told, (statement, told)
-        # What is known without the file is right.
-        assert server.one("SELECT count(*) FROM d.t") == expected[0]
         checked = server.sql("CHECK TABLE d.t")
         assert file.name in str(checked), checked
         assert server.process.poll() is None

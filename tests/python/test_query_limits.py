@@ -373,8 +373,8 @@ def test_what_a_running_statement_holds_is_shown(tmp_path):
         client = server.flight()
         info = client.get_flight_info(fl.FlightDescriptor.for_command(sql.encode()))
         reader = client.do_get(info.endpoints[0].ticket)
-        wait_for(lambda: any(row["state"] == "running" and row["memory_bytes"] > 32 * MIB for row in server.sql(mine)))
-        assert metric(server, "deltaplane_query_memory_bytes") > 32 * MIB
+        wait_for(lambda: any(row["state"] == "running" and row["memory_bytes"] > 24 * MIB for row in server.sql(mine)))
+        wait_for(lambda: metric(server, "deltaplane_query_memory_bytes") > 24 * MIB)
         reader.cancel()
         wait_for(lambda: [row["memory_bytes"] for row in server.sql(mine) if row["state"] == "cancelled"] == [0])
         wait_for(lambda: metric(server, "deltaplane_query_memory_bytes") < 16 * MIB)

@@ -28,7 +28,7 @@ fn sender(seq: u64, crc: u32) -> Sender {
     }
 }
 
-pub fn verdict() -> Verdict {
+pub(super) fn verdict() -> Verdict {
     let cell = |row, column, bound, rule: &str| Cell {
         row,
         column,
@@ -51,7 +51,7 @@ pub fn verdict() -> Verdict {
     }
 }
 
-pub fn warned() -> Verdict {
+pub(super) fn warned() -> Verdict {
     Verdict {
         rows: 1,
         warned: BTreeMap::from([("range_w".to_owned(), 1)]),

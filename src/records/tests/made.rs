@@ -14,9 +14,9 @@ use crate::dataset::from_toml;
 use crate::types::TableName;
 use crate::validate::{Cell, Rejected, Verdict};
 
-pub const ARRIVED: i64 = 1_790_000_000_000_000;
+pub(super) const ARRIVED: i64 = 1_790_000_000_000_000;
 
-pub fn contract() -> Contract {
+pub(super) fn contract() -> Contract {
     let toml = r#"
 dataset = "plant"
 [[table]]
@@ -44,7 +44,7 @@ rules = [
 }
 
 /// Rows for [`contract`], of which the second to fourth break a rule each.
-pub fn batch(rows: usize) -> RecordBatch {
+pub(super) fn batch(rows: usize) -> RecordBatch {
     let ts = TimestampMicrosecondArray::from(vec![ARRIVED - 1_000_000; rows]).with_timezone("UTC");
     let at = (0..rows).map(|r| Some(if r == 1 { 99.5 } else { 20.0 + r as f64 }));
     let v = (0..rows).map(|r| Some(if r == 2 { 120.0 } else { 50.0 }));
@@ -62,7 +62,7 @@ pub fn batch(rows: usize) -> RecordBatch {
     .unwrap()
 }
 
-pub fn expected() -> Expected {
+pub(super) fn expected() -> Expected {
     Expected {
         main: Least {
             offset: Lsn::new(980),
@@ -75,7 +75,7 @@ pub fn expected() -> Expected {
     }
 }
 
-pub fn checkpoint() -> Checkpoint {
+pub(super) fn checkpoint() -> Checkpoint {
     let producer = SavedProducer {
         name: "edge-7".to_owned(),
         epoch: 2,
@@ -118,7 +118,7 @@ pub fn checkpoint() -> Checkpoint {
 }
 
 /// Any record, with any stamp.
-pub fn any_record() -> impl Strategy<Value = (Stamp, Record)> {
+pub(super) fn any_record() -> impl Strategy<Value = (Stamp, Record)> {
     let stamp = (any::<u64>(), any::<u32>()).prop_map(|(incarnation, contract_version)| Stamp {
         incarnation: Incarnation::new(incarnation),
         contract_version,
@@ -192,7 +192,7 @@ fn any_batch() -> impl Strategy<Value = RecordBatch> {
 }
 
 /// Of few digits: serde_json reads a number of 17 digits as one of its neighbours, for lack of its feature `float_roundtrip`.
-fn any_bound() -> impl Strategy<Value = f64> {
+fn any_bound() -> impl Strategy<Value = f64> + Clone {
     any::<i32>().prop_map(|hundredths| f64::from(hundredths) / 100.0)
 }
 
