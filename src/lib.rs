@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! write   flight/put > flight/decode > ingest > validate > wal > hot > flush > cold/delta
-//! query   flight/service > query/engine > query/provider > cold/scan + hot > flight/stream
+//! query   flight/service > query/engine > query/provider > cold/files/scan + hot > flight/stream
 //! ```
 //!
 //! Modules stand in layer order, lowest first; each uses only what stands above it here. `tests/layering` checks that,

@@ -1,6 +1,6 @@
 //! `UPDATE`, `DELETE`, `MERGE`: which rows of one table change, and into what.
 //!
-//! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/scan`, file
+//! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/files/scan`, file
 //! and row). The query finds the rows that change and makes the new ones; what stays in the touched files is read by place,
 //! not by asking the condition again: it may be volatile. `parse` reads the text, `query` makes the query, `execute`
 //! runs it under the table's commit lock.
