@@ -2,7 +2,7 @@
 //!
 //! `settings!` below is the only list: the structs, the TOML keys, the environment variables, the flags, the help
 //! and the output of `deltaplane config` are derived from it. Where a value comes from is decided in [`sources`],
-//! which default gives way to a value that was set in [`follow`], and how it is written in [`size`]. This module
+//! which default gives way to a value that was set in `follow`, and how it is written in `size`. This module
 //! reads no clock and opens no socket.
 
 mod check;

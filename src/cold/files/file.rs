@@ -90,7 +90,7 @@ impl ColdFile {
         self.rows
     }
 
-    /// Relative to the table, as [`super::Removal::Files`] takes it.
+    /// Relative to the table, as [`Removal::Files`](crate::cold::Removal::Files) takes it.
     pub fn path(&self) -> &str {
         &self.path
     }
