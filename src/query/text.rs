@@ -430,4 +430,16 @@ mod tests {
             assert_eq!(first_word(sql), word, "{sql}");
         }
     }
+
+    #[test]
+    fn a_text_of_spaces_is_refused_before_it_is_cut_into_tokens() {
+        let spaces = 3 * TextLimits::DEFAULT.tokens;
+        let fault = check_text(&format!("SELECT{}1", " ".repeat(spaces))).unwrap_err();
+        assert_eq!(&*fault.reason, "statement_too_large");
+        assert!(
+            fault.message.contains("too many words, signs and spaces"),
+            "{fault}"
+        );
+        check_text(&format!("SELECT{}1", " ".repeat(spaces / 2))).unwrap();
+    }
 }

@@ -49,7 +49,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
-    const ALL: [FrameKind; 9] = [
+    pub(crate) const ALL: [FrameKind; 9] = [
         FrameKind::Data,
         FrameKind::Create,
         FrameKind::Alter,

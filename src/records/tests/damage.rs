@@ -7,18 +7,6 @@ use crate::fault::{Fault, Kind};
 use crate::validate::Verdict;
 use crate::wal::Frame;
 
-const KINDS: [FrameKind; 9] = [
-    FrameKind::Data,
-    FrameKind::Create,
-    FrameKind::Alter,
-    FrameKind::Drop,
-    FrameKind::Epoch,
-    FrameKind::CommitIntent,
-    FrameKind::CommitDone,
-    FrameKind::Checkpoint,
-    FrameKind::Replayed,
-];
-
 /// The frame with another payload, which its checksum would not let through.
 fn with(frame: &Frame, payload: Vec<u8>) -> Frame {
     Frame {
@@ -89,7 +77,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_errors_or_records(
-        kind in prop::sample::select(&KINDS[..]), payload in prop::collection::vec(any::<u8>(), 0..200),
+        kind in prop::sample::select(&FrameKind::ALL[..]), payload in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let frame = read_frame(&on_disk(&Record::Drop, Stamp::default())).unwrap();
         let _ = read_whole(&Frame { kind, ..with(&frame, payload) });
