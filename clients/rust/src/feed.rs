@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use arrow_flight::error::FlightError;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::Code;
 
-use crate::sql::SqlClient;
+use crate::sql::{SqlClient, code, may_pass};
 
 /// The server shows a sign of life every 10 seconds; without one for so long the connection is given up.
 const SILENCE: Duration = Duration::from_secs(35);
@@ -220,30 +219,6 @@ fn place(batch: &RecordBatch) -> anyhow::Result<(Option<Position>, bool)> {
             (Some(next), kind.value(last) == "progress")
         }
     })
-}
-
-fn code(error: &anyhow::Error) -> Option<Code> {
-    error
-        .chain()
-        .find_map(|cause| match cause.downcast_ref::<FlightError>() {
-            Some(FlightError::Tonic(status)) => Some(status.code()),
-            _ => cause
-                .downcast_ref::<tonic::Status>()
-                .map(tonic::Status::code),
-        })
-}
-
-/// May the same question have an answer later?
-fn may_pass(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unavailable
-            | Code::Unknown
-            | Code::Internal
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-    )
 }
 
 #[cfg(test)]

@@ -1,16 +1,22 @@
 //! A small Flight SQL client: one connection, statements in, batches out.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 /// One row may be as large as this; messages of many rows are far smaller.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Before the second time that the same is asked; doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 pub struct SqlClient(FlightSqlServiceClient<Channel>);
 
@@ -27,9 +33,7 @@ impl SqlClient {
     /// # Errors
     /// The address does not parse or nobody answers there.
     pub async fn connect(uri: &str) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())
-            .with_context(|| format!("not an address: {uri}"))?;
-        let channel = endpoint.connect().await.with_context(|| {
+        let channel = address(uri)?.connect().await.with_context(|| {
             format!("cannot connect to {uri}; is `deltaplane serve` running there?")
         })?;
         let inner = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -69,8 +73,64 @@ impl SqlClient {
         Ok((answer.schema, answer.batches.try_collect().await?))
     }
 
+    /// The rows of a statement that only reads. It is asked again on a new connection while nobody answers, or the connection
+    /// was cut, until so much time has passed.
+    ///
+    /// # Errors
+    /// The server's, with its gRPC code and text; the last one if the server did not come back in time.
+    pub async fn read_again(
+        uri: &str,
+        sql: &str,
+        patience: Duration,
+    ) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
+        address(uri)?;
+        let since = Instant::now();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let asked = async { Self::connect(uri).await?.query(sql).await };
+            let error = match asked.await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            if code(&error).is_some_and(|c| !may_pass(c)) || since.elapsed() + pause > patience {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
     /// Runs a statement that changes something.
     pub async fn update(&mut self, sql: &str) -> anyhow::Result<i64> {
         Ok(self.0.execute_update(sql.to_owned(), None).await?)
     }
+}
+
+fn address(uri: &str) -> anyhow::Result<Endpoint> {
+    Endpoint::from_shared(uri.to_owned()).with_context(|| format!("not an address: {uri}"))
+}
+
+/// The gRPC code of an error; none if nobody answered.
+pub(crate) fn code(error: &anyhow::Error) -> Option<Code> {
+    error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<FlightError>() {
+            Some(FlightError::Tonic(status)) => Some(status.code()),
+            _ => cause
+                .downcast_ref::<tonic::Status>()
+                .map(tonic::Status::code),
+        })
+}
+
+/// May the same question have an answer later?
+pub(crate) fn may_pass(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::Unknown
+            | Code::Internal
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
 }

@@ -7,6 +7,7 @@ mod load;
 mod source;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use deltaplane_client::SqlClient;
@@ -14,6 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use source::{Format, KNOWN};
+
+/// A server that does not answer is waited for before the first row: it may be on its way up again.
+const SERVER_AWAY: Duration = Duration::from_secs(10);
 
 /// A column that the files do not have: `{stem}` is the file's name without its ending, `{now_ns}` the clock.
 #[derive(Clone, Debug)]
@@ -86,9 +90,8 @@ pub(super) async fn run(
         checked.push(check::check(path, set, &bar).await.context(shown)?);
     }
     bar.set_position(0);
-    let (due, _) = SqlClient::connect(uri)
-        .await?
-        .query(&format!("SELECT * FROM {schema}.{name} LIMIT 0"))
+    let columns = format!("SELECT * FROM {schema}.{name} LIMIT 0");
+    let (due, _) = SqlClient::read_again(uri, &columns, SERVER_AWAY)
         .await
         .with_context(|| format!("table {table}"))?;
     let mut sum = load::Counts::default();
