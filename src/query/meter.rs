@@ -120,6 +120,15 @@ impl Meter {
         }
     }
 
+    /// # Errors
+    /// RESOURCE_EXHAUSTED: with so many bytes more at once the statement alone would hold more than all may.
+    pub fn has_room(&self, bytes: usize) -> Result<(), Fault> {
+        match self.bytes() + bytes as u64 > self.budget.limit {
+            true => Err(self.fault()),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the statement has to wait with its next batch: others that are told to end still hold what they held.
     pub fn waits(&self) -> bool {
         self.budget.is_ending() && self.budget.still_full()

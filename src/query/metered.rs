@@ -10,12 +10,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::Stream;
 use tokio::time::Sleep;
 
 use super::limits::external;
+use super::longest_row::slice_bytes;
 use super::meter::Meter;
 use super::pass_through::{PassThrough, PassThroughExec};
 use super::slices::Slices;
@@ -27,11 +28,10 @@ use super::slices::Slices;
 /// A node that cannot take an input back; none is known.
 pub(super) fn metered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
-        let watched = node.children().is_empty()
-            || node.name().ends_with("JoinExec")
-            || matches!(node.name(), "UnnestExec" | Slices::NAME);
+        let repeats = node.name().ends_with("JoinExec") || node.name() == "UnnestExec";
+        let watched = repeats || node.children().is_empty() || node.name() == Slices::NAME;
         Ok(match watched {
-            true => Transformed::yes(PassThroughExec::over(node, Metered)),
+            true => Transformed::yes(PassThroughExec::over(node, Metered { repeats })),
             false => Transformed::no(node),
         })
     });
@@ -40,7 +40,10 @@ pub(super) fn metered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionP
 
 /// Gives the input's rows until the statement holds too much.
 #[derive(Clone, Debug)]
-struct Metered;
+struct Metered {
+    /// Whether a value of the input's input stands in many of its rows.
+    repeats: bool,
+}
 
 impl fmt::Display for Metered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,12 +54,21 @@ impl fmt::Display for Metered {
 impl PassThrough for Metered {
     const NAME: &'static str = "MeterExec";
 
-    fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    fn stream(
+        &self,
+        input: SendableRecordBatchStream,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream {
         match Meter::current() {
             Some(meter) => Box::pin(Watched {
                 input,
                 meter,
                 pause: None,
+                gathered: self.repeats.then(|| Gathered {
+                    batch_rows: context.session_config().batch_size(),
+                    rows: 0,
+                    bytes: 0,
+                }),
             }),
             None => input,
         }
@@ -70,6 +82,27 @@ struct Watched {
     input: SendableRecordBatchStream,
     meter: Arc<Meter>,
     pause: Option<Pin<Box<Sleep>>>,
+    gathered: Option<Gathered>,
+}
+
+/// What the operators above may make one batch of: they gather small batches, and copy their values only when there are rows
+/// enough. Repeated values cost nothing until then, and all at once there.
+struct Gathered {
+    batch_rows: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// With another batch: bytes of the one that may be made.
+    fn add(&mut self, batch: &RecordBatch) -> usize {
+        if self.rows >= self.batch_rows {
+            (self.rows, self.bytes) = (0, 0);
+        }
+        self.rows += batch.num_rows();
+        self.bytes += batch.columns().iter().map(slice_bytes).sum::<usize>();
+        self.bytes
+    }
 }
 
 impl Stream for Watched {
@@ -88,9 +121,14 @@ impl Stream for Watched {
             this.pause = None;
         }
         let next = ready!(this.input.as_mut().poll_next(cx));
-        Poll::Ready(match (next, this.meter.check()) {
-            (Some(Ok(_)), Err(fault)) => Some(Err(external(fault))),
-            (next, _) => next,
+        let Some(Ok(batch)) = &next else {
+            return Poll::Ready(next);
+        };
+        let due = this.gathered.as_mut().map_or(0, |g| g.add(batch));
+        let fits = this.meter.check().and_then(|()| this.meter.has_room(due));
+        Poll::Ready(match fits {
+            Err(fault) => Some(Err(external(fault))),
+            Ok(()) => next,
         })
     }
 }

@@ -10,6 +10,7 @@ mod history;
 mod last_seen;
 mod latest;
 mod limits;
+mod longest_row;
 mod meter;
 mod metered;
 pub(crate) mod names;

@@ -21,7 +21,11 @@ pub(super) trait PassThrough:
     const NAME: &'static str;
 
     /// Of one partition.
-    fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream;
+    fn stream(
+        &self,
+        input: SendableRecordBatchStream,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream;
 }
 
 #[derive(Debug)]
@@ -114,7 +118,8 @@ impl<P: PassThrough> ExecutionPlan for PassThroughExec<P> {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        Ok(self.work.stream(self.input.execute(partition, context)?))
+        let input = self.input.execute(partition, context.clone())?;
+        Ok(self.work.stream(input, &context))
     }
 }
 
@@ -142,7 +147,11 @@ mod tests {
     impl PassThrough for Nothing {
         const NAME: &'static str = "NothingExec";
 
-        fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        fn stream(
+            &self,
+            input: SendableRecordBatchStream,
+            _: &TaskContext,
+        ) -> SendableRecordBatchStream {
             input
         }
     }

@@ -20,17 +20,19 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::unnest::UnnestExec;
 use futures::Stream;
 
+use super::longest_row::{LongestRow, can_be_long, slice_bytes};
 use super::pass_through::{PassThrough, PassThroughExec};
 
 /// Below a tenth of a batch the join takes many left rows at once, so that small slices cost it little.
@@ -56,6 +58,9 @@ enum Size {
     /// So many that what stands beside every row is not too much: the values of these subqueries, whose length is known when
     /// the plan runs, and constants of so many bytes.
     Beside(Vec<Arc<dyn PhysicalExpr>>, usize),
+    /// So many that the longest row of a join's left side, which has been read whole by then, may stand beside each. No more
+    /// than this.
+    BesideLeft(LongestRow, usize),
 }
 
 /// Bytes of the long constants in the plan's node that has most of them.
@@ -103,16 +108,31 @@ fn subqueries(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<dyn PhysicalExpr>
 }
 
 /// Whether rows of this plan may be long in a way that no statistics tell: with a subquery's value beside them, or with lists
-/// that a join repeats.
+/// or gathered texts that a join repeats.
 pub(super) fn long_rows(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    let lists = |child: &&Arc<dyn ExecutionPlan>| {
+    let lists = |child: &Arc<dyn ExecutionPlan>| {
         let schema = child.schema();
         schema.fields().iter().any(|f| f.data_type().is_nested())
     };
     plan.exists(|node| {
-        let joins = node.name().ends_with("JoinExec") && node.children().iter().any(lists);
-        Ok(joins || !subqueries(node)?.is_empty())
+        if node.name().ends_with("JoinExec") {
+            for child in node.children() {
+                if lists(child) || child.exists(|below| Ok(gathers_texts(below)))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(!subqueries(node)?.is_empty())
     })
+}
+
+/// Whether this node makes one text of many rows' texts.
+fn gathers_texts(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
+        return false;
+    };
+    let mut made = aggregate.aggr_expr().iter().map(|a| a.field());
+    made.any(|field| can_be_long(field.data_type()))
 }
 
 /// The node with its inputs in slices; the node itself if it needs none.
@@ -124,9 +144,24 @@ fn sliced(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
     let slice = |child: &Arc<dyn ExecutionPlan>, size: Size| -> Arc<dyn ExecutionPlan> {
         PassThroughExec::over(child.clone(), Slices(size))
     };
-    if let (true, [left, right]) = (node.name() == "NestedLoopJoinExec", children.as_slice()) {
-        let right = slice(right, Size::Rows(SLICE_ROWS));
-        let children = vec![left.clone(), right];
+    let reads_left_first = matches!(
+        node.name(),
+        "NestedLoopJoinExec" | "CrossJoinExec" | "HashJoinExec"
+    );
+    if let (true, [left, right]) = (reads_left_first, children.as_slice()) {
+        let most = match node.name() {
+            "NestedLoopJoinExec" => SLICE_ROWS,
+            _ => usize::MAX,
+        };
+        let children = match (LongestRow::can_be_long(left), most) {
+            (true, _) => {
+                let longest = LongestRow::default();
+                let measured = PassThroughExec::over(left.clone(), longest.clone());
+                vec![measured, slice(right, Size::BesideLeft(longest, most))]
+            }
+            (false, SLICE_ROWS) => vec![left.clone(), slice(right, Size::Rows(most))],
+            (false, _) => return Ok(Transformed::no(node)),
+        };
         return replace_children_if_necessary(node, children).map(Transformed::yes);
     }
     if let (Some(unnest), [child]) = (node.downcast_ref::<UnnestExec>(), children.as_slice()) {
@@ -175,6 +210,7 @@ impl fmt::Display for Slices {
             Size::Rows(rows) => write!(f, "{}: rows={rows}", Self::NAME),
             Size::Elements(lists) => write!(f, "{}: lists={lists:?}", Self::NAME),
             Size::Beside(values, _) => write!(f, "{}: subqueries={}", Self::NAME, values.len()),
+            Size::BesideLeft(..) => write!(f, "{}: beside the left side", Self::NAME),
         }
     }
 }
@@ -182,7 +218,11 @@ impl fmt::Display for Slices {
 impl PassThrough for Slices {
     const NAME: &'static str = "SliceExec";
 
-    fn stream(&self, input: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    fn stream(
+        &self,
+        input: SendableRecordBatchStream,
+        _: &TaskContext,
+    ) -> SendableRecordBatchStream {
         Box::pin(Sliced {
             input,
             size: self.0.clone(),
@@ -214,6 +254,7 @@ impl Sliced {
             Size::Rows(rows) => *rows,
             Size::Elements(lists) => fitting(&batch, lists),
             Size::Beside(..) => rows,
+            Size::BesideLeft(longest, most) => fitting_beside(longest.bytes()).min(*most),
         };
         if rows <= take {
             return Some(batch);
@@ -225,9 +266,14 @@ impl Sliced {
 
 /// The slice for rows with so many bytes of constants beside each.
 fn rows_beside(bytes: usize) -> Size {
+    Size::Rows(fitting_beside(bytes))
+}
+
+/// Rows of a slice with so many bytes beside each.
+fn fitting_beside(bytes: usize) -> usize {
     match bytes < CONSTANT_BYTES {
-        true => Size::Rows(usize::MAX),
-        false => Size::Rows((SLICE_BYTES / bytes).max(1)),
+        true => usize::MAX,
+        false => (SLICE_BYTES / bytes).max(1),
     }
 }
 
@@ -244,9 +290,7 @@ fn fitting(batch: &RecordBatch, lists: &[usize]) -> usize {
     let rows = batch.num_rows();
     let others = batch.columns().iter().enumerate();
     let others = others.filter(|(at, _)| !lists.contains(at));
-    let bytes: usize = others
-        .map(|(_, c)| c.to_data().get_slice_memory_size().unwrap_or(0))
-        .sum();
+    let bytes: usize = others.map(|(_, c)| slice_bytes(c)).sum();
     let width = bytes / rows.max(1) + 16;
     let lengths: Vec<ArrayRef> = lists
         .iter()

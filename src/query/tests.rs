@@ -392,6 +392,12 @@ async fn a_long_value_is_not_repeated_for_each_row_of_a_batch() {
         format!("SELECT sum(array_length(l.l)) FROM {rows} JOIN ({list}) AS l ON g.v > 0"),
         format!("SELECT sum(array_length(l.l)) FROM {rows} CROSS JOIN ({list}) AS l"),
         format!(
+            "SELECT sum(length(l.s)) / 10 FROM {rows} CROSS JOIN (SELECT string_agg('xxxxxxxxxx', '') AS s FROM generate_series(1, 10000)) AS l"
+        ),
+        format!(
+            "SELECT sum(length(l.s)) / 10 FROM {rows} JOIN (SELECT value % 2 AS k, string_agg('xxxxxxxxxx', '') AS s FROM generate_series(1, 20000) GROUP BY 1) AS l ON g.v % 2 = l.k"
+        ),
+        format!(
             "SELECT sum(array_length(l.l)) FROM {rows} JOIN (SELECT 1 AS k, l FROM ({list})) AS l ON g.v % 1 + 1 = l.k"
         ),
     ] {
