@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::datatypes::SchemaRef;
 use deltaplane_client::SqlClient;
 
@@ -24,7 +24,7 @@ impl SnapshotSource for Empty {
         self.0.clone()
     }
 
-    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
+    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
         Vec::new()
     }
 }

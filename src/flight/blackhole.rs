@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightDescriptor, PutResult};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -116,7 +117,7 @@ impl SnapshotSource for Nothing {
         }
     }
 
-    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
+    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
         Vec::new()
     }
 }

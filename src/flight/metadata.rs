@@ -103,15 +103,9 @@ fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
             )
             .map_err(internal)?;
     }
-    for (name, batch) in engine.system_tables() {
+    for (name, schema) in engine.system_tables() {
         builder
-            .append(
-                CATALOG,
-                SYSTEM,
-                name,
-                "SYSTEM TABLE",
-                &wire_schema(&batch.schema()),
-            )
+            .append(CATALOG, SYSTEM, name, "SYSTEM TABLE", &wire_schema(schema))
             .map_err(internal)?;
     }
     builder.build().map_err(internal)

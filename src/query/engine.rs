@@ -92,6 +92,7 @@ pub struct Engine {
     /// The same of upkeep. What its operators say of themselves is its limit, not this.
     upkeep_budget: Arc<Budget>,
     pub(super) source: Arc<dyn SnapshotSource>,
+    system_tables: Vec<(&'static str, SchemaRef)>,
     timeout: Duration,
     value_bytes: u64,
     batch_bytes: u64,
@@ -201,16 +202,12 @@ impl Engine {
         functions::bound(&mut state).map_err(fault_of)?;
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema();
-        for (name, batch) in source.system_tables() {
-            let columns = batch
-                .schema()
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect();
+        let system_tables = source.system_tables();
+        for (name, schema) in &system_tables {
+            let columns = schema.fields().iter().map(|f| f.name().clone()).collect();
             others.push((format!("{SYSTEM}.{name}"), columns));
-            let table = SystemTable::new(name, batch.schema(), source.clone());
-            let _ = system.register_table(name.to_owned(), Arc::new(table));
+            let table = SystemTable::new(name, schema.clone(), source.clone());
+            let _ = system.register_table((*name).to_owned(), Arc::new(table));
         }
         let handle = runtime.handle().clone();
         Ok(Engine {
@@ -222,6 +219,7 @@ impl Engine {
             upkeep_budget: Budget::new("memory.upkeep_bytes_max", u64::MAX),
             queries: source.queries(),
             source,
+            system_tables,
             timeout: config.timeout,
             value_bytes: config.value_bytes,
             batch_bytes: config.batch_bytes,
@@ -239,8 +237,9 @@ impl Engine {
         self.source.snapshot()
     }
 
-    pub fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
-        self.source.system_tables()
+    /// Tables of the schema `system` with their columns.
+    pub fn system_tables(&self) -> &[(&'static str, SchemaRef)] {
+        &self.system_tables
     }
 
     /// Memory for rows that a statement holds, within that of all queries.

@@ -62,7 +62,21 @@ pub(super) fn can_be_long(type_: &DataType) -> bool {
 
 /// Bytes of a column's own values, of which it may have a part of what it points to; 16 for a text that it only refers to.
 pub(super) fn slice_bytes(column: &ArrayRef) -> usize {
-    column.to_data().get_slice_memory_size().unwrap_or(0)
+    let rows = column.len();
+    if let Some(width) = column.data_type().primitive_width() {
+        return rows * width;
+    }
+    match column.data_type() {
+        DataType::Utf8View | DataType::BinaryView => rows * size_of::<u128>(),
+        DataType::Utf8 => spanned(column.as_string::<i32>().value_offsets()),
+        _ => column.to_data().get_slice_memory_size().unwrap_or(0),
+    }
+}
+
+fn spanned(offsets: &[i32]) -> usize {
+    let (first, last) = (offsets.first(), offsets.last());
+    let bytes = last.unwrap_or(&0) - first.unwrap_or(&0);
+    usize::try_from(bytes).unwrap_or(0) + size_of_val(offsets)
 }
 
 /// Bytes of the longest value, by the lengths of texts and lists and the mean size of a character or an element; of other types

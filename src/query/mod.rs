@@ -47,10 +47,12 @@ pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::view::Snapshot;
+use crate::fault::{Fault, Kind};
 
 /// The catalogue that every table stands in.
 pub const CATALOG: &str = "deltaplane";
@@ -62,8 +64,8 @@ pub const SYSTEM: &str = "system";
 pub trait SnapshotSource: Send + Sync {
     /// One read point for all tables, newest acked rows included.
     fn snapshot(&self) -> Snapshot;
-    /// Tables of the schema `system`, as they are now.
-    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)>;
+    /// Tables of the schema `system` with their columns, the same for as long as the server runs.
+    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)>;
     /// Cancelled when results that do not end by themselves have to.
     fn stopping(&self) -> CancellationToken {
         CancellationToken::new()
@@ -72,10 +74,12 @@ pub trait SnapshotSource: Send + Sync {
     fn queries(&self) -> Queries {
         Queries::default()
     }
-    /// One of them, when a query reads it.
-    fn system_table(&self, name: &str) -> Option<RecordBatch> {
-        self.system_tables()
-            .into_iter()
-            .find_map(|(known, batch)| (known == name).then_some(batch))
+    /// One of them as it is now, for a query that reads it.
+    ///
+    /// # Errors
+    /// NOT_FOUND; INTERNAL if its rows cannot be made.
+    fn system_table(&self, name: &str) -> Result<RecordBatch, Fault> {
+        let text = format!("no such table, table={SYSTEM}.{name}");
+        Err(Fault::new(Kind::NotFound, "table_not_found", text))
     }
 }

@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 
 use super::SnapshotSource;
+use super::limits::external;
 use crate::catalog::view::TableView;
 
 #[derive(Debug)]
@@ -116,9 +117,9 @@ impl TableProvider for SystemTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.source.system_table(self.name).into_iter().collect();
+        let rows = self.source.system_table(self.name).map_err(external)?;
         Ok(MemorySourceConfig::try_new_exec(
-            &[rows],
+            &[vec![rows]],
             self.schema.clone(),
             projection.cloned(),
         )?)

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 
 use super::*;
 use crate::catalog::view::TableView;
 use crate::cold::{Lake, PinnedFiles};
-use crate::fault::Kind;
+use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::{Lsn, TableName};
 
@@ -19,13 +20,14 @@ impl SnapshotSource for Fixed {
     fn snapshot(&self) -> Snapshot {
         self.0.clone()
     }
-    fn system_tables(&self) -> Vec<(&'static str, RecordBatch)> {
-        let batch = RecordBatch::try_from_iter([(
-            "table_name",
-            Arc::new(StringArray::from(vec!["raw"])) as _,
-        )])
-        .unwrap();
-        vec![("tables", batch)]
+
+    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
+        vec![("tables", self.system_table("tables").unwrap().schema())]
+    }
+
+    fn system_table(&self, _: &str) -> Result<RecordBatch, Fault> {
+        let names = Arc::new(StringArray::from(vec!["raw"])) as _;
+        Ok(RecordBatch::try_from_iter([("table_name", names)]).unwrap())
     }
 }
 
