@@ -185,6 +185,7 @@ impl Server {
             transactions,
             queries,
             limits: config.limits.clone(),
+            prepared_bytes_max: config.memory.prepared_bytes_max,
         });
         let flight_task = tokio::spawn(flight::transport::serve(
             flight,

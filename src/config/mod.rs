@@ -205,6 +205,8 @@ settings! {
         upkeep_bytes_max: ByteSize = "64MiB";
         /// what clients have sent and is not admitted yet, all connections together; when it is spent, flow control holds them back
         wire_bytes_max: ByteSize = "512MiB";
+        /// prepared statements with the rows bound to them; the least recently used goes first
+        prepared_bytes_max: ByteSize = "64MiB";
     }
     /// What one query may take.
     query: Query {

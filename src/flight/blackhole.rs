@@ -150,6 +150,7 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
         })),
         queries: crate::query::Queries::default(),
         limits: crate::config::Config::default().limits,
+        prepared_bytes_max: crate::config::Config::default().memory.prepared_bytes_max,
     })
     .into_service();
     let wire = Wire::new(wire::Limits::of(&crate::config::Config::default()));

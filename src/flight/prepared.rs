@@ -1,19 +1,20 @@
 //! Prepared statements: text, parameters bound so far, and an end. Drivers forget to close them, so they are bounded in
 //! number and in bytes, and the least recently used goes first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::config::ByteSize;
 use crate::fault::{Fault, Kind};
 use crate::statement::Bound;
 
 const HANDLES_MAX: usize = 10_000;
-/// Texts and bound rows of all statements together.
-const BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What a statement takes beside its text and its rows.
+const STATEMENT_BYTES: usize = 512;
 
 #[derive(Clone, Debug)]
 pub(super) struct PreparedStatement {
@@ -33,103 +34,133 @@ impl PreparedStatement {
             .bound
             .batch()
             .map_or(0, RecordBatch::get_array_memory_size);
-        self.sql.len() + bound
+        STATEMENT_BYTES + self.sql.len() + bound
     }
 }
 
-#[derive(Default)]
-pub(super) struct PreparedStatements(Mutex<State>);
+pub(super) struct PreparedStatements {
+    /// Of all statements together: `memory.prepared_bytes_max`.
+    bytes_max: usize,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
     clock: u64,
     bytes: usize,
+    /// With the clock at its last use.
     entries: HashMap<Bytes, (u64, PreparedStatement)>,
+    by_use: BTreeMap<u64, Bytes>,
 }
 
 impl State {
     fn remove(&mut self, handle: &[u8]) {
-        if let Some((_, gone)) = self.entries.remove(handle) {
+        if let Some((used, gone)) = self.entries.remove(handle) {
+            self.by_use.remove(&used);
             self.bytes = self.bytes.saturating_sub(gone.bytes());
         }
     }
 
-    /// Lets go of the least recently used until the rest is within bounds; `but` stays.
-    fn shrink(&mut self, but: &Bytes) {
-        while self.entries.len() > HANDLES_MAX || self.bytes > BYTES_MAX {
-            let oldest = self
-                .entries
-                .iter()
-                .filter(|(handle, _)| *handle != but)
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(handle, _)| handle.clone());
-            match oldest {
-                Some(handle) => self.remove(&handle),
-                None => return,
-            }
+    /// Lets go of the least recently used until there is room for so many bytes more.
+    fn make_room(&mut self, bytes: usize, bytes_max: usize) {
+        while self.bytes + bytes > bytes_max
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.remove(&oldest);
         }
     }
-}
 
-impl PreparedStatements {
-    pub(super) fn add(&self, statement: PreparedStatement) -> Bytes {
-        let handle = Bytes::copy_from_slice(crate::ids::random_id().as_bytes());
-        let mut state = self.0.lock();
-        state.clock += 1;
-        state.bytes += statement.bytes();
-        let used = state.clock;
-        state.entries.insert(handle.clone(), (used, statement));
-        state.shrink(&handle);
-        handle
-    }
-
-    /// # Errors
-    /// NOT_FOUND: it was closed, or others came since and it was the one least used.
-    pub(super) fn get(&self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
-        self.with(handle, |statement| statement.clone())
-    }
-
-    /// # Errors
-    /// As [`PreparedStatements::get`].
-    pub(super) fn bind(&self, handle: &[u8], values: Bound) -> Result<(), Fault> {
-        let (before, after) = self.with(handle, |statement| {
-            let before = statement.bytes();
-            statement.bound = values;
-            (before, statement.bytes())
-        })?;
-        let mut state = self.0.lock();
-        state.bytes = (state.bytes + after).saturating_sub(before);
-        state.shrink(&Bytes::copy_from_slice(handle));
-        Ok(())
-    }
-
-    pub(super) fn close(&self, handle: &[u8]) {
-        self.0.lock().remove(handle);
-    }
-
-    fn with<T>(
-        &self,
-        handle: &[u8],
-        f: impl FnOnce(&mut PreparedStatement) -> T,
-    ) -> Result<T, Fault> {
-        let mut state = self.0.lock();
-        state.clock += 1;
-        let now = state.clock;
-        let Some((used, statement)) = state.entries.get_mut(handle) else {
+    fn use_now(&mut self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
+        self.clock += 1;
+        let Some((used, statement)) = self.entries.get_mut(handle) else {
             return Err(Fault::new(
                 Kind::NotFound,
                 "handle_not_found",
                 "no such prepared statement; it was closed or has expired: prepare it again",
             ));
         };
-        *used = now;
-        Ok(f(statement))
+        if let Some(handle) = self.by_use.remove(used) {
+            self.by_use.insert(self.clock, handle);
+        }
+        *used = self.clock;
+        Ok(statement.clone())
+    }
+
+    fn put(&mut self, handle: Bytes, statement: PreparedStatement) {
+        self.clock += 1;
+        self.bytes += statement.bytes();
+        self.by_use.insert(self.clock, handle.clone());
+        self.entries.insert(handle, (self.clock, statement));
+    }
+}
+
+impl PreparedStatements {
+    pub(super) fn new(bytes_max: ByteSize) -> Self {
+        PreparedStatements {
+            bytes_max: bytes_max.as_usize(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// # Errors
+    /// RESOURCE_EXHAUSTED `prepared_full`: it alone is larger than all may be.
+    pub(super) fn add(&self, statement: PreparedStatement) -> Result<Bytes, Fault> {
+        let handle = Bytes::copy_from_slice(crate::ids::random_id().as_bytes());
+        let bytes = self.fitting(&statement)?;
+        let mut state = self.state.lock();
+        state.make_room(bytes, self.bytes_max);
+        if state.entries.len() >= HANDLES_MAX
+            && let Some((_, oldest)) = state.by_use.pop_first()
+        {
+            state.remove(&oldest);
+        }
+        state.put(handle.clone(), statement);
+        Ok(handle)
+    }
+
+    fn fitting(&self, statement: &PreparedStatement) -> Result<usize, Fault> {
+        let (bytes, most) = (statement.bytes(), self.bytes_max);
+        if bytes <= most {
+            return Ok(bytes);
+        }
+        Err(Fault::new(
+            Kind::Exhausted,
+            "prepared_full",
+            format!(
+                "a prepared statement with its bound rows takes {bytes} bytes, memory.prepared_bytes_max={most}; bind fewer rows at once, or raise it"
+            ),
+        ))
+    }
+
+    /// # Errors
+    /// NOT_FOUND: it was closed, or others came since and it was the one least used.
+    pub(super) fn get(&self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
+        self.state.lock().use_now(handle)
+    }
+
+    /// # Errors
+    /// As [`PreparedStatements::get`] and [`PreparedStatements::add`]; it is as it was before then.
+    pub(super) fn bind(&self, handle: &[u8], values: Bound) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        let mut statement = state.use_now(handle)?;
+        statement.bound = values;
+        let bytes = self.fitting(&statement)?;
+        state.remove(handle);
+        state.make_room(bytes, self.bytes_max);
+        state.put(Bytes::copy_from_slice(handle), statement);
+        Ok(())
+    }
+
+    pub(super) fn close(&self, handle: &[u8]) {
+        self.state.lock().remove(handle);
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use arrow::array::{ArrayRef, Int64Array};
+
     use super::*;
 
     fn statement() -> PreparedStatement {
@@ -142,20 +173,53 @@ mod tests {
         }
     }
 
+    fn rows(count: usize) -> Bound {
+        let values = Int64Array::from_iter_values(0..i64::try_from(count).unwrap());
+        let values = Arc::new(values) as ArrayRef;
+        Bound::new(Some(RecordBatch::try_from_iter([("1", values)]).unwrap()))
+    }
+
     #[test]
     fn the_least_recently_used_goes_first_and_bytes_are_given_back() {
-        let all = PreparedStatements::default();
-        let first = all.add(statement());
-        let second = all.add(statement());
+        let all = PreparedStatements::new(ByteSize::mib(64));
+        let first = all.add(statement()).unwrap();
+        let second = all.add(statement()).unwrap();
         for _ in 0..HANDLES_MAX - 2 {
-            all.add(statement());
+            all.add(statement()).unwrap();
         }
         all.get(&first).unwrap();
-        let last = all.add(statement());
+        let last = all.add(statement()).unwrap();
         assert_eq!(all.get(&second).unwrap_err().kind, Kind::NotFound);
         assert!(all.get(&first).is_ok() && all.get(&last).is_ok());
-        let before = all.0.lock().bytes;
+        let before = all.state.lock().bytes;
         all.close(&first);
-        assert_eq!(all.0.lock().bytes, before - "SELECT 1".len());
+        let state = all.state.lock();
+        assert_eq!(state.bytes, before - statement().bytes());
+        assert_eq!(state.entries.len(), state.by_use.len());
+    }
+
+    #[test]
+    fn bound_rows_are_bounded_together_and_alone() {
+        let all = PreparedStatements::new(ByteSize::mib(1));
+        let handles: Vec<Bytes> = (0..4).map(|_| all.add(statement()).unwrap()).collect();
+        for handle in &handles {
+            all.bind(handle, rows(40_000)).unwrap();
+            assert!(all.state.lock().bytes <= 1 << 20);
+        }
+        assert_eq!(all.get(&handles[0]).unwrap_err().kind, Kind::NotFound);
+        let fault = all.bind(&handles[3], rows(200_000)).unwrap_err();
+        assert_eq!(
+            (fault.kind, &*fault.reason),
+            (Kind::Exhausted, "prepared_full")
+        );
+        assert_eq!(
+            all.get(&handles[3])
+                .unwrap()
+                .bound
+                .batch()
+                .unwrap()
+                .num_rows(),
+            40_000
+        );
     }
 }

@@ -31,7 +31,7 @@ use super::session::Sessions;
 use super::statements::guarded;
 use super::{actions, status};
 use crate::auth::Principal;
-use crate::config::Limits;
+use crate::config::{ByteSize, Limits};
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, Queries};
 use crate::statement::TableAdmin;
@@ -64,6 +64,8 @@ pub struct Parts {
     pub transactions: Arc<Transactions>,
     pub queries: Queries,
     pub limits: Limits,
+    /// Of all prepared statements together.
+    pub prepared_bytes_max: ByteSize,
 }
 
 pub struct FlightSqlServer {
@@ -86,7 +88,7 @@ impl FlightSqlServer {
             engine: parts.engine,
             admin: parts.admin,
             put: parts.put,
-            prepared: PreparedStatements::default(),
+            prepared: PreparedStatements::new(parts.prepared_bytes_max),
             sessions: parts.sessions,
             transactions: parts.transactions,
             queries: parts.queries,

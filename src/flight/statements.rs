@@ -404,7 +404,7 @@ impl FlightSqlServer {
             transaction,
             is_update: change.is_some(),
             bound: Bound::default(),
-        });
+        })?;
         Ok(Prepared {
             handle,
             is_update: Some(dataset_schema.is_empty()),
