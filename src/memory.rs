@@ -1,6 +1,6 @@
 //! Memory counted where it is allocated: every allocation bears the account that it was made for, whoever frees it later.
 //!
-//! The allocator (`tracking-allocator` around mimalloc) keeps a group's number beside each allocation. A group can be entered
+//! The allocator (`tracking-allocator` around jemalloc) keeps a group's number beside each allocation. A group can be entered
 //! by one thread at a time, so an [`Account`] owns as many groups as threads have worked for it at once, and its bytes are
 //! the sum of theirs. Groups come from a pool and go back to it; what outlives its account (a cache that a query has filled)
 //! is the next owner's starting point, and not its debt.
@@ -14,12 +14,13 @@ use tracking_allocator::{
 };
 
 /// Batches of half a megabyte come and go thousands of times a second: the system's allocator hands each back to the kernel
-/// and has its pages zeroed again, a fifth of the ingest path's time (docs/performance.md). So mimalloc stands behind it.
-pub type Counting = Allocator<mimalloc::MiMalloc>;
+/// and has its pages zeroed again, a fifth of the ingest path's time. jemalloc keeps them, and gives back what is free: its
+/// settings are in `.cargo/config.toml`, the reasons in docs/performance.md, "Memory".
+pub type Counting = Allocator<tikv_jemallocator::Jemalloc>;
 
 /// The binary's allocator.
 pub const fn allocator() -> Counting {
-    Allocator::from_allocator(mimalloc::MiMalloc)
+    Allocator::from_allocator(tikv_jemallocator::Jemalloc)
 }
 
 #[cfg(test)]
