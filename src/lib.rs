@@ -33,6 +33,8 @@ pub mod catalog;
 // write
 pub mod flush;
 pub mod ingest;
+// what a statement is
+pub mod sql;
 // read
 pub mod query;
 pub mod view;

@@ -11,7 +11,8 @@ use crate::catalog::running::Work;
 use crate::dataset::{AlertDeclaration, Watched};
 use crate::fault::{Fault, Kind};
 use crate::query::place::{place_of, with_place};
-use crate::query::{Caller, last_seen_columns, parse_one, tables_of};
+use crate::query::{Caller, last_seen_columns, tables_of};
+use crate::sql::parse_one;
 use crate::types::TableName;
 
 /// An alert to be, and the statement that makes it.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{self, Request};
 use super::decode::{Decoded, Decoder};
 use crate::fault::Fault;
-use crate::query::TextLimits;
+use crate::sql::TextLimits;
 
 /// Ids, handles in hex, and the name of a schema.
 const NAME_BYTES_MAX: usize = 512;

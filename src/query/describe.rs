@@ -1,29 +1,25 @@
 //! Statements that ask about tables, as queries: `SHOW CREATE TABLE`, `SHOW TABLES`, `DESCRIBE`.
 
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, ShowCreateObject, Statement};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::default_schema;
-use super::names::parse_own;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
-use crate::types::TableName;
+use crate::sql::{parse_own, resolve};
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// `SHOW CREATE MATERIALIZED VIEW v` as the parser knows it.
-pub(super) fn as_known(sql: &str) -> std::borrow::Cow<'_, str> {
-    let mut words = sql.split_whitespace();
-    let said = ["SHOW", "CREATE", "MATERIALIZED", "VIEW"]
-        .iter()
-        .all(|word| words.next().is_some_and(|w| w.eq_ignore_ascii_case(word)));
-    if said {
-        let name: Vec<&str> = words.collect();
-        format!("SHOW CREATE VIEW {}", name.join(" ")).into()
-    } else {
-        sql.into()
+/// `SHOW CREATE MATERIALIZED VIEW v` as the parser knows it: without MATERIALIZED.
+pub(super) fn as_known(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let said = ["SHOW", "CREATE", "MATERIALIZED", "VIEW"];
+    let is = |(t, word): (&TokenWithSpan, &str)| matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case(word));
+    if tokens.len() >= said.len() && tokens.iter().zip(said).all(is) {
+        tokens.remove(2);
     }
+    tokens
 }
 
 /// The query that answers the statement; the statement itself if it asks about nothing.
@@ -92,17 +88,7 @@ fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, 
         .filter_map(ObjectNamePart::as_ident)
         .map(|i| i.value.as_str())
         .collect();
-    let made = match parts.as_slice() {
-        [table] => TableName::new(&default_schema(), table),
-        [schema, table] | [_, schema, table] => TableName::new(schema, table),
-        _ => {
-            return Err(Fault::invalid(
-                "syntax_error",
-                "a table's name is schema.table",
-            ));
-        }
-    };
-    let wanted = made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+    let wanted = resolve(&parts, &default_schema())?;
     snapshot.tables.get(&wanted.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,

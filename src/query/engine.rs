@@ -29,7 +29,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Caller;
+use super::caller::{Caller, default_schema};
 use super::functions::{self, JoinPlanner, scalar_functions, write_out};
 use super::latest::Newest;
 use super::limits::{self, QueryLimits};
@@ -41,7 +41,6 @@ use super::provider::SystemTable;
 use super::result::{self, ResultStream};
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
-use super::text::check_bytes;
 use super::view::Definition;
 use super::wire::{conform_to_wire, wire_schema};
 use super::world::World;
@@ -50,6 +49,7 @@ use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
+use crate::sql::{self, check_bytes};
 use crate::types::Lsn;
 
 /// Threads beside those that one query uses, so that a query that lets go of none holds up no other.
@@ -529,24 +529,31 @@ impl Shared {
     /// The statement as a query, and all that it may read.
     pub(super) async fn read(
         &self,
-        sql: &str,
+        text: &str,
         own: bool,
         snapshot: Snapshot,
         limits: Option<&QueryLimits>,
     ) -> Result<(Session, Statement), Fault> {
-        let parse = if own {
-            names::parse_own
+        let tokens = if own {
+            sql::tokens_of_own(text)?
         } else {
-            names::parse_one
+            sql::tokenize(text)?
         };
-        if let Some(asked) = super::history::parse(sql)? {
+        let said = sql::Statement::new(text, tokens);
+        if said.kind() == sql::Kind::Log {
+            let asked = super::history::parse(said.cursor("table", &default_schema()))?;
             let table = super::history::answer(&asked, &snapshot)?;
             let session = self.session(snapshot, Some(Arc::new(table)), limits);
-            let statement = names::parse_own("SELECT * FROM \"described@log\"")?;
+            let statement = sql::parse_own("SELECT * FROM \"described@log\"")?;
             return Ok((session, statement));
         }
-        let mut statement =
-            super::describe::as_query(parse(&super::describe::as_known(sql))?, &snapshot)?;
+        let tokens = super::describe::as_known(said.into_tokens());
+        let parsed = if own {
+            sql::parse_own_tokens(tokens)?
+        } else {
+            sql::parse_tokens(tokens)?
+        };
+        let mut statement = super::describe::as_query(parsed, &snapshot)?;
         let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
         Ok((self.session(snapshot, None, limits), statement))
     }

@@ -14,14 +14,12 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::sql::sqlparser::tokenizer::Token;
 use serde_json::{Map, Value};
 
-use super::caller::default_schema;
-use super::text::tokenize;
 use crate::catalog::view::Snapshot;
 use crate::cold::{Detail, Entry, History};
 use crate::fault::{Fault, Kind};
+use crate::sql::Cursor;
 use crate::types::TableName;
 
 /// Which of a table's two descriptions.
@@ -39,70 +37,29 @@ pub(super) struct Asked {
     limit: Option<usize>,
 }
 
-/// None: the text is another statement.
-///
 /// # Errors
 /// INVALID_ARGUMENT: what follows `DESCRIBE HISTORY` or `DETAIL` is no table, or no limit.
-pub(super) fn parse(sql: &str) -> Result<Option<Asked>, Fault> {
-    let head = sql.trim_start().get(..4).unwrap_or_default();
-    if !head.eq_ignore_ascii_case("desc") {
-        return Ok(None);
-    }
-    let tokens: Vec<Token> = tokenize(sql)?
-        .into_iter()
-        .map(|t| t.token)
-        .filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon))
-        .collect();
-    let bare = |at: usize| match tokens.get(at) {
-        Some(Token::Word(w)) if w.quote_style.is_none() => w.value.to_ascii_uppercase(),
-        _ => String::new(),
+pub(super) fn parse(mut rest: Cursor<'_>) -> Result<Asked, Fault> {
+    rest.skip();
+    let about = if rest.words(&["HISTORY"]) {
+        About::History
+    } else {
+        rest.skip();
+        About::Detail
     };
-    let about = match (bare(0).as_str(), bare(1).as_str()) {
-        ("DESCRIBE" | "DESC", "HISTORY") => About::History,
-        ("DESCRIBE" | "DESC", "DETAIL") => About::Detail,
-        _ => return Ok(None),
-    };
-    // `DESCRIBE history` means a table of that name.
-    if tokens.len() == 2 {
-        return Ok(None);
-    }
-    let wrong = || {
-        Fault::invalid(
-            "syntax_error",
-            "expected DESCRIBE HISTORY table [LIMIT n] or DESCRIBE DETAIL table",
-        )
-    };
-    let mut parts = Vec::new();
-    let mut at = 2;
-    loop {
-        match tokens.get(at) {
-            Some(Token::Word(word)) => parts.push(word.value.as_str()),
-            _ => return Err(wrong()),
-        }
-        at += 1;
-        if tokens.get(at) != Some(&Token::Period) {
-            break;
-        }
-        at += 1;
-    }
-    let table = match parts.as_slice() {
-        [table] => TableName::new(&default_schema(), table),
-        [.., schema, table] => TableName::new(schema, table),
-        [] => return Err(wrong()),
-    };
-    let table = table.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
-    let limit = match (bare(at).as_str(), tokens.get(at + 1), tokens.len() - at) {
-        ("", None, 0) => None,
-        ("LIMIT", Some(Token::Number(n, _)), 2) if about == About::History => {
-            Some(n.parse().map_err(|_| wrong())?)
-        }
-        _ => return Err(wrong()),
-    };
-    Ok(Some(Asked {
+    let table = rest.name()?;
+    let limited = about == About::History && rest.words(&["LIMIT"]);
+    let limit = limited.then(|| rest.number("a whole number of versions"));
+    let limit = limit.transpose()?;
+    rest.end_or(match about {
+        About::History => "LIMIT n or the end of the statement",
+        About::Detail => "the end of the statement",
+    })?;
+    Ok(Asked {
         about,
         table,
         limit,
-    }))
+    })
 }
 
 /// The answer as a table, and the query that reads it when it stands under `name`.
@@ -270,12 +227,15 @@ impl TableProvider for LogTable {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::sql;
+
+    fn parse(sql: &str) -> Result<Asked, Fault> {
+        super::parse(sql::parse(sql).unwrap().cursor("table", "public"))
+    }
 
     #[test]
-    fn both_statements_are_read_and_others_are_left_alone() {
-        let asked = parse("describe history reactor.raw limit 3;")
-            .unwrap()
-            .unwrap();
+    fn both_statements_are_read() {
+        let asked = parse("describe history reactor.raw limit 3;").unwrap();
         assert_eq!(
             asked,
             Asked {
@@ -284,13 +244,7 @@ mod tests {
                 limit: Some(3)
             }
         );
-        assert_eq!(
-            parse("DESC DETAIL t").unwrap().unwrap().about,
-            About::Detail
-        );
-        for other in ["DESCRIBE history", "DESCRIBE raw", "SELECT 1", "desc", "ü"] {
-            assert!(parse(other).unwrap().is_none(), "{other}");
-        }
+        assert_eq!(parse("DESC DETAIL t").unwrap().about, About::Detail);
         for bad in [
             "DESCRIBE HISTORY a LIMIT x",
             "DESCRIBE DETAIL a LIMIT 1",

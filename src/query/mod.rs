@@ -25,8 +25,6 @@ mod slices;
 mod table_function;
 #[cfg(test)]
 mod tests;
-mod text;
-mod text_size;
 mod versions;
 pub mod view;
 mod width;
@@ -37,13 +35,11 @@ pub mod zorder;
 pub use caller::{Caller, OwnRows, default_schema};
 pub use engine::{Engine, EngineConfig, Planned, fault_of};
 pub use last_seen::columns_of as last_seen_columns;
-pub use names::{parse_numbered, parse_one, parse_tokens, tables_of};
+pub use names::tables_of;
 pub use planning::STACK_BYTES;
 pub use result::{ResultStream, bytes_of};
 pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;
-pub use text::{TextLimits, first_word, tokenize};
-pub use versions::literal as version_literal;
 pub use wire::{conform_to_wire, wire_schema};
 
 use arrow::array::RecordBatch;

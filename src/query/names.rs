@@ -8,153 +8,16 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
-    Visitor, VisitorMut,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::caller::default_schema;
 use super::table_function::named_table;
-use super::text::{self, TextLimits, tokenize};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
+use crate::sql::{number, parse_one};
 use crate::types::TableName;
-
-/// One statement; a trailing `;` is welcome.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`, with line and column as the parser gives them.
-pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
-    parse_tokens(tokenize(sql)?)
-}
-
-/// As many times as much is what an EXPLAIN of a relation counts.
-const EXPLAINED: usize = 5;
-
-/// [`parse_one`] for tokens that someone has changed.
-pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
-    let limits = TextLimits::current();
-    let statement = parse(tokens, limits.nesting)?;
-    let mut found = relations(&statement);
-    if let Statement::Explain { .. } = statement {
-        // Each level of a plan is written as many times as there are steps, and set in as far as it is deep.
-        found = found.saturating_mul(EXPLAINED);
-    }
-    text::check_relations(found, &limits)?;
-    Ok(statement)
-}
-
-/// Text that the server has written itself, out of a statement that was read: it may be several times as long and as deep.
-///
-/// # Errors
-/// As [`parse_one`], but for the text's limits.
-pub(crate) fn parse_own(sql: &str) -> Result<Statement, Fault> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
-    parse(tokens, own_nesting())
-}
-
-/// [`parse_own`] of one expression.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`.
-pub(crate) fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
-    Parser::new(&GenericDialect {})
-        .with_recursion_limit(own_nesting())
-        .try_with_sql(text)
-        .and_then(|mut p| p.parse_expr())
-        .map_err(|e| Fault::invalid("syntax_error", e.to_string()))
-}
-
-fn own_nesting() -> usize {
-    TextLimits::current().nesting * 2 + 50
-}
-
-fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
-    let syntax = |e: ParserError| match e {
-        ParserError::RecursionLimitExceeded => text::too_deep(),
-        e => Fault::invalid(
-            "syntax_error",
-            e.to_string().replace("sql parser error: ", ""),
-        ),
-    };
-    let tokens = super::versions::rewrite(tokens)?;
-    let mut statements = Parser::new(&GenericDialect {})
-        .with_recursion_limit(nesting)
-        .with_tokens_with_locations(tokens)
-        .parse_statements()
-        .map_err(syntax)?;
-    match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
-        (None, _) => Err(Fault::invalid(
-            "syntax_error",
-            "no statement; send one SQL statement",
-        )),
-        (Some(_), false) => Err(Fault::invalid(
-            "syntax_error",
-            "more than one statement; send them one by one",
-        )),
-    }
-}
-
-/// Tables in FROM, and `*` that stand for the columns of some: neither is a word that the tokens show.
-fn relations(statement: &Statement) -> usize {
-    struct Counted(usize);
-    impl Visitor for Counted {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
-            self.0 += 1;
-            ControlFlow::Continue(())
-        }
-        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-            let all = |item: &&SelectItem| {
-                matches!(
-                    item,
-                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-                )
-            };
-            self.0 += select.projection.iter().filter(all).count();
-            ControlFlow::Continue(())
-        }
-    }
-    let mut counted = Counted(0);
-    let _ = Visit::visit(statement, &mut counted);
-    counted.0
-}
-
-/// One statement whose `?` have become `$1`, `$2`, .. in the order in which they stand, and how many parameters it has.
-///
-/// # Errors
-/// As [`parse_one`].
-pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
-    struct Numbering(usize);
-    impl VisitorMut for Numbering {
-        type Break = ();
-        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-            number(value, &mut self.0);
-            ControlFlow::Continue(())
-        }
-    }
-    let mut statement = parse_one(sql)?;
-    let mut numbering = Numbering(0);
-    let _ = VisitMut::visit(&mut statement, &mut numbering);
-    Ok((statement, numbering.0))
-}
-
-/// Gives a `?` its number.
-fn number(value: &mut ValueWithSpan, parameters: &mut usize) {
-    if let Value::Placeholder(text) = &mut value.value {
-        if text == "?" {
-            *parameters += 1;
-            *text = format!("${parameters}");
-        } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
-            *parameters = (*parameters).max(n);
-        }
-    }
-}
 
 /// What a query's names resolve to.
 pub(crate) struct Resolved {

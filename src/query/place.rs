@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::text::tokenize;
 use crate::fault::Fault;
+use crate::sql::tokenize;
 
 /// The planner's errors name a word and no place: the first such word in the text is it.
 /// `behind`: a keyword that the word stands behind.

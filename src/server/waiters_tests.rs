@@ -24,7 +24,7 @@ use crate::catalog::table::Table;
 use crate::cold::faulty::{DEAF, FAIL_BEFORE, Faulty, SOUND};
 use crate::dataset::{Column, ColumnType, Contract};
 use crate::ingest;
-use crate::statement::restore;
+use crate::statement::{Change, restore};
 use crate::types::TableName;
 use crate::wal::{Disk, RealDisk, SegmentFile};
 
@@ -433,9 +433,10 @@ async fn ddl_waits_for_a_statement_on_its_own_table_only_and_not_for_ever() {
     }
     assert!(took < SLACK, "{took:?}");
     // A statement that changes rows waits longer, and not for ever either.
-    let statement = restore::parse("RESTORE TABLE public.t TO VERSION AS OF 0")
-        .unwrap()
-        .unwrap();
+    let statement = Change::parse("RESTORE TABLE public.t TO VERSION AS OF 0").unwrap();
+    let Some(Change::Restore(statement)) = statement else {
+        panic!("not a restore: {statement:?}");
+    };
     let fault = restore::run(&shared, statement).await.unwrap_err();
     assert_eq!(&*fault.reason, "table_busy");
     drop(held);

@@ -6,10 +6,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::head::{Head, words_of};
 use crate::dataset::{AlertDeclaration, Watched, clause_span};
 use crate::fault::Fault;
-use crate::query::parse_one;
+use crate::sql::{Cursor, first_word, parse_one};
 use crate::types::TableName;
 
 /// What a statement does to an alert.
@@ -63,21 +62,17 @@ fn invalid(problem: impl Into<String>) -> Fault {
     Fault::invalid("invalid_alert", problem)
 }
 
-/// None: the statement is about no alert.
-pub(super) fn parse(sql: &str) -> Result<Option<AlertChange>, Fault> {
-    let tokens = words_of(sql)?;
-    let mut head = Head::new(sql, &tokens, "alert");
-    let verb = match head.next() {
-        Some(Token::Word(w)) => w.value.to_ascii_uppercase(),
-        _ => return Ok(None),
-    };
+pub(super) fn parse(sql: &str, mut head: Cursor<'_>) -> Result<AlertChange, Fault> {
+    let verb = head.word("a verb")?.to_ascii_uppercase();
     let or_replace = verb == "CREATE" && head.words(&["OR", "REPLACE"]);
-    let shows = verb == "SHOW" && head.words(&["CREATE"]);
+    if verb == "SHOW" {
+        head.words(&["CREATE"]);
+    }
     if !head.words(&["ALERT"]) {
-        return Ok(None);
+        return Err(head.expected("ALERT"));
     }
     let change = match verb.as_str() {
-        "CREATE" => return create(head, sql, or_replace).map(Some),
+        "CREATE" => return create(head, sql, or_replace),
         "DROP" => {
             let if_exists = head.words(&["IF", "EXISTS"]);
             let name = head.name()?;
@@ -96,14 +91,13 @@ pub(super) fn parse(sql: &str) -> Result<Option<AlertChange>, Fault> {
             };
             AlertChange::Pause { name, paused }
         }
-        "SHOW" if shows => AlertChange::Show { name: head.name()? },
-        _ => return Ok(None),
+        _ => AlertChange::Show { name: head.name()? },
     };
     head.end()?;
-    Ok(Some(change))
+    Ok(change)
 }
 
-fn create(mut head: Head<'_>, sql: &str, or_replace: bool) -> Result<AlertChange, Fault> {
+fn create(mut head: Cursor<'_>, sql: &str, or_replace: bool) -> Result<AlertChange, Fault> {
     let if_not_exists = head.words(&["IF", "NOT", "EXISTS"]);
     let name = head.name()?;
     let nothing = Watched::Query { sql: String::new() };
@@ -121,14 +115,16 @@ fn create(mut head: Head<'_>, sql: &str, or_replace: bool) -> Result<AlertChange
         } else if head.words(&["FOR"]) {
             alert.hold = span(&mut head, "FOR")?;
         } else if head.words(&["BY"]) {
-            alert.by = columns(&mut head)?;
+            alert.by = head.group("the columns that tell instances apart", |head| {
+                name_or_text(head, "a column's name")
+            })?;
         } else if head.words(&["NOTIFY"]) {
-            alert.notify = names(&mut head, "a webhook's name")?;
+            alert.notify = head.list(|head| name_or_text(head, "a webhook's name"))?;
         } else if head.words(&["LABELS"]) {
             let pairs = head.pairs("labels such as severity = 'page'")?;
             alert.labels = pairs.into_iter().collect();
         } else if head.words(&["COMMENT"]) {
-            alert.comment = Some(text(&mut head, "a text in quotes")?);
+            alert.comment = Some(head.quoted("a text in quotes")?);
         } else {
             break;
         }
@@ -141,9 +137,11 @@ fn create(mut head: Head<'_>, sql: &str, or_replace: bool) -> Result<AlertChange
         }
         (None, None, true) => {
             let mut behind = head;
-            let text = behind.query()?;
-            select_only(&text)?;
-            Watched::Query { sql: text }
+            let text = behind.query_behind_as()?;
+            select_only(text)?;
+            Watched::Query {
+                sql: text.to_owned(),
+            }
         }
         (Some(_), Some(_), true) => {
             return Err(head.expected(
@@ -178,7 +176,7 @@ fn select_only(text: &str) -> Result<(), Fault> {
         Statement::Query(_) => return Ok(()),
         _ => {}
     }
-    let word = text.split_whitespace().next().unwrap_or_default();
+    let word = first_word(text);
     Err(invalid(format!(
         "an alert's condition is a SELECT, found {}; each of its rows is in condition",
         word.to_ascii_uppercase()
@@ -193,60 +191,33 @@ fn writes(body: &datafusion::sql::sqlparser::ast::SetExpr) -> bool {
     )
 }
 
-fn text(head: &mut Head<'_>, what: &str) -> Result<String, Fault> {
-    match head.peek() {
-        Some(Token::SingleQuotedString(text)) => {
-            let text = text.clone();
-            head.skip();
-            Ok(text)
-        }
-        _ => Err(head.expected(what)),
-    }
-}
-
-fn span(head: &mut Head<'_>, clause: &'static str) -> Result<i64, Fault> {
+fn span(head: &mut Cursor<'_>, clause: &'static str) -> Result<i64, Fault> {
     let place = head.here();
-    let text = text(head, "a span of time in quotes, such as '30s'")?;
+    let text = head.quoted("a span of time in quotes, such as '30s'")?;
     clause_span(clause, &text).map_err(|problem| invalid(format!("{problem}{place}")))
 }
 
-fn names(head: &mut Head<'_>, what: &str) -> Result<Vec<String>, Fault> {
-    let mut out = Vec::new();
-    loop {
-        match head.peek() {
-            Some(Token::Word(w)) => out.push(w.value.clone()),
-            Some(Token::SingleQuotedString(text)) => out.push(text.clone()),
-            _ => return Err(head.expected(what)),
-        }
-        head.skip();
-        if head.peek() != Some(&Token::Comma) {
-            return Ok(out);
-        }
-        head.skip();
+/// A name, which may stand in single quotes too.
+fn name_or_text(head: &mut Cursor<'_>, what: &str) -> Result<String, Fault> {
+    match head.peek() {
+        Some(Token::SingleQuotedString(_)) => head.quoted(what),
+        _ => head.word(what),
     }
-}
-
-fn columns(head: &mut Head<'_>) -> Result<Vec<String>, Fault> {
-    if head.peek() != Some(&Token::LParen) {
-        return Err(head.expected("( and the columns that tell instances apart"));
-    }
-    head.skip();
-    let out = names(head, "a column's name")?;
-    if head.peek() != Some(&Token::RParen) {
-        return Err(head.expected(", or )"));
-    }
-    head.skip();
-    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::sql;
+
+    fn parse(sql: &str) -> Result<AlertChange, Fault> {
+        super::parse(sql, sql::parse(sql).unwrap().cursor("alert", "public"))
+    }
 
     fn created(sql: &str) -> AlertDeclaration {
         match parse(sql).unwrap() {
-            Some(AlertChange::Create { alert, .. }) => *alert,
+            AlertChange::Create { alert, .. } => *alert,
             other => panic!("no alert: {other:?}"),
         }
     }
@@ -300,16 +271,7 @@ mod tests {
             ("SHOW CREATE ALERT a.b", AlertChange::Show { name }),
         ];
         for (sql, expected) in cases {
-            assert_eq!(parse(sql).unwrap(), Some(expected), "{sql}");
-        }
-        for other in [
-            "CREATE TABLE alert (x INT)",
-            "SELECT 1",
-            "SHOW TABLES",
-            "DROP TABLE alert",
-            "SHOW CREATE TABLE alert",
-        ] {
-            assert_eq!(parse(other).unwrap(), None, "{other}");
+            assert_eq!(parse(sql).unwrap(), expected, "{sql}");
         }
     }
 

@@ -5,29 +5,24 @@ use std::collections::BTreeMap;
 use datafusion::sql::sqlparser::ast::{
     AlterTableOperation, Expr, SqlOption, Statement, TableConstraint, Value,
 };
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use super::{Change, ddl};
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
-use crate::query::parse_one;
+use crate::sql::{parse_tokens, syntax};
 
 const KNOWN: &str = "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES";
 
-/// None: the text is no ALTER TABLE.
-pub(super) fn parse(sql: &str) -> Result<Option<Change>, Fault> {
-    let mut words = sql.split_whitespace().map(str::to_ascii_uppercase);
-    if (words.next().as_deref(), words.next().as_deref()) != (Some("ALTER"), Some("TABLE")) {
-        return Ok(None);
-    }
-    match parse_one(sql)? {
-        Statement::AlterTable(alter) => Ok(Some(Change::Alter {
+pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+    match parse_tokens(tokens)? {
+        Statement::AlterTable(alter) => Ok(Change::Alter {
             name: ddl::table_name(&alter.name)?,
             operations: alter.operations,
-        })),
-        _ => Err(Fault::invalid(
-            "syntax_error",
-            format!("expected ALTER TABLE name and one of {KNOWN}"),
-        )),
+        }),
+        _ => Err(syntax(format!(
+            "expected ALTER TABLE name and one of {KNOWN}"
+        ))),
     }
 }
 

@@ -8,34 +8,17 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ColumnDef, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart,
     ObjectType, Statement, TableConstraint, UnaryOperator, Value,
 };
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::Change;
-use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind, quote_text};
+use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind};
 use crate::fault::Fault;
-use crate::query::{default_schema, parse_one, tokenize};
+use crate::query::default_schema;
+use crate::sql::{Cursor, parse_one, parse_tokens, resolve, syntax};
 use crate::types::TableName;
 
-fn syntax(message: impl Into<String>) -> Fault {
-    Fault::invalid("syntax_error", message)
-}
-
-pub(super) fn parse(sql: &str) -> Result<Option<Change>, Fault> {
-    let tokens: Vec<Token> = tokenize(sql)?.into_iter().map(|t| t.token).collect();
-    let mut words = tokens.iter().filter_map(|t| match t {
-        Token::Word(w) => Some(w.keyword),
-        _ => None,
-    });
-    match (words.next(), words.next()) {
-        (Some(Keyword::CREATE), Some(Keyword::TABLE)) => create(tokens).map(Some),
-        (Some(Keyword::DROP), Some(Keyword::TABLE)) => drop_table(sql).map(Some),
-        _ => Ok(None),
-    }
-}
-
-fn drop_table(sql: &str) -> Result<Change, Fault> {
-    match parse_one(sql)? {
+pub(super) fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+    match parse_tokens(tokens)? {
         Statement::Drop {
             object_type: ObjectType::Table,
             if_exists,
@@ -52,111 +35,51 @@ fn drop_table(sql: &str) -> Result<Change, Fault> {
     }
 }
 
-fn create(tokens: Vec<Token>) -> Result<Change, Fault> {
-    let tokens: Vec<Token> = tokens
-        .into_iter()
-        .filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon))
-        .collect();
-    let mut head = Vec::new();
+pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
+    let mut known = Vec::new();
     let mut partition_by = Vec::new();
     let mut properties = BTreeMap::new();
     let mut depth = 0usize;
-    let mut rest = tokens.into_iter().peekable();
-    while let Some(token) = rest.next() {
-        match &token {
+    while let Some(token) = rest.rest().first() {
+        if depth == 0 && rest.words(&["PARTITIONED"]) {
+            if !rest.words(&["BY"]) {
+                return Err(rest.expected("BY after PARTITIONED"));
+            }
+            partition_by = rest.group("column names", |rest| rest.word("a column's name"))?;
+            continue;
+        }
+        if depth == 0 && rest.words(&["TBLPROPERTIES"]) {
+            properties.extend(rest.group("'key' = 'value' pairs", property)?);
+            continue;
+        }
+        // USING DELTA is what every table is.
+        if depth == 0 && rest.words(&["USING"]) {
+            if !rest.words(&["DELTA"]) {
+                return Err(rest.expected("DELTA, the only format that is known,"));
+            }
+            continue;
+        }
+        match &token.token {
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
-            Token::Word(w) if depth == 0 && w.value.eq_ignore_ascii_case("PARTITIONED") => {
-                match rest.next() {
-                    Some(Token::Word(by)) if by.keyword == Keyword::BY => {}
-                    _ => return Err(syntax("expected BY after PARTITIONED")),
-                }
-                partition_by = group(&mut rest)?
-                    .into_iter()
-                    .map(|t| word(&t))
-                    .collect::<Result<_, _>>()?;
-                continue;
-            }
-            Token::Word(w) if depth == 0 && w.value.eq_ignore_ascii_case("TBLPROPERTIES") => {
-                for pair in split(group_tokens(&mut rest)?) {
-                    match pair.as_slice() {
-                        [
-                            Token::SingleQuotedString(k),
-                            Token::Eq,
-                            Token::SingleQuotedString(v),
-                        ] => {
-                            properties.insert(k.clone(), v.clone());
-                        }
-                        _ => return Err(syntax("TBLPROPERTIES takes 'key'='value' pairs")),
-                    }
-                }
-                continue;
-            }
-            // USING DELTA is what every table is.
-            Token::Word(w) if depth == 0 && w.keyword == Keyword::USING => {
-                match rest.next() {
-                    Some(Token::Word(format)) if format.value.eq_ignore_ascii_case("delta") => {}
-                    _ => return Err(syntax("only USING DELTA is known")),
-                }
-                continue;
-            }
             _ => {}
         }
-        head.push(match &token {
-            // A token shows its text without doubling the quotes in it.
-            Token::SingleQuotedString(text) => quote_text(text),
-            other => other.to_string(),
-        });
+        known.push(token.clone());
+        rest.skip();
     }
-    match parse_one(&head.join(" "))? {
+    match parse_tokens(known)? {
         Statement::CreateTable(table) => contract(table, partition_by, &properties),
         _ => Err(syntax("expected CREATE TABLE name (columns)")),
     }
 }
 
-type Tokens = std::iter::Peekable<std::vec::IntoIter<Token>>;
-
-/// The tokens between a pair of parentheses.
-fn group_tokens(rest: &mut Tokens) -> Result<Vec<Token>, Fault> {
-    if rest.next() != Some(Token::LParen) {
-        return Err(syntax("expected ( after PARTITIONED BY or TBLPROPERTIES"));
+/// `'key' = 'value'`
+fn property(rest: &mut Cursor<'_>) -> Result<(String, String), Fault> {
+    let key = rest.quoted("'key' = 'value'")?;
+    if !rest.sign(&Token::Eq) {
+        return Err(rest.expected("="));
     }
-    let mut out = Vec::new();
-    for token in rest.by_ref() {
-        if token == Token::RParen {
-            return Ok(out);
-        }
-        out.push(token);
-    }
-    Err(syntax("missing )"))
-}
-
-fn split(tokens: Vec<Token>) -> Vec<Vec<Token>> {
-    tokens
-        .split(|t| *t == Token::Comma)
-        .map(<[Token]>::to_vec)
-        .collect()
-}
-
-fn group(rest: &mut Tokens) -> Result<Vec<Token>, Fault> {
-    let parts = split(group_tokens(rest)?);
-    parts
-        .into_iter()
-        .map(|mut p| {
-            if p.len() == 1 {
-                Ok(p.remove(0))
-            } else {
-                Err(syntax("PARTITIONED BY takes column names"))
-            }
-        })
-        .collect()
-}
-
-fn word(token: &Token) -> Result<String, Fault> {
-    match token {
-        Token::Word(w) => Ok(w.value.clone()),
-        other => Err(syntax(format!("expected a name, found {other}"))),
-    }
+    Ok((key, rest.quoted("a value in quotes")?))
 }
 
 pub(super) fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
@@ -166,12 +89,7 @@ pub(super) fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
         .filter_map(ObjectNamePart::as_ident)
         .map(|i| i.value.as_str())
         .collect();
-    let made = match parts.as_slice() {
-        [table] => TableName::new(&default_schema(), table),
-        [schema, table] | [_, schema, table] => TableName::new(schema, table),
-        _ => return Err(syntax("a table's name is schema.table")),
-    };
-    made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
+    resolve(&parts, &default_schema())
 }
 
 fn contract(

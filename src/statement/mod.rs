@@ -6,7 +6,6 @@ mod alter;
 mod bound;
 mod ddl;
 pub mod dml;
-mod head;
 mod insert;
 mod replay;
 pub mod restore;
@@ -32,7 +31,8 @@ use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::replay::Outcome;
-use crate::query::{Engine, first_word};
+use crate::query::{Engine, PUBLIC, default_schema};
+use crate::sql::{self, Kind as Says, first_word};
 use crate::types::TableName;
 
 pub use replay::Replay;
@@ -130,31 +130,28 @@ impl Change {
         if ["select", "with", "values", "explain", "subscribe"].contains(&first.as_str()) {
             return Ok(None);
         }
-        if let Some(insert) = insert::parse(sql)? {
-            return Ok(Some(Change::Insert(Box::new(insert))));
-        }
-        if let Some(change) = views::parse(sql)? {
-            return Ok(Some(Change::View(Box::new(change))));
-        }
-        if let Some(change) = alerts::parse(sql)? {
-            return Ok(Some(Change::Alert(Box::new(change))));
-        }
-        if let Some(dml) = dml::parse(sql)? {
-            return Ok(Some(Change::Rows(Box::new(dml))));
-        }
-        if let Some(restore) = restore::parse(sql)? {
-            return Ok(Some(Change::Restore(restore)));
-        }
-        if let Some(replay) = replay::parse(sql)? {
-            return Ok(Some(Change::Replay(Box::new(replay))));
-        }
-        if let Some(upkeep) = upkeep::parse(sql)? {
-            return Ok(Some(Change::Upkeep(upkeep)));
-        }
-        match alter::parse(sql)? {
-            Some(change) => Ok(Some(change)),
-            None => ddl::parse(sql),
-        }
+        let statement = sql::parse(sql)?;
+        let schema = default_schema();
+        let table = || statement.cursor("table", &schema);
+        Ok(Some(match statement.kind() {
+            Says::Query | Says::Subscribe | Says::Log => return Ok(None),
+            Says::Insert => Change::Insert(Box::new(insert::parse(table())?)),
+            Says::Rows => Change::Rows(Box::new(dml::parse(statement.into_tokens())?)),
+            Says::CreateTable => ddl::create(table())?,
+            Says::DropTable => ddl::drop_table(statement.into_tokens())?,
+            Says::AlterTable => alter::parse(statement.into_tokens())?,
+            Says::View => {
+                let head = statement.cursor("view", PUBLIC);
+                Change::View(Box::new(views::parse(head)?))
+            }
+            Says::Alert => {
+                let head = statement.cursor("alert", PUBLIC);
+                Change::Alert(Box::new(alerts::parse(sql, head)?))
+            }
+            Says::Restore => Change::Restore(restore::parse(table())?),
+            Says::Replay => Change::Replay(Box::new(replay::parse(table())?)),
+            Says::Upkeep => Change::Upkeep(upkeep::parse(statement.cursor("table", PUBLIC))?),
+        }))
     }
 
     /// One field a parameter of the statement, as drivers are to bind it. Runs nothing.

@@ -5,16 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::ddl;
 use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
-use crate::query::tokenize;
+use crate::sql::Cursor;
 use crate::types::{QUARANTINE_SUFFIX, TableName};
 use crate::validate::Override;
 
@@ -28,58 +24,40 @@ pub struct Replay {
     pub dry_run: bool,
 }
 
-fn syntax(error: ParserError) -> Fault {
-    let text = error.to_string().replace("sql parser error: ", "");
-    Fault::invalid("syntax_error", format!("{text}; {FORM}"))
+pub(super) fn parse(mut rest: Cursor<'_>) -> Result<Replay, Fault> {
+    let formed = |mut fault: Fault| {
+        if fault.reason == "syntax_error" {
+            fault.message.push_str("; ");
+            fault.message.push_str(FORM);
+        }
+        fault
+    };
+    read(&mut rest).map_err(formed)
 }
 
-fn word(parser: &mut Parser<'_>, wanted: &str) -> bool {
-    let found = matches!(&parser.peek_token().token, Token::Word(w) if w.value.eq_ignore_ascii_case(wanted));
-    if found {
-        parser.next_token();
+fn read(rest: &mut Cursor<'_>) -> Result<Replay, Fault> {
+    rest.skip();
+    if !rest.words(&["QUARANTINE"]) {
+        return Err(rest.expected("QUARANTINE after REPLAY"));
     }
-    found
-}
-
-/// None: the text is no replay.
-pub(super) fn parse(sql: &str) -> Result<Option<Replay>, Fault> {
-    let first = sql.split_whitespace().next().unwrap_or_default();
-    if !first.eq_ignore_ascii_case("REPLAY") {
-        return Ok(None);
-    }
-    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokenize(sql)?);
-    word(&mut parser, "REPLAY");
-    if !word(&mut parser, "QUARANTINE") {
-        return Err(Fault::invalid(
-            "syntax_error",
-            format!("expected QUARANTINE after REPLAY; {FORM}"),
-        ));
-    }
-    let name = parser.parse_object_name(false).map_err(syntax)?;
+    let name = rest.name()?;
     let mut overrides = Vec::new();
-    if parser.parse_keyword(Keyword::SET) {
-        overrides = parser.parse_comma_separated(assignment).map_err(syntax)?;
+    if rest.words(&["SET"]) {
+        overrides = rest.list(assignment)?;
     }
-    let condition = parser
-        .parse_keyword(Keyword::WHERE)
-        .then(|| parser.parse_expr())
-        .transpose()
-        .map_err(syntax)?;
-    let dry_run = word(&mut parser, "DRY");
-    if dry_run && !word(&mut parser, "RUN") {
-        return Err(Fault::invalid(
-            "syntax_error",
-            format!("expected RUN after DRY; {FORM}"),
-        ));
+    let condition = rest.words(&["WHERE"]).then(|| rest.expression());
+    let condition = condition.transpose()?.map(|c| c.to_string());
+    let dry_run = rest.words(&["DRY"]);
+    if dry_run && !rest.words(&["RUN"]) {
+        return Err(rest.expected("RUN after DRY"));
     }
-    let _ = parser.consume_token(&Token::SemiColon);
-    parser.expect_token(&Token::EOF).map_err(syntax)?;
-    Ok(Some(Replay {
-        table: of_table(ddl::table_name(&name)?)?,
+    rest.end()?;
+    Ok(Replay {
+        table: of_table(name)?,
         overrides,
-        condition: condition.map(|c| c.to_string()),
+        condition,
         dry_run,
-    }))
+    })
 }
 
 /// The quarantine may be called by its own name too.
@@ -92,41 +70,39 @@ fn of_table(name: TableName) -> Result<TableName, Fault> {
     }
 }
 
-fn assignment(parser: &mut Parser<'_>) -> Result<Override, ParserError> {
-    let column = parser.parse_identifier()?;
-    parser.expect_token(&Token::Eq)?;
-    // Below AND and the like: the literal ends where the next word begins.
-    let value = parser.parse_expr()?;
-    match literal(&value) {
-        Some(text) => Ok((column.value, text)),
-        None => Err(ParserError::ParserError(format!(
-            "SET takes a literal, found {value}"
-        ))),
+fn assignment(rest: &mut Cursor<'_>) -> Result<Override, Fault> {
+    let column = rest.word("a column's name")?;
+    if !rest.sign(&Token::Eq) {
+        return Err(rest.expected("="));
     }
+    Ok((column, literal(rest)?))
 }
 
-/// The outer none: no literal. The inner: NULL.
-fn literal(expr: &Expr) -> Option<Option<String>> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) | Value::SingleQuotedString(text) => Some(Some(text.clone())),
-            Value::Boolean(value) => Some(Some(value.to_string())),
-            Value::Null => Some(None),
-            _ => None,
-        },
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } => match literal(expr) {
-            Some(Some(text)) => Some(Some(format!("-{text}"))),
-            _ => None,
-        },
-        Expr::TypedString(typed) => match &typed.value.value {
-            Value::SingleQuotedString(text) => Some(Some(text.clone())),
-            _ => None,
-        },
-        _ => None,
+/// None: NULL.
+fn literal(rest: &mut Cursor<'_>) -> Result<Option<String>, Fault> {
+    let before = rest.clone();
+    let minus = rest.sign(&Token::Minus);
+    // A type may stand before a text, as in DATE '2026-01-31'.
+    let typed = !minus
+        && matches!(rest.peek(), Some(Token::Word(w)) if w.quote_style.is_none())
+        && matches!(rest.ahead(1), Some(Token::SingleQuotedString(_)));
+    if typed {
+        rest.skip();
     }
+    let value = match rest.peek() {
+        Some(Token::Number(text, _)) if minus => Some(format!("-{text}")),
+        Some(Token::Number(text, _)) => Some(text.clone()),
+        Some(Token::SingleQuotedString(text)) if !minus => Some(text.clone()),
+        Some(Token::Word(w)) if !minus => match w.keyword {
+            Keyword::TRUE => Some("true".to_owned()),
+            Keyword::FALSE => Some("false".to_owned()),
+            Keyword::NULL => None,
+            _ => return Err(before.expected("a literal")),
+        },
+        _ => return Err(before.expected("a literal")),
+    };
+    rest.skip();
+    Ok(value)
 }
 
 /// One row: what became of the rows that were meant.
@@ -155,11 +131,16 @@ pub(super) fn rows(outcome: Outcome) -> Result<RecordBatch, Fault> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::sql;
+
+    fn parse(sql: &str) -> Result<Replay, Fault> {
+        super::parse(sql::parse(sql).unwrap().cursor("table", "public"))
+    }
 
     #[test]
     fn the_statement_in_all_its_forms() {
         let table = TableName::new("reactor", "raw").unwrap();
-        let plain = parse("REPLAY QUARANTINE reactor.raw").unwrap().unwrap();
+        let plain = parse("REPLAY QUARANTINE reactor.raw").unwrap();
         assert_eq!(
             plain,
             Replay {
@@ -170,9 +151,8 @@ mod tests {
             }
         );
         let full = parse(
-            "replay quarantine reactor.raw_quarantine set AT = -20.5, id='x''y', V = NULL\n where array_has(rules, 'range:AT') and _seq > 3 dry run;",
+            "replay quarantine reactor.raw_quarantine set AT = -20.5, id='x''y', d = date '2026-01-31', V = NULL\n where array_has(rules, 'range:AT') and _seq > 3 dry run;",
         )
-        .unwrap()
         .unwrap();
         assert_eq!(full.table, table);
         assert_eq!(
@@ -180,6 +160,7 @@ mod tests {
             vec![
                 ("AT".to_owned(), Some("-20.5".to_owned())),
                 ("id".to_owned(), Some("x'y".to_owned())),
+                ("d".to_owned(), Some("2026-01-31".to_owned())),
                 ("V".to_owned(), None)
             ]
         );
@@ -188,12 +169,13 @@ mod tests {
             Some("array_has(rules, 'range:AT') AND _seq > 3")
         );
         assert!(full.dry_run);
-        assert!(parse("SELECT 1").unwrap().is_none());
         for bad in [
             "REPLAY t",
             "REPLAY QUARANTINE",
             "REPLAY QUARANTINE t WHERE",
             "REPLAY QUARANTINE t SET a = b",
+            "REPLAY QUARANTINE t SET a = 1 + 1",
+            "REPLAY QUARANTINE t SET a = -'1'",
             "REPLAY QUARANTINE t DRY",
             "REPLAY QUARANTINE t now",
         ] {

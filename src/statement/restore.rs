@@ -10,7 +10,7 @@ use crate::catalog::Shared;
 use crate::catalog::write::TableWriter;
 use crate::cold::At;
 use crate::fault::Fault;
-use crate::query::{default_schema, tokenize, version_literal};
+use crate::sql::{Cursor, version_literal};
 use crate::types::TableName;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,59 +19,23 @@ pub struct Restore {
     pub at: At,
 }
 
-/// None: the text is another statement.
-///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
-pub fn parse(sql: &str) -> Result<Option<Restore>, Fault> {
-    let head = sql.trim_start().get(..7).unwrap_or_default();
-    if !head.eq_ignore_ascii_case("restore") {
-        return Ok(None);
+pub(super) fn parse(mut rest: Cursor<'_>) -> Result<Restore, Fault> {
+    const FORM: &str = "RESTORE TABLE table TO VERSION AS OF number, or TO TIMESTAMP AS OF 'time'";
+    rest.skip();
+    rest.words(&["TABLE"]);
+    let table = rest.name()?;
+    rest.words(&["TO"]);
+    let version = rest.words(&["VERSION", "AS", "OF"]);
+    if !version && !rest.words(&["TIMESTAMP", "AS", "OF"]) {
+        return Err(rest.expected(FORM));
     }
-    let tokens: Vec<Token> = tokenize(sql)?
-        .into_iter()
-        .map(|t| t.token)
-        .filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon))
-        .collect();
-    let bare = |at: usize, word: &str| matches!(tokens.get(at), Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
-    let wrong = || {
-        Fault::invalid(
-            "syntax_error",
-            "expected RESTORE TABLE table TO VERSION AS OF number, or TO TIMESTAMP AS OF 'time'",
-        )
-    };
-    let mut at = 1 + usize::from(bare(1, "table"));
-    let mut parts = Vec::new();
-    loop {
-        match tokens.get(at) {
-            Some(Token::Word(word)) => parts.push(word.value.as_str()),
-            _ => return Err(wrong()),
-        }
-        at += 1;
-        if tokens.get(at) != Some(&Token::Period) {
-            break;
-        }
-        at += 1;
-    }
-    let table = match parts.as_slice() {
-        [table] => TableName::new(&default_schema(), table),
-        [.., schema, table] => TableName::new(schema, table),
-        [] => return Err(wrong()),
-    };
-    let table = table.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
-    if bare(at, "to") {
-        at += 1;
-    }
-    let version = bare(at, "version");
-    if !(version || bare(at, "timestamp")) || !bare(at + 1, "as") || !bare(at + 2, "of") {
-        return Err(wrong());
-    }
-    let rest: Vec<&Token> = tokens.iter().skip(at + 3).collect();
-    let (at, taken) = version_literal(version, &rest)?;
-    if rest.len() > taken {
-        return Err(wrong());
-    }
-    Ok(Some(Restore { table, at }))
+    let literal: Vec<&Token> = rest.rest().iter().map(|t| &t.token).take(2).collect();
+    let (at, taken) = version_literal(version, &literal)?;
+    (0..taken).for_each(|_| rest.skip());
+    rest.end()?;
+    Ok(Restore { table, at })
 }
 
 /// # Errors
@@ -98,6 +62,11 @@ async fn locked(shared: &Arc<Shared>, restore: &Restore) -> Result<(), Fault> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::sql;
+
+    fn parse(sql: &str) -> Result<Restore, Fault> {
+        super::parse(sql::parse(sql).unwrap().cursor("table", "public"))
+    }
 
     #[test]
     fn both_spellings_are_read() {
@@ -114,7 +83,7 @@ mod tests {
                 table: table.clone(),
                 at,
             };
-            assert_eq!(parse(sql).unwrap(), Some(expected), "{sql}");
+            assert_eq!(parse(sql).unwrap(), expected, "{sql}");
         }
         for bad in [
             "RESTORE",
@@ -123,6 +92,5 @@ mod tests {
         ] {
             assert_eq!(parse(bad).unwrap_err().reason, "syntax_error", "{bad}");
         }
-        assert_eq!(parse("SELECT 1").unwrap(), None);
     }
 }

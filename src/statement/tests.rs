@@ -86,6 +86,105 @@ fn quotes_in_texts_survive_the_way_through_ddl() {
     assert_eq!(again, contract);
 }
 
+/// One statement of each kind.
+const STATEMENTS: [&str; 20] = [
+    "INSERT INTO a.b (x, y) REPLACE WHERE x = 'k' SELECT x, 1 FROM a.c WHERE y = 'a  b'",
+    "UPDATE a.b SET x = 1 WHERE y = 2",
+    "DELETE FROM a.b WHERE y = 2",
+    "MERGE INTO a.b USING a.c s ON b.x = s.x WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+    "TRUNCATE TABLE a.b",
+    "CREATE TABLE a.b (x BIGINT NOT NULL, y STRING COMMENT 'it''s') USING DELTA PARTITIONED BY (y) TBLPROPERTIES ('deltaplane.unit.x' = 'm')",
+    "DROP TABLE IF EXISTS a.b",
+    "ALTER TABLE a.b ADD COLUMN c INT",
+    "CREATE OR REPLACE MATERIALIZED VIEW a.b WITH (delay = '2s') AS SELECT count(*) AS n FROM a.c GROUP BY tumble(ts, '1 minute')",
+    "DROP MATERIALIZED VIEW IF EXISTS a.b",
+    "REFRESH MATERIALIZED VIEW a.b FOR DATE '2025-08-01'",
+    "ALTER MATERIALIZED VIEW a.b SET (delay = '5s')",
+    "CREATE ALERT a.b ON a.c BY (x) DEADMAN '30s' LABELS (severity = 'page')",
+    "DROP ALERT IF EXISTS a.b",
+    "RESTORE TABLE a.b TO VERSION AS OF 3",
+    "REPLAY QUARANTINE a.b SET x = -1 WHERE y = 2 DRY RUN",
+    "OPTIMIZE a.b ZORDER BY (x, y)",
+    "VACUUM a.b RETAIN 168 HOURS DRY RUN",
+    "CHECK TABLE a.b",
+    "REPAIR TABLE a.b ACCEPT LOSS",
+];
+
+/// dbt puts a comment before every statement that it sends.
+#[test]
+fn comments_before_within_and_behind_a_statement_change_nothing() {
+    let read = |sql: &str| match Change::parse(sql).unwrap() {
+        // An alert keeps the whole text for places in errors.
+        Some(Change::Alert(mut alert)) => {
+            if let AlertChange::Create { text, .. } = &mut *alert {
+                text.clear();
+            }
+            Change::Alert(alert)
+        }
+        Some(change) => change,
+        None => panic!("a query: {sql}"),
+    };
+    for sql in STATEMENTS {
+        let plain = read(sql);
+        // A view keeps the text of its query: only its head can hold comments unseen.
+        let within = sql.replacen(' ', " /* DROP /* TABLE */ x */ -- y\n", 2);
+        for text in [
+            format!("/* {{\"app\": \"dbt\"}} */\n{sql}"),
+            format!("-- dbt\n\n\t{sql};"),
+            format!("{sql}; -- the end"),
+            format!("{sql} /* the end */ ;"),
+            within,
+        ] {
+            assert_eq!(read(&text), plain, "{text}");
+        }
+    }
+}
+
+#[test]
+fn errors_have_the_line_and_column_of_the_whole_text() {
+    for (sql, place) in [
+        ("CREATE TABLE t (\n  a BIGINT,\n  b 5\n)", (3, 5)),
+        ("CREATE TABLE t (a BIGINT)\nPARTITIONED (a)", (2, 13)),
+        ("CREATE TABLE t (a BIGINT)\nPARTITIONED BY (a, 1)", (2, 20)),
+        (
+            "CREATE TABLE t (a BIGINT) PARTITIONED BY (a)\n nonsense",
+            (2, 2),
+        ),
+        ("CREATE TABLE t (a BIGINT) TBLPROPERTIES ('x'\n 1)", (2, 2)),
+        ("CREATE TABLE t (a BIGINT) USING\nparquet", (2, 1)),
+        ("DROP TABLE\n 5", (2, 2)),
+        ("ALTER TABLE t\n ADD COLUMN 5", (2, 13)),
+        ("INSERT\n t SELECT 1", (2, 2)),
+        ("INSERT INTO t\nSELECT 1 FROM )", (2, 15)),
+        ("INSERT INTO t REPLACE WHERE a\n> 1 SELECT 1", (2, 1)),
+        ("UPDATE t\nSET 5", (2, 5)),
+        ("DELETE FROM t\nWHERE )", (2, 7)),
+        ("MERGE INTO t USING s ON true\nWHEN 5", (2, 6)),
+        ("CREATE MATERIALIZED VIEW v AS\nSELECT 1 FROM )", (2, 15)),
+        ("CREATE ALERT v EVERY\n 5 AS SELECT 1", (2, 2)),
+        ("RESTORE t TO\n 5", (2, 2)),
+        ("REPLAY QUARANTINE t\nWHERE )", (2, 7)),
+        ("REPLAY QUARANTINE t SET a =\n b", (2, 2)),
+        ("OPTIMIZE t\nWHERE x", (2, 1)),
+        ("VACUUM t RETAIN\n soon", (2, 2)),
+        ("CHECK TABLE t\nnow", (2, 1)),
+    ] {
+        let (line, column) = place;
+        for (text, line) in [
+            (sql.to_owned(), line),
+            (format!("/* ü\n*/\n{sql}"), line + 2),
+            (format!("-- ü\n{sql}"), line + 1),
+        ] {
+            let fault = Change::parse(&text).unwrap_err();
+            let place = format!("at Line: {line}, Column: {column}");
+            assert!(
+                fault.message.contains(&place),
+                "{text}: {fault}, not {place}"
+            );
+        }
+    }
+}
+
 /// Contracts of every shape that a `dataset.toml` can say and [`Contract::validate_self`] takes.
 mod whole {
     use proptest::prelude::*;

@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Bound, Insert};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, fault_of, parse_numbered};
+use crate::query::{Engine, fault_of};
+use crate::sql::parse_numbered;
 
 /// Executions of a statement whose rows have to be asked for one by one.
 const EXECUTIONS_MAX: usize = 1000;

@@ -2,11 +2,10 @@
 //! was written: its text is what the view keeps.
 
 use chrono::NaiveDate;
-use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::head::{Head, words_of};
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::fault::Fault;
+use crate::sql::Cursor;
 use crate::types::TableName;
 
 const SETTINGS: &str = "settings such as delay = '2s'";
@@ -54,17 +53,11 @@ impl ViewChange {
     }
 }
 
-/// None: the statement is about no materialized view.
-pub(super) fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
-    let tokens = words_of(sql)?;
-    let mut head = Head::new(sql, &tokens, "view");
-    let verb = match head.next() {
-        Some(Token::Word(w)) => w.value.to_ascii_uppercase(),
-        _ => return Ok(None),
-    };
+pub(super) fn parse(mut head: Cursor<'_>) -> Result<ViewChange, Fault> {
+    let verb = head.word("a verb")?.to_ascii_uppercase();
     let or_replace = verb == "CREATE" && head.words(&["OR", "REPLACE"]);
     if !head.words(&["MATERIALIZED", "VIEW"]) {
-        return Ok(None);
+        return Err(head.expected("MATERIALIZED VIEW"));
     }
     let change = match verb.as_str() {
         "CREATE" => {
@@ -76,7 +69,7 @@ pub(super) fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
                     .set(&key, &value)
                     .map_err(|problem| Fault::invalid("invalid_view", problem))?;
             }
-            let sql = head.query()?;
+            let sql = head.query_behind_as()?.to_owned();
             ViewChange::Create {
                 view: ViewDeclaration {
                     name,
@@ -100,28 +93,32 @@ pub(super) fn parse(sql: &str) -> Result<Option<ViewChange>, Fault> {
                 .transpose()?;
             ViewChange::Refresh { name, full, day }
         }
-        "ALTER" => {
+        _ => {
             let name = head.name()?;
             if head.words(&["SET"]) {
                 let settings = head.pairs(SETTINGS)?;
                 ViewChange::Set { name, settings }
             } else {
-                let sql = head.query()?;
-                return Ok(Some(ViewChange::Query { name, sql }));
+                let sql = head.query_behind_as()?.to_owned();
+                return Ok(ViewChange::Query { name, sql });
             }
         }
-        _ => return Ok(None),
     };
     if !matches!(change, ViewChange::Create { .. }) {
         head.end()?;
     }
-    Ok(Some(change))
+    Ok(change)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::sql;
+
+    fn parse(sql: &str) -> Result<ViewChange, Fault> {
+        super::parse(sql::parse(sql).unwrap().cursor("view", "public"))
+    }
 
     const QUERY: &str = "SELECT k, avg(\"AT\") AS a FROM raw\n GROUP BY tumble(ts, '1 minute'), k";
 
@@ -130,13 +127,13 @@ mod tests {
         let sql = format!(
             "create materialized view reactor.m with (delay = '2s', 'deltaplane.idle'='1 minute') as {QUERY};"
         );
-        let Some(ViewChange::Create { view, .. }) = parse(&sql).unwrap() else {
+        let ViewChange::Create { view, .. } = parse(&sql).unwrap() else {
             panic!("no view");
         };
         assert_eq!(view.settings.delay, 2_000_000);
         assert_eq!(view.settings.idle, 60_000_000);
         assert_eq!(view.sql, QUERY);
-        let Some(ViewChange::Create { view: again, .. }) = parse(&view.to_ddl()).unwrap() else {
+        let ViewChange::Create { view: again, .. } = parse(&view.to_ddl()).unwrap() else {
             panic!("no view");
         };
         assert_eq!(view, again);
@@ -157,7 +154,7 @@ mod tests {
         ] {
             let name = name.clone();
             let refresh = ViewChange::Refresh { name, full, day };
-            assert_eq!(parse(sql).unwrap(), Some(refresh));
+            assert_eq!(parse(sql).unwrap(), refresh);
         }
         let set = ViewChange::Set {
             name: name.clone(),
@@ -165,18 +162,13 @@ mod tests {
         };
         assert_eq!(
             parse("ALTER MATERIALIZED VIEW a.b SET (delay = '5s')").unwrap(),
-            Some(set)
+            set
         );
         let drop = ViewChange::Drop {
             name,
             if_exists: true,
         };
-        assert_eq!(
-            parse("DROP MATERIALIZED VIEW IF EXISTS a.b").unwrap(),
-            Some(drop)
-        );
-        assert_eq!(parse("CREATE TABLE a.b (x INT)").unwrap(), None);
-        assert_eq!(parse("SELECT 1").unwrap(), None);
+        assert_eq!(parse("DROP MATERIALIZED VIEW IF EXISTS a.b").unwrap(), drop);
         for (bad, word) in [
             ("CREATE MATERIALIZED VIEW a.b", "expected AS"),
             (

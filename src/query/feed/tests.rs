@@ -26,6 +26,10 @@ fn subscriptions_are_told_from_other_text() {
         Some((table("a.b"), None, None, false))
     );
     assert_eq!(
+        read("/* {} */ subscribe -- to\n a.b where x = 1"),
+        Some((table("a.b"), None, Some(table("x = 1")), false))
+    );
+    assert_eq!(
         read("SUBSCRIBE b FROM VERSION 7"),
         Some((table("public.b"), Some((7, 0)), None, false))
     );

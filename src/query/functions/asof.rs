@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::query::names::{find, parse_own};
+use crate::query::names::find;
+use crate::sql::parse_own;
 
 const UNTIL: &str = "__until";
 

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::query::names;
-use crate::query::names::parse_own_expr;
+use crate::sql::parse_own_expr;
 
 /// # Errors
 /// INVALID_ARGUMENT for calls that are no aggregate of two arguments.

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::fault::Fault;
-use crate::query::names::{parse_own, parse_own_expr};
+use crate::sql::{parse_own, parse_own_expr};
 
 const NAME: &str = "time_bucket_gapfill";
 const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, locf(avg(x)) AS x FROM t GROUP BY 1, 2";

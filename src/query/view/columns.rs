@@ -10,7 +10,7 @@ use super::START;
 use crate::catalog::view::TableView;
 use crate::dataset::{Bucket, EVENT_DATE, quoted_span};
 use crate::fault::Fault;
-use crate::query::names::parse_own;
+use crate::sql::parse_own;
 
 const DAY: i64 = 86_400_000_000;
 

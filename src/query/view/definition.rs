@@ -15,7 +15,7 @@ use crate::catalog::view::Snapshot;
 use crate::dataset::{Bucket, Spans, quoted_span};
 use crate::fault::Fault;
 use crate::query::functions::rewrite_first_last;
-use crate::query::names::{parse_one, parse_own};
+use crate::sql::{parse_one, parse_own};
 use crate::types::TableName;
 
 /// A definition that has been understood.

@@ -14,7 +14,7 @@ mod unique;
 pub use execute::run;
 pub(super) use execute::target;
 pub use parameters::parameters;
-pub use parse::parse;
+pub(super) use parse::parse;
 
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor};
 

@@ -1,18 +1,17 @@
 //! Text to [`Dml`]. Delta's `UPDATE SET *` and `INSERT *` are taken out of the tokens before sqlparser sees them.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, MergeAction, MergeClauseKind,
     MergeInsertKind, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor,
-    TableWithJoins, Update, Value, ValueWithSpan, VisitMut, VisitorMut,
+    TableWithJoins, Update,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
-use crate::query::{default_schema, parse_tokens, tokenize};
+use crate::query::default_schema;
+use crate::sql::{numbered, parse_tokens, resolve, syntax};
 use crate::types::TableName;
 
 /// What stands for `*` where sqlparser wants an assignment.
@@ -28,53 +27,27 @@ fn unsupported(what: &str) -> Fault {
     )
 }
 
-/// None: the text is another statement.
-///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for clauses that other systems know.
-pub fn parse(sql: &str) -> Result<Option<Dml>, Fault> {
-    if !is_dml(sql) {
-        return Ok(None);
-    }
-    let mut statement = parse_tokens(without_stars(tokenize(sql)?))?;
-    let _ = statement.visit(&mut Numbered(0));
+pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Dml, Fault> {
+    let mut statement = parse_tokens(without_stars(tokens))?;
+    // The query may hold an expression more than once.
+    numbered(&mut statement);
     match statement {
-        Statement::Update(update) => self::update(update).map(Some),
-        Statement::Delete(delete) => self::delete(delete).map(Some),
-        Statement::Merge(merge) => self::merge(merge).map(Some),
+        Statement::Update(update) => self::update(update),
+        Statement::Delete(delete) => self::delete(delete),
+        Statement::Merge(merge) => self::merge(merge),
         Statement::Truncate(truncate) => match truncate.table_names.as_slice() {
-            [table] => Ok(Some(Dml {
+            [table] => Ok(Dml {
                 table: table_name(&table.name)?,
                 alias: last(&table.name),
                 work: Work::Delete { selection: None },
                 condition: None,
-            })),
+            }),
             _ => Err(unsupported("TRUNCATE of several tables")),
         },
-        _ => Ok(None),
+        _ => Err(syntax("expected UPDATE, DELETE, MERGE or TRUNCATE TABLE")),
     }
-}
-
-/// Cheap: every query passes here.
-fn is_dml(sql: &str) -> bool {
-    let mut text = sql.trim_start();
-    loop {
-        let rest = if let Some(comment) = text.strip_prefix("--") {
-            comment.split_once('\n').map(|(_, rest)| rest)
-        } else if let Some(comment) = text.strip_prefix("/*") {
-            comment.split_once("*/").map(|(_, rest)| rest)
-        } else {
-            break;
-        };
-        text = rest.unwrap_or_default().trim_start();
-    }
-    let end = text
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let word = text.get(..end).unwrap_or_default();
-    ["update", "delete", "merge", "truncate"]
-        .iter()
-        .any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// `SET *` becomes `SET "*" = 0`, `INSERT *` becomes `INSERT ROW`.
@@ -98,31 +71,11 @@ fn without_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             (other, _) => push(other.clone()),
         }
         before = match &token.token {
-            Token::Whitespace(_) => before,
             Token::Word(word) if word.quote_style.is_none() => word.keyword,
             _ => Keyword::NoKeyword,
         };
     }
     out
-}
-
-/// `?` becomes `$1`, `$2`, ..: the query may hold an expression more than once.
-struct Numbered(usize);
-
-impl VisitorMut for Numbered {
-    type Break = ();
-
-    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        if let Value::Placeholder(text) = &mut value.value {
-            if text == "?" {
-                self.0 += 1;
-                *text = format!("${}", self.0);
-            } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse().ok()) {
-                self.0 = self.0.max(n);
-            }
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 fn idents(name: &ObjectName) -> Vec<&str> {
@@ -138,17 +91,7 @@ fn last(name: &ObjectName) -> String {
 }
 
 fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
-    let made = match idents(name).as_slice() {
-        [table] => TableName::new(&default_schema(), table),
-        [schema, table] | [_, schema, table] => TableName::new(schema, table),
-        _ => {
-            return Err(Fault::invalid(
-                "syntax_error",
-                "a table's name is schema.table",
-            ));
-        }
-    };
-    made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
+    resolve(&idents(name), &default_schema())
 }
 
 /// The one table that a statement changes, and what it calls it.

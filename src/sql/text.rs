@@ -1,7 +1,7 @@
 //! What a statement's text may be, checked on its tokens before the parser builds a tree of them.
 //!
 //! The parser, the planner and the drop of what they made recurse as deep as the text nests, and a chain of operators
-//! (`a + a + a`) nests once a term. The limits here are what the stacks of [`super::planning`] are made for. They hold for the
+//! (`a + a + a`) nests once a term. The limits here are what the stacks of `query/planning` are made for. They hold for the
 //! whole process: each door reads its text with [`tokenize`], also those that have no engine at hand.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -81,7 +81,7 @@ pub(super) fn too_deep() -> Fault {
     )
 }
 
-/// A text's tokens, white space included, each with its place.
+/// A text's tokens without spaces and comments, each with its place.
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`, `parameters`; RESOURCE_EXHAUSTED `statement_too_large`.
@@ -103,6 +103,7 @@ pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
     Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     check(tokens.iter().map(|t| &t.token), &limits)?;
     Ok(tokens)
 }
@@ -120,7 +121,7 @@ fn too_many_tokens(of: &str, found: usize, limit: usize) -> Fault {
 
 /// # Errors
 /// RESOURCE_EXHAUSTED `statement_too_large`.
-pub(super) fn check_bytes(sql: &str) -> Result<(), Fault> {
+pub(crate) fn check_bytes(sql: &str) -> Result<(), Fault> {
     let limits = TextLimits::current();
     if sql.len() > limits.bytes {
         return Err(too_large(
@@ -186,9 +187,6 @@ fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Re
     let mut chains = Chains::default();
     let mut before: Option<&Word> = None;
     for token in tokens {
-        if let Token::Whitespace(_) = token {
-            continue;
-        }
         count += 1;
         let word = match token {
             Token::Word(word) if word.quote_style.is_none() => Some(word),
@@ -333,19 +331,38 @@ pub fn first_word(sql: &str) -> String {
     let mut text = sql;
     loop {
         text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
-        let rest = if let Some(comment) = text.strip_prefix("--") {
-            comment.split_once('\n').map(|(_, rest)| rest)
-        } else if let Some(comment) = text.strip_prefix("/*") {
-            comment.split_once("*/").map(|(_, rest)| rest)
+        text = if let Some(comment) = text.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if text.starts_with("/*") {
+            behind_comment(text)
         } else {
             break;
         };
-        text = rest.unwrap_or_default();
     }
     let end = text
         .find(|c: char| !c.is_ascii_alphabetic())
         .unwrap_or(text.len());
     text.get(..end).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What follows the comment that `text` begins with. A comment may have others in it.
+fn behind_comment(text: &str) -> &str {
+    let mut depth = 0usize;
+    let mut rest = text;
+    while let Some(mark) = rest.find(['/', '*']) {
+        rest = rest.get(mark..).unwrap_or_default();
+        let (step, change) = match rest.get(..2) {
+            Some("/*") => (2, 1),
+            Some("*/") => (2, -1),
+            _ => (1, 0),
+        };
+        rest = rest.get(step..).unwrap_or_default();
+        depth = depth.saturating_add_signed(change);
+        if depth == 0 {
+            return rest;
+        }
+    }
+    ""
 }
 
 #[cfg(test)]
@@ -424,6 +441,7 @@ mod tests {
             ("select 1", "select"),
             (" /* dbt */ -- x\n  INSERT INTO t", "insert"),
             ("((SELECT 1))", "select"),
+            ("/* a /* b */ select */ DELETE FROM t", "delete"),
             ("/* open", ""),
             ("", ""),
         ] {

@@ -1,0 +1,20 @@
+//! The text of a statement: it is bounded, cut into tokens once, and told apart by its first words. All readers of
+//! statements begin here.
+//!
+//! Spaces and comments are left out of the tokens, so that a comment may stand wherever a space may. Each token keeps its
+//! line and column, and so do the errors. This module knows no tables and no engine.
+
+mod cursor;
+mod parser;
+mod statement;
+mod text;
+mod text_size;
+mod versions;
+
+pub use cursor::{Cursor, resolve, syntax};
+pub use parser::{expression, numbered, parse_numbered, parse_one, parse_tokens};
+pub(crate) use parser::{number, parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
+pub use statement::{Kind, Statement, parse};
+pub(crate) use text::check_bytes;
+pub use text::{TextLimits, first_word, tokenize};
+pub use versions::literal as version_literal;

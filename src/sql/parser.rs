@@ -1,0 +1,183 @@
+//! Tokens to sqlparser's trees, within the limits on nesting and relations.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Select, SelectItem, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
+    Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::cursor::syntax;
+use super::text::{self, TextLimits, tokenize};
+use super::versions;
+use crate::fault::Fault;
+
+/// One statement; a trailing `;` is welcome.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`, with line and column as the parser gives them.
+pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
+    parse_tokens(tokenize(sql)?)
+}
+
+/// As many times as much is what an EXPLAIN of a relation counts.
+const EXPLAINED: usize = 5;
+
+/// [`parse_one`] for tokens that someone has changed.
+pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
+    let limits = TextLimits::current();
+    let statement = parse(tokens, limits.nesting)?;
+    let mut found = relations(&statement);
+    if let Statement::Explain { .. } = statement {
+        // Each level of a plan is written as many times as there are steps, and set in as far as it is deep.
+        found = found.saturating_mul(EXPLAINED);
+    }
+    text::check_relations(found, &limits)?;
+    Ok(statement)
+}
+
+/// Text that the server has written itself, out of a statement that was read: it may be several times as long and as deep.
+///
+/// # Errors
+/// As [`parse_one`], but for the text's limits.
+pub(crate) fn parse_own(sql: &str) -> Result<Statement, Fault> {
+    parse_own_tokens(tokens_of_own(sql)?)
+}
+
+/// [`parse_own`] for tokens.
+///
+/// # Errors
+/// As [`parse_own`].
+pub(crate) fn parse_own_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
+    parse(tokens, own_nesting())
+}
+
+/// The tokens of a text that the server has written itself.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub(crate) fn tokens_of_own(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let mut tokens = tokens.map_err(|e| syntax(e.to_string()))?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    Ok(tokens)
+}
+
+/// [`parse_own`] of one expression.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub(crate) fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
+    parser(tokens_of_own(text)?, own_nesting())
+        .parse_expr()
+        .map_err(fault)
+}
+
+fn own_nesting() -> usize {
+    TextLimits::current().nesting * 2 + 50
+}
+
+/// The expression that tokens begin with, and how many of them it takes.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`; RESOURCE_EXHAUSTED `statement_too_large`.
+pub fn expression(tokens: &[TokenWithSpan]) -> Result<(Expr, usize), Fault> {
+    let mut parser = parser(tokens.to_vec(), TextLimits::current().nesting);
+    let found = parser.parse_expr().map_err(fault)?;
+    Ok((found, parser.index()))
+}
+
+fn parser(tokens: Vec<TokenWithSpan>, nesting: usize) -> Parser<'static> {
+    Parser::new(&GenericDialect {})
+        .with_recursion_limit(nesting)
+        .with_tokens_with_locations(tokens)
+}
+
+fn fault(error: ParserError) -> Fault {
+    match error {
+        ParserError::RecursionLimitExceeded => text::too_deep(),
+        e => syntax(e.to_string().replace("sql parser error: ", "")),
+    }
+}
+
+fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
+    let mut statements = parser(versions::rewrite(tokens)?, nesting)
+        .parse_statements()
+        .map_err(fault)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (None, _) => Err(Fault::invalid(
+            "syntax_error",
+            "no statement; send one SQL statement",
+        )),
+        (Some(_), false) => Err(Fault::invalid(
+            "syntax_error",
+            "more than one statement; send them one by one",
+        )),
+    }
+}
+
+/// Tables in FROM, and `*` that stand for the columns of some: neither is a word that the tokens show.
+fn relations(statement: &Statement) -> usize {
+    struct Counted(usize);
+    impl Visitor for Counted {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let all = |item: &&SelectItem| {
+                matches!(
+                    item,
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+                )
+            };
+            self.0 += select.projection.iter().filter(all).count();
+            ControlFlow::Continue(())
+        }
+    }
+    let mut counted = Counted(0);
+    let _ = Visit::visit(statement, &mut counted);
+    counted.0
+}
+
+/// One statement whose `?` have become `$1`, `$2`, .. in the order in which they stand, and how many parameters it has.
+///
+/// # Errors
+/// As [`parse_one`].
+pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
+    let mut statement = parse_one(sql)?;
+    let parameters = numbered(&mut statement);
+    Ok((statement, parameters))
+}
+
+/// Gives each `?` its number, in the order in which they stand. Returns how many parameters there are.
+pub fn numbered(statement: &mut Statement) -> usize {
+    struct Numbering(usize);
+    impl VisitorMut for Numbering {
+        type Break = ();
+        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+            number(value, &mut self.0);
+            ControlFlow::Continue(())
+        }
+    }
+    let mut numbering = Numbering(0);
+    let _ = VisitMut::visit(statement, &mut numbering);
+    numbering.0
+}
+
+/// Gives a `?` its number.
+pub(crate) fn number(value: &mut ValueWithSpan, parameters: &mut usize) {
+    if let Value::Placeholder(text) = &mut value.value {
+        if text == "?" {
+            *parameters += 1;
+            *text = format!("${parameters}");
+        } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+            *parameters = (*parameters).max(n);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Which statement a text is, told from its first words.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::Cursor;
+use super::text::tokenize;
+use crate::fault::Fault;
+
+/// What a statement is about. It decides who reads the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A query, or anything that no other kind begins like: the planner has the last word.
+    Query,
+    /// `SUBSCRIBE`
+    Subscribe,
+    /// `DESCRIBE HISTORY`, `DESCRIBE DETAIL`
+    Log,
+    /// `INSERT`
+    Insert,
+    /// `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
+    Rows,
+    /// `CREATE TABLE`
+    CreateTable,
+    /// `DROP TABLE`
+    DropTable,
+    /// `ALTER TABLE`
+    AlterTable,
+    /// `CREATE | DROP | REFRESH | ALTER MATERIALIZED VIEW`
+    View,
+    /// `CREATE | DROP | ALTER | SHOW CREATE ALERT`
+    Alert,
+    /// `RESTORE`
+    Restore,
+    /// `REPLAY QUARANTINE`
+    Replay,
+    /// `OPTIMIZE`, `VACUUM`, `CHECK`, `REPAIR`
+    Upkeep,
+}
+
+/// A text that was cut into tokens.
+#[derive(Clone, Debug)]
+pub struct Statement<'a> {
+    text: &'a str,
+    tokens: Vec<TokenWithSpan>,
+}
+
+/// Cuts a text into tokens, once.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`, `parameters`; RESOURCE_EXHAUSTED `statement_too_large`.
+pub fn parse(text: &str) -> Result<Statement<'_>, Fault> {
+    Ok(Statement::new(text, tokenize(text)?))
+}
+
+impl<'a> Statement<'a> {
+    pub(crate) fn new(text: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
+        Statement { text, tokens }
+    }
+
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    pub fn into_tokens(self) -> Vec<TokenWithSpan> {
+        self.tokens
+    }
+
+    /// Reads from the first word on. `noun`: what the statement names first, for errors. `schema`: where names without one are
+    /// looked for.
+    pub fn cursor<'b>(&'b self, noun: &'static str, schema: &'b str) -> Cursor<'b> {
+        Cursor::new(self.text, &self.tokens, noun, schema)
+    }
+
+    /// Is the word at `at` this one, without quotes?
+    pub(crate) fn is(&self, at: usize, word: &str) -> bool {
+        matches!(self.tokens.get(at).map(|t| &t.token),
+            Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+    }
+
+    pub fn kind(&self) -> Kind {
+        let is = |at: usize, words: &[&str]| words.iter().any(|word| self.is(at, word));
+        // What is created may have words before it.
+        let noun = 1
+            + usize::from(is(0, &["CREATE"]) && is(1, &["OR"])) * 2
+            + usize::from(is(0, &["SHOW"]) && is(1, &["CREATE"]));
+        let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
+        if is(0, &["INSERT"]) {
+            Kind::Insert
+        } else if is(0, &["UPDATE", "DELETE", "MERGE", "TRUNCATE"]) {
+            Kind::Rows
+        } else if is(0, &["SUBSCRIBE"]) {
+            Kind::Subscribe
+        } else if is(0, &["DESCRIBE", "DESC"]) && is(1, &["HISTORY", "DETAIL"]) && self.names(2) {
+            Kind::Log
+        } else if is(0, &["RESTORE"]) {
+            Kind::Restore
+        } else if is(0, &["REPLAY"]) {
+            Kind::Replay
+        } else if is(0, &["OPTIMIZE", "VACUUM", "CHECK", "REPAIR"]) {
+            Kind::Upkeep
+        } else if is(0, &["CREATE", "DROP", "REFRESH", "ALTER"]) && view {
+            Kind::View
+        } else if is(0, &["CREATE", "DROP", "ALTER", "SHOW"]) && is(noun, &["ALERT"]) {
+            Kind::Alert
+        } else if is(0, &["CREATE"]) && is(1, &["TABLE"]) {
+            Kind::CreateTable
+        } else if is(0, &["DROP"]) && is(1, &["TABLE"]) {
+            Kind::DropTable
+        } else if is(0, &["ALTER"]) && is(1, &["TABLE"]) {
+            Kind::AlterTable
+        } else {
+            Kind::Query
+        }
+    }
+
+    /// Does anything but the end stand there? `DESCRIBE history` means a table of that name.
+    fn names(&self, at: usize) -> bool {
+        self.tokens
+            .get(at)
+            .is_some_and(|t| !matches!(t.token, Token::SemiColon | Token::EOF))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const CASES: [(&str, Kind); 32] = [
+        ("SELECT 1", Kind::Query),
+        ("(SELECT 1)", Kind::Query),
+        ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
+        ("SHOW CREATE TABLE alert", Kind::Query),
+        ("SHOW CREATE MATERIALIZED VIEW a.b", Kind::Query),
+        ("DESCRIBE history", Kind::Query),
+        ("DESCRIBE raw", Kind::Query),
+        ("\"INSERT\" INTO t", Kind::Query),
+        ("SUBSCRIBE a.b", Kind::Subscribe),
+        ("DESCRIBE HISTORY a.b", Kind::Log),
+        ("DESC DETAIL a.b", Kind::Log),
+        ("INSERT INTO a.b VALUES (1)", Kind::Insert),
+        ("UPDATE a.b SET x = 1", Kind::Rows),
+        ("DELETE FROM a.b", Kind::Rows),
+        ("MERGE INTO a.b USING c ON true", Kind::Rows),
+        ("TRUNCATE TABLE a.b", Kind::Rows),
+        ("CREATE TABLE a.b (x INT)", Kind::CreateTable),
+        ("CREATE TABLE alert (x INT)", Kind::CreateTable),
+        ("DROP TABLE IF EXISTS a.b", Kind::DropTable),
+        ("ALTER TABLE a.b ADD COLUMN c INT", Kind::AlterTable),
+        ("CREATE MATERIALIZED VIEW a.b AS SELECT 1", Kind::View),
+        (
+            "CREATE OR REPLACE MATERIALIZED VIEW a.b AS SELECT 1",
+            Kind::View,
+        ),
+        ("REFRESH MATERIALIZED VIEW a.b", Kind::View),
+        ("CREATE OR REPLACE ALERT a.b AS SELECT 1", Kind::Alert),
+        ("ALTER ALERT a.b PAUSE", Kind::Alert),
+        ("SHOW CREATE ALERT a.b", Kind::Alert),
+        ("RESTORE a.b TO VERSION AS OF 1", Kind::Restore),
+        ("REPLAY QUARANTINE a.b", Kind::Replay),
+        ("OPTIMIZE a.b", Kind::Upkeep),
+        ("VACUUM a.b DRY RUN", Kind::Upkeep),
+        ("CHECK TABLE a.b", Kind::Upkeep),
+        ("REPAIR TABLE a.b", Kind::Upkeep),
+    ];
+
+    #[test]
+    fn comments_before_and_within_change_nothing() {
+        for (sql, kind) in CASES {
+            assert_eq!(parse(sql).unwrap().kind(), kind, "{sql}");
+            let commented = sql.replace(' ', " /* a /* b */ DROP TABLE */ -- SELECT\n\t");
+            for text in [
+                format!("/* {{\"app\": \"dbt\"}} */\n{sql}"),
+                format!("-- DELETE\n  {sql} -- the end"),
+                commented,
+            ] {
+                let statement = parse(&text).unwrap();
+                assert_eq!(statement.kind(), kind, "{text}");
+                let tokens = |s: Statement<'_>| -> Vec<Token> {
+                    s.into_tokens().into_iter().map(|t| t.token).collect()
+                };
+                assert_eq!(tokens(statement), tokens(parse(sql).unwrap()), "{text}");
+            }
+        }
+    }
+}
