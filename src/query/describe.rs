@@ -1,12 +1,12 @@
 //! Statements that ask about tables, as queries: `SHOW CREATE TABLE`, `SHOW TABLES`, `DESCRIBE`.
 
-use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, ShowCreateObject, Statement};
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject, Statement};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
-use crate::sql::{parse_own, resolve};
+use crate::sql::{parse_own, parts, resolve};
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -82,13 +82,7 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
 }
 
 fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, Fault> {
-    let parts: Vec<&str> = name
-        .0
-        .iter()
-        .filter_map(ObjectNamePart::as_ident)
-        .map(|i| i.value.as_str())
-        .collect();
-    let wanted = resolve(&parts, &default_schema())?;
+    let wanted = resolve(&parts(name), &default_schema())?;
     snapshot.tables.get(&wanted.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,

@@ -16,7 +16,7 @@ use super::caller::default_schema;
 use super::table_function::named_table;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
-use crate::sql::{number, parse_one};
+use crate::sql::{number, parse_one, parts, placed};
 use crate::types::TableName;
 
 /// What a query's names resolve to.
@@ -100,22 +100,10 @@ impl Names {
     }
 }
 
-fn parts(name: &ObjectName) -> Vec<&str> {
-    name.0
-        .iter()
-        .filter_map(ObjectNamePart::as_ident)
-        .map(|i| i.value.as_str())
-        .collect()
-}
-
 /// The table that a name in FROM means, if it is one of the snapshot's.
 pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
     let default = default_schema();
-    let (schema, table) = match parts(name).as_slice() {
-        [table] => (&*default, *table),
-        [schema, table] | [_, schema, table] => (*schema, *table),
-        _ => return None,
-    };
+    let (schema, table) = placed(&parts(name), &default)?;
     snapshot
         .tables
         .get(&TableName::in_query(schema, table).ok()?.folded())

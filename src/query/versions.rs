@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor, VisitMut,
-    VisitorMut,
+    Expr, Ident, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::caller::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
+use crate::sql::{parts, placed};
 use crate::types::TableName;
 
 /// `raw@v5`: the table and the version.
@@ -28,14 +28,6 @@ fn split(name: &str) -> Option<(&str, At)> {
     }
 }
 
-fn idents(name: &ObjectName) -> Vec<&str> {
-    name.0
-        .iter()
-        .filter_map(ObjectNamePart::as_ident)
-        .map(|i| i.value.as_str())
-        .collect()
-}
-
 #[derive(Default)]
 struct Asked(Vec<(TableName, At)>);
 
@@ -47,10 +39,8 @@ impl VisitorMut for Asked {
             return ControlFlow::Continue(());
         };
         let default = default_schema();
-        let (schema, table) = match idents(name).as_slice() {
-            [table] => (&*default, *table),
-            [.., schema, table] => (*schema, *table),
-            [] => return ControlFlow::Continue(()),
+        let Some((schema, table)) = placed(&parts(name), &default) else {
+            return ControlFlow::Continue(());
         };
         if let Some((table, at)) = split(table)
             && let Ok(table) = TableName::new(schema, table)

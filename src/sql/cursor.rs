@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
+use super::names::resolve;
 use super::parser::{expression, parse_tokens};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -13,19 +14,6 @@ use crate::types::TableName;
 /// INVALID_ARGUMENT `syntax_error`.
 pub fn syntax(message: impl Into<String>) -> Fault {
     Fault::invalid("syntax_error", message)
-}
-
-/// The table that a name's parts mean: `table`, `schema.table` or `catalog.schema.table`. `schema`: that of a name without one.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`: too many parts; `invalid_name`.
-pub fn resolve(parts: &[impl AsRef<str>], schema: &str) -> Result<TableName, Fault> {
-    let made = match parts {
-        [table] => TableName::new(schema, table.as_ref()),
-        [schema, table] | [_, schema, table] => TableName::new(schema.as_ref(), table.as_ref()),
-        _ => return Err(syntax("a name is schema.name")),
-    };
-    made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))
 }
 
 #[derive(Clone, Debug)]
@@ -151,6 +139,7 @@ impl<'a> Cursor<'a> {
         while self.sign(&Token::Period) {
             parts.push(self.word(&what)?);
         }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         resolve(&parts, self.schema)
     }
 

@@ -5,13 +5,15 @@
 //! line and column, and so do the errors. This module knows no tables and no engine.
 
 mod cursor;
+mod names;
 mod parser;
 mod statement;
 mod text;
 mod text_size;
 mod versions;
 
-pub use cursor::{Cursor, resolve, syntax};
+pub use cursor::{Cursor, syntax};
+pub use names::{parts, placed, resolve};
 pub use parser::{expression, numbered, parse_numbered, parse_one, parse_tokens};
 pub(crate) use parser::{number, parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
 pub use statement::{Kind, Statement, parse};

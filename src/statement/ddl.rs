@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ColumnDef, ColumnOption, CreateTable, Expr, ObjectName, ObjectNamePart,
-    ObjectType, Statement, TableConstraint, UnaryOperator, Value,
+    BinaryOperator, ColumnDef, ColumnOption, CreateTable, Expr, ObjectName, ObjectType, Statement,
+    TableConstraint, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -14,7 +14,7 @@ use super::Change;
 use crate::dataset::{Action, Column, ColumnType, Contract, Rule, RuleKind};
 use crate::fault::Fault;
 use crate::query::default_schema;
-use crate::sql::{Cursor, parse_one, parse_tokens, resolve, syntax};
+use crate::sql::{Cursor, parse_one, parse_tokens, parts, resolve, syntax};
 use crate::types::TableName;
 
 pub(super) fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
@@ -83,13 +83,7 @@ fn property(rest: &mut Cursor<'_>) -> Result<(String, String), Fault> {
 }
 
 pub(super) fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
-    let parts: Vec<&str> = name
-        .0
-        .iter()
-        .filter_map(ObjectNamePart::as_ident)
-        .map(|i| i.value.as_str())
-        .collect();
-    resolve(&parts, &default_schema())
+    resolve(&parts(name), &default_schema())
 }
 
 fn contract(

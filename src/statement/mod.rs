@@ -31,7 +31,7 @@ use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::replay::Outcome;
-use crate::query::{Engine, PUBLIC, default_schema};
+use crate::query::{Engine, default_schema};
 use crate::sql::{self, Kind as Says, first_word};
 use crate::types::TableName;
 
@@ -141,16 +141,16 @@ impl Change {
             Says::DropTable => ddl::drop_table(statement.into_tokens())?,
             Says::AlterTable => alter::parse(statement.into_tokens())?,
             Says::View => {
-                let head = statement.cursor("view", PUBLIC);
+                let head = statement.cursor("view", &schema);
                 Change::View(Box::new(views::parse(head)?))
             }
             Says::Alert => {
-                let head = statement.cursor("alert", PUBLIC);
+                let head = statement.cursor("alert", &schema);
                 Change::Alert(Box::new(alerts::parse(sql, head)?))
             }
             Says::Restore => Change::Restore(restore::parse(table())?),
             Says::Replay => Change::Replay(Box::new(replay::parse(table())?)),
-            Says::Upkeep => Change::Upkeep(upkeep::parse(statement.cursor("table", PUBLIC))?),
+            Says::Upkeep => Change::Upkeep(upkeep::parse(table())?),
         }))
     }
 

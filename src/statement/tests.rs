@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dataset::{RuleKind, from_toml};
+use crate::query::Caller;
 
 fn created(sql: &str) -> Contract {
     match Change::parse(sql).unwrap() {
@@ -113,17 +114,7 @@ const STATEMENTS: [&str; 20] = [
 /// dbt puts a comment before every statement that it sends.
 #[test]
 fn comments_before_within_and_behind_a_statement_change_nothing() {
-    let read = |sql: &str| match Change::parse(sql).unwrap() {
-        // An alert keeps the whole text for places in errors.
-        Some(Change::Alert(mut alert)) => {
-            if let AlertChange::Create { text, .. } = &mut *alert {
-                text.clear();
-            }
-            Change::Alert(alert)
-        }
-        Some(change) => change,
-        None => panic!("a query: {sql}"),
-    };
+    let read = |sql: &str| told(Change::parse(sql).unwrap().unwrap());
     for sql in STATEMENTS {
         let plain = read(sql);
         // A view keeps the text of its query: only its head can hold comments unseen.
@@ -137,6 +128,39 @@ fn comments_before_within_and_behind_a_statement_change_nothing() {
         ] {
             assert_eq!(read(&text), plain, "{text}");
         }
+    }
+}
+
+/// A name without a schema is of the session's, in every kind of statement.
+#[tokio::test]
+async fn a_name_without_a_schema_is_of_the_sessions() {
+    let mut caller = Caller::new("ann");
+    caller.schema = "building".into();
+    let read = async |sql: &str| {
+        let sql = sql.to_owned();
+        let work = async move { Change::parse(&sql).unwrap() };
+        caller.clone().run(work).await
+    };
+    for sql in STATEMENTS {
+        let bare = sql.replace("a.b", "b").replace(" ON a.c", " ON c");
+        let full = sql
+            .replace("a.b", "building.b")
+            .replace(" ON a.c", " ON building.c");
+        let (bare, full) = (read(&bare).await, read(&full).await);
+        assert_eq!(told(bare.unwrap()), told(full.unwrap()), "{sql}");
+    }
+}
+
+/// Without the whole text, which an alert keeps for places in errors.
+fn told(change: Change) -> Change {
+    match change {
+        Change::Alert(mut alert) => {
+            if let AlertChange::Create { text, .. } = &mut *alert {
+                text.clear();
+            }
+            Change::Alert(alert)
+        }
+        change => change,
     }
 }
 

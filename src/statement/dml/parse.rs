@@ -2,8 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, MergeAction, MergeClauseKind,
-    MergeInsertKind, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor,
-    TableWithJoins, Update,
+    MergeInsertKind, ObjectName, Statement, TableAlias, TableFactor, TableWithJoins, Update,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -11,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
-use crate::sql::{numbered, parse_tokens, resolve, syntax};
+use crate::sql::{numbered, parse_tokens, parts, resolve, syntax};
 use crate::types::TableName;
 
 /// What stands for `*` where sqlparser wants an assignment.
@@ -78,20 +77,12 @@ fn without_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-fn idents(name: &ObjectName) -> Vec<&str> {
-    name.0
-        .iter()
-        .filter_map(ObjectNamePart::as_ident)
-        .map(|i| i.value.as_str())
-        .collect()
-}
-
 fn last(name: &ObjectName) -> String {
-    idents(name).last().copied().unwrap_or_default().to_owned()
+    parts(name).last().copied().unwrap_or_default().to_owned()
 }
 
 fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
-    resolve(&idents(name), &default_schema())
+    resolve(&parts(name), &default_schema())
 }
 
 /// The one table that a statement changes, and what it calls it.
