@@ -5,6 +5,7 @@
 //! line and column, and so do the errors. This module knows no tables and no engine.
 
 mod cursor;
+mod dialect;
 mod names;
 mod parser;
 mod statement;

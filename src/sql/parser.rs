@@ -6,11 +6,11 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Select, SelectItem, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
     Visitor, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::cursor::syntax;
+use super::dialect::DIALECT;
 use super::text::{self, TextLimits, tokenize};
 use super::versions;
 use crate::fault::Fault;
@@ -60,7 +60,7 @@ pub(crate) fn parse_own_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, 
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
 pub(crate) fn tokens_of_own(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
     let mut tokens = tokens.map_err(|e| syntax(e.to_string()))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     Ok(tokens)
@@ -91,7 +91,7 @@ pub fn expression(tokens: &[TokenWithSpan]) -> Result<(Expr, usize), Fault> {
 }
 
 fn parser(tokens: Vec<TokenWithSpan>, nesting: usize) -> Parser<'static> {
-    Parser::new(&GenericDialect {})
+    Parser::new(&DIALECT)
         .with_recursion_limit(nesting)
         .with_tokens_with_locations(tokens)
 }

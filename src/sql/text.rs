@@ -4,11 +4,11 @@
 //! (`a + a + a`) nests once a term. The limits here are what the stacks of `query/planning` are made for. They hold for the
 //! whole process: each door reads its text with [`tokenize`], also those that have no engine at hand.
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use parking_lot::RwLock;
 
+use super::dialect::DIALECT;
 use super::text_size::{AtMost, tokens_at_most};
 use crate::fault::{Fault, Kind};
 
@@ -100,7 +100,7 @@ pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
         ));
     }
     let mut tokens = Vec::with_capacity(words + spaces);
-    Tokenizer::new(&GenericDialect {}, sql)
+    Tokenizer::new(&DIALECT, sql)
         .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|e| Fault::invalid("syntax_error", e.to_string()))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));

@@ -79,16 +79,15 @@ fn skip_comment(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::DIALECT;
     use super::*;
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
     use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
     use proptest::prelude::*;
 
     /// Words and spaces that the tokenizer makes, of what it reads before it meets an error.
     fn made(sql: &str) -> (usize, usize) {
         let mut tokens = vec![];
-        let _ =
-            Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location_into_buf(&mut tokens);
+        let _ = Tokenizer::new(&DIALECT, sql).tokenize_with_location_into_buf(&mut tokens);
         let spaces = tokens
             .iter()
             .filter(|t| matches!(t.token, Token::Whitespace(_)));
