@@ -14,6 +14,8 @@ mod longest_row;
 mod meter;
 mod metered;
 pub(crate) mod names;
+#[cfg(test)]
+mod names_tests;
 mod pass_through;
 pub mod place;
 mod planning;
@@ -21,10 +23,12 @@ mod provider;
 mod result;
 mod running;
 mod scanned;
+mod scope;
 mod slices;
 mod table_function;
 #[cfg(test)]
 mod tests;
+mod using;
 mod versions;
 pub mod view;
 mod width;

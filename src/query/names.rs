@@ -1,19 +1,22 @@
 //! SQL text to a statement whose names are the tables' own: identifiers match without regard to case and keep theirs.
 //!
-//! DataFusion's own normalisation is off; instead each name in the statement is looked up among the columns of the tables it
-//! reads and the aliases it gives. An exact match wins, a single match without regard to case is taken, two are an error.
+//! DataFusion's own normalisation is off; instead each name is looked up in the scope that it stands in (`scope`), then in
+//! the one around it. In one scope an exact match wins, a single match without regard to case is taken, two are an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    Cte, ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
+    ObjectName, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem,
     SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 use super::caller::default_schema;
+use super::scope::{Given, Scope, Sources};
 use super::table_function::named_table;
+use super::using::spell_using;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::sql::{number, parse_one, parts, placed};
@@ -35,19 +38,9 @@ pub(crate) fn resolve(
     snapshot: &Snapshot,
     others: &[(String, Vec<String>)],
 ) -> Result<Resolved, Fault> {
-    let mut collector = Collector {
-        snapshot,
-        others,
-        names: Names::default(),
-        given: BTreeSet::new(),
-        called: false,
-    };
-    let _ = VisitMut::visit(&mut statement, &mut collector);
     let mut rewriter = Rewriter {
-        snapshot,
-        others,
-        names: collector.names,
-        given: collector.given,
+        sources: Sources { snapshot, others },
+        levels: Vec::new(),
         parameters: 0,
         counts: BTreeSet::new(),
         called: false,
@@ -61,42 +54,6 @@ pub(crate) fn resolve(
             parameters: rewriter.parameters,
             counts: rewriter.counts,
         }),
-    }
-}
-
-/// Spellings by folded name.
-#[derive(Default)]
-struct Names(BTreeMap<String, BTreeSet<String>>);
-
-impl Names {
-    fn add(&mut self, name: &str) {
-        self.0
-            .entry(name.to_ascii_lowercase())
-            .or_default()
-            .insert(name.to_owned());
-    }
-
-    fn lookup(&self, name: &str) -> Result<Option<&str>, Fault> {
-        let Some(spellings) = self.0.get(&name.to_ascii_lowercase()) else {
-            return Ok(None);
-        };
-        if let Some(exact) = spellings.get(name) {
-            return Ok(Some(exact));
-        }
-        let mut all = spellings.iter();
-        match (all.next(), all.next()) {
-            (Some(one), None) => Ok(Some(one)),
-            _ => {
-                let list: Vec<&str> = spellings.iter().map(String::as_str).collect();
-                Err(Fault::invalid(
-                    "ambiguous_name",
-                    format!(
-                        "ambiguous name {name}: {}; write it as one of them",
-                        list.join(", ")
-                    ),
-                ))
-            }
-        }
     }
 }
 
@@ -156,134 +113,250 @@ pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault
     Ok(read.tables.into_iter().collect())
 }
 
-struct Collector<'a> {
-    snapshot: &'a Snapshot,
-    /// Tables that are no snapshot's: `system` and `information_schema`.
-    others: &'a [(String, Vec<String>)],
-    names: Names,
-    /// Names that a WITH gives, folded: they stand before tables.
-    given: BTreeSet<String>,
-    /// The next name is a function's: it is called, and no table of that name is meant.
-    called: bool,
+/// A table of `system` or `information_schema` that is named without its schema, which is the caller's: its whole name.
+pub(super) fn server_table(name: &ObjectName, others: &[(String, Vec<String>)]) -> Option<String> {
+    let parts = parts(name);
+    let [table] = parts.as_slice() else {
+        return None;
+    };
+    let full = format!("{}.{table}", default_schema()).to_ascii_lowercase();
+    others
+        .iter()
+        .any(|(other, _)| *other == full)
+        .then_some(full)
 }
 
-impl VisitorMut for Collector<'_> {
-    type Break = ();
-
-    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
-        if std::mem::take(&mut self.called) {
-            return ControlFlow::Continue(());
-        }
-        if let Some(view) = find(self.snapshot, relation) {
-            self.names.add(view.name.table());
-            view.schema
-                .fields()
-                .iter()
-                .for_each(|f| self.names.add(f.name()));
-        } else {
-            let full = parts(relation).join(".").to_ascii_lowercase();
-            for (name, columns) in self.others.iter().filter(|(name, _)| full.ends_with(name)) {
-                self.names.add(name.rsplit('.').next().unwrap_or(name));
-                columns.iter().for_each(|c| self.names.add(c));
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        self.called = is_call(factor);
-        if let TableFactor::Table {
-            name,
-            args: Some(args),
-            ..
-        } = factor
-            && let Some(columns) = super::latest::columns(self.snapshot, name, &args.args)
-                .or_else(|| super::last_seen::columns(self.snapshot, name, &args.args))
-                .or_else(|| super::feed::columns(self.snapshot, name, &args.args))
-        {
-            columns.iter().for_each(|c| self.names.add(c));
-        }
-        let alias = match factor {
-            TableFactor::Table { alias, .. }
-            | TableFactor::Derived { alias, .. }
-            | TableFactor::TableFunction { alias, .. } => alias,
-            _ => return ControlFlow::Continue(()),
-        };
-        if let Some(alias) = alias {
-            self.names.add(&alias.name.value);
-            alias
-                .columns
-                .iter()
-                .for_each(|c| self.names.add(&c.name.value));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        for Cte { alias, .. } in query.with.iter().flat_map(|w| &w.cte_tables) {
-            self.names.add(&alias.name.value);
-            self.given.insert(alias.name.value.to_ascii_lowercase());
-            alias
-                .columns
-                .iter()
-                .for_each(|c| self.names.add(&c.name.value));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for item in &select.projection {
-            if let SelectItem::ExprWithAlias { alias, .. } = item {
-                self.names.add(&alias.value);
-            }
-        }
-        ControlFlow::Continue(())
-    }
+/// A query or a SELECT that is being visited.
+struct Level {
+    given: Given,
+    /// A query's are those of its first SELECT, for its ORDER BY, once that was visited.
+    scope: Option<Scope>,
+    select: bool,
 }
 
 struct Rewriter<'a> {
-    snapshot: &'a Snapshot,
-    others: &'a [(String, Vec<String>)],
-    names: Names,
-    given: BTreeSet<String>,
+    sources: Sources<'a>,
+    /// Outermost first. A SELECT stands behind its query.
+    levels: Vec<Level>,
     parameters: usize,
     counts: BTreeSet<usize>,
-    /// As [`Collector::called`].
+    /// The next name is a function's: it is called, and no table of that name is meant.
     called: bool,
     error: Option<Fault>,
 }
 
+pub(super) fn spell(ident: &mut Ident, spelling: &str) {
+    spelling.clone_into(&mut ident.value);
+    ident.quote_style = Some('"');
+}
+
 impl Rewriter<'_> {
-    fn ident(&mut self, ident: &mut Ident) {
-        match self.names.lookup(&ident.value) {
-            Ok(Some(name)) => {
-                ident.value = name.to_owned();
-                ident.quote_style = Some('"');
+    fn note<T>(&mut self, outcome: Result<T, Fault>) -> Option<T> {
+        match outcome {
+            Ok(found) => Some(found),
+            Err(fault) => {
+                self.error = self.error.take().or(Some(fault));
+                None
             }
-            Ok(None) => {}
-            Err(fault) => self.error = self.error.take().or(Some(fault)),
         }
     }
 
-    /// A table of `system` or `information_schema` that is named without its schema, which is the caller's.
-    fn server_table(&self, name: &ObjectName) -> Option<(String, String)> {
-        let parts = parts(name);
-        let [table] = parts.as_slice() else {
-            return None;
+    fn given(&self) -> Given {
+        self.levels
+            .last()
+            .map_or_else(Given::default, |level| level.given.clone())
+    }
+
+    /// The names at this place, innermost first.
+    fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        let within = |at: usize| self.levels.get(at + 1).is_some_and(|l| l.select);
+        let innermost = self.levels.iter().enumerate().rev();
+        // What a query has for its ORDER BY is none of its SELECTs' business.
+        let seen = innermost.filter(move |(at, level)| level.select || !within(*at));
+        seen.filter_map(|(_, level)| level.scope.as_ref())
+    }
+
+    fn column(&self, ident: &mut Ident) -> Result<(), Fault> {
+        for scope in self.scopes() {
+            if let Some(spelling) = scope.column(&ident.value)? {
+                spell(ident, spelling);
+                return Ok(());
+            }
+            if scope.open() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// `relation.column`, `schema.relation.column`, `column.field`.
+    fn compound(&self, idents: &mut [Ident]) -> Result<(), Fault> {
+        for scope in self.scopes() {
+            if let [.., schema, table, column] = &mut *idents
+                && let Some(relation) = scope.relation(&table.value)?
+                && let Some(name) = &relation.table
+                && name.schema().eq_ignore_ascii_case(&schema.value)
+            {
+                spell(schema, name.schema());
+                spell(table, name.table());
+                if let Some(spelling) = relation.column(&column.value)? {
+                    spell(column, spelling);
+                }
+                return Ok(());
+            }
+            if let [first, column, ..] = &mut *idents
+                && let Some(relation) = scope.relation(&first.value)?
+            {
+                spell(first, relation.called());
+                if let Some(spelling) = relation.column(&column.value)? {
+                    spell(column, spelling);
+                }
+                return Ok(());
+            }
+            if let [first, ..] = &mut *idents
+                && let Some(spelling) = scope.column(&first.value)?
+            {
+                spell(first, spelling);
+                return Ok(());
+            }
+            if scope.open() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&self, over: &mut WindowType) -> Result<(), Fault> {
+        let (WindowType::NamedWindow(name)
+        | WindowType::WindowSpec(WindowSpec {
+            window_name: Some(name),
+            ..
+        })) = over
+        else {
+            return Ok(());
         };
-        let full = format!("{}.{table}", default_schema()).to_ascii_lowercase();
-        let known = self.others.iter().any(|(other, _)| *other == full);
-        let (schema, table) = full.split_once('.').filter(|_| known)?;
-        Some((schema.to_owned(), table.to_owned()))
-    }
-
-    fn object(&mut self, name: &mut ObjectName) {
-        for part in &mut name.0 {
-            if let ObjectNamePart::Identifier(ident) = part {
-                self.ident(ident);
-            }
+        match self.scopes().next() {
+            Some(scope) => named_window(scope, name),
+            None => Ok(()),
         }
     }
+}
+
+fn named_window(scope: &Scope, name: &mut Ident) -> Result<(), Fault> {
+    if let Some(spelling) = scope.window(&name.value)? {
+        spell(name, spelling);
+    }
+    Ok(())
+}
+
+/// The names in a SELECT that stand in no expression.
+fn spell_select(select: &mut Select, scope: &Scope) -> Result<(), Fault> {
+    for item in &mut select.projection {
+        match item {
+            SelectItem::QualifiedWildcard(
+                SelectItemQualifiedWildcardKind::ObjectName(name),
+                options,
+            ) => {
+                spell_options(options, scope)?;
+                qualifier(name, scope)?;
+            }
+            SelectItem::QualifiedWildcard(_, options) | SelectItem::Wildcard(options) => {
+                spell_options(options, scope)?;
+            }
+            _ => {}
+        }
+    }
+    for NamedWindowDefinition(_, window) in &mut select.named_window {
+        match window {
+            NamedWindowExpr::NamedWindow(name)
+            | NamedWindowExpr::WindowSpec(WindowSpec {
+                window_name: Some(name),
+                ..
+            }) => named_window(scope, name)?,
+            NamedWindowExpr::WindowSpec(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `t.*`: a table that has no alias is called by its whole name, which the planner asks for beside a window function.
+fn qualifier(name: &mut ObjectName, scope: &Scope) -> Result<(), Fault> {
+    let parts = parts(name);
+    let Some(relation) = parts
+        .last()
+        .map(|last| scope.relation(last))
+        .transpose()?
+        .flatten()
+    else {
+        return Ok(());
+    };
+    let whole = relation
+        .table
+        .as_ref()
+        .filter(|table| match parts.as_slice() {
+            [_] => true,
+            [.., schema, _] => table.schema().eq_ignore_ascii_case(schema),
+            [] => false,
+        });
+    if let Some(table) = whole {
+        *name = whole_name(table);
+    } else if let [_] = parts.as_slice() {
+        *name = ObjectName::from(vec![Ident::with_quote('"', relation.called())]);
+    }
+    Ok(())
+}
+
+fn whole_name(table: &TableName) -> ObjectName {
+    ObjectName::from(vec![
+        Ident::with_quote('"', super::CATALOG),
+        Ident::with_quote('"', table.schema()),
+        Ident::with_quote('"', table.table()),
+    ])
+}
+
+/// EXCLUDE, EXCEPT, REPLACE and RENAME behind a `*`.
+fn spell_options(options: &mut WildcardAdditionalOptions, scope: &Scope) -> Result<(), Fault> {
+    let column = |ident: &mut Ident| -> Result<(), Fault> {
+        if let Some(spelling) = scope.column(&ident.value)? {
+            spell(ident, spelling);
+        }
+        Ok(())
+    };
+    match &mut options.opt_exclude {
+        Some(ExcludeSelectItem::Single(name)) => last_ident(name, scope)?,
+        Some(ExcludeSelectItem::Multiple(names)) => {
+            for name in names {
+                last_ident(name, scope)?;
+            }
+        }
+        None => {}
+    }
+    if let Some(except) = &mut options.opt_except {
+        column(&mut except.first_element)?;
+        except.additional_elements.iter_mut().try_for_each(column)?;
+    }
+    if let Some(replace) = &mut options.opt_replace {
+        let mut items = replace.items.iter_mut();
+        items.try_for_each(|item| column(&mut item.column_name))?;
+    }
+    match &mut options.opt_rename {
+        Some(RenameSelectItem::Single(one)) => column(&mut one.ident)?,
+        Some(RenameSelectItem::Multiple(many)) => {
+            many.iter_mut().try_for_each(|one| column(&mut one.ident))?;
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// A column's name, with or without what it is qualified by.
+fn last_ident(name: &mut ObjectName, scope: &Scope) -> Result<(), Fault> {
+    if let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut()
+        && let Some(spelling) = scope.column(&ident.value)?
+    {
+        spell(ident, spelling);
+    }
+    Ok(())
 }
 
 /// `f(..)` in FROM: a table function, also where a table has its name.
@@ -294,6 +367,40 @@ fn is_call(factor: &TableFactor) -> bool {
 impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.levels.push(Level {
+            given: self.sources.given(query, &self.given()),
+            scope: None,
+            select: false,
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let given = self.given();
+        for table in &mut select.from {
+            let outcome = spell_using(table, &self.sources, &given);
+            self.note(outcome);
+        }
+        let scope = self.sources.scope(select, &given);
+        self.note(spell_select(select, &scope));
+        self.levels.push(Level {
+            given,
+            scope: Some(scope),
+            select: true,
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+        let scope = self.levels.pop().and_then(|level| level.scope);
+        if let (Some(mut scope), Some(query)) = (scope, self.levels.last_mut()) {
+            scope.ordering = true;
+            query.scope.get_or_insert(scope);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.called = is_call(factor);
         ControlFlow::Continue(())
@@ -303,20 +410,17 @@ impl VisitorMut for Rewriter<'_> {
         if std::mem::take(&mut self.called) {
             return ControlFlow::Continue(());
         }
-        let given = |name: &str| self.given.contains(&name.to_ascii_lowercase());
-        if matches!(parts(relation).as_slice(), [one] if given(one)) {
-            self.object(relation);
-        } else if let Some(view) = find(self.snapshot, relation) {
-            *relation = ObjectName::from(vec![
-                Ident::with_quote('"', super::CATALOG),
-                Ident::with_quote('"', view.name.schema()),
-                Ident::with_quote('"', view.name.table()),
-            ]);
-        } else if let Some((schema, table)) = self.server_table(relation) {
-            *relation = ObjectName::from(vec![Ident::new(schema), Ident::new(table)]);
-        } else if relation.0.len() == 1 {
-            self.object(relation);
-        } else {
+        let given = match parts(relation).as_slice() {
+            [one] => self.given().spelling(one).map(str::to_owned),
+            _ => None,
+        };
+        if let Some(spelling) = given {
+            *relation = ObjectName::from(vec![Ident::with_quote('"', spelling)]);
+        } else if let Some(view) = find(self.sources.snapshot, relation) {
+            *relation = whole_name(&view.name);
+        } else if let Some(full) = server_table(relation, self.sources.others) {
+            *relation = ObjectName::from(full.split('.').map(Ident::new).collect::<Vec<_>>());
+        } else if relation.0.len() > 1 {
             // `system` and `information_schema` are lower case throughout.
             for part in &mut relation.0 {
                 if let ObjectNamePart::Identifier(ident) = part {
@@ -327,39 +431,17 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for item in &mut select.projection {
-            if let SelectItem::QualifiedWildcard(
-                SelectItemQualifiedWildcardKind::ObjectName(name),
-                _,
-            ) = item
-            {
-                self.object(name);
-            }
-        }
-        for join in select.from.iter_mut().flat_map(|t| &mut t.joins) {
-            use datafusion::sql::sqlparser::ast::{JoinConstraint, JoinOperator};
-            if let JoinOperator::Join(c)
-            | JoinOperator::Inner(c)
-            | JoinOperator::Left(c)
-            | JoinOperator::LeftOuter(c)
-            | JoinOperator::Right(c)
-            | JoinOperator::RightOuter(c)
-            | JoinOperator::FullOuter(c) = &mut join.join_operator
-                && let JoinConstraint::Using(columns) = c
-            {
-                columns.iter_mut().for_each(|c| self.object(c));
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Identifier(ident) => self.ident(ident),
-            Expr::CompoundIdentifier(idents) => idents.iter_mut().for_each(|i| self.ident(i)),
-            _ => {}
-        }
+        let outcome = match expr {
+            Expr::Identifier(ident) => self.column(ident),
+            Expr::CompoundIdentifier(idents) => self.compound(idents),
+            Expr::Function(function) => match &mut function.over {
+                Some(over) => self.window(over),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        self.note(outcome);
         ControlFlow::Continue(())
     }
 
@@ -381,6 +463,7 @@ impl VisitorMut for Rewriter<'_> {
             self.counts
                 .extend(offset.as_ref().and_then(|o| number(&o.value)));
         }
+        self.levels.pop();
         ControlFlow::Continue(())
     }
 }

@@ -1,6 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
@@ -38,24 +37,33 @@ async fn engine() -> Engine {
         ("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as _),
     ])
     .unwrap();
+    engine_over(vec![("reactor.raw", batch)]).await
+}
+
+/// An engine over tables whose rows are hot.
+pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
     let lake = Lake::open("memory://tests/").await.unwrap();
-    let name = TableName::new("reactor", "raw").unwrap();
-    let view = TableView {
-        name: name.clone(),
-        contract: None,
-        schema: batch.schema(),
-        cold: Arc::new(PinnedFiles::empty(&lake, batch.schema(), Vec::new())),
-        hot: Arc::new(vec![Chunk {
-            first: Lsn::new(1),
-            last: Lsn::new(1),
-            batch,
-        }]),
-        comment: None,
-        progress: None,
-    };
+    let tables = tables.into_iter().map(|(name, batch)| {
+        let (schema, table) = name.split_once('.').unwrap();
+        let name = TableName::new(schema, table).unwrap();
+        let view = TableView {
+            name: name.clone(),
+            contract: None,
+            schema: batch.schema(),
+            cold: Arc::new(PinnedFiles::empty(&lake, batch.schema(), Vec::new())),
+            hot: Arc::new(vec![Chunk {
+                first: Lsn::new(1),
+                last: Lsn::new(1),
+                batch,
+            }]),
+            comment: None,
+            progress: None,
+        };
+        (name, view)
+    });
     let snapshot = Snapshot {
         read_point: Lsn::new(1),
-        tables: Arc::new(BTreeMap::from([(name, view)])),
+        tables: Arc::new(tables.collect()),
     };
     let config = EngineConfig {
         threads: 2,

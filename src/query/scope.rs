@@ -1,0 +1,415 @@
+//! What a name can mean at a place of a query: the columns of what its FROM reads, then what its SELECT calls its results,
+//! then what the query around it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableFactor, TableWithJoins,
+};
+
+use super::names::{find, server_table};
+use crate::catalog::view::Snapshot;
+use crate::fault::Fault;
+use crate::sql::parts;
+use crate::types::TableName;
+
+/// Spellings by folded name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
+
+impl Names {
+    pub(super) fn add(&mut self, name: &str) {
+        self.0
+            .entry(name.to_ascii_lowercase())
+            .or_default()
+            .insert(name.to_owned());
+    }
+
+    fn add_all<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        names.into_iter().for_each(|name| self.add(name));
+    }
+
+    fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(String::as_str)
+    }
+
+    fn spellings(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.get(&name.to_ascii_lowercase());
+        found.into_iter().flatten().map(String::as_str)
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let mut made = Names::default();
+        made.add_all(names);
+        made
+    }
+}
+
+/// An exact match wins, a single match without regard to case is taken, two are an error.
+fn pick<'a>(
+    name: &str,
+    spellings: impl Iterator<Item = &'a str>,
+) -> Result<Option<&'a str>, Fault> {
+    let mut found = BTreeSet::new();
+    for spelling in spellings.filter(|s| s.eq_ignore_ascii_case(name)) {
+        if spelling == name {
+            return Ok(Some(spelling));
+        }
+        found.insert(spelling);
+    }
+    let mut all = found.iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(one), None) => Ok(Some(one)),
+        _ => {
+            let list: Vec<&str> = found.iter().copied().collect();
+            Err(Fault::invalid(
+                "ambiguous_name",
+                format!(
+                    "ambiguous name {name}: {}; write it as one of them",
+                    list.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+/// One that FROM reads.
+#[derive(Debug)]
+pub(super) struct Relation {
+    /// What qualifies its columns: its alias, or the table's own name.
+    called: String,
+    /// A table that is called by its own name.
+    pub table: Option<TableName>,
+    columns: Arc<Names>,
+    /// It may have columns that are not known here.
+    open: bool,
+}
+
+/// The names of one SELECT.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    relations: Vec<Relation>,
+    /// Those of all relations.
+    columns: Names,
+    /// What the SELECT calls its results.
+    aliases: Names,
+    windows: Names,
+    /// ORDER BY means results before columns.
+    pub ordering: bool,
+}
+
+impl Scope {
+    /// The spelling of a column, or of a result.
+    pub(super) fn column(&self, name: &str) -> Result<Option<&str>, Fault> {
+        let read = || pick(name, self.columns.spellings(name));
+        let given = || pick(name, self.aliases.spellings(name));
+        if self.ordering {
+            given()?.map_or_else(read, |found| Ok(Some(found)))
+        } else {
+            read()?.map_or_else(given, |found| Ok(Some(found)))
+        }
+    }
+
+    /// What FROM calls by this name.
+    pub(super) fn relation(&self, name: &str) -> Result<Option<&Relation>, Fault> {
+        let called = pick(name, self.relations.iter().map(|r| r.called.as_str()))?;
+        Ok(called.and_then(|called| self.relations.iter().find(|r| r.called == called)))
+    }
+
+    /// Adds what FROM reads.
+    pub(super) fn read(&mut self, relations: Vec<Relation>) {
+        for relation in &relations {
+            self.columns.add_all(relation.columns.all());
+        }
+        self.relations.extend(relations);
+    }
+
+    pub(super) fn into_relations(self) -> Vec<Relation> {
+        self.relations
+    }
+
+    /// May a name that is not known mean a column here?
+    pub(super) fn open(&self) -> bool {
+        self.relations.iter().any(|r| r.open)
+    }
+
+    pub(super) fn window(&self, name: &str) -> Result<Option<&str>, Fault> {
+        pick(name, self.windows.spellings(name))
+    }
+}
+
+impl Relation {
+    /// Of unknown columns.
+    fn opened(called: &str) -> Self {
+        Relation {
+            called: called.to_owned(),
+            table: None,
+            columns: Arc::default(),
+            open: true,
+        }
+    }
+
+    fn closed(called: &str, columns: Arc<Names>) -> Self {
+        Relation {
+            called: called.to_owned(),
+            table: None,
+            columns,
+            open: false,
+        }
+    }
+
+    pub(super) fn called(&self) -> &str {
+        &self.called
+    }
+
+    pub(super) fn column(&self, name: &str) -> Result<Option<&str>, Fault> {
+        pick(name, self.columns.spellings(name))
+    }
+}
+
+/// Names that WITH gives, innermost first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given(Option<Arc<One>>);
+
+#[derive(Debug)]
+struct One {
+    name: String,
+    columns: Arc<Names>,
+    rest: Given,
+}
+
+impl Given {
+    fn with(&self, name: &str, columns: Names) -> Given {
+        Given(Some(Arc::new(One {
+            name: name.to_owned(),
+            columns: Arc::new(columns),
+            rest: self.clone(),
+        })))
+    }
+
+    fn one(&self, name: &str) -> Option<&One> {
+        let mut here = self.0.as_deref();
+        while let Some(one) = here {
+            if one.name.eq_ignore_ascii_case(name) {
+                return Some(one);
+            }
+            here = one.rest.0.as_deref();
+        }
+        None
+    }
+
+    /// How WITH spells it.
+    pub(super) fn spelling(&self, name: &str) -> Option<&str> {
+        self.one(name).map(|one| one.name.as_str())
+    }
+}
+
+/// Where the columns of relations are known from.
+pub(super) struct Sources<'a> {
+    pub snapshot: &'a Snapshot,
+    /// Tables that are no snapshot's: `system` and `information_schema`.
+    pub others: &'a [(String, Vec<String>)],
+}
+
+impl Sources<'_> {
+    /// What is given within a query: by its own WITH, and around it.
+    pub(super) fn given(&self, query: &Query, around: &Given) -> Given {
+        let mut given = around.clone();
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            let columns = called_columns(Some(&cte.alias))
+                .unwrap_or_else(|| self.results(&cte.query, &given));
+            given = given.with(&cte.alias.name.value, columns);
+        }
+        given
+    }
+
+    pub(super) fn scope(&self, select: &Select, given: &Given) -> Scope {
+        let aliases = select.projection.iter().filter_map(|item| match item {
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.as_str()),
+            _ => None,
+        });
+        let windows = select.named_window.iter();
+        let mut scope = Scope {
+            aliases: aliases.collect(),
+            windows: windows
+                .map(|NamedWindowDefinition(name, _)| name.value.as_str())
+                .collect(),
+            ..Scope::default()
+        };
+        for table in &select.from {
+            let mut relations = Vec::new();
+            self.joined(table, given, &mut relations);
+            scope.read(relations);
+        }
+        scope
+    }
+
+    /// What a query calls its results. One that has no name of its own is in none.
+    fn results(&self, query: &Query, around: &Given) -> Names {
+        self.results_of(&query.body, &self.given(query, around))
+    }
+
+    fn results_of(&self, body: &SetExpr, given: &Given) -> Names {
+        match body {
+            SetExpr::Select(select) => self.results_of_select(select, given),
+            SetExpr::Query(query) => self.results(query, given),
+            SetExpr::SetOperation { left, .. } => self.results_of(left, given),
+            SetExpr::Values(values) => {
+                let columns = values.rows.first().map_or(0, |row| row.content.len());
+                let mut names = Names::default();
+                (1..=columns).for_each(|n| names.add(&format!("column{n}")));
+                names
+            }
+            _ => Names::default(),
+        }
+    }
+
+    fn results_of_select(&self, select: &Select, given: &Given) -> Names {
+        let scope = self.scope(select, given);
+        let mut names = Names::default();
+        // An ambiguous name is an error where it is written.
+        let spelled = |ident: &Ident| match scope.column(&ident.value) {
+            Ok(Some(own)) => own.to_owned(),
+            _ => ident.value.clone(),
+        };
+        for item in &select.projection {
+            match item {
+                SelectItem::ExprWithAlias { alias, .. } => names.add(&alias.value),
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => names.add(&spelled(ident)),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) => {
+                    if let [.., relation, column] = idents.as_slice() {
+                        let relation = scope.relation(&relation.value).ok().flatten();
+                        let own = relation.and_then(|r| r.column(&column.value).ok().flatten());
+                        names.add(own.unwrap_or(&column.value));
+                    }
+                }
+                SelectItem::Wildcard(_) => names.add_all(scope.columns.all()),
+                SelectItem::QualifiedWildcard(kind, _) => {
+                    let asked = kind.to_string();
+                    let asked = asked.trim_end_matches(".*").rsplit('.').next();
+                    let asked = asked.unwrap_or_default().trim_matches('"');
+                    if let Ok(Some(relation)) = scope.relation(asked) {
+                        names.add_all(relation.columns.all());
+                    }
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
+    fn joined(&self, table: &TableWithJoins, given: &Given, out: &mut Vec<Relation>) {
+        self.relation(&table.relation, given, out);
+        for join in &table.joins {
+            self.relation(&join.relation, given, out);
+        }
+    }
+
+    pub(super) fn relation(&self, factor: &TableFactor, given: &Given, out: &mut Vec<Relation>) {
+        let (alias, mut relation) = match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                ..
+            } => (alias, self.named(name, given)),
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(args),
+                ..
+            } => {
+                let args = &args.args;
+                let called = parts(name).last().copied().unwrap_or_default();
+                let columns = super::latest::columns(self.snapshot, name, args)
+                    .or_else(|| super::last_seen::columns(self.snapshot, name, args))
+                    .or_else(|| super::feed::columns(self.snapshot, name, args));
+                let relation = columns.map_or_else(
+                    || Relation::opened(called),
+                    |columns| {
+                        let columns = columns.iter().map(String::as_str).collect();
+                        Relation::closed(called, Arc::new(columns))
+                    },
+                );
+                (alias, relation)
+            }
+            TableFactor::Derived {
+                subquery, alias, ..
+            } => {
+                let columns = Arc::new(self.results(subquery, given));
+                (alias, Relation::closed("", columns))
+            }
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => {
+                self.joined(table_with_joins, given, out);
+                return;
+            }
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias,
+            } => {
+                let mut within = Vec::new();
+                self.joined(table_with_joins, given, &mut within);
+                let columns = within.iter().flat_map(|r| r.columns.all()).collect();
+                let mut relation = Relation::closed("", Arc::new(columns));
+                relation.open = within.iter().any(|r| r.open);
+                (alias, relation)
+            }
+            TableFactor::TableFunction { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. } => (alias, Relation::opened("")),
+            _ => (&None, Relation::opened("")),
+        };
+        if let Some(alias) = alias {
+            relation.called.clone_from(&alias.name.value);
+            relation.table = None;
+        }
+        if let Some(columns) = called_columns(alias.as_ref()) {
+            relation.columns = Arc::new(columns);
+            relation.open = false;
+        }
+        out.push(relation);
+    }
+
+    fn named(&self, name: &ObjectName, given: &Given) -> Relation {
+        let parts = parts(name);
+        if let [one] = parts.as_slice()
+            && let Some(one) = given.one(one)
+        {
+            return Relation::closed(&one.name, one.columns.clone());
+        }
+        if let Some(view) = find(self.snapshot, name) {
+            let columns = view.schema.fields().iter().map(|f| f.name().as_str());
+            let mut relation = Relation::closed(view.name.table(), Arc::new(columns.collect()));
+            relation.table = Some(view.name.clone());
+            return relation;
+        }
+        let full =
+            server_table(name, self.others).unwrap_or_else(|| parts.join(".").to_ascii_lowercase());
+        let known = self.others.iter().find(|(other, _)| {
+            let before = full.strip_suffix(other.as_str());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        });
+        known.map_or_else(
+            || Relation::opened(parts.last().copied().unwrap_or_default()),
+            |(other, columns)| {
+                let called = other.rsplit('.').next().unwrap_or(other);
+                let columns = columns.iter().map(String::as_str).collect();
+                Relation::closed(called, Arc::new(columns))
+            },
+        )
+    }
+}
+
+/// `AS t (a, b)`
+fn called_columns(alias: Option<&TableAlias>) -> Option<Names> {
+    let columns = &alias?.columns;
+    (!columns.is_empty()).then(|| columns.iter().map(|c| c.name.value.as_str()).collect())
+}
