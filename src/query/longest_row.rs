@@ -47,7 +47,7 @@ impl LongestRow {
         if batch.num_rows() == 0 {
             return;
         }
-        let bytes: usize = batch.columns().iter().map(|c| slice_bytes(c)).sum();
+        let bytes: usize = batch.columns().iter().map(slice_bytes).sum();
         if bytes > BATCH_BYTES {
             let longest = batch.columns().iter().map(longest_value).sum();
             self.0.fetch_max(longest, Ordering::Relaxed);

@@ -22,8 +22,10 @@ use crate::view::ViewStatus;
 /// Columns of one table come from one list, so they have one length.
 type Made = Result<RecordBatch, ArrowError>;
 
-/// How each table is made.
-const TABLES: [(&str, fn(&Status) -> Made); 12] = [
+/// A table's name, and how it is made.
+type SystemTable = (&'static str, fn(&Status) -> Made);
+
+const TABLES: [SystemTable; 12] = [
     ("queries", queries),
     ("sessions", sessions),
     ("streams", streams),
