@@ -123,10 +123,26 @@ impl Meter {
     /// # Errors
     /// RESOURCE_EXHAUSTED: with so many bytes more at once the statement alone would hold more than all may.
     pub fn has_room(&self, bytes: usize) -> Result<(), Fault> {
-        match self.bytes() + bytes as u64 > self.budget.limit {
-            true => Err(self.fault()),
-            false => Ok(()),
+        let due = self.bytes() + bytes as u64;
+        if bytes == 0 || due <= self.budget.limit {
+            return Ok(());
         }
+        self.end(due);
+        Err(self.fault())
+    }
+
+    /// Tells the statement to end, for so many bytes of all.
+    fn end(&self, all: u64) {
+        self.over.store(true, Ordering::Release);
+        self.ended.cancel();
+        *self.budget.ending.lock() = Some(Instant::now());
+        tracing::warn!(
+            bytes = self.bytes(),
+            all,
+            limit = self.budget.limit,
+            "a statement is ended for its memory"
+        );
+        metrics::counter!("deltaplane_query_memory_ended_total").increment(1);
     }
 
     /// Whether the statement has to wait with its next batch: others that are told to end still hold what they held.
@@ -201,18 +217,9 @@ impl Budget {
             false => live.iter().map(|m| m.bytes()).sum(),
         };
         if all > self.limit
-            && let Some((bytes, most)) = held.into_iter().max_by_key(|(bytes, _)| *bytes)
+            && let Some((_, most)) = held.into_iter().max_by_key(|(bytes, _)| *bytes)
         {
-            most.over.store(true, Ordering::Release);
-            most.ended.cancel();
-            *self.ending.lock() = Some(Instant::now());
-            tracing::warn!(
-                bytes,
-                all,
-                limit = self.limit,
-                "a statement is ended for its memory"
-            );
-            metrics::counter!("deltaplane_query_memory_ended_total").increment(1);
+            most.end(all);
         }
     }
 }
