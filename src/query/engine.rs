@@ -322,7 +322,7 @@ impl Engine {
             let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
             let (plan, parameters) = session.plan(statement).await?;
             Ok(Planned {
-                wire: wire_schema(plan.schema().as_arrow()),
+                wire: session.announced(plan, &parameters)?,
                 parameters,
             })
         };
@@ -612,7 +612,6 @@ async fn started(
         }
     }
     let (mut plan, fields) = session.plan(statement).await?;
-    let wire = wire_schema(plan.schema().as_arrow());
     let given = asked.parameters.unwrap_or_default();
     if given.len() != fields.fields().len() {
         return Err(Fault::invalid(
@@ -635,6 +634,8 @@ async fn started(
             .with_param_values(ParamValues::from(values))
             .map_err(fault_of)?;
     }
+    let plan = session.coerced(plan)?;
+    let wire = wire_schema(plan.schema().as_arrow());
     let physical = session
         .state
         .create_physical_plan(&plan)
@@ -789,6 +790,34 @@ impl Session {
         });
         let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok((plan, fields))
+    }
+
+    /// The plan with the types that its parts have when it runs: as it is read, a column of a union has the first SELECT's type,
+    /// and a CASE its first branch's.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: parts have no type in common.
+    fn coerced(&self, plan: LogicalPlan) -> Result<LogicalPlan, Fault> {
+        if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+            return Ok(plan);
+        }
+        self.state
+            .analyzer()
+            .execute_and_check(plan, self.state.config_options(), |_, _| {})
+            .map_err(fault_of)
+    }
+
+    /// The columns of the plan's rows once its parameters are bound to values of their types.
+    fn announced(&self, plan: LogicalPlan, parameters: &Schema) -> Result<SchemaRef, Fault> {
+        let nulls = parameters.fields().iter().map(|f| f.data_type().try_into());
+        let nulls: Vec<ScalarValue> = nulls.collect::<Result<_, _>>().map_err(fault_of)?;
+        let bound = match nulls.is_empty() {
+            true => plan,
+            false => plan
+                .with_param_values(ParamValues::from(nulls))
+                .map_err(fault_of)?,
+        };
+        Ok(wire_schema(self.coerced(bound)?.schema().as_arrow()))
     }
 
     /// Says which table may have been meant.

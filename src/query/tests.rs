@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 
@@ -179,6 +179,80 @@ async fn what_a_user_gets_wrong_is_never_internal() {
         assert_eq!(fault.kind, kind, "{sql}: {fault}");
         assert!(fault.message.contains(word), "{sql}: {fault}");
     }
+}
+
+#[tokio::test]
+async fn a_result_has_the_types_that_its_parts_are_brought_to() {
+    let engine = engine().await;
+    for (sql, type_, values) in [
+        (
+            "SELECT CASE WHEN at > 2 THEN 0 ELSE at - 0.25 END AS x FROM reactor.raw ORDER BY 1",
+            "Float64",
+            "0.0 0.75 1.75",
+        ),
+        (
+            "SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY 1",
+            "Float64",
+            "1.0 2.5",
+        ),
+        (
+            "SELECT 1::INT AS x UNION ALL SELECT 4000000000 ORDER BY 1",
+            "Int64",
+            "1 4000000000",
+        ),
+        (
+            "SELECT DATE '2026-01-01' AS x UNION ALL SELECT TIMESTAMP '2026-01-02 12:34:56' ORDER BY 1",
+            "Timestamp(µs)",
+            "2026-01-01T00:00:00 2026-01-02T12:34:56",
+        ),
+        (
+            "SELECT coalesce(NULL, n, 2.5) AS x FROM reactor.raw WHERE n = 1",
+            "Float64",
+            "1.0",
+        ),
+        (
+            "SELECT NULL AS x UNION ALL SELECT 'a' ORDER BY 1",
+            "Utf8",
+            "a ",
+        ),
+        (
+            "SELECT sum(CASE WHEN at > 2 THEN 0 ELSE at - 0.25 END) AS x FROM reactor.raw",
+            "Float64",
+            "2.5",
+        ),
+    ] {
+        let announced = engine.plan(sql).await.unwrap().wire;
+        let batches = engine.query(sql, None).await.unwrap().collect().await;
+        let batches = batches.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(batches[0].schema(), announced, "{sql}");
+        assert_eq!(announced.field(0).data_type().to_string(), type_, "{sql}");
+        let columns: Vec<_> = batches.iter().map(|b| b.column(0).as_ref()).collect();
+        let column = datafusion::arrow::compute::concat(&columns).unwrap();
+        let shown = datafusion::arrow::util::display::ArrayFormatter::try_new(
+            &column,
+            &datafusion::arrow::util::display::FormatOptions::default(),
+        )
+        .unwrap();
+        let shown: Vec<String> = (0..column.len())
+            .map(|n| shown.value(n).to_string())
+            .collect();
+        assert_eq!(shown.join(" "), values, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
+    let engine = engine().await;
+    let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
+    let planned = engine.plan(sql).await.unwrap();
+    let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::from("a")];
+    let result = engine.query(sql, Some(values)).await.unwrap();
+    let batches = result.collect().await.unwrap();
+    assert_eq!(batches[0].schema(), planned.wire);
+    let x = batches[0]
+        .column(0)
+        .as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+    assert_eq!(x.values(), &[1.0, 2.0, 0.0]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 
 use crate::fault::Fault;
 
@@ -56,7 +57,8 @@ fn wire_type(data_type: &DataType) -> DataType {
 }
 
 /// # Errors
-/// INVALID_ARGUMENT: a value has no place in the wire's type (an unsigned above the largest signed).
+/// INVALID_ARGUMENT: a value has no place in the wire's type (an unsigned above the largest signed). INTERNAL: a column is of
+/// a type whose values another one may not hold.
 pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBatch, Fault> {
     let options = arrow::compute::CastOptions {
         safe: false,
@@ -70,14 +72,24 @@ pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBa
             if column.data_type() == field.data_type() {
                 return Ok(column.clone());
             }
+            // Never a cast that loses something without a word, whatever the plan said of its types.
+            if !wire_type(column.data_type()).equals_datatype(field.data_type()) {
+                return Err(ArrowError::SchemaError(format!(
+                    "column {} was announced as {} and is {}",
+                    field.name(),
+                    field.data_type(),
+                    column.data_type()
+                )));
+            }
             if matches!(column.data_type(), DataType::Dictionary(..)) {
                 return cast(column, field.data_type());
             }
             arrow::compute::cast_with_options(column, field.data_type(), &options)
         });
-    let columns: Vec<ArrayRef> = columns
-        .collect::<Result<_, _>>()
-        .map_err(|e| Fault::invalid("value_out_of_range", e.to_string()))?;
+    let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>().map_err(|e| match e {
+        ArrowError::SchemaError(why) => Fault::internal(why),
+        e => Fault::invalid("value_out_of_range", e.to_string()),
+    })?;
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(wire.clone(), columns, &rows)
         .map_err(|e| Fault::internal(format!("result schema: {e}")))

@@ -280,3 +280,17 @@ def test_another_writers_changes_are_seen_and_kept(server):
     server.delta().delete("AT < 12")
     assert update(server, "UPDATE reactor.raw SET V = 60 WHERE AT < 15") == [3]
     assert delta_rows(server).num_rows == 8 == server.one("SELECT count(*) FROM reactor.raw")
+
+
+def test_a_statement_stores_what_its_expressions_give_and_not_what_their_first_parts_are(server):
+    server.sql("CREATE TABLE public.typed (id BIGINT, v DOUBLE, d DECIMAL(10,2), at TIMESTAMP)")
+    noon = "TIMESTAMP '2026-11-01 12:34:56'"
+    server.sql(f"INSERT INTO public.typed VALUES (1, 1.75, 1.75, {noon}), (2, 2.75, 2.75, {noon}), (3, -3.75, -3.75, {noon})")
+    server.sql("UPDATE public.typed SET v = CASE WHEN v < 0 THEN 0 ELSE v END, d = CASE WHEN d < 0 THEN 0 ELSE d END, "
+               "at = CASE WHEN id = 3 THEN DATE '2026-11-01' ELSE at END")
+    server.sql("INSERT INTO public.typed (id, v) SELECT 21, 0 UNION ALL SELECT 22, 2.5")
+    server.sql("MERGE INTO public.typed t USING (SELECT 2 AS id, 7.75 AS v) s ON t.id = s.id "
+               "WHEN MATCHED THEN UPDATE SET v = CASE WHEN s.v < 0 THEN 0 ELSE s.v END")
+    got = server.sql("SELECT id, v, CAST(d AS DOUBLE) AS d, CAST(at AS VARCHAR) AS at FROM public.typed ORDER BY id")
+    assert [(r["id"], r["v"], r["d"]) for r in got] == [(1, 1.75, 1.75), (2, 7.75, 2.75), (3, 0, 0), (21, 0, None), (22, 2.5, None)]
+    assert [r["at"] and r["at"][11:19] for r in got] == ["12:34:56", "12:34:56", "00:00:00", None, None]
