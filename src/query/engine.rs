@@ -911,6 +911,11 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             Fault::new(Kind::Unavailable, "store_unavailable", text)
         }
+        // What DataFusion calls an internal error of its own: a function with arguments that it does not take.
+        DataFusionError::Internal(why) if why.contains("failed to match any signature") => {
+            let text = text.trim_start_matches("Internal error: ");
+            Fault::invalid("invalid_query", text)
+        }
         _ => Fault::internal(text),
     }
 }

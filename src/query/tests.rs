@@ -149,6 +149,8 @@ async fn what_a_user_gets_wrong_is_never_internal() {
             "pressure",
         ),
         ("SELECT nofunc(1)", Kind::Invalid, "nofunc"),
+        ("SELECT md5('a', 'b', 'c')", Kind::Invalid, "md5"),
+        ("SELECT regexp_like(1, 2, 3)", Kind::Invalid, "regexp_like"),
         ("SELECT 1; SELECT 2", Kind::Invalid, "one by one"),
         (
             "SELECT AT AS at, at FROM (SELECT AT, AT AS At FROM reactor.raw) ORDER BY aT",
