@@ -807,17 +807,20 @@ impl Session {
             .map_err(fault_of)
     }
 
-    /// The columns of the plan's rows once its parameters are bound to values of their types.
+    /// The columns of the plan's rows once its parameters are bound to values of their types. A parameter whose type nothing
+    /// tells counts as a text, which may not fit its place: then the columns are as the plan has them before its types are
+    /// known, and whether the values fit is said when they are bound.
     fn announced(&self, plan: LogicalPlan, parameters: &Schema) -> Result<SchemaRef, Fault> {
         let nulls = parameters.fields().iter().map(|f| f.data_type().try_into());
         let nulls: Vec<ScalarValue> = nulls.collect::<Result<_, _>>().map_err(fault_of)?;
-        let bound = match nulls.is_empty() {
-            true => plan,
-            false => plan
-                .with_param_values(ParamValues::from(nulls))
-                .map_err(fault_of)?,
-        };
-        Ok(wire_schema(self.coerced(bound)?.schema().as_arrow()))
+        if nulls.is_empty() {
+            return Ok(wire_schema(self.coerced(plan)?.schema().as_arrow()));
+        }
+        let unknown = plan.schema().clone();
+        let bound = plan.with_param_values(ParamValues::from(nulls));
+        let known = bound.map_err(fault_of).and_then(|b| self.coerced(b));
+        let known = known.map_or(unknown, |plan| plan.schema().clone());
+        Ok(wire_schema(known.as_arrow()))
     }
 
     /// Says which table may have been meant.

@@ -243,6 +243,29 @@ async fn a_result_has_the_types_that_its_parts_are_brought_to() {
 }
 
 #[tokio::test]
+async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
+    let engine = engine().await;
+    for sql in [
+        "SELECT date_trunc(?, now())",
+        "SELECT date_bin(?, now())",
+        "SELECT to_char(now(), ?)",
+        "SELECT round(at, ?) FROM reactor.raw",
+        "SELECT substr(id, ?, ?), lpad(id, ?, '0') FROM reactor.raw",
+        "SELECT approx_percentile_cont(at, ?) FROM reactor.raw",
+        "SELECT nth_value(n, ?) OVER (ORDER BY n) FROM reactor.raw",
+        "SELECT lag(n, ?) OVER (ORDER BY n) FROM reactor.raw",
+        "SELECT n FROM reactor.raw ORDER BY n LIMIT ? OFFSET ?",
+        "SELECT n FROM reactor.raw WHERE id LIKE ? AND n IN (?, ?)",
+        "SELECT ? || id, -?, ? FROM reactor.raw",
+    ] {
+        engine
+            .plan(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
     let engine = engine().await;
     let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
