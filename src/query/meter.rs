@@ -315,6 +315,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_statement_that_would_not_fit_ends_before_it_holds_more() {
+        let budget = Budget::new("memory.query_bytes_max", 64 << 20);
+        let meter = budget.meter();
+        let kept = meter.watch(async { vec![1u8; 20 << 20] }).await;
+        meter.has_room(0).unwrap();
+        meter.has_room(40 << 20).unwrap();
+        assert!(!meter.is_over());
+        assert_eq!(
+            &*meter.has_room(50 << 20).unwrap_err().reason,
+            "query_memory"
+        );
+        meter.ended().await;
+        meter.check().unwrap_err();
+        drop(kept);
+    }
+
+    #[tokio::test]
     async fn what_an_ended_statement_does_not_let_go_of_is_counted_and_not_waited_for() {
         let budget = Budget::new("memory.query_bytes_max", 64 << 20);
         let (unread, other) = (budget.meter(), budget.meter());

@@ -138,3 +138,32 @@ impl RecordBatchStream for Watched {
         self.input.schema()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray, StringViewArray};
+
+    use super::*;
+
+    #[test]
+    fn rows_that_are_gathered_are_counted_until_a_batch_of_them_is_made() {
+        let text = "x".repeat(1000);
+        let copied: ArrayRef = Arc::new(StringArray::from(vec![&*text; 2]));
+        let shared: ArrayRef = Arc::new(StringViewArray::from(vec![&*text; 2]));
+        let batch = |column| RecordBatch::try_from_iter([("s", column)]).unwrap();
+        let (copied, shared) = (batch(copied), batch(shared));
+        let mut gathered = Gathered {
+            batch_rows: 4,
+            rows: 0,
+            bytes: 0,
+        };
+        let one = gathered.add(&copied);
+        assert!((2000..2100).contains(&one), "{one}");
+        assert_eq!(gathered.add(&copied), 2 * one);
+        // The batch is full: the next one begins. Views are not copied.
+        assert_eq!(gathered.add(&shared), 32);
+    }
+}

@@ -94,3 +94,35 @@ pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBa
     RecordBatch::try_new_with_options(wire.clone(), columns, &rows)
         .map_err(|e| Fault::internal(format!("result schema: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use arrow::array::{Float64Array, StringViewArray, UInt64Array};
+
+    use super::*;
+    use crate::fault::Kind;
+
+    #[test]
+    fn a_batch_is_brought_to_the_wire_and_never_cut_down_to_it() {
+        let conform = |column: ArrayRef, type_| {
+            let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+            let wire = Arc::new(Schema::new(vec![Field::new("c", type_, true)]));
+            conform_to_wire(&batch, &wire).map(|b| b.column(0).len())
+        };
+        let halves: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
+        let fault = conform(halves, DataType::Int64).unwrap_err();
+        assert_eq!(fault.kind, Kind::Internal);
+        assert!(
+            fault.message.contains("column c was announced as Int64"),
+            "{fault}"
+        );
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["a"]));
+        assert_eq!(conform(text, DataType::Utf8).unwrap(), 1);
+        let small: ArrayRef = Arc::new(UInt64Array::from(vec![7]));
+        assert_eq!(conform(small, DataType::Int64).unwrap(), 1);
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+        let fault = conform(large, DataType::Int64).unwrap_err();
+        assert_eq!(&*fault.reason, "value_out_of_range");
+    }
+}

@@ -90,6 +90,7 @@ pub(super) async fn run(
         checked.push(check::check(path, set, &bar).await.context(shown)?);
     }
     bar.set_position(0);
+    bar.set_message(format!("asking {uri} for the table's columns"));
     let columns = format!("SELECT * FROM {schema}.{name} LIMIT 0");
     let (due, _) = SqlClient::read_again(uri, &columns, SERVER_AWAY)
         .await
