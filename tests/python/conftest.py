@@ -1,9 +1,9 @@
 """The running server, as clients meet it: started on free ports, killed for real, started again."""
 
+import itertools
 import json
 import os
 import pathlib
-import random
 import signal
 import socket
 import subprocess
@@ -21,15 +21,23 @@ MEASURES = {"AT": 20.0, "V": 50.0, "AP": 1010.0, "RH": 70.0, "PE": 450.0}
 SCHEMA = pa.schema([("reactor_id", pa.string()), ("ts", pa.timestamp("us", "UTC"))] + [(n, pa.float64()) for n in MEASURES])
 
 
+# Each process of the tests has ports of its own, and gives none of them twice: two servers that start side by side cannot meet on one.
+# They are below the range that outgoing connections take theirs from, so that a port is still free when its server starts, or starts again. Where
+# the first is depends on the process, so that two runs of the tests on one machine seldom look at the same port at once.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS_A_WORKER = 1_500
+PORTS = (20_000 + WORKER % 8 * PORTS_A_WORKER + i % PORTS_A_WORKER for i in itertools.count(os.getpid()))
+
+
 def free_port():
-    # Below the range that outgoing connections take theirs from: a port is still free when the server starts.
-    while True:
+    for port in itertools.islice(PORTS, PORTS_A_WORKER):
         with socket.socket() as s:
             try:
-                s.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+                s.bind(("127.0.0.1", port))
                 return port
             except OSError:
                 continue
+    raise RuntimeError(f"no port is free among the {PORTS_A_WORKER} of this process")
 
 
 def rows(n, first=0, **columns):
