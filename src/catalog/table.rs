@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::catalog::in_flight::OfTable;
 use crate::catalog::locks::Locks;
 use crate::catalog::parked::{Backlog, ParkedState};
 use crate::catalog::producer;
@@ -135,6 +136,8 @@ pub struct Table {
     /// What its Delta tables hold at least. Written by recovery and by whoever holds the commit lock; read by checkpoints.
     pub expected: Mutex<Expected>,
     pub unnamed_accepted: AtomicU64,
+    /// Bytes of its batches that are judged and not yet visible.
+    pub in_flight: OfTable,
 }
 
 impl Table {
@@ -163,6 +166,7 @@ impl Table {
             backlog: Mutex::default(),
             expected: Mutex::default(),
             unnamed_accepted: AtomicU64::new(0),
+            in_flight: OfTable::default(),
         }
     }
 

@@ -197,7 +197,7 @@ settings! {
     }
     /// What the process may hold in memory.
     memory: Memory {
-        /// rows that are durable and not yet committed, all tables together
+        /// rows that are durable and not yet committed, all tables together; the last eighth is for tables that hold less than that
         hot_bytes_max: ByteSize = "1GiB", flag "hot-bytes-max";
         /// all queries together; beyond it they spill to disk or fail
         query_bytes_max: ByteSize = "1GiB", flag "query-bytes-max";

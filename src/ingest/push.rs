@@ -41,7 +41,7 @@ enum Attempt {
     Taken(Pending),
     /// Nothing was done: it needs so many bytes of the log, or memory, and has to wait for them without the locks.
     NoRoom(usize),
-    NoMemory,
+    NoMemory(usize),
     /// Nothing was done: the contract was changed meanwhile.
     OtherContract,
 }
@@ -106,7 +106,7 @@ impl IngestStream {
                 Attempt::Taken(pending) => return Ok(pending),
                 // Room for it was there once: the next attempt finds it, or waits again.
                 Attempt::NoRoom(bytes) => drop(self.shared.log.reserve(bytes).await?),
-                Attempt::NoMemory => self.wait_for_memory().await?,
+                Attempt::NoMemory(bytes) => self.wait_for_memory(bytes).await?,
                 Attempt::OtherContract => {}
             }
         }
@@ -212,7 +212,7 @@ impl IngestStream {
         let limit = self.shared.config.limits.batch_memory_max.as_usize();
         let expected = sent.saturating_add(made.unwrap_or(0).min(limit));
         let Some(mut charge) = self.charge(expected) else {
-            return Ok(Attempt::NoMemory);
+            return Ok(Attempt::NoMemory(expected));
         };
         let Some(room) = self.shared.log.try_reserve(sent + FRAME_BYTES)? else {
             return Ok(Attempt::NoRoom(sent + FRAME_BYTES));
@@ -373,22 +373,24 @@ impl IngestStream {
     /// Counts a batch against the memory of hot rows, if there is any left.
     fn charge(&self, bytes: usize) -> Option<Charge> {
         let budget = self.shared.config.memory.hot_bytes_max.as_usize();
-        let (hot, failing) = self.shared.visible.hot_bytes();
-        if !self.has_own_share(failing) {
+        let hot = self.shared.visible.hot_bytes(&self.table);
+        if !self.has_own_share(hot.failing) {
             return None;
         }
-        self.shared.in_flight.charge(bytes, hot, budget)
+        let table = &self.table.in_flight;
+        self.shared.in_flight.charge(table, bytes, hot, budget)
     }
 
     /// Pushes back while hot rows fill their budget: this stream stops reading, its client's window fills, the process does not.
-    async fn wait_for_memory(&self) -> Result<(), Fault> {
+    async fn wait_for_memory(&self, bytes: usize) -> Result<(), Fault> {
         let budget = self.shared.config.memory.hot_bytes_max.as_usize();
         let deadline = tokio::time::Instant::now() + self.shared.config.log.admission_timeout;
         loop {
             let freed = self.shared.hot_space.notified();
-            let (hot, failing) = self.shared.visible.hot_bytes();
-            let own = self.has_own_share(failing);
-            if hot.saturating_add(self.shared.in_flight.bytes()) < budget && own {
+            let hot = self.shared.visible.hot_bytes(&self.table);
+            let own = self.has_own_share(hot.failing);
+            let (all, table) = (&self.shared.in_flight, &self.table.in_flight);
+            if own && all.has_room(table, bytes, hot, budget) {
                 return Ok(());
             }
             self.table.flush_now.notify_one();

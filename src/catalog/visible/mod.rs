@@ -19,6 +19,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use self::quality::Quality;
+use super::in_flight::HotBytes;
 use super::table::Table;
 use super::view::{Snapshot, TableView, ViewProgress};
 use crate::cold::{GONE, PinnedFiles};
@@ -249,14 +250,21 @@ impl Visible {
         ))
     }
 
-    /// Bytes of hot rows over all tables, against which `memory.hot_bytes_max` pushes back; and those of tables that
-    /// cannot commit, which may have a part of it only.
-    pub fn hot_bytes(&self) -> (usize, usize) {
+    /// Bytes of hot rows, against which `memory.hot_bytes_max` pushes back: over all tables, of those that cannot commit, and of
+    /// `table`.
+    pub fn hot_bytes(&self, table: &Table) -> HotBytes {
         let state = self.0.read();
-        state.tables.values().fold((0, 0), |(all, failing), e| {
-            let bytes = e.main.hot.bytes() + e.quarantine.hot.bytes();
-            let failing = failing + if e.table.is_failing() { bytes } else { 0 };
-            (all + bytes, failing)
-        })
+        let mut sum = HotBytes::default();
+        for entry in state.tables.values() {
+            let bytes = entry.main.hot.bytes() + entry.quarantine.hot.bytes();
+            sum.all += bytes;
+            if entry.table.is_failing() {
+                sum.failing += bytes;
+            }
+            if entry.table.incarnation == table.incarnation {
+                sum.own += bytes;
+            }
+        }
+        sum
     }
 }
