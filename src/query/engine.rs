@@ -39,6 +39,7 @@ use super::names::{self, Resolved};
 use super::planning::{self, Planning, STACK_BYTES, panicked};
 use super::provider::SystemTable;
 use super::result::{self, ResultStream};
+use super::rules;
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
 use super::view::Definition;
@@ -180,6 +181,8 @@ impl Engine {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = false;
+        // Its queue panics at a NaN.
+        options.optimizer.enable_topk_aggregation = false;
         options.execution.time_zone = Some("UTC".to_owned());
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
@@ -187,6 +190,7 @@ impl Engine {
             .with_default_features()
             // Lambdas copy the columns that they name once an element: not before that is bounded.
             .with_higher_order_functions(Vec::new())
+            .with_analyzer_rules(rules::analyzer_rules())
             .with_optimizer_rules(limits::optimizer_rules())
             .with_physical_optimizer_rules(limits::physical_rules())
             .with_physical_optimizer_rule(Arc::new(super::slices::SliceInputs));
@@ -760,6 +764,7 @@ impl Session {
         mut statement: Statement,
     ) -> Result<(LogicalPlan, SchemaRef), Fault> {
         write_out(&mut statement, &self.snapshot)?;
+        rules::engine_types(&mut statement);
         let Resolved {
             statement,
             parameters,

@@ -21,6 +21,7 @@ pub mod place;
 mod planning;
 mod provider;
 mod result;
+mod rules;
 mod running;
 mod scanned;
 mod scope;

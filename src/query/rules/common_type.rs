@@ -1,0 +1,329 @@
+//! Brings what is compared, and what stands in one column, to a type that loses nothing, before DataFusion's coercion does it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::{InList, InSubquery, SetComparison};
+use datafusion::logical_expr::expr_rewriter::coerce_plan_expr_for_schema;
+use datafusion::logical_expr::expr_schema::cast_subquery;
+use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Union, lit,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::utils::NamePreserver;
+
+use super::common_type_of::{as_decimal, common_type, compared_type};
+
+/// Functions whose arguments are values of one kind, and whose result is one of them.
+const CHOOSING: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull"];
+
+#[derive(Debug)]
+pub(super) struct CommonType;
+
+impl AnalyzerRule for CommonType {
+    fn name(&self) -> &str {
+        "common_type"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let plan = plan.transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::Union(union) => united(union),
+            other => inner(other),
+        })?;
+        Ok(plan.data)
+    }
+}
+
+fn inner(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    let names = NamePreserver::new(&plan);
+    let mut rewriter = Rewriter { schema: &schema };
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.rewrite(&mut rewriter)?;
+        Ok(if expr.transformed {
+            expr.update_data(|e| name.restore(e))
+        } else {
+            expr
+        })
+    })?;
+    // Also when nothing changed here: what is below may have other types now.
+    plan.map_data(LogicalPlan::recompute_schema)
+}
+
+/// A union whose inputs have the types that its columns have.
+fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let Some((first, others)) = union.inputs.split_first() else {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    };
+    let types = |n: usize| -> Vec<DataType> {
+        let of = |input: &Arc<LogicalPlan>| {
+            let fields = input.schema().fields();
+            fields.get(n).map(|f| f.data_type().clone())
+        };
+        union.inputs.iter().filter_map(of).collect()
+    };
+    let mut fields = Vec::new();
+    let mut differ = false;
+    let columns = first.schema().fields().clone();
+    for (n, field) in columns.iter().enumerate() {
+        let types = types(n);
+        differ |= types.iter().any(|t| t != field.data_type());
+        let joined = types
+            .iter()
+            .try_fold(field.data_type().clone(), |so_far, next| {
+                type_union_coercion(&so_far, next)
+            });
+        // Without a type in common the engine says so, with its own words.
+        let Some(data_type) = common_type(&types).or(joined) else {
+            return Ok(Transformed::no(LogicalPlan::Union(union)));
+        };
+        let nullable = std::iter::once(first).chain(others).any(|input| {
+            let field = input.schema().fields().get(n);
+            field.is_none_or(|f| f.is_nullable())
+        });
+        fields.push((
+            None,
+            Arc::new(Field::new(field.name(), data_type, nullable)),
+        ));
+    }
+    if !differ
+        || others
+            .iter()
+            .any(|o| o.schema().fields().len() != fields.len())
+    {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let target = DFSchema::new_with_metadata(fields, first.schema().metadata().clone())?;
+    let inputs = union.inputs.iter().map(|input| {
+        let plan = coerce_plan_expr_for_schema(input.as_ref().clone(), &target)?;
+        Ok(Arc::new(plan))
+    });
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    Ok(Transformed::yes(LogicalPlan::Union(Union {
+        inputs,
+        schema: Arc::new(target),
+    })))
+}
+
+struct Rewriter<'a> {
+    schema: &'a DFSchema,
+}
+
+impl TreeNodeRewriter for Rewriter<'_> {
+    type Node = Expr;
+
+    fn f_up(&mut self, expr: Expr) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::BinaryExpr(binary) => self.binary(binary),
+            Expr::Between(between) => self.between(between),
+            Expr::InList(list) => self.in_list(list),
+            Expr::Case(case) => self.case(case),
+            Expr::ScalarFunction(mut function) if CHOOSING.contains(&function.name()) => {
+                let Some(common) = common_type(&self.types(&function.args)?) else {
+                    return Ok(Transformed::no(Expr::ScalarFunction(function)));
+                };
+                function.args = self.all_cast(function.args, &common)?;
+                Ok(Transformed::yes(Expr::ScalarFunction(function)))
+            }
+            Expr::InSubquery(within) => self.in_subquery(within),
+            Expr::SetComparison(comparison) => self.set_comparison(comparison),
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+impl Rewriter<'_> {
+    fn types<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>) -> Result<Vec<DataType>> {
+        let types = exprs.into_iter().map(|e| e.get_type(self.schema));
+        types.collect()
+    }
+
+    fn cast(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        expr.cast_to(to, self.schema)
+    }
+
+    fn all_cast(&self, exprs: Vec<Expr>, to: &DataType) -> Result<Vec<Expr>> {
+        exprs.into_iter().map(|e| self.cast(e, to)).collect()
+    }
+
+    /// Values that are compared with one another, in the type in which they are; none if that is the engine's.
+    fn compared(&self, exprs: Vec<Expr>) -> Result<(Vec<Expr>, bool)> {
+        let types = self.types(&exprs)?;
+        let Some(common) = compared_type(&types) else {
+            return Ok((exprs, false));
+        };
+        if common == DataType::Float64
+            && let Some(exact) = exact(&exprs, &types)
+        {
+            return Ok((exact, true));
+        }
+        Ok((self.all_cast(exprs, &common)?, true))
+    }
+
+    fn binary(&self, binary: BinaryExpr) -> Result<Transformed<Expr>> {
+        let BinaryExpr { left, op, right } = binary;
+        let sides = vec![*left, *right];
+        // Comparisons, and patterns, whose sides are texts.
+        let (sides, changed) = if op.supports_propagation() {
+            self.compared(sides)?
+        } else if op == Operator::Minus {
+            let times = self.types(&sides)?;
+            match common_type(&times) {
+                Some(common) if times.iter().all(|t| matches!(t, DataType::Timestamp(..))) => {
+                    (self.all_cast(sides, &common)?, true)
+                }
+                _ => (sides, false),
+            }
+        } else {
+            (sides, false)
+        };
+        let [left, right] = two(sides)?;
+        let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+        Ok(Transformed::new_transformed(expr, changed))
+    }
+
+    fn between(&self, between: Between) -> Result<Transformed<Expr>> {
+        let Between {
+            expr,
+            negated,
+            low,
+            high,
+        } = between;
+        let (mut parts, changed) = self.compared(vec![*expr, *low, *high])?;
+        let (Some(high), Some(low), Some(expr)) = (parts.pop(), parts.pop(), parts.pop()) else {
+            return datafusion::common::internal_err!("BETWEEN has three parts");
+        };
+        let expr = Expr::Between(Between::new(
+            Box::new(expr),
+            negated,
+            Box::new(low),
+            Box::new(high),
+        ));
+        Ok(Transformed::new_transformed(expr, changed))
+    }
+
+    fn in_list(&self, list: InList) -> Result<Transformed<Expr>> {
+        let InList {
+            expr,
+            list,
+            negated,
+        } = list;
+        let mut all = vec![*expr];
+        all.extend(list);
+        let (mut all, changed) = self.compared(all)?;
+        let expr = all.remove(0);
+        let floating = self.types([&expr])?.iter().any(DataType::is_floating)
+            || self.types(&all)?.iter().any(DataType::is_floating);
+        // The engine compares the bits of floating-point numbers with values that are not constants: -0.0 is not 0.0 then.
+        if floating && all.iter().any(|e| !matches!(e, Expr::Literal(..))) {
+            let unsigned_zero = |e: Expr| e + lit(0.0);
+            let list = all.into_iter().map(unsigned_zero).collect();
+            let list = InList::new(Box::new(unsigned_zero(expr)), list, negated);
+            return Ok(Transformed::yes(Expr::InList(list)));
+        }
+        let expr = Expr::InList(InList::new(Box::new(expr), all, negated));
+        Ok(Transformed::new_transformed(expr, changed))
+    }
+
+    fn case(&self, mut case: Case) -> Result<Transformed<Expr>> {
+        let mut changed = false;
+        if let Some(base) = case.expr.take() {
+            let mut all = vec![*base];
+            all.extend(case.when_then_expr.iter().map(|(when, _)| (**when).clone()));
+            let (mut all, cast) = self.compared(all)?;
+            changed |= cast;
+            case.expr = Some(Box::new(all.remove(0)));
+            for ((when, _), cast) in case.when_then_expr.iter_mut().zip(all) {
+                **when = cast;
+            }
+        }
+        let branches = case.when_then_expr.iter().map(|(_, then)| &**then);
+        let types = self.types(branches.chain(case.else_expr.as_deref()))?;
+        let joined = || {
+            let mut types = types.iter();
+            let first = types.next()?.clone();
+            types.try_fold(first, |so_far, next| type_union_coercion(&so_far, next))
+        };
+        if types.iter().any(|t| Some(t) != types.first())
+            && let Some(common) = common_type(&types).or_else(joined)
+        {
+            changed = true;
+            for (_, then) in &mut case.when_then_expr {
+                **then = self.cast((**then).clone(), &common)?;
+            }
+            if let Some(other) = case.else_expr.take() {
+                case.else_expr = Some(Box::new(self.cast(*other, &common)?));
+            }
+        }
+        Ok(Transformed::new_transformed(Expr::Case(case), changed))
+    }
+
+    fn in_subquery(&self, within: InSubquery) -> Result<Transformed<Expr>> {
+        let InSubquery {
+            expr,
+            subquery,
+            negated,
+        } = within;
+        let rows = subquery.subquery.schema().fields();
+        let Some(of_rows) = rows.first().map(|f| f.data_type().clone()) else {
+            let whole = InSubquery::new(expr, subquery, negated);
+            return Ok(Transformed::no(Expr::InSubquery(whole)));
+        };
+        let of_expr = expr.get_type(self.schema)?;
+        let Some(common) = compared_type(&[of_expr, of_rows]) else {
+            let whole = InSubquery::new(expr, subquery, negated);
+            return Ok(Transformed::no(Expr::InSubquery(whole)));
+        };
+        let expr = Box::new(self.cast(*expr, &common)?);
+        let subquery = cast_subquery(subquery, &common)?;
+        let whole = InSubquery::new(expr, subquery, negated);
+        Ok(Transformed::yes(Expr::InSubquery(whole)))
+    }
+
+    fn set_comparison(&self, mut comparison: SetComparison) -> Result<Transformed<Expr>> {
+        let rows = comparison.subquery.subquery.schema().fields();
+        let of_rows = rows.first().map(|f| f.data_type().clone());
+        let of_expr = comparison.expr.get_type(self.schema)?;
+        let Some(common) = of_rows.and_then(|rows| compared_type(&[of_expr, rows])) else {
+            return Ok(Transformed::no(Expr::SetComparison(comparison)));
+        };
+        comparison.expr = Box::new(self.cast(*comparison.expr, &common)?);
+        comparison.subquery = cast_subquery(comparison.subquery, &common)?;
+        Ok(Transformed::yes(Expr::SetComparison(comparison)))
+    }
+}
+
+/// Decimals beside constants that can be written as decimals; none if another value is among them.
+fn exact(exprs: &[Expr], types: &[DataType]) -> Option<Vec<Expr>> {
+    let decimals = types.iter().filter_map(|t| match t {
+        DataType::Decimal128(precision, scale) => Some((*precision, *scale)),
+        _ => None,
+    });
+    // The widest decides how many digits a constant may have.
+    let (precision, scale) = decimals.reduce(|a, b| {
+        let scale = a.1.max(b.1);
+        let before = (i16::from(a.0) - i16::from(a.1)).max(i16::from(b.0) - i16::from(b.1));
+        let precision = u8::try_from(before + i16::from(scale)).unwrap_or(u8::MAX);
+        (precision, scale)
+    })?;
+    let exact = exprs.iter().zip(types).map(|(expr, data_type)| {
+        if matches!(data_type, DataType::Decimal128(..)) {
+            Some(expr.clone())
+        } else {
+            as_decimal(expr, precision, scale)
+        }
+    });
+    exact.collect()
+}
+
+fn two(sides: Vec<Expr>) -> Result<[Expr; 2]> {
+    sides
+        .try_into()
+        .map_err(|_| datafusion::common::DataFusionError::Internal("two sides".to_owned()))
+}

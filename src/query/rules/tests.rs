@@ -1,0 +1,130 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::super::tests::engine_over;
+use super::super::*;
+
+/// The rows of a query, each as its values with commas between.
+async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
+    let batches = engine.rows_of(sql, engine.snapshot()).await;
+    let batches: Vec<RecordBatch> = batches.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    let options = FormatOptions::default().with_null("null");
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let columns: Vec<_> = batch.columns().iter().collect();
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let values: Vec<String> = columns.iter().map(|c| c.value(row).to_string()).collect();
+            rows.push(values.join(","));
+        }
+    }
+    rows
+}
+
+async fn check(cases: &[(&str, &[&str])]) {
+    let engine = engine_over(Vec::new()).await;
+    for (sql, expected) in cases {
+        assert_eq!(rows(&engine, sql).await, *expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn set_operations_with_all_count_rows() {
+    const SIDES: &str = "FROM (VALUES (1), (2), (2), (NULL), (NULL)) t(x)";
+    check(&[
+        (
+            &format!("SELECT x {SIDES} EXCEPT ALL SELECT x FROM (VALUES (2), (NULL), (3)) u(x) ORDER BY x"),
+            &["1", "2", "null"],
+        ),
+        (
+            &format!("SELECT x {SIDES} INTERSECT ALL SELECT x FROM (VALUES (2), (NULL), (3)) u(x) ORDER BY x"),
+            &["2", "null"],
+        ),
+        (
+            &format!("SELECT x {SIDES} EXCEPT ALL SELECT x {SIDES}"),
+            &[],
+        ),
+        (
+            &format!("SELECT x {SIDES} EXCEPT SELECT x FROM (VALUES (2)) u(x) ORDER BY x"),
+            &["1", "null"],
+        ),
+        (
+            &format!("SELECT x, x + 1 AS y {SIDES} INTERSECT ALL SELECT * FROM (VALUES (2, 3), (2, 4)) u ORDER BY x"),
+            &["2,3"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn decimals_meet_floats_as_doubles() {
+    check(&[
+        (
+            "SELECT CAST('1.500' AS DECIMAL(12,3)) AS c UNION ALL SELECT CAST('1e-20' AS DOUBLE) ORDER BY c",
+            &["1e-20", "1.5"],
+        ),
+        (
+            "SELECT p FROM (VALUES (CAST('1.5' AS DECIMAL(12,3)), CAST('nan' AS DOUBLE)), (CAST('2.5' AS DECIMAL(12,3)), 1e300), (CAST('3.5' AS DECIMAL(12,3)), 3.5)) v(p, d) WHERE p < d ORDER BY p",
+            &["1.500", "2.500"],
+        ),
+        (
+            "SELECT coalesce(p, d) AS c, CASE WHEN p > 1 THEN p ELSE d END AS e FROM (VALUES (CAST('1.5' AS DECIMAL(12,3)), 1e-20), (NULL, 1e-20)) v(p, d)",
+            &["1.5,1.5", "1e-20,1e-20"],
+        ),
+        (
+            "SELECT p = 0.1, p IN (0.1, 5.0), p BETWEEN 0.1 AND 0.2, p > 1e-20, p < 1e300 FROM (VALUES (CAST('0.1' AS DECIMAL(38,30)))) v(p)",
+            &["true,true,true,true,true"],
+        ),
+        (
+            "SELECT CAST('7.0' AS DECIMAL(4,1)) IN (SELECT d FROM (VALUES (CAST('nan' AS DOUBLE)), (7.0)) v(d))",
+            &["true"],
+        ),
+        (
+            "SELECT x FROM (VALUES (-0.0, 0.0), (0.0, -0.0), (1.0, 2.0)) v(x, y) WHERE x IN (y, y)",
+            &["-0.0", "0.0"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn times_meet_in_microseconds_and_keep_their_zone() {
+    const TIMES: &str = "(VALUES (TIMESTAMP '0001-01-01 00:00:00'), (TIMESTAMP '2026-11-01 12:00:00'), (TIMESTAMP '9999-12-31 23:59:59')) v(t)";
+    check(&[
+        (
+            &format!("SELECT count(*) FROM {TIMES} WHERE t < '9999-12-31' AND t > '0001-01-01' OR t BETWEEN '9999-01-01' AND '9999-12-31 23:59:59'"),
+            &["2"],
+        ),
+        (
+            &format!("SELECT count(*) FROM {TIMES} WHERE t > DATE '2026-11-01'"),
+            &["2"],
+        ),
+        (
+            &format!("SELECT least(t, TIMESTAMP '2026-11-01 12:00:00') AS x FROM {TIMES} ORDER BY x"),
+            &["0001-01-01T00:00:00", "2026-11-01T12:00:00", "2026-11-01T12:00:00"],
+        ),
+        (
+            "SELECT arrow_typeof(c) FROM (SELECT DATE '2020-01-01' AS c UNION ALL SELECT TIMESTAMPTZ '2020-01-01 00:00:01+01') t LIMIT 1",
+            &["Timestamp(µs, \"UTC\")"],
+        ),
+        (
+            "SELECT CAST('2020-01-01 00:00:01' AS TIMESTAMP_NTZ), CAST('ab' AS BINARY)",
+            &["2020-01-01T00:00:01,6162"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_nan_in_the_queue_of_the_smallest_ends_nothing() {
+    check(&[(
+        "SELECT DISTINCT x FROM (VALUES (CAST('nan' AS DOUBLE)), (1.0), (2.0)) v(x) ORDER BY x LIMIT 1",
+        &["1.0"],
+    )])
+    .await;
+}

@@ -1,0 +1,32 @@
+//! The names of types in queries, where the engine takes them for others than tables have.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Statement, TimezoneInfo, TypedString, visit_expressions_mut,
+};
+
+/// Times have the microseconds of tables: in nanoseconds, which the engine takes for `TIMESTAMP`, the years before 1677 and after 2262 are
+/// errors. `TIMESTAMP_NTZ` and `BINARY` are known in CREATE TABLE, and so are they in CAST.
+pub(in crate::query) fn engine_types(statement: &mut Statement) {
+    let _ = visit_expressions_mut(statement, |expr| {
+        match expr {
+            Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
+                rename(data_type);
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn rename(data_type: &mut DataType) {
+    match data_type {
+        DataType::Timestamp(precision @ None, _) => *precision = Some(6),
+        DataType::TimestampNtz { .. } => {
+            *data_type = DataType::Timestamp(Some(6), TimezoneInfo::WithoutTimeZone);
+        }
+        DataType::Binary(_) | DataType::Varbinary(_) => *data_type = DataType::Bytea,
+        _ => {}
+    }
+}
