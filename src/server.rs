@@ -473,6 +473,8 @@ pub(crate) mod identity;
 mod stop;
 
 #[cfg(test)]
+mod cancel_tests;
+#[cfg(test)]
 mod statement_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::ingest::Ingest;
@@ -39,7 +40,7 @@ impl PutHandler for Nothing {
         futures::stream::once(drained).boxed()
     }
 
-    async fn ingest(&self, _: Ingest, _: PutInput) -> Result<u64, Fault> {
+    async fn ingest(&self, _: Ingest, _: PutInput, _: CancellationToken) -> Result<u64, Fault> {
         Err(not_real())
     }
 

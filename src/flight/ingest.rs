@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::CommandStatementIngest;
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 
 use super::PutInput;
@@ -214,12 +215,17 @@ impl Batches {
     }
 }
 
-/// Runs an ingest by itself. Returns how many rows are in the table by it.
+/// Runs an ingest by itself. Returns how many rows are in the table by it. `abandoned`: the client has cancelled, or went away.
 ///
 /// # Errors
 /// ALREADY_EXISTS, NOT_FOUND as the mode says; what `bulk` can meet. Nothing was written then, and a table that was created
 /// for it is gone again.
-pub async fn run(shared: Arc<Shared>, asked: Ingest, input: PutInput) -> Result<u64, Fault> {
+pub async fn run(
+    shared: Arc<Shared>,
+    asked: Ingest,
+    input: PutInput,
+    abandoned: CancellationToken,
+) -> Result<u64, Fault> {
     let mut batches = Batches::new(&shared, input);
     let schema = batches.schema().await?;
     if let (Ok(table), Some(once)) = (shared.table(&asked.table), &asked.once)
@@ -245,7 +251,7 @@ pub async fn run(shared: Arc<Shared>, asked: Ingest, input: PutInput) -> Result<
                 bulk.push(part.rows).await?;
             }
         }
-        bulk.commit().await
+        bulk.commit(&abandoned).await
     };
     let outcome = outcome.await;
     if outcome.is_err() && created && is_empty(&shared, &table) {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -46,8 +47,14 @@ pub trait PutHandler: Send + Sync {
         descriptor: FlightDescriptor,
         input: PutInput,
     ) -> BoxStream<'static, Result<PutResult, Status>>;
-    /// A bulk ingest that commits by itself. Returns how many rows are in the table by it.
-    async fn ingest(&self, asked: Ingest, input: PutInput) -> Result<u64, Fault>;
+    /// A bulk ingest that commits by itself. Returns how many rows are in the table by it. `abandoned`: nobody waits for the
+    /// answer any more.
+    async fn ingest(
+        &self,
+        asked: Ingest,
+        input: PutInput,
+        abandoned: CancellationToken,
+    ) -> Result<u64, Fault>;
     /// The rows of a bulk ingest, for a transaction to write.
     async fn stage(&self, asked: &Ingest, input: PutInput) -> Result<Option<RecordBatch>, Fault>;
 }
@@ -132,7 +139,12 @@ impl FlightSqlServer {
         let asked = Ingest::new(command, headers)?;
         let put = self.put.clone();
         match asked.transaction.clone() {
-            None => guarded(async move { put.ingest(asked, input).await }).await,
+            None => {
+                // A call that the client cancels is dropped, here as well; its stream may have ended before.
+                let abandoned = CancellationToken::new();
+                let _waiting = abandoned.clone().drop_guard();
+                guarded(async move { put.ingest(asked, input, abandoned).await }).await
+            }
             Some(id) => {
                 self.transactions.touch(&id)?;
                 let table = asked.table.clone();

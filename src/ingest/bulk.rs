@@ -1,5 +1,6 @@
 //! Bulk ingest: a stream of any length becomes one Delta commit, past the log. Rows are judged as they come and staged as
-//! Parquet files, which are in no version until the end; an error or a client that goes away leaves nothing behind.
+//! Parquet files, which are in no version until the end; an error, a client that goes away, or one that cancels before the
+//! commit is written leaves nothing behind.
 //!
 //! With a producer's name and a number the commit records both as `txn`s, and so the same ingest again writes nothing and has
 //! the same count. A table with rules about earlier rows is judged at the end, under the lock on its keys; its rows wait in
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
+use tokio_util::sync::CancellationToken;
 
 use super::insert;
 use crate::catalog::Shared;
@@ -33,6 +35,11 @@ const SOURCE: &str = "ingest";
 
 /// Bytes of rows that wait in memory, of all ingests of the process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+#[cfg(test)]
+pub(crate) fn waiting_bytes() -> usize {
+    WAITING.load(Ordering::Relaxed)
+}
 
 /// One ingest's part of [`WAITING`], given back when it is dropped.
 #[derive(Default)]
@@ -265,14 +272,17 @@ impl Bulk {
         self.quarantine.push(rejected).await
     }
 
-    /// Makes everything a version. Returns how many rows are in the table by it.
+    /// Makes everything a version. Returns how many rows are in the table by it. `abandoned`: nobody waits for the answer any
+    /// more. It is looked at until the first commit begins; a cancel that comes later comes too late.
     ///
     /// # Errors
-    /// ABORTED: the contract was changed meanwhile. As [`Bulk::push`]; the store's. Nothing is in the table then; with
-    /// `quarantine` rejected rows may be in theirs, once for each try unless the ingest is numbered.
-    pub async fn commit(mut self) -> Result<u64, Fault> {
+    /// CANCELLED: it was abandoned. ABORTED: the contract was changed meanwhile. As [`Bulk::push`]; the store's. Nothing is in
+    /// the table then; with `quarantine` rejected rows may be in theirs, once for each try unless the ingest is numbered.
+    pub async fn commit(mut self, abandoned: &CancellationToken) -> Result<u64, Fault> {
         let (shared, table) = (self.shared.clone(), self.table.clone());
         let mut writer = TableWriter::begin(&shared, &table, "a bulk ingest").await?;
+        // It may have waited long for the table.
+        refuse_abandoned(abandoned)?;
         if !Arc::ptr_eq(writer.validator(), &self.validator) {
             return Err(Fault::new(
                 Kind::Conflict,
@@ -313,6 +323,7 @@ impl Bulk {
                 .is_some(),
             None => false,
         };
+        refuse_abandoned(abandoned)?;
         if rejected.files() > 0 && !held {
             writer
                 .rewrite(
@@ -363,6 +374,17 @@ impl Bulk {
         self.take(applied).await?;
         Ok(additions)
     }
+}
+
+fn refuse_abandoned(abandoned: &CancellationToken) -> Result<(), Fault> {
+    if abandoned.is_cancelled() {
+        return Err(Fault::new(
+            Kind::Cancelled,
+            "cancelled",
+            "the ingest was cancelled before its commit; nothing was written",
+        ));
+    }
+    Ok(())
 }
 
 /// The position of a bad row within the whole ingest, not within its batch.

@@ -181,7 +181,7 @@ async fn bulk(running: &Running, round: Round) {
         bulk.push(batch(&[round.key(), round.key() - 1], v, "b"))
             .await
             .unwrap();
-        bulk.commit().await.unwrap();
+        bulk.commit(&CancellationToken::new()).await.unwrap();
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::columns::text;
 use crate::alert::{self, Alerts};
@@ -207,8 +208,13 @@ impl PutHandler for Admin {
         crate::flight::put::serve(self.shared.clone(), descriptor, input)
     }
 
-    async fn ingest(&self, asked: Ingest, input: PutInput) -> Result<u64, Fault> {
-        crate::flight::ingest::run(self.shared.clone(), asked, input).await
+    async fn ingest(
+        &self,
+        asked: Ingest,
+        input: PutInput,
+        abandoned: CancellationToken,
+    ) -> Result<u64, Fault> {
+        crate::flight::ingest::run(self.shared.clone(), asked, input, abandoned).await
     }
 
     async fn stage(&self, asked: &Ingest, input: PutInput) -> Result<Option<RecordBatch>, Fault> {

@@ -434,6 +434,30 @@ def test_a_nested_loop_join_is_cancelled_and_holds_up_nobody(server):
                 cursor.fetchall()
             except Error as error:
                 caught.append(error)
+def test_an_ingest_that_is_cancelled_after_its_last_row_writes_nothing_or_all(server, cursor):
+    cursor.execute("CREATE TABLE given_up (id BIGINT)")
+    batch = pa.record_batch({"id": list(range(1000))})
+    with connect(server) as connection:
+        for create in (False, True):
+            with connection.cursor() as ingesting:
+
+                def batches():
+                    for _ in range(20):
+                        yield batch
+                    ingesting.adbc_cancel()
+
+                reader = pa.RecordBatchReader.from_batches(batch.schema, batches())
+                with pytest.raises(Error):
+                    ingesting.adbc_ingest("given_up_too" if create else "given_up", reader, mode="create" if create else "append")
+    # Whatever comes behind it in the table waits for it.
+    cursor.execute("DELETE FROM given_up WHERE id < 0")
+    assert rows_of(cursor, "SELECT count(*) FROM given_up") == [(0,)]
+    deadline = time.monotonic() + 30
+    while "given_up_too" in {name for (name,) in rows_of(cursor, "SELECT table_name FROM information_schema.tables")}:
+        assert time.monotonic() < deadline, "the table that was created for it stays"
+        time.sleep(0.05)
+
+
 
         thread = threading.Thread(target=fetch)
         thread.start()
