@@ -18,11 +18,11 @@ def test_plain_flight_client_streams_and_reads_its_rows_back(server):
     for i in range(3):
         writer.write_batch(rows(10, i * 10))
     writer.done_writing()
-    last = None
+    acks = []
     while (message := reader.read()) is not None:
-        last = json.loads(message.to_pybytes())["ack"] if message.to_pybytes()[:1] == b"{" else message
+        acks.append(json.loads(message.to_pybytes())["ack"])
     writer.close()
-    assert last is not None
+    assert (acks[-1]["seq"], acks[-1]["accepted"], acks[-1]["quarantined"], acks[-1]["rejects"]) == (3, 30, 0, [])
     assert count(server) == 30
     assert server.sql("SELECT DISTINCT _source FROM reactor.raw") == [{"_source": "unnamed"}]
 

@@ -55,11 +55,12 @@ pub const PRODUCER_NAME_BYTES_MAX: usize = 256;
 /// Highest seq: it is stored as Int64 (`_seq`).
 pub const SEQ_MAX: u64 = i64::MAX as u64;
 
-/// The spelling of a message. Answers come in the form asked in.
+/// The spelling of a message. Answers come in the form asked in; a stream that asks nothing is answered in JSON, which its
+/// sender can read without this protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    Json,
     #[default]
+    Json,
     Binary,
 }
 
