@@ -380,15 +380,16 @@ impl Alerts {
         let fields = planned.wire.fields();
         let mut by = Vec::new();
         for column in &alert.by {
-            let exact = fields.iter().find(|f| f.name() == column);
-            let mut folded = fields
-                .iter()
-                .filter(|f| f.name().eq_ignore_ascii_case(column));
-            let one = match (folded.next(), folded.next()) {
-                (Some(one), None) => Some(one),
-                _ => None,
+            let only = |is: &dyn Fn(&str) -> bool| {
+                let mut found = fields.iter().filter(|f| is(f.name()));
+                match (found.next(), found.next()) {
+                    (Some(one), None) => Some(one),
+                    _ => None,
+                }
             };
-            let Some(field) = exact.or(one) else {
+            let exact = only(&|name| name == column);
+            let Some(field) = exact.or_else(|| only(&|name| name.eq_ignore_ascii_case(column)))
+            else {
                 let known: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
                 return Err(Fault::invalid(
                     "column_not_found",

@@ -52,7 +52,7 @@ pub(super) const ACTIONS: [(&str, &str); 10] = [
     ),
     (
         "SetSessionOptions",
-        "SetSessionOptionsRequest -> SetSessionOptionsResult; options catalog, schema",
+        "SetSessionOptionsRequest -> SetSessionOptionsResult; options catalog, schema, deltaplane.timestamp_unit",
     ),
     (
         "GetSessionOptions",
@@ -125,7 +125,7 @@ impl FlightSqlServer {
                 Ok(Outcome::nothing())
             }
             "BeginTransaction" => {
-                let transaction_id = self.transactions.begin()?.into();
+                let transaction_id = self.transactions.begin(caller.session)?.into();
                 let result = ActionBeginTransactionResult { transaction_id };
                 Ok(Outcome::body(&result.as_any()))
             }
@@ -194,6 +194,9 @@ impl FlightSqlServer {
             "GetSessionOptions" => Ok(Outcome::body(&session::options(&caller))),
             "CloseSession" => {
                 self.sessions.close(&caller.principal, headers)?;
+                // Rolled back, and their memory is given back, at once.
+                self.transactions.expire();
+                self.prepared.expire();
                 let mut outcome = Outcome::body(&CloseSessionResult {
                     status: session::CLOSED,
                 });

@@ -1,6 +1,6 @@
 //! The trees that SQL tools draw: catalogues, schemas, tables, columns, keys.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::flight::service::not_supported;
 use crate::flight::sql_info;
-use crate::query::{CATALOG, Engine, PUBLIC, SYSTEM, wire_schema};
+use crate::query::{self, CATALOG, Engine, PUBLIC, SYSTEM, wire_schema};
 use crate::types::TableName;
 
 type Answer = Result<RecordBatch, Fault>;
@@ -52,7 +52,7 @@ fn catalogs() -> Answer {
 
 fn table_types() -> Answer {
     let mut builder = CommandGetTableTypes {}.into_builder();
-    for kind in ["TABLE", "SYSTEM TABLE"] {
+    for kind in ["SYSTEM TABLE", "TABLE", "VIEW"] {
         builder.append(kind);
     }
     builder.build().map_err(internal)
@@ -92,62 +92,41 @@ fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
         command.include_schema,
     );
     for view in snapshot.tables.values() {
-        let schema = described(&view.name, &view.schema);
+        let (schema, table) = (view.name.schema(), view.name.table());
+        let kind = match view.progress {
+            None => "TABLE",
+            Some(_) => "VIEW",
+        };
+        let columns = described(schema, table, &view.schema);
         builder
-            .append(
-                CATALOG,
-                view.name.schema(),
-                view.name.table(),
-                "TABLE",
-                &schema,
-            )
+            .append(CATALOG, schema, table, kind, &columns)
             .map_err(internal)?;
     }
     for (name, schema) in engine.system_tables() {
+        let columns = described(SYSTEM, name, schema);
         builder
-            .append(CATALOG, SYSTEM, name, "SYSTEM TABLE", &wire_schema(schema))
+            .append(CATALOG, SYSTEM, name, "SYSTEM TABLE", &columns)
             .map_err(internal)?;
     }
     builder.build().map_err(internal)
 }
 
 /// The table's columns with what `getColumns` of JDBC reads from field metadata.
-fn described(name: &TableName, schema: &Schema) -> Schema {
+fn described(in_schema: &str, table: &str, schema: &Schema) -> Schema {
     let wire = wire_schema(schema);
     let fields = wire
         .fields()
         .iter()
         .zip(schema.fields())
         .map(|(wire, own)| {
-            let mut metadata = HashMap::new();
-            let mut put = |key: &str, value: String| {
-                metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value)
-            };
-            put("CATALOG_NAME", CATALOG.to_owned());
-            put("DB_SCHEMA_NAME", name.schema().to_owned());
-            put("SCHEMA_NAME", name.schema().to_owned());
-            put("TABLE_NAME", name.table().to_owned());
-            put("TYPE_NAME", type_name(wire.data_type()));
-            put("IS_AUTO_INCREMENT", "0".to_owned());
-            put(
-                "IS_CASE_SENSITIVE",
-                if wire.data_type() == &DataType::Utf8 {
-                    "1"
-                } else {
-                    "0"
-                }
-                .to_owned(),
-            );
-            put("IS_READ_ONLY", "0".to_owned());
-            put("IS_SEARCHABLE", "1".to_owned());
+            let mut metadata = query::described(wire.data_type());
+            metadata.extend(query::of_table(in_schema, table));
             let comment = own.metadata().get("comment").cloned();
             let remarks = match (comment, own.metadata().get("unit")) {
                 (Some(comment), Some(unit)) => Some(format!("{comment} [{unit}]")),
                 (comment, unit) => comment.or_else(|| unit.map(|u| format!("[{u}]"))),
             };
-            if let Some(remarks) = remarks {
-                put("REMARKS", remarks);
-            }
+            metadata.extend(remarks.map(|text| ("ARROW:FLIGHT:SQL:REMARKS".to_owned(), text)));
             metadata.extend(own.metadata().clone());
             Field::new(own.name(), wire.data_type().clone(), own.is_nullable())
                 .with_metadata(metadata)
@@ -155,66 +134,49 @@ fn described(name: &TableName, schema: &Schema) -> Schema {
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Utf8 => "STRING".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Float32 => "FLOAT".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Binary => "BINARY".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP".to_owned(),
-        DataType::Timestamp(_, None) => "TIMESTAMP_NTZ".to_owned(),
-        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
-        other => other.to_string(),
-    }
-}
-
+/// The columns of the key that a contract names, event time included. A table that is named without its schema is looked for in
+/// all of them.
 fn primary_keys(snapshot: &Snapshot, command: &CommandGetPrimaryKeys) -> Answer {
-    let table = TableName::new(
-        command.db_schema.as_deref().unwrap_or(PUBLIC),
-        &command.table,
-    )
-    .ok();
-    let view = table.and_then(|t| snapshot.tables.get(&t.folded()));
-    let keys: Vec<(&str, &str, &str)> = view
-        .iter()
-        .filter_map(|v| v.contract.as_ref().map(|c| (v, c)))
-        .flat_map(|(v, c)| {
-            c.key
-                .iter()
-                .map(|k| (v.name.schema(), v.name.table(), k.as_str()))
+    let is = |asked: Option<&str>, own: &str| asked.is_none_or(|a| a.eq_ignore_ascii_case(own));
+    let here = is(command.catalog.as_deref(), CATALOG);
+    // In the order of their names.
+    let tables = snapshot.tables.values().filter(|view| {
+        here && is(command.db_schema.as_deref(), view.name.schema())
+            && is(Some(&command.table), view.name.table())
+    });
+    let keys: Vec<(&TableName, &str, i32)> = tables
+        .filter_map(|view| Some((&view.name, view.contract.as_ref()?)))
+        .flat_map(|(name, contract)| {
+            let columns = contract.key.iter().zip(1..);
+            columns.map(move |(column, place)| (name, column.as_str(), place))
         })
         .collect();
-    let text = |pick: fn(&(&str, &str, &str)) -> String| {
+    let text = |pick: fn(&(&TableName, &str, i32)) -> String| {
         Arc::new(keys.iter().map(|k| Some(pick(k))).collect::<StringArray>()) as ArrayRef
     };
     RecordBatch::try_new(
         primary_key_schema(),
         vec![
             text(|_| CATALOG.to_owned()),
-            text(|k| k.0.to_owned()),
+            text(|k| k.0.schema().to_owned()),
+            text(|k| k.0.table().to_owned()),
             text(|k| k.1.to_owned()),
-            text(|k| k.2.to_owned()),
-            Arc::new(Int32Array::from_iter_values((1..).take(keys.len()))),
             Arc::new(StringArray::new_null(keys.len())),
+            Arc::new(keys.iter().map(|k| k.2).collect::<Int32Array>()),
         ],
     )
     .map_err(internal)
 }
 
+/// As the specification has it.
 fn primary_key_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("catalog_name", DataType::Utf8, true),
         Field::new("db_schema_name", DataType::Utf8, true),
         Field::new("table_name", DataType::Utf8, false),
         Field::new("column_name", DataType::Utf8, false),
-        Field::new("key_sequence", DataType::Int32, false),
         Field::new("key_name", DataType::Utf8, true),
+        Field::new("key_sequence", DataType::Int32, false),
     ]))
 }
 

@@ -19,6 +19,7 @@ mod sql_info;
 mod statements;
 pub mod status;
 mod ticket;
+mod timestamps;
 pub mod transport;
 pub mod wire;
 

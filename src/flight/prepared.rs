@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::config::ByteSize;
 use crate::fault::{Fault, Kind};
+use crate::query::OfSession;
 use crate::statement::Bound;
 
 const HANDLES_MAX: usize = 10_000;
@@ -26,6 +27,8 @@ pub(super) struct PreparedStatement {
     /// It changes something: many rows may be bound to it.
     pub is_update: bool,
     pub bound: Bound,
+    /// The session that it was prepared in, with which it ends.
+    pub session: OfSession,
 }
 
 impl PreparedStatement {
@@ -72,11 +75,12 @@ impl State {
 
     fn use_now(&mut self, handle: &[u8]) -> Result<PreparedStatement, Fault> {
         self.clock += 1;
-        let Some((used, statement)) = self.entries.get_mut(handle) else {
+        let open = self.entries.get_mut(handle);
+        let Some((used, statement)) = open.filter(|(_, s)| !s.session.is_over()) else {
             return Err(Fault::new(
                 Kind::NotFound,
                 "handle_not_found",
-                "no such prepared statement; it was closed or has expired: prepare it again",
+                "no such prepared statement; it or its session was closed or has expired: prepare it again",
             ));
         };
         if let Some(handle) = self.by_use.remove(used) {
@@ -154,6 +158,15 @@ impl PreparedStatements {
     pub(super) fn close(&self, handle: &[u8]) {
         self.state.lock().remove(handle);
     }
+
+    /// Lets go of those whose session has ended.
+    pub(super) fn expire(&self) {
+        let mut state = self.state.lock();
+        let over = state.entries.iter();
+        let over = over.filter(|(_, (_, s))| s.session.is_over());
+        let over: Vec<Bytes> = over.map(|(handle, _)| handle.clone()).collect();
+        over.iter().for_each(|handle| state.remove(handle));
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +183,7 @@ mod tests {
             transaction: None,
             is_update: false,
             bound: Bound::default(),
+            session: OfSession::default(),
         }
     }
 
@@ -196,6 +210,26 @@ mod tests {
         let state = all.state.lock();
         assert_eq!(state.bytes, before - statement().bytes());
         assert_eq!(state.entries.len(), state.by_use.len());
+    }
+
+    #[test]
+    fn what_was_prepared_in_a_session_ends_with_it() {
+        let all = PreparedStatements::new(ByteSize::mib(64));
+        let session = Arc::new(crate::query::SessionLife);
+        let of_session = PreparedStatement {
+            session: OfSession::new(&session),
+            ..statement()
+        };
+        let (own, other) = (all.add(of_session).unwrap(), all.add(statement()).unwrap());
+        all.get(&own).unwrap();
+        drop(session);
+        assert_eq!(all.get(&own).unwrap_err().kind, Kind::NotFound);
+        assert!(all.bind(&own, rows(1)).is_err());
+        all.expire();
+        assert!(all.get(&other).is_ok());
+        let state = all.state.lock();
+        assert_eq!((state.entries.len(), state.by_use.len()), (1, 1));
+        assert_eq!(state.bytes, statement().bytes());
     }
 
     #[test]

@@ -116,8 +116,8 @@ impl FlightSqlServer {
                 else {
                     return;
                 };
-                transactions.expire();
                 sessions.expire();
+                transactions.expire();
             }
         });
         FlightServiceServer::new(self)
@@ -125,9 +125,19 @@ impl FlightSqlServer {
             .max_encoding_message_size(usize::MAX)
     }
 
-    fn caller(&self, headers: &MetadataMap) -> Caller {
+    /// # Errors
+    /// UNAUTHENTICATED: the session that the request names has ended.
+    fn caller(&self, headers: &MetadataMap) -> Result<Caller, Fault> {
         let principal = Principal::of(headers);
         self.sessions.caller(principal.name(), headers)
+    }
+
+    /// The caller of an action. Those that end a session or begin one can be called in none.
+    fn caller_of_action(&self, action: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
+        match action {
+            "SetSessionOptions" | "CloseSession" => Ok(Caller::new(Principal::of(headers).name())),
+            _ => self.caller(headers),
+        }
     }
 
     async fn ingest(
@@ -164,7 +174,7 @@ impl FlightSqlServer {
         headers: &MetadataMap,
         input: PutInput,
     ) -> Result<PutStream, Fault> {
-        let caller = self.caller(headers);
+        let caller = self.caller(headers)?;
         let written = match command {
             Command::CommandStatementUpdate(c) => {
                 let nothing = crate::statement::Bound::NOTHING;
@@ -243,12 +253,12 @@ impl FlightService for FlightSqlServer {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        let caller = self.caller(request.metadata());
+        let caller = self.caller(request.metadata()).map_err(status::of)?;
         as_status(self.info(request.into_inner(), caller).await)
     }
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Reply<PollInfo> {
-        let caller = self.caller(request.metadata());
+        let caller = self.caller(request.metadata()).map_err(status::of)?;
         // No query runs before DoGet, so the first answer is the last.
         let info = self.info(request.into_inner(), caller).await;
         as_status(info.map(|info| PollInfo {
@@ -260,7 +270,7 @@ impl FlightService for FlightSqlServer {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Reply<SchemaResult> {
-        let caller = self.caller(request.metadata());
+        let caller = self.caller(request.metadata()).map_err(status::of)?;
         let schema = async {
             let asked = command::decode(&request.into_inner().cmd)?;
             ipc(&*self.schema_of(&asked, caller).await?)
@@ -269,7 +279,7 @@ impl FlightService for FlightSqlServer {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Reply<Self::DoGetStream> {
-        let caller = self.caller(request.metadata());
+        let caller = self.caller(request.metadata()).map_err(status::of)?;
         as_status(self.fetch(&request.into_inner().ticket, caller).await)
     }
 
@@ -289,6 +299,7 @@ impl FlightService for FlightSqlServer {
             )));
         };
         if !descriptor.path.is_empty() {
+            self.caller(&headers).map_err(status::of)?;
             return Ok(Response::new(self.put.put(descriptor, input)));
         }
         as_status(match command::decode(&descriptor.cmd) {
@@ -309,9 +320,12 @@ impl FlightService for FlightSqlServer {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Reply<Self::DoActionStream> {
-        let caller = self.caller(request.metadata());
         let headers = request.metadata().clone();
-        let outcome = self.action(request.into_inner(), &headers, caller).await;
+        let action = request.into_inner();
+        let caller = self
+            .caller_of_action(&action.r#type, &headers)
+            .map_err(status::of)?;
+        let outcome = self.action(action, &headers, caller).await;
         let outcome = outcome.map_err(status::of)?;
         let bodies = outcome.bodies.into_iter();
         let results = bodies.map(|body| Ok(arrow_flight::Result { body }));

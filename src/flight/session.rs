@@ -1,16 +1,21 @@
-//! Sessions: a cookie, and the options that a client has set with it. Nobody needs one; a client that sets an option gets one.
+//! Sessions: a cookie, the options that a client has set with it, and what it has opened since. Nobody needs one; a client that
+//! sets an option gets one. One that has ended is refused, and its transactions and prepared statements are gone with it: a
+//! client that goes on would otherwise find itself in another schema without a word.
+//!
 //! Bounded in number and idle time. arrow-flight 59 has no types for these messages, so they stand here as Flight.proto has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::TimeUnit;
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
+use super::timestamps;
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
-use crate::query::{CATALOG, Caller, PUBLIC};
+use crate::query::{CATALOG, Caller, OfSession, PUBLIC, SessionLife};
 
 /// The cookie's name, as the specification suggests it.
 const COOKIE: &str = "arrow_flight_session_id";
@@ -89,9 +94,32 @@ pub const CLOSED: i32 = 1;
 #[derive(Clone, Debug)]
 struct Session {
     principal: Arc<str>,
-    schema: Option<Arc<str>>,
+    options: Options,
     began: Micros,
     used: Instant,
+    life: Arc<SessionLife>,
+}
+
+/// What a session says of its statements; none: the default.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    schema: Option<Arc<str>>,
+    timestamps: Option<TimeUnit>,
+}
+
+/// What a request sets. Inside, none: back to the default.
+#[derive(Default)]
+struct Changes {
+    schema: Option<Option<Arc<str>>>,
+    timestamps: Option<Option<TimeUnit>>,
+}
+
+impl Options {
+    fn change(&mut self, changes: Changes) {
+        let Changes { schema, timestamps } = changes;
+        self.schema = schema.unwrap_or(self.schema.take());
+        self.timestamps = timestamps.unwrap_or(self.timestamps);
+    }
 }
 
 /// One session as `system.sessions` shows it.
@@ -124,6 +152,8 @@ fn id_of(headers: &MetadataMap) -> Option<&str> {
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(name, value)| (name.trim() == COOKIE).then(|| value.trim().trim_matches('"')))
+        // What is left of a cookie that was cleared.
+        .filter(|id| !id.is_empty())
 }
 
 /// The header that gives a client its session.
@@ -144,19 +174,38 @@ impl Sessions {
         }
     }
 
-    /// The caller of a request, with what its session says.
-    pub fn caller(&self, principal: &str, headers: &MetadataMap) -> Caller {
+    /// The caller of a request, with what its session says, and its headers before that.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED `session_ended`: the request names a session that is not there, or is another's. INVALID_ARGUMENT: a
+    /// header says what cannot be done.
+    pub fn caller(&self, principal: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
+        let mut caller = self.caller_in_session(principal, headers)?;
+        caller.timestamps = timestamps::asked(headers)?.unwrap_or(caller.timestamps);
+        Ok(caller)
+    }
+
+    fn caller_in_session(&self, principal: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
         let mut caller = Caller::new(principal);
-        if let Some(id) = id_of(headers)
-            && let Some(session) = self.open.lock().get_mut(id)
-            && *session.principal == *principal
-        {
-            session.used = Instant::now();
-            if let Some(schema) = &session.schema {
-                caller.schema = schema.clone();
-            }
+        let Some(id) = id_of(headers) else {
+            return Ok(caller);
+        };
+        let mut open = self.open.lock();
+        let own = open.get_mut(id).filter(|s| *s.principal == *principal);
+        let session = own.ok_or_else(|| {
+            Fault::new(
+                Kind::Unauthenticated,
+                "session_ended",
+                "the session of this call was closed, was silent for longer than limits.session_idle, or is of a server that was restarted; connect again, or set the session's options anew",
+            )
+        })?;
+        session.used = Instant::now();
+        caller.session = OfSession::new(&session.life);
+        if let Some(schema) = &session.options.schema {
+            caller.schema = schema.clone();
         }
-        caller
+        caller.timestamps = session.options.timestamps.unwrap_or(caller.timestamps);
+        Ok(caller)
     }
 
     /// Sets options; `known` says whether there is such a schema. Returns what was not set, and the id of a session that had
@@ -169,7 +218,7 @@ impl Sessions {
         known: impl Fn(&str) -> Option<String>,
     ) -> (SetSessionOptionsResult, Option<String>) {
         let mut errors = HashMap::new();
-        let mut schema: Option<Option<Arc<str>>> = None;
+        let mut changes = Changes::default();
         for (name, value) in request.session_options {
             let text = match value.option_value {
                 None => None,
@@ -184,16 +233,25 @@ impl Sessions {
                 ("catalog", None) => true,
                 ("catalog", Some(text)) => text.eq_ignore_ascii_case(CATALOG),
                 ("schema", None) => {
-                    schema = Some(None);
+                    changes.schema = Some(None);
                     true
                 }
                 ("schema", Some(text)) => match known(&text) {
                     Some(own) => {
-                        schema = Some(Some(own.into()));
+                        changes.schema = Some(Some(own.into()));
                         true
                     }
                     None => false,
                 },
+                (timestamps::OPTION, None) => {
+                    changes.timestamps = Some(None);
+                    true
+                }
+                (timestamps::OPTION, Some(text)) => {
+                    let unit = timestamps::unit_of(&text);
+                    changes.timestamps = unit.map(Some).or(changes.timestamps);
+                    unit.is_some()
+                }
                 _ => {
                     errors.insert(name, ErrorValue::InvalidName);
                     continue;
@@ -203,7 +261,7 @@ impl Sessions {
                 errors.insert(name, ErrorValue::InvalidValue);
             }
         }
-        let made = self.put(principal, headers, schema);
+        let made = self.put(principal, headers, changes);
         let errors = errors
             .into_iter()
             .map(|(name, e)| (name, OptionError { value: e.into() }))
@@ -211,13 +269,8 @@ impl Sessions {
         (SetSessionOptionsResult { errors }, made)
     }
 
-    /// Keeps the schema in the caller's session. A new session's id, if there was none.
-    fn put(
-        &self,
-        principal: &str,
-        headers: &MetadataMap,
-        schema: Option<Option<Arc<str>>>,
-    ) -> Option<String> {
+    /// Keeps options in the caller's session. A new session's id, if there was none.
+    fn put(&self, principal: &str, headers: &MetadataMap, changes: Changes) -> Option<String> {
         let mut open = self.open.lock();
         let now = Instant::now();
         open.retain(|_, s| now.duration_since(s.used) < self.limits.idle);
@@ -225,9 +278,7 @@ impl Sessions {
             && *session.principal == *principal
         {
             session.used = now;
-            if let Some(schema) = schema {
-                session.schema = schema;
-            }
+            session.options.change(changes);
             return None;
         }
         while open.len() >= self.limits.count.max(1) {
@@ -238,16 +289,21 @@ impl Sessions {
             open.remove(&id);
         }
         let id = crate::ids::random_id().simple().to_string();
+        let mut options = Options::default();
+        options.change(changes);
         let session = Session {
             principal: principal.into(),
-            schema: schema.flatten(),
+            options,
             began: SystemClock.now(),
             used: now,
+            life: Arc::new(SessionLife),
         };
         open.insert(id.clone(), session);
         Some(id)
     }
 
+    /// Ends the caller's session. What was opened in it is over.
+    ///
     /// # Errors
     /// NOT_FOUND: there is none, or no more.
     pub fn close(&self, principal: &str, headers: &MetadataMap) -> Result<(), Fault> {
@@ -277,7 +333,7 @@ impl Sessions {
         let status = open.iter().map(|(id, s)| SessionStatus {
             id: id.chars().take(8).collect(),
             principal: s.principal.clone(),
-            schema: s.schema.clone().unwrap_or_else(|| PUBLIC.into()),
+            schema: s.options.schema.clone().unwrap_or_else(|| PUBLIC.into()),
             began: s.began,
             idle_ms: u64::try_from(s.used.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
@@ -296,6 +352,10 @@ pub fn options(caller: &Caller) -> GetSessionOptionsResult {
         session_options: HashMap::from([
             ("catalog".to_owned(), text(CATALOG)),
             ("schema".to_owned(), text(&caller.schema)),
+            (
+                timestamps::OPTION.to_owned(),
+                text(timestamps::name_of(caller.timestamps)),
+            ),
         ]),
     }
 }
@@ -352,15 +412,76 @@ mod tests {
         );
         assert!(result.errors.is_empty());
         let cookie = with_cookie(&id.unwrap());
-        assert_eq!(&*sessions.caller("ann", &cookie).schema, "building");
-        assert_eq!(&*sessions.caller("bob", &cookie).schema, PUBLIC);
-        assert_eq!(&*sessions.caller("ann", &none).schema, PUBLIC);
+        let caller = sessions.caller("ann", &cookie).unwrap();
+        assert_eq!(&*caller.schema, "building");
+        let fault = sessions.caller("bob", &cookie).unwrap_err();
+        assert_eq!(fault.kind, Kind::Unauthenticated);
+        assert_eq!(&*sessions.caller("ann", &none).unwrap().schema, PUBLIC);
         assert!(sessions.close("bob", &cookie).is_err());
+        assert!(!caller.session.is_over());
         sessions.close("ann", &cookie).unwrap();
+        assert!(caller.session.is_over());
+        let fault = sessions.caller("ann", &cookie).unwrap_err();
+        assert_eq!(
+            (fault.kind, &*fault.reason),
+            (Kind::Unauthenticated, "session_ended")
+        );
         assert_eq!(
             sessions.close("ann", &cookie).unwrap_err().kind,
             Kind::NotFound
         );
+        // It may begin anew, under another id.
+        let (_, id) = sessions.set(
+            "ann",
+            &cookie,
+            request(&[("schema", text("building"))]),
+            known,
+        );
+        let again = with_cookie(&id.unwrap());
+        assert_eq!(&*sessions.caller("ann", &again).unwrap().schema, "building");
+        assert!(sessions.caller("ann", &cookie).is_err());
+        assert!(sessions.caller("ann", &with_cookie("")).is_ok());
+    }
+
+    #[test]
+    fn the_unit_of_timestamps_is_a_header_s_before_a_session_s() {
+        let sessions = sessions(10);
+        let none = MetadataMap::new();
+        let unit = |text: &str| request(&[(timestamps::OPTION, OptionValue::Text(text.into()))]);
+        let (result, id) = sessions.set("ann", &none, unit("ns"), known);
+        assert!(result.errors.is_empty());
+        let mut headers = with_cookie(&id.unwrap());
+        let given = |headers: &MetadataMap| sessions.caller("ann", headers).unwrap().timestamps;
+        assert_eq!(given(&none), TimeUnit::Microsecond);
+        assert_eq!(given(&headers), TimeUnit::Nanosecond);
+        let (result, _) = sessions.set("ann", &headers, unit("s"), known);
+        assert_eq!(result.errors.len(), 1);
+        assert_eq!(given(&headers), TimeUnit::Nanosecond);
+        headers.insert(timestamps::OPTION, "us".parse().unwrap());
+        assert_eq!(given(&headers), TimeUnit::Microsecond);
+        headers.insert(timestamps::OPTION, "hours".parse().unwrap());
+        let fault = sessions.caller("ann", &headers).unwrap_err();
+        assert_eq!(&*fault.reason, "invalid_option");
+    }
+
+    #[test]
+    fn a_session_that_expires_or_makes_room_ends_as_one_that_is_closed() {
+        let silent = Sessions::new(Limits {
+            count: 10,
+            idle: Duration::ZERO,
+        });
+        let few = sessions(1);
+        for sessions in [&silent, &few] {
+            let begin = || {
+                let set = sessions.set("ann", &MetadataMap::new(), request(&[]), known);
+                with_cookie(&set.1.unwrap())
+            };
+            let cookie = begin();
+            let caller = sessions.caller("ann", &cookie).unwrap();
+            begin();
+            assert!(caller.session.is_over());
+            assert!(sessions.caller("ann", &cookie).is_err());
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::prepared::PreparedStatement;
 use super::put_input::PutInput;
 use super::service::{FlightSqlServer, not_supported};
 use super::ticket::{Ticket, What, from_hex, hex};
+use super::timestamps;
 use crate::fault::Fault;
 use crate::query::{Caller, default_schema};
 use crate::statement::{Bound, Change, Done};
@@ -133,8 +134,14 @@ impl FlightSqlServer {
         match self.read(sql).await? {
             // Tools send DDL as a query; its result has mostly no columns.
             Some(change) => Ok(change.schema()),
-            None => Ok(self.engine.plan(sql).await?.wire),
+            None => self.result_schema(sql).await,
         }
+    }
+
+    /// The schema in which a query's rows are given to the caller.
+    async fn result_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
+        let wire = self.engine.plan(sql).await?.wire;
+        Ok(timestamps::announced(wire, Caller::current().timestamps))
     }
 
     /// Where to fetch what was asked for. A tool that sends DDL as a query may not wait for DoGet before its next statement:
@@ -176,13 +183,15 @@ impl FlightSqlServer {
                             if let Some(id) = transaction {
                                 self.transactions.touch(id)?;
                             }
-                            let wire = self.engine.plan(&execution.sql).await?.wire;
+                            let wire = self.result_schema(&execution.sql).await?;
                             let what = match &execution.prepared {
                                 Some(handle) => What::Prepared(hex(handle)),
                                 None => What::Sql(execution.sql.clone()),
                             };
                             let mut ticket = Ticket::new(&schema, what);
                             ticket.transaction = transaction.map(hex);
+                            let unit = Caller::current().timestamps;
+                            ticket.timestamps = Some(timestamps::name_of(unit).to_owned());
                             Ok::<_, Fault>((wire, ticket.encode()))
                         }
                     }
@@ -206,6 +215,9 @@ impl FlightSqlServer {
             let mut caller = caller;
             caller.query = Some(ticket.id.into());
             caller.schema = ticket.schema.into();
+            // As its FlightInfo announced them.
+            let unit = ticket.timestamps.as_deref().and_then(timestamps::unit_of);
+            caller.timestamps = unit.unwrap_or(caller.timestamps);
             let transaction = ticket.transaction.as_deref().and_then(from_hex);
             let caller = self.in_transaction(caller, transaction.as_deref()).await;
             return match ticket.what {
@@ -261,8 +273,11 @@ impl FlightSqlServer {
 
     async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
         let result = self.engine.query(sql, bound.once()?).await?;
+        let schema = timestamps::announced(result.wire, Caller::current().timestamps);
+        let wire = schema.clone();
         let batches = result.batches.into_stream();
-        Ok(encode::batches(result.wire, batches.boxed()))
+        let batches = batches.map(move |batch| timestamps::given(batch?, &wire));
+        Ok(encode::batches(schema, batches.boxed()))
     }
 
     /// Runs what changes something, by itself or in a transaction.
@@ -390,7 +405,9 @@ impl FlightSqlServer {
             }
             None => {
                 let planned = self.engine.plan(&request.query).await?;
-                (ipc(&planned.wire)?, planned.parameters)
+                let unit = Caller::current().timestamps;
+                let wire = timestamps::announced(planned.wire, unit);
+                (ipc(&wire)?, planned.parameters)
             }
         };
         let parameter_schema = if parameters.fields().is_empty() {
@@ -404,6 +421,7 @@ impl FlightSqlServer {
             transaction,
             is_update: change.is_some(),
             bound: Bound::default(),
+            session: Caller::current().session,
         })?;
         Ok(Prepared {
             handle,

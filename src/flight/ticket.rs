@@ -33,6 +33,9 @@ pub(super) struct Ticket {
     /// The transaction whose rows it sees, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
+    /// The unit in which timestamps were announced, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamps: Option<String>,
     pub what: What,
 }
 
@@ -122,6 +125,7 @@ impl Ticket {
             id: crate::ids::random_id().to_string(),
             schema: schema.to_owned(),
             transaction: None,
+            timestamps: None,
             what,
         }
     }
@@ -148,6 +152,7 @@ impl Ticket {
             Some(&ticket.id),
             Some(&ticket.schema),
             ticket.transaction.as_ref(),
+            ticket.timestamps.as_ref(),
         ];
         let short = |name: &String| name.len() <= NAME_BYTES_MAX;
         if !names.into_iter().flatten().all(short) || !ticket.what.fits() {

@@ -2,9 +2,10 @@
 //! statement that the request leads to (the query inside an INSERT, too) shares it. Work that the server does for itself has
 //! no caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::TimeUnit;
 
 use super::PUBLIC;
 use crate::catalog::view::Snapshot;
@@ -20,6 +21,30 @@ pub struct Caller {
     pub query: Option<Arc<str>>,
     /// Rows of its open transaction, which it sees before others do.
     pub own: Option<Arc<OwnRows>>,
+    /// What it opens in its session ends with the session.
+    pub session: OfSession,
+    /// In which its results have timestamps.
+    pub timestamps: TimeUnit,
+}
+
+/// A client's session. It lasts until the last `Arc` of this goes.
+#[derive(Debug)]
+pub struct SessionLife;
+
+/// The session that something was opened in, if it was opened in one.
+#[derive(Clone, Debug, Default)]
+pub struct OfSession(Option<Weak<SessionLife>>);
+
+impl OfSession {
+    pub fn new(session: &Arc<SessionLife>) -> Self {
+        OfSession(Some(Arc::downgrade(session)))
+    }
+
+    /// It was closed, has expired, or made room for another.
+    pub fn is_over(&self) -> bool {
+        let session = self.0.as_ref();
+        session.is_some_and(|session| session.strong_count() == 0)
+    }
 }
 
 /// Rows that are held for one table, in the table's schema.
@@ -58,6 +83,8 @@ impl Caller {
             schema: PUBLIC.into(),
             query: None,
             own: None,
+            session: OfSession::default(),
+            timestamps: TimeUnit::Microsecond,
         }
     }
 

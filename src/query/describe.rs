@@ -1,15 +1,30 @@
-//! Statements that ask about tables, as queries: `SHOW CREATE TABLE`, `SHOW TABLES`, `DESCRIBE`.
+//! Statements that ask about tables, as queries: `SHOW CREATE TABLE`, `SHOW TABLES`, `SHOW COLUMNS`, `DESCRIBE`.
 
-use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject, Statement};
+use std::collections::BTreeSet;
+
+use datafusion::sql::sqlparser::ast::{
+    ObjectName, ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition,
+    ShowStatementOptions, Statement,
+};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::default_schema;
+use super::{CATALOG, PUBLIC, SYSTEM, default_schema};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
-use crate::sql::{parse_own, parts, resolve};
+use crate::sql::{parse_own, parts, resolve, syntax};
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A pattern of LIKE that only the text itself fits.
+fn literal(text: &str) -> String {
+    let escaped = ["\\", "%", "_"]
+        .iter()
+        .fold(text.to_owned(), |text, special| {
+            text.replace(special, &format!("\\{special}"))
+        });
+    quoted(&escaped)
 }
 
 /// `SHOW CREATE MATERIALIZED VIEW v` as the parser knows it: without MATERIALIZED.
@@ -25,8 +40,10 @@ pub(super) fn as_known(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// The query that answers the statement; the statement itself if it asks about nothing.
 ///
 /// # Errors
-/// NOT_FOUND for a table that is not there.
+/// NOT_FOUND for a table or a schema that is not there; INVALID_ARGUMENT for a clause that says nothing here.
 pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Statement, Fault> {
+    const TABLES: &str =
+        "SELECT table_schema, table_name, table_type FROM information_schema.tables";
     match &statement {
         Statement::ShowCreate {
             obj_type: ShowCreateObject::Table | ShowCreateObject::View,
@@ -45,39 +62,150 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
             let ddl = quoted(&contract.to_ddl());
             parse_own(&format!("SELECT {ddl} AS create_statement"))
         }
-        Statement::ShowTables { .. } => parse_own(
-            "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2",
-        ),
-        Statement::ShowSchemas { .. } | Statement::ShowDatabases { .. } => {
-            parse_own("SELECT schema_name FROM information_schema.schemata ORDER BY 1")
+        Statement::ShowTables { show_options, .. } => {
+            let schema = schema_in(show_options, snapshot)?;
+            list(TABLES, "table_name", schema, show_options, "1, 2")
+        }
+        Statement::ShowViews { show_options, .. } => {
+            let views = format!("{TABLES} WHERE table_type = 'VIEW'");
+            let schema = schema_in(show_options, snapshot)?;
+            list(&views, "table_name", schema, show_options, "1, 2")
+        }
+        Statement::ShowSchemas { show_options, .. }
+        | Statement::ShowDatabases { show_options, .. } => {
+            catalog_in(show_options)?;
+            let schemas = "SELECT schema_name FROM information_schema.schemata";
+            list(schemas, "schema_name", None, show_options, "1")
+        }
+        Statement::ShowCatalogs { show_options, .. } => {
+            let catalogs = format!("SELECT {} AS catalog_name", quoted(CATALOG));
+            list(&catalogs, "catalog_name", None, show_options, "1")
+        }
+        Statement::ShowColumns { show_options, .. } => {
+            let table = show_options.show_in.as_ref();
+            let Some(name) = table.and_then(|t| t.parent_name.as_ref()) else {
+                return Err(syntax("SHOW COLUMNS FROM a table"));
+            };
+            let columns = columns_of(find(name, snapshot)?);
+            list(&columns, "column_name", None, show_options, "")
         }
         Statement::ExplainTable { table_name, .. } => {
-            let view = find(table_name, snapshot)?;
-            let rows = view.schema.fields().iter().map(|field| {
-                let column = view.contract.as_ref().and_then(|c| c.column(field.name()));
-                let sql_type = column.map_or_else(
-                    || field.data_type().to_string(),
-                    |c| c.data_type.to_string(),
-                );
-                let text = |t: Option<&String>| {
-                    t.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |t| quoted(t))
-                };
-                format!(
-                    "({}, {}, {}, {}, {})",
-                    quoted(field.name()),
-                    quoted(&sql_type),
-                    field.is_nullable(),
-                    text(column.and_then(|c| c.unit.as_ref())),
-                    text(column.and_then(|c| c.description.as_ref()))
-                )
-            });
-            let rows: Vec<String> = rows.collect();
-            parse_own(&format!(
-                "SELECT * FROM (VALUES {}) AS d (column_name, data_type, nullable, unit, comment)",
-                rows.join(", ")
-            ))
+            parse_own(&columns_of(find(table_name, snapshot)?))
         }
         _ => Ok(statement),
+    }
+}
+
+/// A query for the columns of a table, in its order.
+fn columns_of(view: &TableView) -> String {
+    let rows = view.schema.fields().iter().map(|field| {
+        let column = view.contract.as_ref().and_then(|c| c.column(field.name()));
+        let sql_type = column.map_or_else(
+            || field.data_type().to_string(),
+            |c| c.data_type.to_string(),
+        );
+        let text = |t: Option<&String>| {
+            t.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |t| quoted(t))
+        };
+        format!(
+            "({}, {}, {}, {}, {})",
+            quoted(field.name()),
+            quoted(&sql_type),
+            field.is_nullable(),
+            text(column.and_then(|c| c.unit.as_ref())),
+            text(column.and_then(|c| c.description.as_ref()))
+        )
+    });
+    let rows: Vec<String> = rows.collect();
+    format!(
+        "SELECT * FROM (VALUES {}) AS d (column_name, data_type, nullable, unit, comment)",
+        rows.join(", ")
+    )
+}
+
+/// What SHOW lists, narrowed by its clauses. `name`: the column that LIKE is about, without regard to case, as names are.
+fn list(
+    all: &str,
+    name: &str,
+    schema: Option<String>,
+    options: &ShowStatementOptions,
+    order: &str,
+) -> Result<Statement, Fault> {
+    if options.starts_with.is_some() || options.limit.is_some() || options.limit_from.is_some() {
+        return Err(syntax(
+            "SHOW takes FROM, LIKE and WHERE; for more ask information_schema",
+        ));
+    }
+    let mut conditions = Vec::new();
+    if let Some(schema) = schema {
+        conditions.push(format!("table_schema ILIKE {}", literal(&schema)));
+    }
+    match &options.filter_position {
+        None => {}
+        Some(
+            ShowStatementFilterPosition::Infix(filter)
+            | ShowStatementFilterPosition::Suffix(filter),
+        ) => conditions.push(match filter {
+            ShowStatementFilter::Like(pattern)
+            | ShowStatementFilter::ILike(pattern)
+            | ShowStatementFilter::NoKeyword(pattern) => {
+                format!("{name} ILIKE {}", quoted(pattern))
+            }
+            ShowStatementFilter::Where(condition) => format!("({condition})"),
+        }),
+    }
+    let mut query = format!("SELECT * FROM ({all}) AS shown");
+    if !conditions.is_empty() {
+        query.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
+    }
+    if !order.is_empty() {
+        query.push_str(&format!(" ORDER BY {order}"));
+    }
+    parse_own(&query)
+}
+
+/// The schema whose tables are asked for; none: those of all.
+fn schema_in(options: &ShowStatementOptions, snapshot: &Snapshot) -> Result<Option<String>, Fault> {
+    let asked = options.show_in.as_ref();
+    let Some(name) = asked.and_then(|asked| asked.parent_name.as_ref()) else {
+        return Ok(None);
+    };
+    let own = snapshot.tables.values().map(|view| view.name.schema());
+    let known: BTreeSet<&str> = own.chain([PUBLIC, SYSTEM, "information_schema"]).collect();
+    let schema = match parts(name).as_slice() {
+        [catalog, schema] if catalog.eq_ignore_ascii_case(CATALOG) => (*schema).to_owned(),
+        [catalog] if catalog.eq_ignore_ascii_case(CATALOG) && !known.contains(catalog) => {
+            return Ok(None);
+        }
+        [schema] => (*schema).to_owned(),
+        _ => name.to_string(),
+    };
+    if known.iter().any(|own| own.eq_ignore_ascii_case(&schema)) {
+        return Ok(Some(schema));
+    }
+    Err(Fault::new(
+        Kind::NotFound,
+        "schema_not_found",
+        format!(
+            "no such schema, schema={schema}; there are {}",
+            known.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    ))
+}
+
+/// # Errors
+/// NOT_FOUND: another catalog than the one that there is.
+fn catalog_in(options: &ShowStatementOptions) -> Result<(), Fault> {
+    let asked = options.show_in.as_ref();
+    match asked.and_then(|asked| asked.parent_name.as_ref()) {
+        Some(name) if !matches!(parts(name).as_slice(), [own] if own.eq_ignore_ascii_case(CATALOG)) => {
+            Err(Fault::new(
+                Kind::NotFound,
+                "catalog_not_found",
+                format!("no such catalog, catalog={name}; there is {CATALOG}"),
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

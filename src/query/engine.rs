@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::{Caller, default_schema};
+use super::columns::{self, wire_of};
 use super::functions::{self, JoinPlanner, scalar_functions, write_out};
 use super::latest::Newest;
 use super::limits::{self, QueryLimits};
@@ -43,7 +44,7 @@ use super::rules;
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
 use super::view::Definition;
-use super::wire::{conform_to_wire, wire_schema};
+use super::wire::conform_to_wire;
 use super::world::World;
 use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
@@ -450,6 +451,7 @@ impl Engine {
             let session = world.session(snapshot, None, Some(&inner));
             let plan = session.plan_statement(statement).await?.0;
             deterministic(&plan)?;
+            columns::each_once(&plan)?;
             // Types are what the optimizer's coercion makes of them.
             let plan = session.state.optimize(&plan).map_err(fault_of)?;
             Ok(Arc::new(plan.schema().as_arrow().clone()))
@@ -639,7 +641,7 @@ async fn started(
             .map_err(fault_of)?;
     }
     let plan = session.coerced(plan)?;
-    let wire = wire_schema(plan.schema().as_arrow());
+    let wire = wire_of(&plan);
     let physical = session
         .state
         .create_physical_plan(&plan)
@@ -753,7 +755,7 @@ impl Session {
             return Err(Fault::new(
                 Kind::Unimplemented,
                 "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE ALERT, ALTER TABLE, DROP TABLE",
+                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE ALERT, ALTER TABLE, DROP TABLE",
             ));
         }
         self.plan_statement(statement).await
@@ -819,13 +821,12 @@ impl Session {
         let nulls = parameters.fields().iter().map(|f| f.data_type().try_into());
         let nulls: Vec<ScalarValue> = nulls.collect::<Result<_, _>>().map_err(fault_of)?;
         if nulls.is_empty() {
-            return Ok(wire_schema(self.coerced(plan)?.schema().as_arrow()));
+            return Ok(wire_of(&self.coerced(plan)?));
         }
-        let unknown = plan.schema().clone();
+        let unknown = wire_of(&plan);
         let bound = plan.with_param_values(ParamValues::from(nulls));
         let known = bound.map_err(fault_of).and_then(|b| self.coerced(b));
-        let known = known.map_or(unknown, |plan| plan.schema().clone());
-        Ok(wire_schema(known.as_arrow()))
+        Ok(known.map_or(unknown, |plan| wire_of(&plan)))
     }
 
     /// Says which table may have been meant.

@@ -1,6 +1,7 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
 mod caller;
+mod columns;
 mod describe;
 mod engine;
 mod feed;
@@ -23,6 +24,7 @@ mod provider;
 mod result;
 mod rules;
 mod running;
+mod same_names;
 mod scanned;
 mod scope;
 mod slices;
@@ -37,7 +39,8 @@ mod wire;
 mod world;
 pub mod zorder;
 
-pub use caller::{Caller, OwnRows, default_schema};
+pub use caller::{Caller, OfSession, OwnRows, SessionLife, default_schema};
+pub use columns::{described, of_table};
 pub use engine::{Engine, EngineConfig, Planned, fault_of};
 pub use last_seen::columns_of as last_seen_columns;
 pub use names::tables_of;

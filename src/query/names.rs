@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::caller::default_schema;
+use super::same_names;
 use super::scope::{Given, Scope, Sources};
 use super::table_function::named_table;
 use super::using::spell_using;
@@ -377,6 +378,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        same_names::select_all(select);
         let given = self.given();
         for table in &mut select.from {
             let outcome = spell_using(table, &self.sources, &given);
@@ -392,8 +394,12 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let scope = self.levels.pop().and_then(|level| level.scope);
+        // The statement's own result, or a part of its union.
+        if let (Some(scope), [_]) = (&scope, self.levels.as_slice()) {
+            same_names::mark(select, |name| scope.gives(name));
+        }
         if let (Some(mut scope), Some(query)) = (scope, self.levels.last_mut()) {
             scope.ordering = true;
             query.scope.get_or_insert(scope);

@@ -115,6 +115,11 @@ impl Scope {
         }
     }
 
+    /// Is there a column of this name in FROM?
+    pub(super) fn gives(&self, name: &str) -> bool {
+        self.columns.spellings(name).next().is_some()
+    }
+
     /// What FROM calls by this name.
     pub(super) fn relation(&self, name: &str) -> Result<Option<&Relation>, Fault> {
         let called = pick(name, self.relations.iter().map(|r| r.called.as_str()))?;

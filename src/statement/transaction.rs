@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Bound, Change, Done, TableAdmin};
 use crate::fault::{Fault, Kind};
-use crate::query::OwnRows;
+use crate::query::{OfSession, OwnRows};
 use crate::types::TableName;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +27,31 @@ pub struct Limits {
 }
 
 /// What one transaction has done so far.
-#[derive(Default)]
 struct Work {
     table: Option<TableName>,
     rows: Vec<RecordBatch>,
-    bytes: usize,
     /// A statement that took effect when it ran.
     at_once: Option<&'static str>,
+    held: Held,
+}
+
+/// One transaction's share of the bytes that all hold, given back with it: also by one that ended while a statement ran.
+struct Held {
+    bytes: usize,
+    all: Arc<Mutex<usize>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        *all = all.saturating_sub(self.bytes);
+    }
 }
 
 struct Open {
     used: Instant,
+    /// The session that it was begun in, with which it ends.
+    session: OfSession,
     /// Locked for a whole statement: a transaction runs one at a time.
     work: Arc<tokio::sync::Mutex<Work>>,
 }
@@ -51,7 +65,7 @@ pub struct Transactions {
     limits: Limits,
     inner: Mutex<Inner>,
     /// Bytes held by all transactions.
-    held: Mutex<usize>,
+    held: Arc<Mutex<usize>>,
 }
 
 impl Transactions {
@@ -59,15 +73,15 @@ impl Transactions {
         Transactions {
             limits,
             inner: Mutex::default(),
-            held: Mutex::default(),
+            held: Arc::default(),
         }
     }
 
-    /// Opens a transaction and returns its id.
+    /// Opens a transaction and returns its id. It is rolled back at the end of `session`.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED: too many are open.
-    pub fn begin(&self) -> Result<Vec<u8>, Fault> {
+    pub fn begin(&self, session: OfSession) -> Result<Vec<u8>, Fault> {
         self.expire();
         let mut inner = self.inner.lock();
         if inner.open.len() >= self.limits.count {
@@ -83,7 +97,16 @@ impl Transactions {
         let id = crate::ids::random_id().as_bytes().to_vec();
         let open = Open {
             used: Instant::now(),
-            work: Arc::default(),
+            session,
+            work: Arc::new(tokio::sync::Mutex::new(Work {
+                table: None,
+                rows: Vec::new(),
+                at_once: None,
+                held: Held {
+                    bytes: 0,
+                    all: self.held.clone(),
+                },
+            })),
         };
         inner.open.insert(id.clone(), open);
         Ok(id)
@@ -190,7 +213,7 @@ impl Transactions {
         }
         let count = rows.num_rows() as u64;
         work.table = Some(table);
-        work.bytes += bytes;
+        work.held.bytes += bytes;
         work.rows.push(rows);
         Ok(count)
     }
@@ -205,42 +228,22 @@ impl Transactions {
         let open = self.inner.lock().open.remove(id).ok_or_else(unknown)?;
         let mut work = open.work.lock().await;
         let rows = std::mem::take(&mut work.rows);
-        let outcome = match (&work.table, commit, work.at_once) {
+        match (&work.table, commit, work.at_once) {
             (Some(table), true, _) => admin.append(table, rows).await.map(|_| ()),
             (_, false, Some(verb)) => Err(conflict(format!(
                 "the {verb} took effect when it was executed and is not rolled back; the transaction is over"
             ))),
             _ => Ok(()),
-        };
-        self.release(&mut work);
-        outcome
+        }
     }
 
-    fn release(&self, work: &mut Work) {
-        let mut held = self.held.lock();
-        *held = held.saturating_sub(std::mem::take(&mut work.bytes));
-        work.rows.clear();
-    }
-
-    /// Rolls back those that were silent for too long.
+    /// Rolls back those that were silent for too long, and those whose session has ended.
     pub fn expire(&self) {
-        let mut gone = Vec::new();
-        {
-            let mut inner = self.inner.lock();
-            let idle = self.limits.idle;
-            inner.open.retain(|_, open| {
-                let keep = open.used.elapsed() < idle || open.work.try_lock().is_err();
-                if !keep {
-                    gone.push(open.work.clone());
-                }
-                keep
-            });
-        }
-        for work in gone {
-            if let Ok(mut work) = work.try_lock() {
-                self.release(&mut work);
-            }
-        }
+        let idle = self.limits.idle;
+        self.inner.lock().open.retain(|_, open| {
+            let is_running = || open.work.try_lock().is_err();
+            !open.session.is_over() && (open.used.elapsed() < idle || is_running())
+        });
     }
 
     /// How long a transaction may be silent.
@@ -277,7 +280,7 @@ fn unknown() -> Fault {
     Fault::new(
         Kind::NotFound,
         "transaction_not_found",
-        "no such transaction; it has ended, or was rolled back because it was idle for too long: begin a new one",
+        "no such transaction; it has ended, or was rolled back because it was idle for too long or its session was closed: begin a new one",
     )
 }
 
@@ -369,7 +372,7 @@ mod tests {
     #[tokio::test]
     async fn inserts_into_one_table_are_written_as_one_at_the_end() {
         let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
-        let id = t.begin().unwrap();
+        let id = t.begin(OfSession::default()).unwrap();
         for _ in 0..3 {
             assert_eq!(
                 run(&t, &id, "INSERT INTO a SELECT 1", &admin)
@@ -395,12 +398,12 @@ mod tests {
     #[tokio::test]
     async fn a_rollback_writes_nothing_and_says_what_it_cannot_undo() {
         let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
-        let id = t.begin().unwrap();
+        let id = t.begin(OfSession::default()).unwrap();
         run(&t, &id, "INSERT INTO a SELECT 1", &admin)
             .await
             .unwrap();
         t.end(&id, false, &admin).await.unwrap();
-        let id = t.begin().unwrap();
+        let id = t.begin(OfSession::default()).unwrap();
         // DDL takes effect at once, here as in many databases, and leaves the transaction as it was.
         run(&t, &id, "DROP TABLE a", &admin).await.unwrap();
         run(
@@ -420,17 +423,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_its_session_rolls_a_transaction_back() {
+        let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
+        let session = Arc::new(crate::query::SessionLife);
+        let id = t.begin(OfSession::new(&session)).unwrap();
+        let other = t.begin(OfSession::default()).unwrap();
+        for id in [&id, &other] {
+            run(&t, id, "INSERT INTO a SELECT 1", &admin).await.unwrap();
+        }
+        let bytes = *t.held.lock();
+        // A statement is under way when it ends.
+        let work = t.work(&id).unwrap();
+        let running = work.lock().await;
+        drop(session);
+        t.expire();
+        assert_eq!((t.count(), *t.held.lock()), (1, bytes));
+        drop(running);
+        drop(work);
+        assert_eq!(*t.held.lock(), bytes / 2);
+        let commit = t.end(&id, true, &admin).await.unwrap_err();
+        assert_eq!(commit.kind, Kind::NotFound);
+        assert!(admin.0.lock().is_empty());
+        t.end(&other, true, &admin).await.unwrap();
+        assert_eq!(*admin.0.lock(), [2]);
+    }
+
+    #[tokio::test]
     async fn number_bytes_and_idle_time_are_bounded() {
         let admin = Recorder::default();
         let t = transactions(10, MINUTE);
-        let id = t.begin().unwrap();
+        let id = t.begin(OfSession::default()).unwrap();
         let large = run(&t, &id, "INSERT INTO a SELECT 1", &admin).await;
         assert_eq!(large.unwrap_err().reason, "transaction_too_large");
-        t.begin().unwrap();
-        assert_eq!(t.begin().unwrap_err().reason, "transactions_max");
+        t.begin(OfSession::default()).unwrap();
+        assert_eq!(t.begin(OfSession::default()).unwrap_err().reason, "transactions_max");
 
         let t = transactions(1 << 20, Duration::ZERO);
-        let id = t.begin().unwrap();
+        let id = t.begin(OfSession::default()).unwrap();
         assert_eq!(t.touch(&id).unwrap_err().kind, Kind::NotFound);
         assert_eq!(t.count(), 0);
     }

@@ -62,6 +62,12 @@ public class JdbcCheck {
         try (Statement s = c.createStatement()) {
             try (ResultSet r = s.executeQuery("SELECT VERSION();")) { check(r.next() && r.getString(1).length() > 0, "version " + r.getString(1)); }
             try (ResultSet r = s.executeQuery("SELECT reactor_id, ts FROM reactor.raw WHERE false")) { check(r.getMetaData().getColumnCount() >= 2 && !r.next(), "an empty result keeps its columns"); }
+            try (ResultSet r = s.executeQuery("SELECT ts AS at, \"AT\", \"AT\" FROM reactor.raw")) {
+                ResultSetMetaData m2 = r.getMetaData();
+                check(m2.getColumnName(2).equals("AT") && m2.getColumnName(3).equals("AT") && m2.getColumnCount() == 3, "two columns of one name");
+                check(m2.getTableName(1).equals("raw") && m2.getSchemaName(1).equals("reactor") && m2.getCatalogName(1).equals("deltaplane"), "where a column is from");
+                check(m2.getPrecision(1) == 26 && m2.getScale(1) == 6 && m2.getPrecision(2) == 15, "precision and scale " + m2.getPrecision(1) + " " + m2.getScale(1));
+            }
             try (ResultSet r = s.executeQuery("SELECT NULL AS n, 1 AS one")) { check(r.next() && r.getObject(1) == null && r.getInt(2) == 1, "a column of type null"); }
             try (ResultSet r = s.executeQuery("SELECT repeat('x', 6000000) AS big")) { check(r.next() && r.getString(1).length() == 6000000, "one row of 6 MB"); }
         }
@@ -88,7 +94,7 @@ public class JdbcCheck {
             List<String> columns = new ArrayList<>();
             try (ResultSet r = m.getColumns(null, "reactor", "raw", "%")) { while (r.next()) columns.add(r.getString("COLUMN_NAME") + " " + r.getString("TYPE_NAME")); }
             check(columns.get(2).startsWith("AT "), "columns " + columns);
-            try (ResultSet r = m.getPrimaryKeys(null, "reactor", "raw")) { check(r.next(), "primary key"); }
+            try (ResultSet r = m.getPrimaryKeys(null, "reactor", "raw")) { check(r.next() && r.getString("TABLE_NAME").equals("raw") && r.getInt("KEY_SEQ") == 1, "primary key"); }
             try (PreparedStatement p = c.prepareStatement("SELECT at, reactor_id FROM reactor.raw WHERE AT > ? AND reactor_id = ? ORDER BY at LIMIT ?")) {
                 p.setDouble(1, 10.0);
                 p.setString(2, "R1");

@@ -1,0 +1,305 @@
+//! What a result's columns are called and where they come from, as its plan says it. Clients read the table of a column, its
+//! type's name, precision and scale from the metadata of its field (Flight SQL, "ARROW:FLIGHT:SQL:").
+//!
+//! Two columns of one name are one of two things: the columns of two relations, which a plan tells apart by their qualifiers,
+//! or expressions of one name, which it refuses. `same_names` gives the latter marked names, and the mark is taken off here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::TableReference;
+use datafusion::logical_expr::{Cast, Distinct, Expr, Join, JoinType, LogicalPlan, TryCast};
+
+use super::CATALOG;
+use super::wire::wire_schema;
+use crate::fault::Fault;
+
+/// Begins the mark of a name that has another column's name before it, or none. No name that a user writes has it.
+pub(super) const MARK: char = '\0';
+
+/// What keys of Flight SQL's metadata begin with.
+const FLIGHT_SQL: &str = "ARROW:FLIGHT:SQL:";
+/// Of a text, whose length has no limit of its own.
+const UNBOUNDED: &str = "2147483647";
+
+/// The schema of the rows that the plan gives, as clients get them.
+pub(super) fn wire_of(plan: &LogicalPlan) -> SchemaRef {
+    let wire = wire_schema(plan.schema().as_arrow());
+    let fields = wire.fields().iter().enumerate().map(|(at, field)| {
+        let mut metadata = described(field.data_type());
+        if let Some((table, _)) = origin(plan, at) {
+            metadata.extend(of_table(table.schema().unwrap_or_default(), table.table()));
+        }
+        metadata.extend(field.metadata().clone());
+        let name = shown(plan, at).unwrap_or_else(|| field.name().clone());
+        Field::new(name, field.data_type().clone(), field.is_nullable()).with_metadata(metadata)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// # Errors
+/// INVALID_ARGUMENT `duplicate_column`: two columns of one name, of a query whose columns are stored.
+pub(super) fn each_once(plan: &LogicalPlan) -> Result<(), Fault> {
+    let twice = |at: &usize| {
+        let field = plan.schema().fields().get(*at);
+        field.is_some_and(|f| f.name().contains(MARK))
+    };
+    let places = 0..plan.schema().fields().len();
+    let Some(at) = places.into_iter().find(twice) else {
+        return Ok(());
+    };
+    let name = shown(plan, at).unwrap_or_default();
+    Err(Fault::invalid(
+        "duplicate_column",
+        format!("two columns have one name, column={name}; give one of them another with AS"),
+    ))
+}
+
+fn entry(key: &str, value: impl Into<String>) -> (String, String) {
+    (format!("{FLIGHT_SQL}{key}"), value.into())
+}
+
+/// A column's table. JDBC reads SCHEMA_NAME, the specification says DB_SCHEMA_NAME.
+pub fn of_table(schema: &str, table: &str) -> [(String, String); 4] {
+    [
+        entry("CATALOG_NAME", CATALOG),
+        entry("DB_SCHEMA_NAME", schema),
+        entry("SCHEMA_NAME", schema),
+        entry("TABLE_NAME", table),
+    ]
+}
+
+/// What is said of every column of a type: its name in SQL, its precision in decimal digits, characters or bytes, its scale.
+pub fn described(data_type: &DataType) -> HashMap<String, String> {
+    let flag = |yes: bool| if yes { "1" } else { "0" };
+    let mut metadata = HashMap::from([
+        entry("TYPE_NAME", type_name(data_type)),
+        entry("IS_AUTO_INCREMENT", flag(false)),
+        entry("IS_CASE_SENSITIVE", flag(data_type == &DataType::Utf8)),
+        entry("IS_READ_ONLY", flag(false)),
+        entry("IS_SEARCHABLE", flag(true)),
+    ]);
+    if let Some((precision, scale)) = precision(data_type) {
+        metadata.extend([entry("PRECISION", precision)]);
+        metadata.extend(scale.map(|scale| entry("SCALE", scale)));
+    }
+    metadata
+}
+
+/// A SQL name of an Arrow type.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Null => "VOID".to_owned(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "STRING".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int8 => "TINYINT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BINARY".to_owned(),
+        DataType::Date32 | DataType::Date64 => "DATE".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMP".to_owned(),
+        DataType::Timestamp(_, None) => "TIMESTAMP_NTZ".to_owned(),
+        DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            format!("ARRAY<{}>", type_name(item.data_type()))
+        }
+        DataType::Struct(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|f| format!("{}: {}", f.name(), type_name(f.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => {
+                let both = pair.iter().map(|f| type_name(f.data_type()));
+                format!("MAP<{}>", both.collect::<Vec<_>>().join(", "))
+            }
+            other => format!("MAP<{}>", type_name(other)),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// Precision and scale.
+fn precision(data_type: &DataType) -> Option<(String, Option<String>)> {
+    let whole = |digits: u8| Some((digits.to_string(), Some("0".to_owned())));
+    let approximate = |digits: u8| Some((digits.to_string(), None));
+    match data_type {
+        DataType::Boolean => approximate(1),
+        DataType::Int8 => whole(3),
+        DataType::Int16 => whole(5),
+        DataType::Int32 => whole(10),
+        DataType::Int64 => whole(19),
+        DataType::Float32 => approximate(7),
+        DataType::Float64 => approximate(15),
+        DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
+            Some((p.to_string(), Some(s.to_string())))
+        }
+        DataType::Utf8 | DataType::Binary => Some((UNBOUNDED.to_owned(), None)),
+        DataType::Date32 => approximate(10),
+        // `2026-11-29 12:00:00` and the digits behind the point.
+        DataType::Timestamp(unit, _) => Some(with_fraction(19, *unit)),
+        DataType::Time32(unit) | DataType::Time64(unit) => Some(with_fraction(8, *unit)),
+        _ => None,
+    }
+}
+
+fn with_fraction(length: u8, unit: TimeUnit) -> (String, Option<String>) {
+    let digits = match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    let point = u8::from(digits > 0);
+    (
+        (length + point + digits).to_string(),
+        Some(digits.to_string()),
+    )
+}
+
+/// One step down: the input that gives the column as it is, and its place there.
+fn below(plan: &LogicalPlan, at: usize) -> Option<(&LogicalPlan, usize)> {
+    let here = |input| Some((input, at));
+    match plan {
+        LogicalPlan::Filter(node) => here(&*node.input),
+        LogicalPlan::Sort(node) => here(&*node.input),
+        LogicalPlan::Limit(node) => here(&*node.input),
+        LogicalPlan::Repartition(node) => here(&*node.input),
+        LogicalPlan::Subquery(node) => here(&*node.subquery),
+        LogicalPlan::SubqueryAlias(node) => here(&*node.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => here(&**input),
+        LogicalPlan::Window(node) => {
+            let own = at < node.input.schema().fields().len();
+            own.then_some((&*node.input, at))
+        }
+        LogicalPlan::Join(Join {
+            left,
+            right,
+            join_type,
+            ..
+        }) => {
+            let lefts = left.schema().fields().len();
+            match join_type {
+                JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                    let own = at < right.schema().fields().len();
+                    own.then_some((&**right, at))
+                }
+                _ if at < lefts => Some((&**left, at)),
+                JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                    Some((&**right, at - lefts))
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The expression that makes a column, and what it is made over.
+fn made(plan: &LogicalPlan, at: usize) -> Option<(&Expr, &LogicalPlan)> {
+    match plan {
+        LogicalPlan::Projection(node) => Some((node.expr.get(at)?, &*node.input)),
+        LogicalPlan::Aggregate(node) => Some((node.group_expr.get(at)?, &*node.input)),
+        LogicalPlan::Distinct(Distinct::On(node)) => {
+            Some((node.select_expr.get(at)?, &*node.input))
+        }
+        _ => None,
+    }
+}
+
+/// The table and column that a column of the result is, if it is one as it stands there.
+fn origin(plan: &LogicalPlan, at: usize) -> Option<(&TableReference, &str)> {
+    let (mut plan, mut at) = (plan, at);
+    loop {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let field = scan.projected_schema.fields().get(at)?;
+                return is_table(&scan.table_name).then_some((&scan.table_name, field.name()));
+            }
+            // A view, in whose place its query stands.
+            LogicalPlan::SubqueryAlias(node)
+                if matches!(node.alias, TableReference::Full { .. }) =>
+            {
+                let field = node.schema.fields().get(at)?;
+                return is_table(&node.alias).then_some((&node.alias, field.name()));
+            }
+            _ => {}
+        }
+        (plan, at) = match made(plan, at) {
+            Some((expr, input)) => (input, column_in(expr, input)?),
+            None => below(plan, at)?,
+        };
+    }
+}
+
+/// Tables of one statement alone, and older versions, have names that no table has.
+fn is_table(name: &TableReference) -> bool {
+    name.schema().is_some() && !name.table().contains('@')
+}
+
+/// The column that an expression is, but for its name.
+fn column_in(expr: &Expr, input: &LogicalPlan) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => column_in(&alias.expr, input),
+        Expr::Column(column) => input.schema().maybe_index_of_column(column),
+        _ => None,
+    }
+}
+
+/// The name of a column where the plan's own is not to be shown: a marked one, and that of a cast, which is the column's with
+/// all of its qualifiers.
+fn shown(plan: &LogicalPlan, at: usize) -> Option<String> {
+    let marked = plan.schema().fields().get(at)?.name();
+    if let Some((before, _)) = marked.split_once(MARK)
+        && !before.is_empty()
+    {
+        return Some(before.to_owned());
+    }
+    let marked = marked.contains(MARK);
+    let (mut plan, mut at) = (plan, at);
+    loop {
+        (plan, at) = match made(plan, at) {
+            Some((Expr::Alias(alias), _)) if alias.name.starts_with(MARK) => {
+                return Some(name_of(&alias.expr));
+            }
+            Some((Expr::Column(column), input)) => {
+                (input, input.schema().maybe_index_of_column(column)?)
+            }
+            Some((cast @ (Expr::Cast(_) | Expr::TryCast(_)), input)) => match uncast(cast) {
+                // What brings the parts of a union to one type.
+                Expr::Column(column) if column.name.contains(MARK) => {
+                    (input, input.schema().maybe_index_of_column(column)?)
+                }
+                Expr::Column(column) if !marked => return Some(column.name.clone()),
+                _ => return None,
+            },
+            Some(_) => return None,
+            None => match plan {
+                LogicalPlan::Union(node) => (&**node.inputs.first()?, at),
+                plan => below(plan, at)?,
+            },
+        };
+    }
+}
+
+fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => uncast(expr),
+        other => other,
+    }
+}
+
+/// What an expression is called that has no name of its own.
+fn name_of(expr: &Expr) -> String {
+    match uncast(expr) {
+        Expr::Column(column) => column.name.clone(),
+        Expr::Alias(alias) => alias.name.clone(),
+        _ => expr.schema_name().to_string(),
+    }
+}

@@ -1,0 +1,127 @@
+//! A result may hold two columns of one name (`SELECT ts, ts::date`, `SELECT count(*), count(*)`, `SELECT *, ts`), which the
+//! planner refuses. In the SELECTs that give a statement's result, a later column of a name gets a marked one, by which no
+//! name of the statement can mean it; `columns` takes the mark off again. Elsewhere such a name would be ambiguous where it is
+//! used, and stays an error.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, Expr, Ident, Select, SelectFlavor, SelectItem, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
+};
+
+use super::columns::MARK;
+
+/// What the planner would call a column, as far as the text alone tells it.
+#[derive(PartialEq)]
+struct Called {
+    name: String,
+    /// With what is written before it, `t.ts`. Columns of two relations may have one name.
+    qualified: Option<String>,
+}
+
+/// Marks the later ones of columns that would have one name. `is_column`: does FROM give a column of this name?
+pub(super) fn mark(select: &mut Select, is_column: impl Fn(&str) -> bool) {
+    let all = select.projection.iter().any(|item| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    });
+    if select.projection.len() < 2 {
+        return;
+    }
+    let mut seen: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let called = match &*item {
+            SelectItem::ExprWithAlias { alias, .. } => Called {
+                name: alias.value.to_lowercase(),
+                qualified: None,
+            },
+            SelectItem::UnnamedExpr(expr) => called(expr),
+            _ => continue,
+        };
+        let before = seen.entry(called.name.clone()).or_default();
+        let again = before.iter().any(|other| {
+            other.is_none() || called.qualified.is_none() || *other == called.qualified
+        });
+        if again || all && is_column(&called.name) {
+            give_mark(item, at);
+        }
+        before.push(called.qualified);
+    }
+}
+
+fn give_mark(item: &mut SelectItem, at: usize) {
+    let taken = match item {
+        SelectItem::ExprWithAlias { alias, .. } => {
+            alias.value.push_str(&format!("{MARK}{at}"));
+            alias.quote_style = Some('"');
+            return;
+        }
+        SelectItem::UnnamedExpr(expr) => std::mem::replace(expr, Expr::Identifier(Ident::new(""))),
+        _ => return,
+    };
+    *item = SelectItem::ExprWithAlias {
+        expr: taken,
+        alias: Ident::with_quote('"', format!("{MARK}{at}")),
+    };
+}
+
+fn called(expr: &Expr) -> Called {
+    match expr {
+        Expr::Identifier(ident) => Called {
+            name: ident.value.to_lowercase(),
+            qualified: None,
+        },
+        Expr::CompoundIdentifier(idents) => {
+            let parts: Vec<String> = idents.iter().map(|i| i.value.to_lowercase()).collect();
+            Called {
+                name: parts.last().cloned().unwrap_or_default(),
+                qualified: Some(parts.join(".")),
+            }
+        }
+        // A cast does not stand in a name.
+        Expr::Nested(inner) => called(inner),
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr,
+            ..
+        } => Called {
+            qualified: None,
+            ..called(expr)
+        },
+        other => Called {
+            name: without_casts(other).to_string().to_lowercase(),
+            qualified: None,
+        },
+    }
+}
+
+fn without_casts(expr: &Expr) -> Expr {
+    struct Uncast;
+    impl VisitorMut for Uncast {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } | Expr::Nested(inner) = expr {
+                let inner = std::mem::replace(&mut **inner, Expr::Identifier(Ident::new("")));
+                *expr = inner;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut bare = expr.clone();
+    let _ = VisitMut::visit(&mut bare, &mut Uncast);
+    bare
+}
+
+/// `FROM t` alone is `SELECT * FROM t`.
+pub(super) fn select_all(select: &mut Select) {
+    if select.flavor == SelectFlavor::FromFirstNoSelect && select.projection.is_empty() {
+        let all = WildcardAdditionalOptions::default();
+        select.projection.push(SelectItem::Wildcard(all));
+        select.flavor = SelectFlavor::Standard;
+    }
+}
