@@ -479,6 +479,8 @@ mod statement_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
+mod transaction_tests;
+#[cfg(test)]
 mod unique_tests;
 #[cfg(test)]
 mod waiters_tests;

@@ -91,6 +91,24 @@ impl TableAdmin for Nothing {
         Err(not_real())
     }
 
+    async fn hold(
+        &self,
+        _: crate::statement::dml::Dml,
+        _: &Bound,
+        _: Vec<RecordBatch>,
+        _: Option<Arc<crate::statement::dml::Held>>,
+    ) -> Result<(u64, crate::statement::dml::Held), Fault> {
+        Err(not_real())
+    }
+
+    async fn commit(
+        &self,
+        _: Arc<crate::statement::dml::Held>,
+        _: Vec<RecordBatch>,
+    ) -> Result<(), Fault> {
+        Err(not_real())
+    }
+
     async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
         Err(not_real())
     }

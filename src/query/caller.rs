@@ -2,13 +2,16 @@
 //! statement that the request leads to (the query inside an INSERT, too) shares it. Work that the server does for itself has
 //! no caller.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::TimeUnit;
+use arrow::datatypes::{Schema, SchemaRef, TimeUnit};
 
 use super::PUBLIC;
-use crate::catalog::view::Snapshot;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::cold::{ColdFile, PinnedFiles};
+use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::TableName;
 
@@ -47,19 +50,71 @@ impl OfSession {
     }
 }
 
-/// Rows that are held for one table, in the table's schema.
+/// What a transaction has done to one table.
 #[derive(Debug)]
 pub struct OwnRows {
     pub table: TableName,
+    /// Rows that it holds, in the table's schema.
     pub rows: Vec<RecordBatch>,
+    /// What its UPDATEs, DELETEs and MERGEs exchange.
+    pub files: Option<Arc<OwnFiles>>,
+}
+
+/// Files of a table that a transaction exchanges for others, in no version yet.
+#[derive(Clone, Debug)]
+pub struct OwnFiles {
+    schema: SchemaRef,
+    /// Paths of the files that go.
+    pub gone: BTreeSet<String>,
+    pub come: Vec<Arc<ColdFile>>,
+}
+
+impl OwnFiles {
+    pub fn none(schema: SchemaRef) -> Self {
+        OwnFiles {
+            schema,
+            gone: BTreeSet::new(),
+            come: Vec::new(),
+        }
+    }
+
+    /// The table's files with these changes. Nobody can read them if the table has changed so that they do not fit it.
+    fn over(&self, view: &TableView) -> PinnedFiles {
+        let changed = view.cold.changed(&self.gone, &self.come);
+        match changed.ok().filter(|_| same_columns(&view.schema, &self.schema)) {
+            Some(changed) => changed,
+            None => view.cold.unreadable(Fault::new(
+                Kind::Conflict,
+                "transaction_conflict",
+                format!(
+                    "rows that the transaction has changed, or the contract, were changed by others meanwhile, table={}; roll back, and run the transaction again",
+                    view.name
+                ),
+            )),
+        }
+    }
+}
+
+/// Have both the same columns of the same types?
+pub fn same_columns(one: &Schema, other: &Schema) -> bool {
+    let columns = |schema: &Schema| {
+        let fields = schema.fields().iter();
+        fields
+            .map(|f| (f.name().clone(), f.data_type().clone()))
+            .collect::<Vec<_>>()
+    };
+    columns(one) == columns(other)
 }
 
 impl OwnRows {
-    /// The snapshot with these rows in their table. Of a table that has changed since, they are not seen before they are
-    /// written.
+    /// The snapshot with these changes and rows in their table. Rows of a table whose columns have changed since are not seen
+    /// before they are written.
     pub fn over(&self, snapshot: &Snapshot) -> Snapshot {
         let mut tables = (*snapshot.tables).clone();
         if let Some(view) = tables.get_mut(&self.table.folded()) {
+            if let Some(files) = &self.files {
+                view.cold = Arc::new(files.over(view));
+            }
             let mut hot = (*view.hot).clone();
             let fitting = self.rows.iter().filter(|r| r.schema() == view.schema);
             hot.extend(fitting.map(|batch| Chunk {

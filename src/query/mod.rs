@@ -39,7 +39,7 @@ mod wire;
 mod world;
 pub mod zorder;
 
-pub use caller::{Caller, OfSession, OwnRows, SessionLife, default_schema};
+pub use caller::{Caller, OfSession, OwnFiles, OwnRows, SessionLife, default_schema, same_columns};
 pub use columns::{described, of_table};
 pub use engine::{Engine, EngineConfig, Planned, fault_of};
 pub use last_seen::columns_of as last_seen_columns;

@@ -18,7 +18,7 @@ use crate::types::TableName;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
 
-async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
+pub(super) async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
     let resolved = Resolved::default()
         .with(&[
             ("server.data_dir", &dir.to_string_lossy()),
@@ -75,9 +75,9 @@ pub(super) async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
         .map(|done| done.written)
 }
 
-type Row = (i64, Option<i64>, String);
+pub(super) type Row = (i64, Option<i64>, String);
 
-async fn rows(engine: &Engine, from: &str) -> Vec<Row> {
+pub(super) async fn rows(engine: &Engine, from: &str) -> Vec<Row> {
     let sql = format!("SELECT k, v, s FROM {from}");
     let batches = engine
         .query(&sql, None)
@@ -101,7 +101,7 @@ async fn rows(engine: &Engine, from: &str) -> Vec<Row> {
 }
 
 #[derive(Clone, Debug)]
-enum Condition {
+pub(super) enum Condition {
     Below(i64),
     Key(i64, i64),
     Text(&'static str),
@@ -137,7 +137,7 @@ impl Condition {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Insert(Vec<Row>),
     Flush,
     Delete(Condition),
@@ -167,7 +167,7 @@ fn condition() -> impl Strategy<Value = Condition> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let value = || prop::option::weighted(0.8, -5i64..5);
     let row = (0i64..12, value(), text().prop_map(str::to_owned));
     prop_oneof![
@@ -187,7 +187,7 @@ fn value(v: Option<i64>) -> String {
 }
 
 /// The statement, and how many rows it changes in the model.
-fn apply(step: &Step, table: &str, model: &mut Vec<Row>) -> (String, u64) {
+pub(super) fn apply(step: &Step, table: &str, model: &mut Vec<Row>) -> (String, u64) {
     match step {
         Step::Insert(new) => {
             let values: Vec<String> = new

@@ -161,6 +161,24 @@ impl TableAdmin for Admin {
         dml::run(&self.shared, &self.engine, dml, bound.once()?).await
     }
 
+    async fn hold(
+        &self,
+        dml: dml::Dml,
+        bound: &Bound,
+        rows: Vec<RecordBatch>,
+        held: Option<Arc<dml::Held>>,
+    ) -> Result<(u64, dml::Held), Fault> {
+        dml::hold(&self.shared, &self.engine, dml, bound.once()?, rows, held).await
+    }
+
+    async fn commit(&self, held: Arc<dml::Held>, rows: Vec<RecordBatch>) -> Result<(), Fault> {
+        // A commit that has begun is finished, whether or not its caller still waits.
+        let shared = self.shared.clone();
+        tokio::spawn(async move { held.commit(&shared, rows).await })
+            .await
+            .map_err(|e| Fault::internal(format!("commit: {e}")))?
+    }
+
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault> {
         restore::run(&self.shared, restore).await
     }

@@ -59,6 +59,17 @@ pub trait TableAdmin: Send + Sync {
     async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault>;
     /// Returns how many rows were changed, deleted and inserted.
     async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault>;
+    /// The same in a transaction, over the rows of the table that it holds and what earlier statements have `held`. Returns what
+    /// it holds from now on in the place of both, in no version yet.
+    async fn hold(
+        &self,
+        dml: dml::Dml,
+        bound: &Bound,
+        rows: Vec<RecordBatch>,
+        held: Option<Arc<dml::Held>>,
+    ) -> Result<(u64, dml::Held), Fault>;
+    /// Commits what statements of a transaction have held, and rows that were staged since: all or nothing.
+    async fn commit(&self, held: Arc<dml::Held>, rows: Vec<RecordBatch>) -> Result<(), Fault>;
     async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
     async fn replay(&self, replay: Replay) -> Result<Outcome, Fault>;
     /// The answer has the columns of [`Upkeep::schema`].
@@ -184,17 +195,16 @@ impl Change {
         }
     }
 
-    /// Does it change what tables are, and not their rows?
-    pub fn is_ddl(&self) -> bool {
+    /// Does it change the rows of a table, or of its quarantine?
+    pub fn changes_rows(&self) -> bool {
         match self {
+            Change::Insert(_) | Change::Rows(_) | Change::Restore(_) | Change::Replay(_) => true,
             Change::Create { .. }
             | Change::Drop { .. }
             | Change::Alter { .. }
-            | Change::Restore(_)
             | Change::View(_)
             | Change::Alert(_)
-            | Change::Upkeep(_) => true,
-            Change::Insert(_) | Change::Rows(_) | Change::Replay(_) => false,
+            | Change::Upkeep(_) => false,
         }
     }
 

@@ -1,6 +1,6 @@
-//! Transactions, as far as they go here: the rows of INSERTs into one table are held and written as one at the end; queries
-//! read what is committed, statement by statement, and the transaction's own rows. A statement that cannot be held takes effect at once: DDL always, and an
-//! UPDATE, DELETE or MERGE if the transaction has written nothing else; a rollback then says that it cannot undo it.
+//! Transactions: what their statements do to one table is held and becomes one version, or one frame of the log, at the end;
+//! queries read what is committed, statement by statement, and the transaction's own changes. DDL takes effect at once, as in
+//! many databases; what changes rows and cannot be held is refused where it is executed.
 //!
 //! It knows no tables and no wire; bounded in number, bytes and idle time.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
-use super::{Bound, Change, Done, TableAdmin};
+use super::{Bound, Change, Done, TableAdmin, dml};
 use crate::fault::{Fault, Kind};
 use crate::query::{OfSession, OwnRows};
 use crate::types::TableName;
@@ -29,22 +29,29 @@ pub struct Limits {
 /// What one transaction has done so far.
 struct Work {
     table: Option<TableName>,
+    /// Rows of INSERTs.
     rows: Vec<RecordBatch>,
-    /// A statement that took effect when it ran.
-    at_once: Option<&'static str>,
-    held: Held,
+    /// What UPDATE, DELETE and MERGE exchange, and the rows of INSERTs before them.
+    changes: Option<Arc<dml::Held>>,
+    bytes: Bytes,
 }
 
 /// One transaction's share of the bytes that all hold, given back with it: also by one that ended while a statement ran.
-struct Held {
-    bytes: usize,
+struct Bytes {
+    held: usize,
     all: Arc<Mutex<usize>>,
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
+impl Bytes {
+    fn give_back(&mut self) {
         let mut all = self.all.lock();
-        *all = all.saturating_sub(self.bytes);
+        *all = all.saturating_sub(std::mem::take(&mut self.held));
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -101,9 +108,9 @@ impl Transactions {
             work: Arc::new(tokio::sync::Mutex::new(Work {
                 table: None,
                 rows: Vec::new(),
-                at_once: None,
-                held: Held {
-                    bytes: 0,
+                changes: None,
+                bytes: Bytes {
+                    held: 0,
                     all: self.held.clone(),
                 },
             })),
@@ -120,13 +127,14 @@ impl Transactions {
         self.work(id).map(|_| ())
     }
 
-    /// The rows that the transaction holds, for its own statements to see. None: it holds none, or has ended.
+    /// What the transaction has done, for its own statements to see. None: nothing yet, or it has ended.
     pub async fn own_rows(&self, id: &[u8]) -> Option<Arc<OwnRows>> {
         let work = self.work(id).ok()?;
         let work = work.lock().await;
         Some(Arc::new(OwnRows {
             table: work.table.clone()?,
             rows: work.rows.clone(),
+            files: work.changes.as_ref().map(|changes| changes.files.clone()),
         }))
     }
 
@@ -158,19 +166,30 @@ impl Transactions {
                 let rows = admin.stage(&insert, bound).await?;
                 self.hold(&mut work, insert.table, rows).map(Done::from)
             }
+            Change::Rows(dml) => {
+                work.may_write(&dml.table)?;
+                let (rows, changes) = (work.rows.clone(), work.changes.clone());
+                let table = dml.table.clone();
+                let (touched, changes) = admin.hold(*dml, bound, rows, changes).await?;
+                // They are in files now.
+                work.rows.clear();
+                work.bytes.give_back();
+                work.table = Some(table);
+                work.changes = Some(Arc::new(changes));
+                Ok(Done::from(touched))
+            }
+            other if other.changes_rows() => Err(conflict(format!(
+                "{} cannot be held until the end of a transaction and takes effect by itself; commit, and set autocommit for it",
+                other.verb()
+            ))),
             other => {
-                let verb = other.verb();
-                if !work.rows.is_empty() || work.at_once.is_some() {
+                if work.table.is_some() {
                     return Err(conflict(format!(
-                        "{verb} cannot join a transaction that has written already; commit first, or set autocommit"
+                        "{} cannot join a transaction that has written already; commit first, or set autocommit",
+                        other.verb()
                     )));
                 }
-                let is_ddl = other.is_ddl();
-                let done = other.run(admin, bound).await?;
-                if !is_ddl {
-                    work.at_once = Some(verb);
-                }
-                Ok(done)
+                other.run(admin, bound).await
             }
         }
     }
@@ -213,27 +232,26 @@ impl Transactions {
         }
         let count = rows.num_rows() as u64;
         work.table = Some(table);
-        work.held.bytes += bytes;
+        work.bytes.held += bytes;
         work.rows.push(rows);
         Ok(count)
     }
 
-    /// Ends the transaction: all its rows are written as one, or none is.
+    /// Ends the transaction: all that it did is written as one, or nothing is.
     ///
     /// # Errors
-    /// NOT_FOUND. At a commit what an INSERT can meet: nothing was written, and the transaction is over. At a rollback
-    /// FAILED_PRECONDITION if a statement took effect at once.
+    /// NOT_FOUND. At a commit what its statements can meet, and ABORTED if others have changed the same rows: nothing was
+    /// written, and the transaction is over.
     pub async fn end(&self, id: &[u8], commit: bool, admin: &dyn TableAdmin) -> Result<(), Fault> {
         self.expire();
         let open = self.inner.lock().open.remove(id).ok_or_else(unknown)?;
         let mut work = open.work.lock().await;
-        let rows = std::mem::take(&mut work.rows);
-        match (&work.table, commit, work.at_once) {
-            (Some(table), true, _) => admin.append(table, rows).await.map(|_| ()),
-            (_, false, Some(verb)) => Err(conflict(format!(
-                "the {verb} took effect when it was executed and is not rolled back; the transaction is over"
-            ))),
-            _ => Ok(()),
+        let (rows, changes) = (std::mem::take(&mut work.rows), work.changes.take());
+        match (&work.table, changes) {
+            _ if !commit => Ok(()),
+            (_, Some(changes)) => admin.commit(changes, rows).await,
+            (Some(table), None) => admin.append(table, rows).await.map(|_| ()),
+            (None, None) => Ok(()),
         }
     }
 
@@ -258,11 +276,6 @@ impl Transactions {
 
 impl Work {
     fn may_write(&self, table: &TableName) -> Result<(), Fault> {
-        if let Some(verb) = self.at_once {
-            return Err(conflict(format!(
-                "the transaction's {verb} took effect when it was executed, no more can be written in it; commit first, or set autocommit"
-            )));
-        }
         match &self.table {
             Some(other) if other.folded() != table.folded() => Err(conflict(format!(
                 "a transaction writes to one table, table={other}, also asked={table}; commit first, or set autocommit"
@@ -317,6 +330,18 @@ mod tests {
             _: &Bound,
         ) -> Result<u64, Fault> {
             Ok(1)
+        }
+        async fn hold(
+            &self,
+            _: crate::statement::dml::Dml,
+            _: &Bound,
+            _: Vec<RecordBatch>,
+            _: Option<Arc<dml::Held>>,
+        ) -> Result<(u64, dml::Held), Fault> {
+            Err(Fault::internal("no tables here"))
+        }
+        async fn commit(&self, _: Arc<dml::Held>, _: Vec<RecordBatch>) -> Result<(), Fault> {
+            Err(Fault::internal("no tables here"))
         }
         async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
             Ok(0)
@@ -396,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rollback_writes_nothing_and_says_what_it_cannot_undo() {
+    async fn a_rollback_writes_nothing_and_what_cannot_be_held_is_refused_where_it_is_executed() {
         let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
         let id = t.begin(OfSession::default()).unwrap();
         run(&t, &id, "INSERT INTO a SELECT 1", &admin)
@@ -406,20 +431,24 @@ mod tests {
         let id = t.begin(OfSession::default()).unwrap();
         // DDL takes effect at once, here as in many databases, and leaves the transaction as it was.
         run(&t, &id, "DROP TABLE a", &admin).await.unwrap();
-        run(
-            &t,
-            &id,
+        for refused in [
             "INSERT INTO a REPLACE WHERE d = '1' SELECT 1",
-            &admin,
-        )
-        .await
-        .unwrap();
-        let more = run(&t, &id, "INSERT INTO a SELECT 1", &admin).await;
-        assert_eq!(more.unwrap_err().kind, Kind::Precondition);
-        let undo = t.end(&id, false, &admin).await.unwrap_err();
-        assert_eq!(undo.kind, Kind::Precondition);
-        assert!(undo.message.contains("INSERT"), "{undo}");
-        assert!(admin.0.lock().is_empty());
+            "RESTORE TABLE a TO VERSION AS OF 1",
+            "REPLAY QUARANTINE a",
+        ] {
+            let fault = run(&t, &id, refused, &admin).await.unwrap_err();
+            assert_eq!(
+                (fault.kind, &*fault.reason),
+                (Kind::Precondition, "transaction")
+            );
+        }
+        run(&t, &id, "INSERT INTO a SELECT 1", &admin)
+            .await
+            .unwrap();
+        // A statement that fails leaves it as it was.
+        run(&t, &id, "DELETE FROM a", &admin).await.unwrap_err();
+        t.end(&id, true, &admin).await.unwrap();
+        assert_eq!(*admin.0.lock(), [2]);
     }
 
     #[tokio::test]
@@ -456,7 +485,10 @@ mod tests {
         let large = run(&t, &id, "INSERT INTO a SELECT 1", &admin).await;
         assert_eq!(large.unwrap_err().reason, "transaction_too_large");
         t.begin(OfSession::default()).unwrap();
-        assert_eq!(t.begin(OfSession::default()).unwrap_err().reason, "transactions_max");
+        assert_eq!(
+            t.begin(OfSession::default()).unwrap_err().reason,
+            "transactions_max"
+        );
 
         let t = transactions(1 << 20, Duration::ZERO);
         let id = t.begin(OfSession::default()).unwrap();

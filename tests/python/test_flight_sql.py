@@ -240,7 +240,7 @@ def test_adbc_reads_what_the_server_says_of_itself(server):
     with connect(server) as connection:
         info = connection.adbc_get_info()
         assert info["vendor_name"] == "deltaplane" and info["vendor_arrow_version"]
-        assert set(connection.adbc_get_table_types()) == {"TABLE", "SYSTEM TABLE"}
+        assert set(connection.adbc_get_table_types()) == {"TABLE", "SYSTEM TABLE", "VIEW"}
         tables = connection.adbc_get_objects(depth="tables", table_types_filter=["TABLE"], db_schema_filter="reactor", table_name_filter="ra%").read_all().to_pylist()
         (schema,) = [s for s in tables[0]["catalog_db_schemas"] if s["db_schema_tables"]]
         assert [t["table_name"] for t in schema["db_schema_tables"]] == ["raw", "raw_quarantine"]
@@ -298,6 +298,112 @@ def test_the_dbapi_default_commits_and_rolls_back(server):
                 with pytest.raises(Error, match="transaction"):
                     cursor.execute(second)
             connection.rollback()
+
+
+def files_of(server, table):
+    return sorted(p.name for p in (server.directory / "tables/public" / table).rglob("*.parquet"))
+
+
+def test_a_transaction_sees_its_own_changes_and_commits_or_rolls_back_all_of_them(server):
+    with adbc.connect(server.uri) as connection, connect(server).cursor() as other, connection.cursor() as cursor:
+        other.execute("CREATE TABLE own (id BIGINT, v DOUBLE) TBLPROPERTIES ('deltaplane.key' = 'id')")
+        other.execute("INSERT INTO own SELECT value, value FROM generate_series(1, 5)")
+        other.execute("OPTIMIZE own")
+        before = [(float(i), float(i)) for i in range(1, 6)]
+        for commit in (False, True):
+            files, version = files_of(server, "own"), server.delta("own", "public").version()
+
+            def own():
+                return [(float(a), b) for a, b in rows_of(cursor, "SELECT id, v FROM own ORDER BY id")]
+
+            def seen_by_others():
+                return [(float(a), b) for a, b in rows_of(other, "SELECT id, v FROM own WHERE id < 100 ORDER BY id")]
+
+            cursor.execute("INSERT INTO own VALUES (6, 6)")
+            cursor.execute("UPDATE own SET v = v * 10 WHERE id >= 5")
+            assert cursor.rowcount in (2, -1)
+            assert own() == before[:4] + [(5, 50), (6, 60)]
+            cursor.execute("DELETE FROM own WHERE id = 1")
+            cursor.execute("UPDATE own SET v = v + (SELECT max(v) FROM own) WHERE id = 6")
+            cursor.execute("INSERT INTO own VALUES (7, 7)")
+            cursor.executemany("INSERT INTO own VALUES (?, ?)", [(8, 8.0), (9, 9.0)])
+            cursor.execute("MERGE INTO own USING (SELECT 2 AS id UNION ALL SELECT 11) s ON own.id = s.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, v) VALUES (s.id, 0)")
+            cursor.execute("INSERT INTO own SELECT id + 1, v FROM own WHERE id = 11")
+            after = [(3, 3), (4, 4), (5, 50), (6, 120), (7, 7), (8, 8), (9, 9), (11, 0), (12, 0)]
+            assert own() == after
+            assert rows_of(cursor, "SELECT count(*), min(id), max(v) FROM own") == [(9, 3, 120.0)]
+            assert seen_by_others() == before
+            # What fails leaves it as it was.
+            with pytest.raises(Error):
+                cursor.execute("UPDATE own SET nothing = 1")
+            # What others write meanwhile is seen, and stays.
+            other.execute("INSERT INTO own VALUES (?, 0)", (100 + commit,))
+            assert own() == after + [(100 + n, 0) for n in range(1 + commit)]
+            if commit:
+                connection.commit()
+                assert seen_by_others() == own()[:-2] == after
+                cursor.execute("SELECT * FROM own")
+                cursor.fetchall()
+            else:
+                connection.rollback()
+                assert seen_by_others() == before
+                deadline = time.monotonic() + 30
+                while len(files_of(server, "own")) > len(files) + 1:
+                    assert time.monotonic() < deadline, "files of a transaction that was rolled back stay"
+                    time.sleep(0.05)
+        assert server.one("SELECT count(*) FROM own") == 11
+        connection.rollback()
+        assert server.delta("own", "public").version() - version <= 3
+
+
+def test_what_a_transaction_cannot_hold_is_refused_by_the_statement(server, cursor):
+    cursor.execute("CREATE TABLE refusing (id BIGINT, d STRING) PARTITIONED BY (d)")
+    cursor.execute("CREATE TABLE beside (id BIGINT)")
+    cursor.execute("INSERT INTO refusing VALUES (1, 'a')")
+    with adbc.connect(server.uri) as connection, connection.cursor() as own:
+        for first in (None, "UPDATE refusing SET id = id + 1"):
+            if first:
+                own.execute(first)
+            for refused in ("INSERT INTO refusing REPLACE WHERE d = 'a' SELECT 2, 'a'", "RESTORE TABLE refusing TO VERSION AS OF 0", "REPLAY QUARANTINE refusing"):
+                with pytest.raises(Error, match="transaction: .*set autocommit") as caught:
+                    own.execute(refused)
+                assert "FailedPrecondition" in str(caught.value)
+        for refused in ("DELETE FROM beside", "INSERT INTO beside VALUES (1)", "DROP TABLE beside"):
+            with pytest.raises(Error, match="transaction: "):
+                own.execute(refused)
+        connection.commit()
+    assert rows_of(cursor, "SELECT id FROM refusing") == [(2,)]
+
+
+def test_a_transaction_whose_rows_others_have_changed_is_told_so_and_writes_nothing(server, cursor):
+    cursor.execute("CREATE TABLE contended (id BIGINT, v DOUBLE)")
+    cursor.execute("INSERT INTO contended VALUES (1, 1), (2, 2)")
+    with adbc.connect(server.uri) as connection, connection.cursor() as own:
+        for other in ("UPDATE contended SET v = v + 1 WHERE id = 2", "ALTER TABLE contended ADD COLUMN more DOUBLE"):
+            own.execute("UPDATE contended SET v = 100 WHERE id = 1")
+            own.execute("INSERT INTO contended (id, v) VALUES (3, 3)")
+            cursor.execute(other)
+            with pytest.raises(Error, match="transaction_conflict|contract_changed"):
+                own.execute("SELECT sum(v) FROM contended")
+                own.fetchall()
+            with pytest.raises(Error, match="transaction_conflict|contract_changed") as caught:
+                connection.commit()
+            assert "Aborted" in str(caught.value)
+            connection.rollback()
+    assert rows_of(cursor, "SELECT id, v FROM contended ORDER BY id") == [(1, 1.0), (2, 3.0)]
+
+
+def test_a_crash_in_a_transaction_leaves_the_table_as_it_was(server, cursor):
+    cursor.execute("CREATE TABLE crashed (id BIGINT, v DOUBLE)")
+    cursor.execute("INSERT INTO crashed VALUES (1, 1), (2, 2)")
+    with adbc.connect(server.uri) as connection, connection.cursor() as own:
+        own.execute("DELETE FROM crashed WHERE id = 1")
+        own.execute("INSERT INTO crashed VALUES (3, 3)")
+        server.kill()
+        server.start()
+        with pytest.raises(Error):
+            connection.commit()
+        assert server.sql("SELECT id FROM crashed ORDER BY id") == [{"id": 1}, {"id": 2}]
 
 
 def test_transactions_by_hand(server, cursor):
@@ -373,7 +479,90 @@ def test_a_session_gives_the_default_schema(server):
         assert connection.adbc_current_db_schema == "public"
 
 
+def test_a_closed_session_is_refused_and_takes_with_it_what_was_opened_in_it(server, cursor):
+    cursor.execute("CREATE TABLE of_closed (a BIGINT)")
+    cookies = []
+
+    class Middleware(fl.ClientMiddleware):
+        def received_headers(self, headers):
+            cookies.extend(value.split(";")[0] for name, values in headers.items() if name.lower() == "set-cookie" for value in values)
+
+    class Factory(fl.ClientMiddlewareFactory):
+        def start_call(self, info):
+            return Middleware()
+
+    client = fl.connect(server.uri, middleware=[Factory()])
+
+    def call(name, body=b"", wrap=None, cookie=None):
+        options = fl.FlightCallOptions(headers=[(b"cookie", cookie.encode())] if cookie else [])
+        return [r.body.to_pybytes() for r in client.do_action((name, any_of(wrap, body) if wrap else body), options=options)]
+
+    def select(cookie):
+        options = fl.FlightCallOptions(headers=[(b"cookie", cookie.encode())])
+        return client.get_flight_info(fl.FlightDescriptor.for_command(b"SELECT * FROM raw"), options)
+
+    schema = field(1, field(1, "schema") + field(2, field(1, "reactor")))
+    assert call("SetSessionOptions", schema) == [b""]
+    (cookie,) = cookies
+    select(cookie)
+
+    def opened(cookie):
+        (begun,) = call("BeginTransaction", wrap="ActionBeginTransactionRequest", cookie=cookie)
+        (made,) = call("CreatePreparedStatement", field(1, "SELECT 1 AS one"), wrap="ActionCreatePreparedStatementRequest", cookie=cookie)
+        transaction, handle = (dict(fields(dict(fields(answer))[2]))[1] for answer in (begun, made))
+        assert ingest(server, "of_closed", pa.table({"a": [1]}), FAIL_MISSING, APPEND, transaction=transaction) == 1
+        return transaction, fl.FlightDescriptor.for_command(any_of("CommandPreparedStatementQuery", field(1, handle)))
+
+    inside, outside = opened(cookie), opened(None)
+    assert call("CloseSession", cookie=cookie) == [b"\x08\x01"]
+    for refused in (lambda: select(cookie), lambda: call("GetSessionOptions", cookie=cookie), lambda: call("BeginTransaction", wrap="ActionBeginTransactionRequest", cookie=cookie)):
+        with pytest.raises(fl.FlightUnauthenticatedError, match="session_ended"):
+            refused()
+    with pytest.raises(pa.ArrowKeyError, match="session_not_found"):
+        call("CloseSession", cookie=cookie)
+    for (transaction, prepared), over in ((inside, True), (outside, False)):
+        commit = field(1, transaction) + field(2, 1)
+        if over:
+            with pytest.raises(pa.ArrowKeyError, match="transaction_not_found"):
+                call("EndTransaction", commit, wrap="ActionEndTransactionRequest")
+            with pytest.raises(pa.ArrowKeyError, match="handle_not_found"):
+                client.get_flight_info(prepared)
+        else:
+            client.get_flight_info(prepared)
+            assert call("EndTransaction", commit, wrap="ActionEndTransactionRequest") == []
+    assert rows_of(cursor, "SELECT count(*) FROM of_closed") == [(1,)]
+    # One that begins anew has another cookie.
+    cookies.clear()
+    assert call("SetSessionOptions", schema, cookie=cookie) == [b""]
+    assert cookies and cookies[0] != cookie
+    select(cookies[0])
+
+
 # Cancels
+
+def test_an_ingest_that_is_cancelled_after_its_last_row_writes_nothing_or_all(server, cursor):
+    cursor.execute("CREATE TABLE given_up (id BIGINT)")
+    batch = pa.record_batch({"id": list(range(1000))})
+    with connect(server) as connection:
+        for create in (False, True):
+            with connection.cursor() as ingesting:
+
+                def batches():
+                    for _ in range(20):
+                        yield batch
+                    ingesting.adbc_cancel()
+
+                reader = pa.RecordBatchReader.from_batches(batch.schema, batches())
+                with pytest.raises(Error):
+                    ingesting.adbc_ingest("given_up_too" if create else "given_up", reader, mode="create" if create else "append")
+    # Whatever comes behind it in the table waits for it.
+    cursor.execute("DELETE FROM given_up WHERE id < 0")
+    assert rows_of(cursor, "SELECT count(*) FROM given_up") == [(0,)]
+    deadline = time.monotonic() + 30
+    while "given_up_too" in {name for (name,) in rows_of(cursor, "SELECT table_name FROM information_schema.tables")}:
+        assert time.monotonic() < deadline, "the table that was created for it stays"
+        time.sleep(0.05)
+
 
 def test_a_query_is_listed_and_cancelled(server):
     # By ADBC throughout: pyarrow turns a CANCELLED from the server into a KeyboardInterrupt of the whole process.
@@ -434,30 +623,6 @@ def test_a_nested_loop_join_is_cancelled_and_holds_up_nobody(server):
                 cursor.fetchall()
             except Error as error:
                 caught.append(error)
-def test_an_ingest_that_is_cancelled_after_its_last_row_writes_nothing_or_all(server, cursor):
-    cursor.execute("CREATE TABLE given_up (id BIGINT)")
-    batch = pa.record_batch({"id": list(range(1000))})
-    with connect(server) as connection:
-        for create in (False, True):
-            with connection.cursor() as ingesting:
-
-                def batches():
-                    for _ in range(20):
-                        yield batch
-                    ingesting.adbc_cancel()
-
-                reader = pa.RecordBatchReader.from_batches(batch.schema, batches())
-                with pytest.raises(Error):
-                    ingesting.adbc_ingest("given_up_too" if create else "given_up", reader, mode="create" if create else "append")
-    # Whatever comes behind it in the table waits for it.
-    cursor.execute("DELETE FROM given_up WHERE id < 0")
-    assert rows_of(cursor, "SELECT count(*) FROM given_up") == [(0,)]
-    deadline = time.monotonic() + 30
-    while "given_up_too" in {name for (name,) in rows_of(cursor, "SELECT table_name FROM information_schema.tables")}:
-        assert time.monotonic() < deadline, "the table that was created for it stays"
-        time.sleep(0.05)
-
-
 
         thread = threading.Thread(target=fetch)
         thread.start()

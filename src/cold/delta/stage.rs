@@ -1,7 +1,7 @@
 //! Rows on their way into a version: encoded, written and synced, in no version yet. It needs no commit lock: files that
 //! nobody speaks of are in nobody's way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ const PUTS_MAX: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Staged {
     pub(super) adds: Vec<Add>,
-    rows: u64,
+    /// Of each file.
+    rows: Vec<u64>,
     since: Instant,
     /// Vacuum leaves them alone for as long as these live.
     holds: Vec<Arc<Hold>>,
@@ -33,7 +34,7 @@ impl Staged {
     pub fn empty() -> Self {
         Staged {
             adds: Vec::new(),
-            rows: 0,
+            rows: Vec::new(),
             since: Instant::now(),
             holds: Vec::new(),
         }
@@ -42,6 +43,7 @@ impl Staged {
     /// Files of an older version, which are there already.
     pub(super) fn again(adds: Vec<Add>) -> Self {
         Staged {
+            rows: vec![0; adds.len()],
             adds,
             ..Staged::empty()
         }
@@ -68,9 +70,21 @@ impl Staged {
     /// The files of both become one version.
     pub fn append(&mut self, other: Staged) {
         self.adds.extend(other.adds);
-        self.rows += other.rows;
+        self.rows.extend(other.rows);
         self.since = self.since.min(other.since);
         self.holds.extend(other.holds);
+    }
+
+    /// What is left of it without the files of these paths.
+    pub fn without(&self, paths: &BTreeSet<String>) -> Staged {
+        let mut left = self.clone();
+        let files = self.adds.iter().zip(&self.rows);
+        let (adds, rows) = files
+            .filter(|(add, _)| !paths.contains(&add.path))
+            .map(|(add, rows)| (add.clone(), *rows))
+            .unzip();
+        (left.adds, left.rows) = (adds, rows);
+        left
     }
 
     /// Partition values of each file.
@@ -87,7 +101,7 @@ impl Staged {
     }
 
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.rows.iter().sum()
     }
 
     pub fn bytes(&self) -> u64 {
@@ -203,7 +217,7 @@ impl Slicer {
                 let put = some.into_iter().map(|file| put(&self.stager, file));
                 let put = futures::future::try_join_all(put).await?;
                 for (rows, add) in put {
-                    self.staged.rows += rows;
+                    self.staged.rows.push(rows);
                     self.staged.adds.push(add);
                 }
             }

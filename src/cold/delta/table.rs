@@ -383,23 +383,33 @@ impl ColdTable {
         }
     }
 
-    async fn try_commit(&mut self, adds: Vec<Add>, txns: Vec<(String, i64)>) -> Result<(), Error> {
+    /// Staged files as lists of the table have them, before a version does.
+    ///
+    /// # Errors
+    /// `Store`: what is said of a file cannot be read.
+    pub fn listed(&self, staged: &Staged) -> Result<Vec<Arc<ColdFile>>, Error> {
+        self.files_of(&staged.adds)
+    }
+
+    fn files_of(&self, adds: &[Add]) -> Result<Vec<Arc<ColdFile>>, Error> {
         let root = self.lake.path(&self.folder);
-        let files = adds
-            .iter()
-            .map(|a| {
-                ColdFile::new(
-                    &root,
-                    &a.path,
-                    a.size,
-                    a.modification_time,
-                    a.stats.as_deref(),
-                    &a.partition_values,
-                    &self.schema,
-                    &self.partition_by,
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let file = |a: &Add| {
+            ColdFile::new(
+                &root,
+                &a.path,
+                a.size,
+                a.modification_time,
+                a.stats.as_deref(),
+                &a.partition_values,
+                &self.schema,
+                &self.partition_by,
+            )
+        };
+        adds.iter().map(file).collect()
+    }
+
+    async fn try_commit(&mut self, adds: Vec<Add>, txns: Vec<(String, i64)>) -> Result<(), Error> {
+        let files = self.files_of(&adds)?;
         let operation = self.appends();
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let based_on = self.version();

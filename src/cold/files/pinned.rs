@@ -1,5 +1,6 @@
 //! A list of files that vacuum leaves alone while it is alive: the only one whose rows can be read.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::ObjectStore;
 use parquet::arrow::RowNumber;
 
-use super::super::Lake;
 use super::super::delta::history::History;
+use super::super::{Error, Lake};
 use super::pins::{Pin, Pins};
 use super::{ColdFile, FILE, FileList, ROW};
 use crate::fault::Fault;
@@ -97,6 +98,24 @@ impl PinnedFiles {
     /// and reading them is an error then.
     pub fn with_files(&self, files: Vec<Arc<ColdFile>>) -> Self {
         self.of(self.list.of_version(self.version(), files))
+    }
+
+    /// These files with changes that are in no version: what a transaction sees of the table. It has no way to other versions,
+    /// so that nobody takes it for the version that it is based on.
+    ///
+    /// # Errors
+    /// `Changed`: a file that goes is not among these.
+    pub fn changed(&self, gone: &BTreeSet<String>, come: &[Arc<ColdFile>]) -> Result<Self, Error> {
+        let there: BTreeSet<&str> = self.files().iter().map(|f| f.path()).collect();
+        if let Some(path) = gone.iter().find(|path| !there.contains(path.as_str())) {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        let stay = self.files().iter().filter(|f| !gone.contains(f.path()));
+        let files = stay.chain(come).cloned().collect();
+        Ok(self.of(FileList {
+            history: None,
+            ..self.list.of_version(self.version(), files)
+        }))
     }
 
     /// The files of another version, as the table's log has them.

@@ -14,6 +14,7 @@ use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
 use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
+use super::marks::{Bits, Marks};
 use super::query::{self, Made, Query};
 use super::unique::ChangedKeys;
 use super::{Dml, Work};
@@ -57,7 +58,16 @@ pub async fn run(
     let _guard = cancelled.clone().drop_guard();
     let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
     // A task of its own: a client that goes away does not stop it between its commit and what follows.
-    let work = async move { locked(&shared, &engine, &dml, parameters, &cancelled).await };
+    let work = async move {
+        locked(&Statement {
+            shared: &shared,
+            engine: &engine,
+            dml: &dml,
+            parameters,
+            cancelled: &cancelled,
+        })
+        .await
+    };
     let work = Caller::current().run(work);
     tokio::spawn(metering.metered(work))
         .await
@@ -85,124 +95,152 @@ pub(crate) fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, P
     }
 }
 
-async fn locked(
-    shared: &Arc<Shared>,
-    engine: &Engine,
-    dml: &Dml,
-    parameters: Option<Vec<ScalarValue>>,
-    cancelled: &CancellationToken,
-) -> Result<u64, Fault> {
-    let (table, part) = target(shared, &dml.table)?;
-    let mut writer = TableWriter::begin(shared, &table, dml.work.verb()).await?;
-    if cancelled.is_cancelled() {
+async fn locked(statement: &Statement<'_>) -> Result<u64, Fault> {
+    let dml = statement.dml;
+    let (table, part) = target(statement.shared, &dml.table)?;
+    let mut writer = TableWriter::begin(statement.shared, &table, dml.work.verb()).await?;
+    if statement.cancelled.is_cancelled() {
         return Err(gone());
     }
     let mut tries = 1;
     loop {
-        match once(
-            shared,
-            engine,
-            &mut writer,
-            (&table, part),
-            dml,
-            &parameters,
-            cancelled,
-        )
-        .await
-        {
+        match statement.once(&mut writer, (&table, part)).await {
             Err(fault) if fault.reason == CHANGED && tries < TRIES => tries += 1,
             outcome => return outcome,
         }
     }
 }
 
-/// One try on the newest version.
-async fn once(
-    shared: &Arc<Shared>,
-    engine: &Engine,
-    writer: &mut TableWriter<'_>,
-    (table, part): (&Table, Part),
-    dml: &Dml,
-    parameters: &Option<Vec<ScalarValue>>,
-    cancelled: &CancellationToken,
-) -> Result<u64, Fault> {
-    // What others have written to the table is part of what the statement sees.
-    writer.refresh(part).await?;
-    let validator = (part == Part::Main).then(|| writer.validator().clone());
-    let contract = validator.as_ref().map(|v| v.contract().clone());
-    let files = writer.files(part);
-    let name = match part {
-        Part::Main => table.name().clone(),
-        Part::Quarantine => table.name().quarantine(),
-    };
-    let view = files.view();
-    let rows_name = name.variant("rows");
-    let query = query::build(dml, contract.as_deref(), &rows_name)?;
-    let references = match &contract {
-        Some(contract) => shared.lookups.references(shared, contract).await?,
-        None => Default::default(),
-    };
-    let now = shared.clock.now();
-    let mut run = Run {
-        engine,
-        validator: validator.as_deref(),
-        files,
-        keys: contract
-            .as_deref()
-            .and_then(|c| ChangedKeys::new(c, &query)),
-        snapshot: pinned(shared.visible.snapshot(), &name, &view),
-        name: &name,
-        rows_name: &rows_name,
-        view,
-        references,
-        bytes_max: shared.config.memory.query_bytes_max.as_usize(),
-        now,
-        offset: offset_i64(shared.log.durable()),
-        marks: Marks::default(),
-        touched: 0,
-        held: Vec::new(),
-        held_bytes: 0,
-        staged: Staged::empty(),
-    };
-    // Nobody waits for it any more, or the server ends: nothing is committed yet.
-    let made = tokio::select! {
-        made = run.make(&query, parameters.clone(), cancelled) => made,
-        () = cancelled.cancelled() => Err(gone()),
-        () = shared.draining.cancelled() => Err(Fault::new(
-            Kind::Unavailable,
-            "shutting_down",
-            "the server is shutting down; nothing was changed, run the statement again after the restart",
-        )),
-    };
-    let Run {
-        staged,
-        marks,
-        touched,
-        view,
-        ..
-    } = run;
-    if made.is_err() || touched == 0 {
-        files.discard(&staged).await;
-        return made.map(|()| 0);
-    }
-    let removed: BTreeSet<String> = marks
-        .files
-        .keys()
-        .filter_map(|place| view.files().get(*place))
-        .map(|f| f.path().to_owned())
-        .collect();
-    let removal = Removal::Files(removed);
-    let outcome = writer
-        .rewrite(part, &removal, staged.clone(), &reason(dml), &[])
-        .await;
-    if matches!(outcome, Err(cold::Error::Changed { .. })) {
-        writer.files(part).discard(&staged).await;
-    }
-    outcome?;
-    Ok(touched)
+/// One execution of a statement.
+pub(super) struct Statement<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub engine: &'a Engine,
+    pub dml: &'a Dml,
+    pub parameters: Option<Vec<ScalarValue>>,
+    /// Nobody waits for it any more.
+    pub cancelled: &'a CancellationToken,
 }
 
-fn gone() -> Fault {
+/// What a statement comes to, in no version yet.
+pub(super) struct Found {
+    pub staged: Staged,
+    /// Paths of the files that go.
+    pub removed: BTreeSet<String>,
+    /// Rows changed, deleted and inserted. At 0 nothing is staged.
+    pub touched: u64,
+}
+
+impl Statement<'_> {
+    /// One try on the newest version.
+    async fn once(
+        &self,
+        writer: &mut TableWriter<'_>,
+        (table, part): (&Table, Part),
+    ) -> Result<u64, Fault> {
+        // What others have written to the table is part of what the statement sees.
+        writer.refresh(part).await?;
+        let view = writer.files(part).view();
+        let found = self.find(writer, (table, part), view).await?;
+        if found.touched == 0 {
+            return Ok(0);
+        }
+        let (removal, staged) = (Removal::Files(found.removed), found.staged);
+        let outcome = writer
+            .rewrite(part, &removal, staged.clone(), &reason(self.dml), &[])
+            .await;
+        if matches!(outcome, Err(cold::Error::Changed { .. })) {
+            writer.files(part).discard(&staged).await;
+        }
+        outcome?;
+        Ok(found.touched)
+    }
+
+    /// Finds the rows of the table's files that the statement takes out, and stages what it puts in their place.
+    ///
+    /// # Errors
+    /// As [`run`]. Nothing is staged then.
+    pub(super) async fn find(
+        &self,
+        writer: &TableWriter<'_>,
+        (table, part): (&Table, Part),
+        view: Arc<PinnedFiles>,
+    ) -> Result<Found, Fault> {
+        let (shared, dml) = (self.shared, self.dml);
+        let validator = (part == Part::Main).then(|| writer.validator().clone());
+        let contract = validator.as_ref().map(|v| v.contract().clone());
+        let files = writer.files(part);
+        let name = match part {
+            Part::Main => table.name().clone(),
+            Part::Quarantine => table.name().quarantine(),
+        };
+        let rows_name = name.variant("rows");
+        let query = query::build(dml, contract.as_deref(), &rows_name)?;
+        let references = match &contract {
+            Some(contract) => shared.lookups.references(shared, contract).await?,
+            None => Default::default(),
+        };
+        let now = shared.clock.now();
+        let mut run = Run {
+            engine: self.engine,
+            validator: validator.as_deref(),
+            files,
+            keys: contract
+                .as_deref()
+                .and_then(|c| ChangedKeys::new(c, &query)),
+            snapshot: pinned(shared.visible.snapshot(), &name, &view),
+            name: &name,
+            rows_name: &rows_name,
+            view,
+            references,
+            bytes_max: shared.config.memory.query_bytes_max.as_usize(),
+            now,
+            offset: offset_i64(shared.log.durable()),
+            marks: Marks::default(),
+            touched: 0,
+            held: Vec::new(),
+            held_bytes: 0,
+            staged: Staged::empty(),
+        };
+        // Nobody waits for it any more, or the server ends: nothing is committed yet.
+        let made = tokio::select! {
+            made = run.make(&query, self.parameters.clone(), self.cancelled) => made,
+            () = self.cancelled.cancelled() => Err(gone()),
+            () = shared.draining.cancelled() => Err(Fault::new(
+                Kind::Unavailable,
+                "shutting_down",
+                "the server is shutting down; nothing was changed, run the statement again after the restart",
+            )),
+        };
+        let Run {
+            staged,
+            marks,
+            touched,
+            view,
+            ..
+        } = run;
+        if made.is_err() || touched == 0 {
+            files.discard(&staged).await;
+            return made.map(|()| Found {
+                staged: Staged::empty(),
+                removed: BTreeSet::new(),
+                touched: 0,
+            });
+        }
+        let removed = marks
+            .files
+            .keys()
+            .filter_map(|place| view.files().get(*place))
+            .map(|f| f.path().to_owned())
+            .collect();
+        Ok(Found {
+            staged,
+            removed,
+            touched,
+        })
+    }
+}
+
+pub(super) fn gone() -> Fault {
     Fault::new(
         Kind::Cancelled,
         "cancelled",
@@ -210,7 +248,7 @@ fn gone() -> Fault {
     )
 }
 
-fn reason(dml: &Dml) -> Reason {
+pub(super) fn reason(dml: &Dml) -> Reason {
     let predicate = dml.condition.clone();
     match &dml.work {
         Work::Delete { .. } => Reason::Delete { predicate },
@@ -250,47 +288,6 @@ fn with_rows(tables: &mut BTreeMap<TableName, TableView>, name: &TableName, view
             progress: None,
         },
     );
-}
-
-/// Rows of the touched files that do not stay: a bit a row, by the file's place in the view.
-#[derive(Default)]
-pub(super) struct Marks {
-    files: BTreeMap<usize, Bits>,
-}
-
-#[derive(Default)]
-struct Bits {
-    words: Vec<u64>,
-    count: usize,
-}
-
-impl Marks {
-    /// True if it was not set before.
-    fn set(&mut self, file: usize, row: usize) -> bool {
-        let bits = self.files.entry(file).or_default();
-        let (word, bit) = (row / 64, 1u64 << (row % 64));
-        if bits.words.len() <= word {
-            bits.words.resize(word + 1, 0);
-        }
-        let Some(word) = bits.words.get_mut(word) else {
-            return false;
-        };
-        let new = *word & bit == 0;
-        *word |= bit;
-        bits.count += usize::from(new);
-        new
-    }
-
-    fn count(&self, file: usize) -> usize {
-        self.files.get(&file).map_or(0, |bits| bits.count)
-    }
-
-    pub(super) fn has(&self, file: usize, row: usize) -> bool {
-        self.files
-            .get(&file)
-            .and_then(|bits| bits.words.get(row / 64))
-            .is_some_and(|word| word & (1 << (row % 64)) != 0)
-    }
 }
 
 struct Run<'a> {
@@ -392,7 +389,7 @@ impl Run<'_> {
             .iter()
             .filter(|(place, bits)| {
                 let file = self.view.files().get(**place);
-                file.and_then(|f| f.rows()) != Some(bits.count)
+                file.and_then(|f| f.rows()) != Some(bits.count())
             })
             .map(|(place, _)| *place)
             .collect();

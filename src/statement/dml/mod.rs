@@ -3,9 +3,11 @@
 //! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/files/scan`, file
 //! and row). The query finds the rows that change and makes the new ones; what stays in the touched files is read by place,
 //! not by asking the condition again: it may be volatile. `parse` reads the text, `query` makes the query, `execute`
-//! runs it under the table's commit lock.
+//! runs it under the table's commit lock. In a transaction `held` keeps what it comes to until the commit.
 
 mod execute;
+mod held;
+mod marks;
 mod parameters;
 mod parse;
 mod query;
@@ -13,6 +15,7 @@ mod unique;
 
 pub use execute::run;
 pub(super) use execute::target;
+pub use held::{Held, hold};
 pub use parameters::parameters;
 pub(super) use parse::parse;
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-use super::execute::{Marks, places};
+use super::execute::places;
+use super::marks::Marks;
 use super::query::{Made, Query};
 use crate::catalog::view::Snapshot;
 use crate::cold::{FILE, ROW};
