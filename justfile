@@ -39,3 +39,8 @@ doc:
 # All tests: Rust's, then the running server by real clients. Arguments go to pytest.
 test *arguments:
     tests/run {{ arguments }}
+
+# Generated queries, here and in DuckDB: `just differential 100000`. Arguments go to tests/differential.
+differential *arguments:
+    cargo build --workspace --quiet
+    DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" tests/differential {{ arguments }}

@@ -1,0 +1,85 @@
+"""Comparing answers: values and the kinds of their types, floating point numbers as near as the order of addition allows."""
+
+import math
+
+import pyarrow as pa
+
+NEAR = 1e-9
+
+
+def type_class(type):
+    if pa.types.is_integer(type) or pa.types.is_decimal(type) and type.scale == 0:
+        return "integer"
+    if pa.types.is_floating(type):
+        return "float"
+    if pa.types.is_decimal(type):
+        return "decimal"
+    if pa.types.is_timestamp(type):
+        return "instant" if type.tz else "local time"
+    for name, check in (("text", pa.types.is_string), ("text", pa.types.is_large_string), ("text", pa.types.is_string_view), ("bytes", pa.types.is_binary), ("bool", pa.types.is_boolean), ("date", pa.types.is_date)):
+        if check(type):
+            return name
+    return str(type)
+
+
+def values(column):
+    type = column.type
+    if pa.types.is_timestamp(type):
+        column = column.cast(pa.timestamp("us", type.tz)).cast(pa.int64())
+    elif pa.types.is_date(type):
+        column = column.cast(pa.date32()).cast(pa.int32())
+    elif pa.types.is_integer(type) or pa.types.is_decimal(type):
+        return [None if v is None else int(v) if v == int(v) else v for v in column.to_pylist()]
+    elif pa.types.is_floating(type):
+        # Zero has one value with two signs; which one a group shows is not promised.
+        return [None if v is None else "nan" if v != v else v + 0.0 if v else 0.0 for v in column.to_pylist()]
+    return column.to_pylist()
+
+
+class Rows:
+    def __init__(self, table):
+        self.classes = [type_class(f.type) for f in table.schema]
+        self.rows = list(zip(*[values(c) for c in table.columns])) if table.num_columns else []
+
+
+def near(a, b):
+    if a == b:
+        return True
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=NEAR)
+    return False
+
+
+def alike(a, b):
+    return len(a) == len(b) and all(near(x, y) for x, y in zip(a, b))
+
+
+def sort_key(row):
+    # Texts of floats come last, and rounded, so that nearly equal rows meet.
+    exact = [("n", "") if v is None else (type(v).__name__, v) for v in row if not isinstance(v, float)]
+    return [(k, repr(v) if not isinstance(v, (int, str)) or isinstance(v, bool) else f"{v:025d}" if isinstance(v, int) else v) for k, v in exact], [f"{v:+.6e}" for v in row if isinstance(v, float)]
+
+
+def differ(ours, theirs, order, inexact):
+    """Why two answers differ, or None. `order`: the columns that they are ordered by. `inexact`: sums may have been added in another order."""
+    if ours.classes != theirs.classes:
+        return f"types {ours.classes} and {theirs.classes}"
+    if len(ours.rows) != len(theirs.rows):
+        return f"{len(ours.rows)} and {len(theirs.rows)} rows"
+    same = alike if inexact else lambda a, b: a == b
+    left, right = sorted(ours.rows, key=sort_key), sorted(theirs.rows, key=sort_key)
+    if not all(same(a, b) for a, b in zip(left, right)):
+        rest, alone = list(right), []
+        for row in left:
+            found = next((i for i, other in enumerate(rest) if same(row, other)), None)
+            if found is None:
+                alone.append(row)
+            else:
+                rest.pop(found)
+        if alone:
+            return f"rows {alone[:3]} and {rest[:3]}"
+    if order:
+        keys = lambda rows: [tuple(row[i] for i in order) for row in rows]
+        if not all(same(a, b) for a, b in zip(keys(ours.rows), keys(theirs.rows))):
+            return f"order {keys(ours.rows)[:6]} and {keys(theirs.rows)[:6]}"
+    return None

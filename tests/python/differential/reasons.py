@@ -1,0 +1,234 @@
+"""Why answers differ: `EXPLAINED` is meant and stands in docs/differences-from-duckdb.md, `KNOWN` is a fault that is to be mended.
+
+Each reason has a narrow test. Those in `BY_ERROR` look at an error's text and are tried on the query as it was made; the others look at the query after
+it was made small, when it has one cause left. A fault that is mended is taken out of `KNOWN`, and its statement in kept.toml stays, without the reason.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+
+from .answers import differ
+from .check import why
+from .engines import Failed
+from .tables import SCHEMAS
+from .tree import Literal, Node, Table, several
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    name: str
+    test: Callable
+    by_error: bool = False
+
+
+def ours_says(*patterns, bound=None):
+    """We fail in every way that differs, with one of the texts."""
+    return lambda d, _: d.sorts == {"fails"} and all(any(re.search(p, e) for p in patterns) for e in d.errors()) and (bound is None or d.only_bound == bound)
+
+
+def duck_says(*patterns):
+    return lambda d, _: d.sorts == {"answers"} and any(re.search(p, d.duck.text) for p in patterns)
+
+
+def has(*kinds):
+    return lambda d: bool(d.tree.kinds() & set(kinds))
+
+
+def alone(d):
+    """The rows that only our answer has, and those that only DuckDB's has."""
+    ours, duck = d.ours[d.first()], d.duck
+    if isinstance(ours, Failed) or isinstance(duck, Failed):
+        return [], []
+    left, right = list(ours.rows), list(duck.rows)
+    for row in list(left):
+        if row in right:
+            left.remove(row)
+            right.remove(row)
+    return left, right
+
+
+def becomes(one, other):
+    """Our rows are DuckDB's, with one value in place of another."""
+    def test(d, _):
+        left, right = alone(d)
+        put = lambda row: tuple(one if v == other else v for v in row)
+        return d.sorts == {"values"} and bool(left) and sorted(map(repr, left)) == sorted(repr(put(row)) for row in right)
+    return test
+
+
+def spread(d):
+    return re.search(r"(stddev|stddev_pop|var_samp|var_pop|covar_samp|covar_pop|corr)\(", str(d)) is not None
+
+
+def types(ours, duck):
+    """Some columns have another kind of type."""
+    def test(d, _):
+        found = {(a, b) for way, (sort, _) in d.ways.items() if sort == "types" for a, b in zip(d.ours[way].classes, d.duck.classes) if a != b}
+        return d.sorts == {"types"} and found == {(ours, duck)}
+    return test
+
+
+def both(*tests):
+    """All of the tests, of the difference alone or with the engines."""
+    return lambda d, asked: all(test(d, asked) if test.__code__.co_argcount == 2 else test(d) for test in tests)
+
+
+def numbers(*kinds):
+    """A node that compares, combines or orders numbers of these types."""
+    return lambda d: any({k.type for k in n.walk()} >= set(kinds) for n in d.tree.walk())
+
+
+def gone_when(rewrite):
+    """The difference is gone when every node is replaced by `rewrite(node)`."""
+    def test(d, asked):
+        def every(node):
+            return rewrite(node.with_kids([every(kid) for kid in node.kids]))
+        return d.sorts == {"values"} and asked.agree(every(d.tree), d.ways)
+    return test
+
+
+def has_frame(d):
+    return any(n.kind == "window inexact" and re.search("ROWS|RANGE|GROUPS", n.ours) for n in d.tree.walk())
+
+
+FLOATS = ("double", "float")
+
+
+def without_zeros_sign(node):
+    if node.type not in FLOATS:
+        return node
+    zero = Literal(node.type, 0.0)
+    return Node("add", node.type, "({0} + {1})", None, [node, zero])
+
+
+def without_nans_sign(node):
+    if node.type not in FLOATS or node.kind == "literal":
+        return node
+    return Node("case", node.type, "CASE WHEN isnan({0}) THEN {1} ELSE {0} END", None, [node, Literal(node.type, float("nan"))])
+
+
+def with_names_of_its_own(node):
+    """Each column of a table gets a name that no other table's column has."""
+    if isinstance(node, Table):
+        fields = ", ".join(f"{name} AS {node.alias}_{name}" for name in SCHEMAS[node.name])
+        return Node("derived", "source", f"(SELECT {fields} FROM {{0}}) {node.alias}", None, [node])
+    if node.kind == "column" and not re.fullmatch(r"\w+\.c\d+", node.ours):
+        alias, name = node.ours.split(".")
+        return Node("column", node.type, f"{alias}.{alias}_{name}")
+    return node
+
+
+def without_undefined(node):
+    if node.kind not in ("inexact", "window inexact"):
+        return node
+    return Node("case", node.type, "CASE WHEN NOT isnan({0}) THEN {0} END", None, [node])
+
+
+VALUE_ERRORS = re.compile(r"overflow on|is too (large|small) to store|Error parsing|[Cc]ast error|Cannot cast|Conversion Error|Divi(de|sion) by zero|Overflow|Out of Range|negative number|out of range|can't be cast|Could not|error: Arrow error")
+CAN_FAIL = {"cast", "cast text", "cast float to integer", "cast decimal to integer", "divide", "modulo", "sqrt", "add", "subtract", "multiply", "negate", "mixed", "abs", "wide", "sum", "ts and interval", "zone", "trunc", "bucket", "date and interval"}
+
+
+def fails_somewhere(d, asked):
+    """An expression of the query fails in both engines when it is asked for every row of what it reads.
+
+    So they differ only in the rows that they compute it for, before or after a filter, a join or a branch, and that is promised by neither.
+    """
+    if not d.sorts <= {"fails", "answers"} or not all(VALUE_ERRORS.search(e) for e in d.errors()):
+        return False
+    sources = {s.alias: s for s in d.tree.walk() if isinstance(s, Table)}
+    for node in d.tree.walk():
+        if node.kind in CAN_FAIL and node.type:
+            reads = {n.ours.split(".")[0] for n in node.walk() if n.kind == "column"}
+            if reads <= set(sources):
+                items = several("items", [node], ", ")
+                tables = several("tables", [sources[a] for a in sorted(reads)], ", ", " FROM ")
+                tree = Node("select", "query", "SELECT {0} AS c1{1}", None, [items, tables])
+                if any(asked.fails(tree, *way) for way in d.ways if d.ways[way][0] == "fails") and asked.fails_in_duck(tree) or "fails" not in d.sorts and asked.fails(tree, *d.first()) and asked.fails_in_duck(tree):
+                    return True
+    return False
+
+
+EXPLAINED = [
+    Reason("undefined statistic", both(has("inexact", "window inexact"), lambda d, asked: gone_when(without_undefined)(d, asked))),
+    Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, lambda d, asked: becomes("nan", 0.0)(d, asked) or becomes("nan", math.inf)(d, asked))),
+    Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, duck_says("is out of range!"))),
+    Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number"))),
+    Reason("subquery that is refused", both(has("exists", "in", "scalar", "correlated exists", "correlated in", "correlated scalar"),
+                                            ours_says("Physical plan does not support logical expression", "null_aware anti join only supports single column", "Correlated scalar subquery (in the GROUP BY|can only be used)")), by_error=True),
+    Reason("rows that an error is computed for", fails_somewhere),
+]
+
+KNOWN = [
+    Reason("overflow wraps around", duck_says(r"Overflow in (addition|subtraction|multiplication|negation)", r"INT128 with value"), by_error=True),
+    Reason("far dates go through nanoseconds", ours_says(r"to Timestamp\(ns\)", "to Nanosecond", r"Timestamp -?\d+ out of range", "Overflow happened on: "), by_error=True),
+    Reason("parameter without a type of its own", ours_says("invalid_query", "Utf8", "Null", "Interval", "coerce", "coercion", "non UTF-8", "Cannot cast string", bound=True), by_error=True),
+    Reason("parameter of another type", lambda d, _: d.only_bound),
+    Reason("epoch of a difference", lambda d, _: d.sorts == {"values"} and "extract(epoch FROM (" in str(d)),
+    Reason("two times with zones", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
+    Reason("IN forgets NULL under OR, NOT, CASE", lambda d, _: has("in", "correlated in")(d) and d.sorts == {"values"}),
+    Reason("grouped extremes of NaN", lambda d, _: d.sorts == {"values"} and any(n.kind in ("min", "max") and n.type in ("double", "float") for n in d.tree.walk())),
+    Reason("first by order of nothing", ours_says("attempt to subtract with overflow"), by_error=True),
+    Reason("DISTINCT of IS TRUE", ours_says("Physical input schema should be the same"), by_error=True),
+    Reason("ANY and ALL", lambda d, _: has("any or all", "correlated any or all")(d) and not d.only_bound),
+    Reason("AT TIME ZONE gives an instant", both(has("zone"), types("instant", "local time"))),
+    Reason("committed rows with NaN are pruned", lambda d, _: "hot" not in d.only_schemas and not d.only_bound and d.sorts == {"values"} and any(n.type in ("double", "float") for n in d.tree.walk())),
+    Reason("sliding window over NaN, infinity and large numbers", lambda d, _: has("window inexact")(d) and d.sorts == {"values"} and has_frame(d)),
+    Reason("zero with a sign", gone_when(without_zeros_sign)),
+    Reason("NaN with a sign", gone_when(without_nans_sign)),
+    Reason("decimal and double become a decimal", types("decimal", "float")),
+    Reason("decimal and double become a decimal", ours_says(r"Cannot cast to Decimal128\(30, 15\)", r"Decimal128\(\d+, 15\)"), by_error=True),
+    Reason("EXCEPT ALL and INTERSECT ALL do not count", both(has("except all", "intersect all"), lambda d: d.sorts == {"values"})),
+    Reason("types of EXCEPT and INTERSECT", both(has("except", "intersect", "except all", "intersect all"), lambda d: d.sorts == {"types"})),
+    Reason("types of EXCEPT and INTERSECT", both(has("except", "intersect", "except all", "intersect all"), duck_says("Binder Error"))),
+    Reason("extremes of an expression and of a column", lambda d, _: "hot" not in d.only_schemas and d.sorts == {"values"} and any(n.kind in ("min", "max") for n in d.tree.walk())),
+    Reason("a date and an instant lose the zone", types("local time", "instant")),
+    Reason("NULL beside bytes", ours_says("coalesce"), by_error=False),
+    Reason("DISTINCT of NaN with LIMIT", ours_says("entered unreachable code"), by_error=True),
+    Reason("subquery in a list of values", ours_says(r"Expected: \), found: ", r"Expected: identifier, found: \("), by_error=True),
+    Reason("pushed down subquery", ours_says("single expression required"), by_error=True),
+    Reason("filter on a column of a derived aggregate", lambda d, _: d.sorts == {"values"} and filters_an_aggregate(d)),
+    Reason("NULL NOT IN a subquery", lambda d, _: d.sorts == {"values"} and any(n.kind in ("in", "correlated in") and isinstance(n.kids[0], Literal) and n.kids[0].value is None for n in d.tree.walk())),
+    Reason("XOR of a value with itself", both(becomes(0, None), lambda d: any(n.kind == "bits" and "^" in n.ours and n.kids[0].ours == n.kids[1].ours for n in d.tree.walk()))),
+    Reason("outer join with columns of one name", both(has("left join", "right join", "full join"), gone_when(with_names_of_its_own))),
+    Reason("aggregates that differ in a cast", ours_says("ambiguous_name: Schema error: Schema contains duplicate unqualified field name", "Projections require unique expression names"), by_error=True),
+    Reason("HAVING of a derived table without its column", ours_says("PhysicalExpr Column references column"), by_error=True),
+]
+
+
+def filters_an_aggregate(d):
+    """A query reads a derived aggregate without groups, and has conditions."""
+    def whole(node):
+        return node.kind == "group" and not node.kids[3].kids
+    return any(n.kind in ("select", "distinct", "group") and n.kids[2].kids and any(whole(inner) for derived in n.kids[1].walk() if derived.kind in ("derived", "shared") for inner in derived.walk()) for n in d.tree.walk()) \
+        or "cte" in d.tree.kinds() and any(whole(n) for n in d.tree.walk())
+
+
+class Asked:
+    """Asks the engines for a reason's test."""
+
+    def __init__(self, ours, duck):
+        self.ours, self.duck = ours, duck
+
+    def fails(self, tree, *way):
+        return isinstance(self.ours.ask(tree, *way), Failed)
+
+    def agree(self, tree, ways):
+        """No way differs from DuckDB."""
+        theirs = self.duck.ask(tree)
+        return not isinstance(theirs, Failed) and all(why(tree, self.ours.ask(tree, *way), theirs) is None for way in ways)
+
+    def fails_in_duck(self, tree):
+        return isinstance(self.duck.ask(tree), Failed)
+
+
+def explain(difference, asked, small):
+    """The name of the reason, or None. `small`: the query has been made small."""
+    for reason in EXPLAINED + KNOWN:
+        if (small or reason.by_error) and reason.test(difference, asked):
+            return reason.name
+    return None
+
+
+__all__ = ["EXPLAINED", "KNOWN", "Asked", "explain", "differ"]
