@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from conftest import BIN, Server
+from pages import statements
 from test_datasets import DATASETS, UTC, energy_rows, gold, process, simulate_files, text_batch, wait_committed
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -298,8 +299,7 @@ def test_each_folders_first_queries_run_over_its_sample(five, dataset):
     five.run("ingest", f"{dataset}.raw", ROOT / "data" / dataset / "sample.csv")
     if dataset == "energy":
         assert process(five)[0] == 0
-    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "data" / dataset / "README.md").read_text(), re.DOTALL)
-    queries = [q.strip() for block in blocks for q in block.split(";") if q.strip()]
+    queries = [shown.sql for shown in statements(ROOT / "data" / dataset / "README.md")]
     assert len(queries) >= 3
     for query in queries:
         rows = five.sql(query)

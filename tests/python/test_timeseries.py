@@ -1,8 +1,6 @@
-"""The page on SQL for time series: its queries run, and what they promise holds."""
+"""SQL for time series: what its page (docs/timeseries.md) promises holds. The page's own queries run in test_docs."""
 
 import datetime as dt
-import pathlib
-import re
 
 import pyarrow as pa
 import pytest
@@ -11,7 +9,6 @@ from conftest import Server
 
 UTC = dt.timezone.utc
 BASE = dt.datetime(2026, 11, 1, tzinfo=UTC)
-PAGE = pathlib.Path(__file__).parents[2] / "docs/timeseries.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +29,6 @@ def batch(value, *items):
         "k": pa.array([k for k, _, _ in items], pa.string()),
         "ts": pa.array([BASE + dt.timedelta(seconds=s) for _, s, _ in items], pa.timestamp("us", "UTC")),
         value: pa.array([x for _, _, x in items], pa.float64())})
-
-
-@pytest.mark.parametrize("query", re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.S), ids=lambda q: " ".join(q.split()[:6]))
-def test_each_query_of_the_page_answers(server, query):
-    assert server.sql(query)
 
 
 def rows(server, query):
