@@ -241,12 +241,13 @@ def subquery(maker, scope, type, depth):
 # --- the whole -------------------------------------------------------------------------------------------------------------
 
 
-def body(maker, types, depth, outer=(), shared=()):
+def body(maker, types, depth, outer=(), shared=(), widen=False):
+    """A SELECT of columns of the types, or a set operation. `widen`: its branches may have different types, and the columns the wider ones."""
     chance = maker.rng.random()
     if depth > 0 and chance < .12:
         kind = maker.rng.choice(("UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"))
         right = list(types)
-        if maker.rng.random() < .2:
+        if widen and maker.rng.random() < .2:
             # Branches whose types have to be brought together.
             wider = {"bigint": "double", "int": "bigint", "smallint": "bigint", "date": "ts", "float": "double", "decimal": "double"}
             right = [wider.get(t, t) for t in types]
@@ -265,7 +266,7 @@ def query(maker):
         inside = [maker.type() for _ in range(rng.choice((1, 2, 3)))]
         heads.append(Node("cte", None, "w1 AS ({0})", None, [body(maker, inside, depth - 1)]))
         shared.append(("w1", [(f"c{i + 1}", t) for i, t in enumerate(inside)]))
-    tree = body(maker, types, depth, shared=shared)
+    tree = body(maker, types, depth, shared=shared, widen=True)
     order, keys, limit = [], [], []
     if rng.random() < .4:
         order = rng.sample(range(len(types)), len(types) if rng.random() < .6 else 1)

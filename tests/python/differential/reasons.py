@@ -120,6 +120,12 @@ def with_names_of_its_own(node):
     return node
 
 
+def with_xor_that_knows_null(node):
+    if node.kind == "bits" and "^" in node.ours and node.kids[0].ours == node.kids[1].ours:
+        return Node("bits", node.type, "({0} & {1})", None, [node.kids[0], Literal(node.type, 0)])
+    return node
+
+
 def without_undefined(node):
     if node.kind not in ("inexact", "window inexact"):
         return node
@@ -154,6 +160,7 @@ EXPLAINED = [
     Reason("undefined statistic", both(has("inexact", "window inexact"), lambda d, asked: gone_when(without_undefined)(d, asked))),
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, lambda d, asked: becomes("nan", 0.0)(d, asked) or becomes("nan", math.inf)(d, asked))),
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, duck_says("is out of range!"))),
+    Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT"))),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number"))),
     Reason("subquery that is refused", both(has("exists", "in", "scalar", "correlated exists", "correlated in", "correlated scalar"),
                                             ours_says("Physical plan does not support logical expression", "null_aware anti join only supports single column", "Correlated scalar subquery (in the GROUP BY|can only be used)")), by_error=True),
@@ -167,6 +174,7 @@ KNOWN = [
     Reason("parameter of another type", lambda d, _: d.only_bound),
     Reason("epoch of a difference", lambda d, _: d.sorts == {"values"} and "extract(epoch FROM (" in str(d)),
     Reason("two times with zones", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
+    Reason("two times with zones", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp"))),
     Reason("IN forgets NULL under OR, NOT, CASE", lambda d, _: has("in", "correlated in")(d) and d.sorts == {"values"}),
     Reason("grouped extremes of NaN", lambda d, _: d.sorts == {"values"} and any(n.kind in ("min", "max") and n.type in ("double", "float") for n in d.tree.walk())),
     Reason("first by order of nothing", ours_says("attempt to subtract with overflow"), by_error=True),
@@ -190,7 +198,8 @@ KNOWN = [
     Reason("pushed down subquery", ours_says("single expression required"), by_error=True),
     Reason("filter on a column of a derived aggregate", lambda d, _: d.sorts == {"values"} and filters_an_aggregate(d)),
     Reason("NULL NOT IN a subquery", lambda d, _: d.sorts == {"values"} and any(n.kind in ("in", "correlated in") and isinstance(n.kids[0], Literal) and n.kids[0].value is None for n in d.tree.walk())),
-    Reason("XOR of a value with itself", both(becomes(0, None), lambda d: any(n.kind == "bits" and "^" in n.ours and n.kids[0].ours == n.kids[1].ours for n in d.tree.walk()))),
+    Reason("XOR of a value with itself", gone_when(with_xor_that_knows_null)),
+    Reason("order by one of two equal columns", ours_says(r"Error during planning: Plan: \["), by_error=True),
     Reason("outer join with columns of one name", both(has("left join", "right join", "full join"), gone_when(with_names_of_its_own))),
     Reason("aggregates that differ in a cast", ours_says("ambiguous_name: Schema error: Schema contains duplicate unqualified field name", "Projections require unique expression names"), by_error=True),
     Reason("HAVING of a derived table without its column", ours_says("PhysicalExpr Column references column"), by_error=True),
