@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow_flight::FlightData;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{MessageHeader, root_as_message_with_opts};
@@ -28,6 +28,9 @@ use super::wire::{Charge, Connection};
 use crate::config::{Config, Limits};
 use crate::fault::{Fault, Kind};
 use crate::threads;
+
+/// Buffers within a body are aligned to it, if the body is.
+const BODY_ALIGNMENT: usize = 8;
 
 /// What one stream may bring.
 #[derive(Clone, Debug)]
@@ -95,6 +98,33 @@ pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
         "malformed_ipc",
         format!("not an Arrow IPC message: {what}; send FlightData as an Arrow library writes it"),
     )
+}
+
+/// A message's body. It stands in memory wherever the network put it. arrow-ipc moves a buffer that is not aligned, but takes
+/// the two of a union as they are and panics: so a body with a union is moved as a whole.
+fn body(data: &FlightData, schema: &Schema) -> Buffer {
+    let body = Buffer::from(data.data_body.clone());
+    let aligned = body.as_ptr().align_offset(BODY_ALIGNMENT) == 0;
+    if aligned || !schema.fields().iter().any(|f| has_union(f.data_type())) {
+        return body;
+    }
+    Buffer::from_slice_ref(body.as_slice())
+}
+
+fn has_union(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Union(..) => true,
+        DataType::Dictionary(_, value) => has_union(value),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _)
+        | DataType::RunEndEncoded(_, item) => has_union(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_union(f.data_type())),
+        _ => false,
+    }
 }
 
 impl Decoder {
@@ -172,7 +202,7 @@ impl Decoder {
                     .ok_or_else(|| malformed("a batch before the schema"))?;
                 let declared = check::batch(&header, &data.data_body, &self.bounds)?;
                 let declared = usize::try_from(declared).unwrap_or(usize::MAX);
-                let body = Buffer::from(data.data_body.clone());
+                let body = body(data, &schema);
                 let dictionaries = &self.dictionaries;
                 let version = message.version();
                 let read = || {
@@ -199,7 +229,7 @@ impl Decoder {
                     .ok_or_else(|| malformed("a dictionary without values"))?;
                 let declared = check::batch(&values, &data.data_body, &self.bounds)?;
                 let total = self.dictionaries_with(&header, declared, data.data_body.len())?;
-                let body = Buffer::from(data.data_body.clone());
+                let body = body(data, &schema);
                 let version = message.version();
                 let dictionaries = &mut self.dictionaries;
                 quiet::run(|| read_dictionary(&body, header, &schema, dictionaries, &version))

@@ -1,6 +1,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use arrow::array::{DictionaryArray, Int32Array, Int64Array, NullArray, StringArray};
+use arrow::array::{
+    Decimal128Array, DictionaryArray, Int32Array, Int64Array, NullArray, StringArray, UnionArray,
+};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema};
 use arrow_flight::FlightData;
 use arrow_flight::utils::batches_to_flight_data;
@@ -165,6 +167,37 @@ proptest! {
             if decoder.message(message).is_err() {
                 break;
             }
+        }
+    }
+}
+
+#[test]
+fn a_body_may_stand_anywhere_in_memory() {
+    let fields = [(0, Arc::new(Field::new("t", DataType::Utf8, true)))];
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let (ids, offsets) = (vec![0i8, 0].into(), vec![1i32, 0].into());
+    let union = UnionArray::try_new(
+        fields.into_iter().collect(),
+        ids,
+        Some(offsets),
+        vec![texts],
+    );
+    let numbers = Decimal128Array::from(vec![1, 2]);
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("u", Arc::new(union.unwrap())), ("d", Arc::new(numbers))];
+    let sent = messages(columns.clone());
+    for shift in 0..16 {
+        let mut decoder = Decoder::within(bounds());
+        decoder.message(&sent[0]).unwrap();
+        let mut batch = sent[1].clone();
+        let mut moved = vec![0; shift];
+        moved.extend_from_slice(&batch.data_body);
+        batch.data_body = bytes::Bytes::from(moved).slice(shift..);
+        let Decoded::Batch(read) = decoder.message(&batch).unwrap() else {
+            panic!("no batch");
+        };
+        for (column, (_, expected)) in read.columns().iter().zip(&columns) {
+            assert_eq!(column, expected, "{shift}");
         }
     }
 }
