@@ -3,6 +3,7 @@
 mod actions;
 pub mod blackhole;
 mod body;
+mod bound;
 mod command;
 pub mod decode;
 mod door;

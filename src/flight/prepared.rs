@@ -24,11 +24,11 @@ pub(super) struct PreparedStatement {
     pub schema: Arc<str>,
     /// The transaction that it was prepared in.
     pub transaction: Option<Bytes>,
-    /// It changes something: many rows may be bound to it.
-    pub is_update: bool,
     pub bound: Bound,
     /// The session that it was prepared in, with which it ends.
     pub session: OfSession,
+    /// How often it was bound.
+    pub binds: u64,
 }
 
 impl PreparedStatement {
@@ -148,6 +148,7 @@ impl PreparedStatements {
         let mut state = self.state.lock();
         let mut statement = state.use_now(handle)?;
         statement.bound = values;
+        statement.binds += 1;
         let bytes = self.fitting(&statement)?;
         state.remove(handle);
         state.make_room(bytes, self.bytes_max);
@@ -181,16 +182,16 @@ mod tests {
             sql: "SELECT 1".into(),
             schema: "public".into(),
             transaction: None,
-            is_update: false,
             bound: Bound::default(),
             session: OfSession::default(),
+            binds: 0,
         }
     }
 
     fn rows(count: usize) -> Bound {
         let values = Int64Array::from_iter_values(0..i64::try_from(count).unwrap());
         let values = Arc::new(values) as ArrayRef;
-        Bound::new(Some(RecordBatch::try_from_iter([("1", values)]).unwrap()))
+        Bound::new(Some(RecordBatch::try_from_iter([("1", values)]).unwrap())).unwrap()
     }
 
     #[test]

@@ -4,26 +4,22 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, Any, Command, CommandPreparedStatementQuery,
 };
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket as FlightTicket};
 use bytes::Bytes;
-use futures::StreamExt;
 use prost::Message;
 
 use super::command::{self, Request as Asked};
-use super::decode::{Bounds, Decoded, Decoder, broken};
 use super::encode::{self, DataStream, ipc};
 use super::metadata;
 use super::prepared::PreparedStatement;
-use super::put_input::PutInput;
 use super::service::{FlightSqlServer, not_supported};
 use super::ticket::{Ticket, What, from_hex, hex};
 use super::timestamps;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::query::{Caller, default_schema};
 use crate::statement::{Bound, Change, Done};
 
@@ -57,8 +53,8 @@ struct Execution {
     caller: Caller,
     transaction: Option<Bytes>,
     bound: Bound,
-    /// Handle of the prepared statement that it is.
-    prepared: Option<Bytes>,
+    /// Handle of the prepared statement that it is, and how often that was bound.
+    prepared: Option<(Bytes, u64)>,
 }
 
 fn some(id: Option<Bytes>) -> Option<Bytes> {
@@ -105,7 +101,7 @@ impl FlightSqlServer {
             caller,
             transaction: statement.transaction,
             bound: statement.bound,
-            prepared: Some(handle.clone()),
+            prepared: Some((handle.clone(), statement.binds)),
         })
     }
 
@@ -122,26 +118,20 @@ impl FlightSqlServer {
     ) -> Result<SchemaRef, Fault> {
         match (self.execution(asked, caller)?, asked) {
             (Some(execution), _) => {
-                let caller = execution.caller;
-                caller.run(self.statement_schema(&execution.sql)).await
+                let caller = execution.caller.clone();
+                caller.run(self.statement_schema(&execution)).await
             }
             (None, Asked::Command(other)) => Ok(self.catalogue(other.clone())?.schema()),
             (None, Asked::Text(_)) => Ok(Arc::new(Schema::empty())),
         }
     }
 
-    async fn statement_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
-        match self.read(sql).await? {
+    async fn statement_schema(&self, execution: &Execution) -> Result<SchemaRef, Fault> {
+        match self.read(&execution.sql).await? {
             // Tools send DDL as a query; its result has mostly no columns.
             Some(change) => Ok(change.schema()),
-            None => self.result_schema(sql).await,
+            None => self.columns(&execution.sql, &execution.bound).await,
         }
-    }
-
-    /// The schema in which a query's rows are given to the caller.
-    async fn result_schema(&self, sql: &str) -> Result<SchemaRef, Fault> {
-        let wire = self.engine.plan(sql).await?.wire;
-        Ok(timestamps::announced(wire, Caller::current().timestamps))
     }
 
     /// Where to fetch what was asked for. A tool that sends DDL as a query may not wait for DoGet before its next statement:
@@ -183,9 +173,12 @@ impl FlightSqlServer {
                             if let Some(id) = transaction {
                                 self.transactions.touch(id)?;
                             }
-                            let wire = self.result_schema(&execution.sql).await?;
+                            let wire = self.columns(&execution.sql, &execution.bound).await?;
                             let what = match &execution.prepared {
-                                Some(handle) => What::Prepared(hex(handle)),
+                                Some((handle, binds)) => What::Prepared {
+                                    handle: hex(handle),
+                                    binds: *binds,
+                                },
                                 None => What::Sql(execution.sql.clone()),
                             };
                             let mut ticket = Ticket::new(&schema, what);
@@ -229,9 +222,17 @@ impl FlightSqlServer {
                     })?))
                 }
                 What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
-                What::Prepared(handle) => {
+                What::Prepared { handle, binds } => {
                     let handle = from_hex(&handle).unwrap_or_default();
                     let statement = self.prepared.get(&handle)?;
+                    // A ticket from before anything was bound waits for values.
+                    if binds != 0 && binds != statement.binds {
+                        return Err(Fault::new(
+                            Kind::Precondition,
+                            "bound_anew",
+                            "other values were bound to the prepared statement since this ticket was given; execute it again",
+                        ));
+                    }
                     let query = self.query(&statement.sql, &statement.bound);
                     caller.run(query).await
                 }
@@ -271,15 +272,6 @@ impl FlightSqlServer {
         caller
     }
 
-    async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
-        let result = self.engine.query(sql, bound.once()?).await?;
-        let schema = timestamps::announced(result.wire, Caller::current().timestamps);
-        let wire = schema.clone();
-        let batches = result.batches.into_stream();
-        let batches = batches.map(move |batch| timestamps::given(batch?, &wire));
-        Ok(encode::batches(schema, batches.boxed()))
-    }
-
     /// Runs what changes something, by itself or in a transaction.
     async fn change(
         &self,
@@ -317,73 +309,6 @@ impl FlightSqlServer {
         }
     }
 
-    /// An update of a prepared statement, bound to the rows that come with it.
-    pub(super) async fn prepared_update(
-        &self,
-        handle: &[u8],
-        input: PutInput,
-        mut caller: Caller,
-    ) -> Result<u64, Fault> {
-        let statement = self.prepared.get(handle)?;
-        let given = self.rows(input).await?;
-        // None came with it: those that were bound before.
-        let bound = if given.batch().is_some() {
-            given
-        } else {
-            statement.bound
-        };
-        caller.schema = statement.schema;
-        let caller = self
-            .in_transaction(caller, statement.transaction.as_deref())
-            .await;
-        caller
-            .run(self.update(&statement.sql, statement.transaction, &bound))
-            .await
-    }
-
-    pub(super) async fn bind(&self, handle: &[u8], input: PutInput) -> Result<(), Fault> {
-        let statement = self.prepared.get(handle)?;
-        let bound = self.rows(input).await?;
-        if !statement.is_update {
-            // Refused here, where a driver still tells which call was wrong.
-            bound.once()?;
-        }
-        self.prepared.bind(handle, bound)
-    }
-
-    /// The rows of a bind, in a task of their own: bytes that nobody vouches for may make the decoder panic.
-    async fn rows(&self, mut input: PutInput) -> Result<Bound, Fault> {
-        let limit = self.limits.message_bytes_max.as_usize();
-        let bounds = Bounds::of_messages(&self.limits);
-        let work = async move {
-            let mut decoder = Decoder::within(bounds).charged_to(input.connection().clone());
-            let (mut batches, mut bytes) = (Vec::new(), 0);
-            while let Some(data) = input.next().await {
-                let data = data.map_err(|status| broken(&status))?;
-                if let Decoded::Batch(batch) = decoder.message(&data)? {
-                    bytes += batch.get_array_memory_size();
-                    if bytes > limit {
-                        return Err(Fault::new(
-                            crate::fault::Kind::Exhausted,
-                            "parameters_too_large",
-                            format!(
-                                "bound rows take more than {limit} bytes; bind fewer at a time, use bulk ingest, or raise limits.message_bytes_max"
-                            ),
-                        ));
-                    }
-                    batches.push(batch);
-                }
-            }
-            let Some(schema) = decoder.schema() else {
-                return Ok(Bound::default());
-            };
-            let whole: RecordBatch = concat_batches(schema, &batches)
-                .map_err(|e| Fault::invalid("parameters", e.to_string()))?;
-            Ok(Bound::new(Some(whole)))
-        };
-        guarded(work).await
-    }
-
     pub(super) async fn prepare(
         &self,
         request: ActionCreatePreparedStatementRequest,
@@ -419,9 +344,9 @@ impl FlightSqlServer {
             sql: request.query.into(),
             schema: default_schema(),
             transaction,
-            is_update: change.is_some(),
             bound: Bound::default(),
             session: Caller::current().session,
+            binds: 0,
         })?;
         Ok(Prepared {
             handle,

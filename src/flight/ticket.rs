@@ -43,8 +43,12 @@ pub(super) struct Ticket {
 #[serde(rename_all = "snake_case")]
 pub(super) enum What {
     Sql(String),
-    /// A prepared statement, with what is bound to it when the ticket is redeemed; its handle in hex.
-    Prepared(String),
+    /// A prepared statement; its handle in hex, and how often it had been bound: what is bound later is no answer to who
+    /// asked before.
+    Prepared {
+        handle: String,
+        binds: u64,
+    },
     /// A statement that has been executed already; there is nothing to fetch.
     Done,
     /// One that tells what it did, in a few rows: they travel in the ticket, as an IPC stream in hex, so that nothing is kept
@@ -80,7 +84,7 @@ impl What {
     fn fits(&self) -> bool {
         match self {
             What::Sql(sql) => sql.len() <= TextLimits::current().bytes,
-            What::Prepared(handle) => handle.len() <= NAME_BYTES_MAX,
+            What::Prepared { handle, .. } => handle.len() <= NAME_BYTES_MAX,
             What::Done => true,
             What::Rows(rows) => rows.len() <= ROWS_BYTES_MAX,
         }
@@ -194,9 +198,10 @@ mod tests {
 
     #[test]
     fn tickets_come_back_as_they_went_and_foreign_ones_are_refused() {
-        let ticket = Ticket::new("building", What::Prepared(hex(&[0, 171, 255])));
+        let handle = hex(&[0, 171, 255]);
+        let ticket = Ticket::new("building", What::Prepared { handle, binds: 3 });
         assert_eq!(Ticket::decode(&ticket.encode()), Some(ticket.clone()));
-        let What::Prepared(text) = &ticket.what else {
+        let What::Prepared { handle: text, .. } = &ticket.what else {
             return;
         };
         assert_eq!(from_hex(text).unwrap(), [0, 171, 255]);
@@ -253,7 +258,11 @@ mod tests {
         assert!(ticket("a", "public", What::Done).is_ok());
         assert!(ticket(&long, "public", What::Done).is_err());
         assert!(ticket("a", &long, What::Done).is_err());
-        assert!(ticket("a", "public", What::Prepared(long.clone())).is_err());
+        let prepared = What::Prepared {
+            handle: long.clone(),
+            binds: 0,
+        };
+        assert!(ticket("a", "public", prepared).is_err());
         assert!(ticket("a", "public", What::Sql("x".repeat(2 << 20))).is_err());
     }
 }

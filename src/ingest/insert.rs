@@ -82,7 +82,10 @@ fn named(
 }
 
 /// Numbers as SQL assigns them: `1.5` may be written to a FLOAT or a DECIMAL, which a stream has to send as such.
-fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
+///
+/// # Errors
+/// INVALID_ARGUMENT: a value has no place in the column's type.
+pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
     let target = contract
         .columns
         .iter()

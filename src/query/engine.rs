@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::config::ConfigNonZeroUsize;
-use datafusion::common::{DataFusionError, ParamValues, ScalarValue, SchemaError};
+use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
@@ -21,23 +21,21 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::collect;
-use datafusion::prelude::{SQLOptions, SessionConfig};
-use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::{Caller, default_schema};
+use super::caller::Caller;
 use super::columns::{self, wire_of};
-use super::functions::{self, JoinPlanner, scalar_functions, write_out};
-use super::latest::Newest;
+use super::functions::{self, JoinPlanner, SpanPlanner, scalar_functions};
 use super::limits::{self, QueryLimits};
 use super::meter::{Budget, Meter, Metered};
 use super::metered::metered;
-use super::names::{self, Resolved};
+use super::parameters::check_count;
 use super::planning::{self, Planning, STACK_BYTES, panicked};
+use super::prepare::{Planned, Shared};
 use super::provider::SystemTable;
 use super::result::{self, ResultStream};
 use super::rules;
@@ -45,13 +43,12 @@ use super::running::{self, Queries, State};
 use super::scanned::Scanned;
 use super::view::Definition;
 use super::wire::conform_to_wire;
-use super::world::World;
 use super::zorder::Curve;
 use super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
-use crate::sql::{self, check_bytes};
+use crate::sql::check_bytes;
 use crate::types::Lsn;
 
 /// Threads beside those that one query uses, so that a query that lets go of none holds up no other.
@@ -103,24 +100,13 @@ pub struct Engine {
     pub(super) queries: Queries,
 }
 
-/// What the statements of an engine have in common.
-pub(super) struct Shared {
-    pub state: SessionState,
-    system: Arc<MemorySchemaProvider>,
-    /// Tables beside the snapshot's, with their columns, for the resolution of names.
-    others: Arc<Vec<(String, Vec<String>)>>,
-    newest: Arc<Newest>,
-}
-
 /// A query as it was asked for.
 struct Asked {
     sql: String,
     /// The server has written the text itself.
     own: bool,
     snapshot: Snapshot,
-    parameters: Option<Vec<ScalarValue>>,
-    /// Those of parameters, from 1, that the text alone does not tell.
-    types: BTreeMap<usize, DataType>,
+    parameters: Vec<ScalarValue>,
     /// What upkeep has for itself, and its order of rows.
     upkeep: Option<(Arc<RuntimeEnv>, Option<Curve>)>,
     timeout: Duration,
@@ -132,14 +118,6 @@ impl Drop for Engine {
             runtime.shutdown_background();
         }
     }
-}
-
-/// A statement that has been understood and not run.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    pub wire: SchemaRef,
-    /// One nullable field a parameter, in order.
-    pub parameters: SchemaRef,
 }
 
 impl Engine {
@@ -197,6 +175,7 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(super::slices::SliceInputs));
         let planners = builder.expr_planners().get_or_insert_default();
         planners.insert(0, Arc::new(JoinPlanner::default()));
+        planners.insert(0, Arc::new(SpanPlanner::default()));
         let mut state = builder.build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));
@@ -306,18 +285,48 @@ impl Engine {
         self.planning.run(text_bytes, &limits, work).await
     }
 
-    /// Understands a query without running it.
+    /// Understands a query without running it, before anything is bound to it.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
     pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
+        self.plan_known(sql, BTreeMap::new()).await
+    }
+
+    /// [`Engine::plan`] of a query that is a part of something larger. `known`: types of parameters, from 1, that it tells.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn plan_known(
+        &self,
+        sql: &str,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
         check_bytes(sql)?;
-        self.understood(self.own_snapshot(), sql, false).await
+        self.understood(self.own_snapshot(), sql, false, known)
+            .await
     }
 
-    /// [`Engine::plan`] over a snapshot that someone has made, of a text that the server has written.
-    pub async fn plan_over(&self, snapshot: Snapshot, sql: &str) -> Result<Planned, Fault> {
-        self.understood(snapshot, sql, true).await
+    /// [`Engine::plan_known`] over a snapshot that someone has made, of a text that the server has written.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn plan_over(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
+        self.understood(snapshot, sql, true, known).await
     }
 
-    async fn understood(&self, snapshot: Snapshot, sql: &str, own: bool) -> Result<Planned, Fault> {
+    async fn understood(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        own: bool,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
         if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
             return Ok(planned);
         }
@@ -325,11 +334,32 @@ impl Engine {
         let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
         let work = async move {
             let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
-            let (plan, parameters) = session.plan(statement).await?;
-            Ok(Planned {
-                wire: session.announced(plan, &parameters)?,
-                parameters,
-            })
+            session.described(statement, &known).await
+        };
+        self.planning.run(sql.len(), &limits, work).await
+    }
+
+    /// The columns of the rows that a query gives with these values of its parameters. Runs nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn columns(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SchemaRef, Fault> {
+        check_bytes(sql)?;
+        let snapshot = self.own_snapshot();
+        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
+            check_count(0, parameters.len())?;
+            return Ok(planned.wire);
+        }
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
+        let work = async move {
+            let (session, statement) = world.read(&text, false, snapshot, Some(&inner)).await?;
+            let plan = session.plan(statement, &parameters).await?;
+            Ok(wire_of(&plan))
         };
         self.planning.run(sql.len(), &limits, work).await
     }
@@ -349,29 +379,25 @@ impl Engine {
             sql: sql.to_owned(),
             own: false,
             snapshot: self.own_snapshot(),
-            parameters,
-            types: BTreeMap::new(),
+            parameters: parameters.unwrap_or_default(),
             upkeep: None,
             timeout: self.timeout,
         };
         self.run(asked).await
     }
 
-    /// [`Engine::query`] over a snapshot that someone has made, of a text that the server has written. `types`: those of
-    /// parameters, from 1, that the text alone does not tell.
+    /// [`Engine::query`] over a snapshot that someone has made, of a text that the server has written.
     pub async fn query_over(
         &self,
         snapshot: Snapshot,
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
-        types: &BTreeMap<usize, DataType>,
     ) -> Result<ResultStream, Fault> {
         let asked = Asked {
             sql: sql.to_owned(),
             own: true,
             snapshot,
-            parameters,
-            types: types.clone(),
+            parameters: parameters.unwrap_or_default(),
             upkeep: None,
             timeout: self.timeout,
         };
@@ -397,8 +423,7 @@ impl Engine {
                 read_point: Lsn::ZERO,
                 tables: Arc::new([(view.name.folded(), view)].into()),
             },
-            parameters: None,
-            types: BTreeMap::new(),
+            parameters: Vec::new(),
             upkeep: Some((self.upkeep.clone(), curve)),
             timeout,
         };
@@ -449,7 +474,7 @@ impl Engine {
         let inner = limits.clone();
         let work = async move {
             let session = world.session(snapshot, None, Some(&inner));
-            let plan = session.plan_statement(statement).await?.0;
+            let plan = session.plan_statement(statement, &[]).await?;
             deterministic(&plan)?;
             columns::each_once(&plan)?;
             // Types are what the optimizer's coercion makes of them.
@@ -496,7 +521,7 @@ impl Engine {
         let (world, sql, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
         let work = async move {
             let (session, statement) = world.read(&sql, true, snapshot, Some(&inner)).await?;
-            let (plan, _) = session.plan(statement).await?;
+            let plan = session.plan(statement, &[]).await?;
             Ok((session.state, plan))
         };
         Ok(self.gather(limits, work).await?.0)
@@ -531,68 +556,6 @@ impl Engine {
     }
 }
 
-impl Shared {
-    /// The statement as a query, and all that it may read.
-    pub(super) async fn read(
-        &self,
-        text: &str,
-        own: bool,
-        snapshot: Snapshot,
-        limits: Option<&QueryLimits>,
-    ) -> Result<(Session, Statement), Fault> {
-        let tokens = if own {
-            sql::tokens_of_own(text)?
-        } else {
-            sql::tokenize(text)?
-        };
-        let said = sql::Statement::new(text, tokens);
-        if said.kind() == sql::Kind::Log {
-            let asked = super::history::parse(said.cursor("table", &default_schema()))?;
-            let table = super::history::answer(&asked, &snapshot)?;
-            let session = self.session(snapshot, Some(Arc::new(table)), limits);
-            let statement = sql::parse_own("SELECT * FROM \"described@log\"")?;
-            return Ok((session, statement));
-        }
-        let tokens = super::describe::as_known(said.into_tokens());
-        let parsed = if own {
-            sql::parse_own_tokens(tokens)?
-        } else {
-            sql::parse_tokens(tokens)?
-        };
-        let mut statement = super::describe::as_query(parsed, &snapshot)?;
-        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
-        Ok((self.session(snapshot, None, limits), statement))
-    }
-
-    /// `described`: a table of this one statement.
-    fn session(
-        &self,
-        snapshot: Snapshot,
-        described: Option<Arc<dyn TableProvider>>,
-        limits: Option<&QueryLimits>,
-    ) -> Session {
-        let mut base = self.state.clone();
-        if let Some(limits) = limits {
-            let options = base.config_mut().options_mut();
-            options.extensions.insert(limits.clone());
-        }
-        let world = World {
-            base,
-            described,
-            depth: 0,
-            snapshot,
-            system: self.system.clone(),
-            others: self.others.clone(),
-            newest: self.newest.clone(),
-        };
-        Session {
-            state: world.session(),
-            snapshot: world.snapshot,
-            others: self.others.clone(),
-        }
-    }
-}
-
 /// Plans what was asked for and lets it run. On a planning thread.
 async fn started(
     world: Arc<Shared>,
@@ -617,30 +580,7 @@ async fn started(
                 .map_err(fault_of)?;
         }
     }
-    let (mut plan, fields) = session.plan(statement).await?;
-    let given = asked.parameters.unwrap_or_default();
-    if given.len() != fields.fields().len() {
-        return Err(Fault::invalid(
-            "parameters",
-            format!(
-                "the statement has {} parameters, {} were bound",
-                fields.fields().len(),
-                given.len()
-            ),
-        ));
-    }
-    if !given.is_empty() {
-        let cast = given
-            .into_iter()
-            .zip(fields.fields())
-            .zip(1usize..)
-            .map(|((v, f), n)| v.cast_to(asked.types.get(&n).unwrap_or(f.data_type())));
-        let values: Vec<ScalarValue> = cast.collect::<Result<_, _>>().map_err(fault_of)?;
-        plan = plan
-            .with_param_values(ParamValues::from(values))
-            .map_err(fault_of)?;
-    }
-    let plan = session.coerced(plan)?;
+    let plan = session.plan(statement, &asked.parameters).await?;
     let wire = wire_of(&plan);
     let physical = session
         .state
@@ -736,116 +676,6 @@ fn deterministic(plan: &LogicalPlan) -> Result<(), Fault> {
                 "a view's rows are decided by its source's rows alone, function={name} gives another answer each time; use it in a query on the view"
             ),
         )),
-    }
-}
-
-/// One statement's view of the world.
-pub(super) struct Session {
-    pub(super) state: SessionState,
-    snapshot: Snapshot,
-    others: Arc<Vec<(String, Vec<String>)>>,
-}
-
-impl Session {
-    pub(super) async fn plan(
-        &self,
-        statement: Statement,
-    ) -> Result<(LogicalPlan, SchemaRef), Fault> {
-        if !matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
-            return Err(Fault::new(
-                Kind::Unimplemented,
-                "unsupported_statement",
-                "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE ALERT, ALTER TABLE, DROP TABLE",
-            ));
-        }
-        self.plan_statement(statement).await
-    }
-
-    async fn plan_statement(
-        &self,
-        mut statement: Statement,
-    ) -> Result<(LogicalPlan, SchemaRef), Fault> {
-        write_out(&mut statement, &self.snapshot)?;
-        rules::engine_types(&mut statement);
-        let Resolved {
-            statement,
-            parameters,
-            counts,
-        } = names::resolve(statement, &self.snapshot, &self.others)?;
-        let plan = self
-            .state
-            .statement_to_plan(DfStatement::Statement(Box::new(statement)))
-            .await
-            .map_err(|e| self.name_hint(fault_of(e)))?;
-        SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false)
-            .verify_plan(&plan)
-            .map_err(fault_of)?;
-        // The optimizer's coercion is what gives a bare `?` the type of what it is compared with.
-        let types = plan.get_parameter_types().map_err(fault_of)?;
-        let fields = (1..=parameters).map(|n| {
-            let inferred = types.get(&format!("${n}")).cloned().flatten();
-            let data_type = match inferred {
-                _ if counts.contains(&n) => DataType::Int64,
-                Some(DataType::Null) | None => DataType::Utf8,
-                Some(DataType::Utf8View | DataType::LargeUtf8) => DataType::Utf8,
-                Some(other) => other,
-            };
-            Field::new(format!("${n}"), data_type, true)
-        });
-        let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok((plan, fields))
-    }
-
-    /// The plan with the types that its parts have when it runs: as it is read, a column of a union has the first SELECT's type,
-    /// and a CASE its first branch's.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT: parts have no type in common.
-    fn coerced(&self, plan: LogicalPlan) -> Result<LogicalPlan, Fault> {
-        if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
-            return Ok(plan);
-        }
-        self.state
-            .analyzer()
-            .execute_and_check(plan, self.state.config_options(), |_, _| {})
-            .map_err(fault_of)
-    }
-
-    /// The columns of the plan's rows once its parameters are bound to values of their types. A parameter whose type nothing
-    /// tells counts as a text, which may not fit its place: then the columns are as the plan has them before its types are
-    /// known, and whether the values fit is said when they are bound.
-    fn announced(&self, plan: LogicalPlan, parameters: &Schema) -> Result<SchemaRef, Fault> {
-        let nulls = parameters.fields().iter().map(|f| f.data_type().try_into());
-        let nulls: Vec<ScalarValue> = nulls.collect::<Result<_, _>>().map_err(fault_of)?;
-        if nulls.is_empty() {
-            return Ok(wire_of(&self.coerced(plan)?));
-        }
-        let unknown = wire_of(&plan);
-        let bound = plan.with_param_values(ParamValues::from(nulls));
-        let known = bound.map_err(fault_of).and_then(|b| self.coerced(b));
-        Ok(known.map_or(unknown, |plan| wire_of(&plan)))
-    }
-
-    /// Says which table may have been meant.
-    fn name_hint(&self, mut fault: Fault) -> Fault {
-        if fault.kind == Kind::NotFound {
-            let names = self.snapshot.tables.values().map(|v| v.name.to_string());
-            let asked = fault
-                .message
-                .split('\'')
-                .nth(1)
-                .unwrap_or_default()
-                .trim_start_matches("deltaplane.")
-                .to_owned();
-            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
-            if let Some(near) = near {
-                fault.message.push_str(&format!("; nearest table: {near}"));
-            }
-        }
-        fault
     }
 }
 

@@ -4,7 +4,8 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::engine::{Engine, Session, fault_of};
+use super::engine::{Engine, fault_of};
+use super::prepare::Session;
 use crate::fault::Fault;
 use crate::types::TableName;
 
@@ -34,13 +35,7 @@ impl Engine {
 }
 
 async fn condition_of(session: Session, statement: Statement) -> Result<Box<Condition>, Fault> {
-    let (plan, parameters) = session.plan(statement).await?;
-    if !parameters.fields().is_empty() {
-        return Err(Fault::invalid(
-            "parameters",
-            "a condition takes no parameters here",
-        ));
-    }
+    let plan = session.plan(statement, &[]).await?;
     let mut node = &plan;
     let filter = loop {
         if let LogicalPlan::Filter(filter) = node {

@@ -17,9 +17,14 @@ mod metered;
 pub(crate) mod names;
 #[cfg(test)]
 mod names_tests;
+mod parameters;
+#[cfg(test)]
+mod parameters_tests;
 mod pass_through;
 pub mod place;
+mod planner;
 mod planning;
+mod prepare;
 mod provider;
 mod result;
 mod rules;
@@ -28,6 +33,7 @@ mod same_names;
 mod scanned;
 mod scope;
 mod slices;
+mod spelled;
 mod table_function;
 #[cfg(test)]
 mod tests;
@@ -41,10 +47,12 @@ pub mod zorder;
 
 pub use caller::{Caller, OfSession, OwnFiles, OwnRows, SessionLife, default_schema, same_columns};
 pub use columns::{described, of_table};
-pub use engine::{Engine, EngineConfig, Planned, fault_of};
+pub use engine::{Engine, EngineConfig, fault_of};
 pub use last_seen::columns_of as last_seen_columns;
 pub use names::tables_of;
+pub use parameters::{check_count, driver_type};
 pub use planning::STACK_BYTES;
+pub use prepare::Planned;
 pub use result::{ResultStream, bytes_of};
 pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     Cte, ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
     ObjectName, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, Value, ValueWithSpan, VisitMut,
-    VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 use super::caller::default_schema;
@@ -20,14 +20,12 @@ use super::table_function::named_table;
 use super::using::spell_using;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
-use crate::sql::{number, parse_one, parts, placed};
+use crate::sql::{parse_one, parts, placed, placeholder};
 use crate::types::TableName;
 
 /// What a query's names resolve to.
 pub(crate) struct Resolved {
     pub statement: Statement,
-    /// How many `?` there are; they have become `$1`, `$2`, ..
-    pub parameters: usize,
     /// Parameters that stand in a LIMIT or OFFSET, from 1.
     pub counts: BTreeSet<usize>,
 }
@@ -42,7 +40,6 @@ pub(crate) fn resolve(
     let mut rewriter = Rewriter {
         sources: Sources { snapshot, others },
         levels: Vec::new(),
-        parameters: 0,
         counts: BTreeSet::new(),
         called: false,
         error: None,
@@ -52,7 +49,6 @@ pub(crate) fn resolve(
         Some(fault) => Err(fault),
         None => Ok(Resolved {
             statement,
-            parameters: rewriter.parameters,
             counts: rewriter.counts,
         }),
     }
@@ -139,7 +135,6 @@ struct Rewriter<'a> {
     sources: Sources<'a>,
     /// Outermost first. A SELECT stands behind its query.
     levels: Vec<Level>,
-    parameters: usize,
     counts: BTreeSet<usize>,
     /// The next name is a function's: it is called, and no table of that name is meant.
     called: bool,
@@ -451,24 +446,17 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        number(value, &mut self.parameters);
-        ControlFlow::Continue(())
-    }
-
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let number = |e: &Expr| match e {
-            Expr::Value(v) => match &v.value {
-                Value::Placeholder(p) => p.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()),
-                _ => None,
-            },
-            _ => None,
+        let counts = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                [limit.as_ref(), offset.as_ref().map(|o| &o.value)]
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => [Some(limit), Some(offset)],
+            None => [None, None],
         };
-        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
-            self.counts.extend(limit.as_ref().and_then(number));
-            self.counts
-                .extend(offset.as_ref().and_then(|o| number(&o.value)));
-        }
+        let fetched = query.fetch.as_ref().and_then(|f| f.quantity.as_ref());
+        let counts = counts.into_iter().chain([fetched]).flatten();
+        self.counts.extend(counts.filter_map(placeholder));
         self.levels.pop();
         ControlFlow::Continue(())
     }

@@ -458,7 +458,7 @@ async fn planning_ends_with_its_time_and_with_its_caller() {
         Some(&limits),
     );
     let (session, statement) = session.await.unwrap();
-    let (plan, _) = session.plan(statement).await.unwrap();
+    let plan = session.plan(statement, &[]).await.unwrap();
     let ended = session.state.create_physical_plan(&plan).await.unwrap_err();
     assert_eq!(engine::fault_of(ended).kind, Kind::Cancelled);
 }

@@ -158,7 +158,7 @@ impl TableAdmin for Admin {
     }
 
     async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault> {
-        dml::run(&self.shared, &self.engine, dml, bound.once()?).await
+        dml::run(&self.shared, &self.engine, dml, bound).await
     }
 
     async fn hold(
@@ -168,7 +168,7 @@ impl TableAdmin for Admin {
         rows: Vec<RecordBatch>,
         held: Option<Arc<dml::Held>>,
     ) -> Result<(u64, dml::Held), Fault> {
-        dml::hold(&self.shared, &self.engine, dml, bound.once()?, rows, held).await
+        dml::hold(&self.shared, &self.engine, dml, bound, rows, held).await
     }
 
     async fn commit(&self, held: Arc<dml::Held>, rows: Vec<RecordBatch>) -> Result<(), Fault> {

@@ -78,8 +78,7 @@ impl RowReader for EngineReader {
                     own.hot = Arc::default();
                 }
                 snapshot.tables = Arc::new(tables);
-                let types = std::collections::BTreeMap::new();
-                self.engine.query_over(snapshot, &sql, None, &types).await?
+                self.engine.query_over(snapshot, &sql, None).await?
             }
         };
         let mut batches = rows.collect().await?;

@@ -7,6 +7,7 @@
 mod cursor;
 mod dialect;
 mod names;
+mod parameters;
 mod parser;
 mod statement;
 mod text;
@@ -15,8 +16,9 @@ mod versions;
 
 pub use cursor::{Cursor, syntax};
 pub use names::{parts, placed, resolve};
-pub use parser::{expression, numbered, parse_numbered, parse_one, parse_tokens};
-pub(crate) use parser::{number, parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
+pub use parameters::{parameter, parameters, placeholder};
+pub use parser::{expression, parse_numbered, parse_one, parse_tokens};
+pub(crate) use parser::{parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
 pub use statement::{Kind, Statement, parse};
 pub(crate) use text::check_bytes;
 pub use text::{TextLimits, first_word, tokenize};

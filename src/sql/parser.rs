@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Select, SelectItem, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Expr, Select, SelectItem, Statement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::cursor::syntax;
 use super::dialect::DIALECT;
+use super::parameters;
 use super::text::{self, TextLimits, tokenize};
 use super::versions;
 use crate::fault::Fault;
@@ -63,6 +63,7 @@ pub(crate) fn tokens_of_own(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
     let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location();
     let mut tokens = tokens.map_err(|e| syntax(e.to_string()))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    parameters::number(&mut tokens, &TextLimits::current())?;
     Ok(tokens)
 }
 
@@ -145,39 +146,12 @@ fn relations(statement: &Statement) -> usize {
     counted.0
 }
 
-/// One statement whose `?` have become `$1`, `$2`, .. in the order in which they stand, and how many parameters it has.
+/// One statement, and how many parameters it has.
 ///
 /// # Errors
 /// As [`parse_one`].
 pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
-    let mut statement = parse_one(sql)?;
-    let parameters = numbered(&mut statement);
-    Ok((statement, parameters))
-}
-
-/// Gives each `?` its number, in the order in which they stand. Returns how many parameters there are.
-pub fn numbered(statement: &mut Statement) -> usize {
-    struct Numbering(usize);
-    impl VisitorMut for Numbering {
-        type Break = ();
-        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-            number(value, &mut self.0);
-            ControlFlow::Continue(())
-        }
-    }
-    let mut numbering = Numbering(0);
-    let _ = VisitMut::visit(statement, &mut numbering);
-    numbering.0
-}
-
-/// Gives a `?` its number.
-pub(crate) fn number(value: &mut ValueWithSpan, parameters: &mut usize) {
-    if let Value::Placeholder(text) = &mut value.value {
-        if text == "?" {
-            *parameters += 1;
-            *text = format!("${parameters}");
-        } else if let Some(n) = text.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
-            *parameters = (*parameters).max(n);
-        }
-    }
+    let tokens = tokenize(sql)?;
+    let count = parameters::parameters(&tokens);
+    Ok((parse_tokens(tokens)?, count))
 }

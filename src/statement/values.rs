@@ -1,24 +1,22 @@
 //! The rows that an INSERT writes. Bound to many rows, `VALUES (?, ?)` is planned once and not once a row: its parameters'
 //! columns are the table's columns as they came.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Statement, Value, Visit, Visitor,
+    Expr, Query, Select, SelectItem, SetExpr, Statement, Visit, Visitor,
 };
 
 use super::{Bound, Insert};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, fault_of};
-use crate::sql::parse_numbered;
-
-/// Executions of a statement whose rows have to be asked for one by one.
-const EXECUTIONS_MAX: usize = 1000;
+use crate::query::{Engine, driver_type, fault_of};
+use crate::sql::{parse_numbered, placeholder};
 
 /// How one column of an INSERT's rows comes about.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,23 +88,42 @@ fn cell(expr: &Expr) -> Option<Cell> {
     (!mixed).then(|| Cell::Fixed(Box::new(expr.clone())))
 }
 
-fn placeholder(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Placeholder(text) => text.strip_prefix('$')?.parse().ok(),
-            _ => None,
-        },
-        Expr::Nested(inner) => placeholder(inner),
-        _ => None,
-    }
-}
-
-/// The form in which drivers write values of a column: the JDBC driver writes times in milliseconds whatever is declared.
-fn bind_type(column: ColumnType) -> DataType {
-    match column {
-        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-        ColumnType::TimestampNtz => DataType::Timestamp(TimeUnit::Millisecond, None),
-        other => other.to_arrow(),
+/// The columns that parameters stand for, from 0, in each SELECT and each row of VALUES.
+fn positions(body: &SetExpr, told: &mut BTreeMap<usize, usize>) {
+    let mut row = |expressions: &mut dyn Iterator<Item = &Expr>| {
+        for (position, expr) in expressions.enumerate() {
+            if let Some(n) = placeholder(expr) {
+                told.entry(n).or_insert(position);
+            }
+        }
+    };
+    match body {
+        SetExpr::Values(values) => values.rows.iter().for_each(|r| row(&mut r.content.iter())),
+        SetExpr::Select(select) => {
+            let items = select.projection.iter();
+            let stars = |item: &&SelectItem| {
+                matches!(
+                    item,
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+                )
+            };
+            // Behind a star nobody knows the place.
+            let mut plain = items
+                .take_while(|item| !stars(item))
+                .filter_map(|i| match i {
+                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                        Some(expr)
+                    }
+                    _ => None,
+                });
+            row(&mut plain);
+        }
+        SetExpr::Query(query) => positions(&query.body, told),
+        SetExpr::SetOperation { left, right, .. } => {
+            positions(left, told);
+            positions(right, told);
+        }
+        _ => {}
     }
 }
 
@@ -135,25 +152,20 @@ pub async fn parameters(
     if count == 0 {
         return Ok(Arc::new(Schema::empty()));
     }
-    let cells = cells(&statement);
-    let mut types: Vec<Option<DataType>> = vec![None; count];
-    for (position, cell) in cells.iter().flatten().enumerate() {
-        if let Some(Cell::Parameter(n)) = cell
-            && let Some(slot) = types.get_mut(*n)
-        {
-            *slot = target(contract, insert, position).map(bind_type);
-        }
+    let mut told = BTreeMap::new();
+    if let Statement::Query(query) = &statement {
+        positions(&query.body, &mut told);
     }
-    if types.iter().any(Option::is_none) {
-        let planned = engine.plan(&insert.query).await?;
-        for (slot, field) in types.iter_mut().zip(planned.parameters.fields()) {
-            slot.get_or_insert_with(|| field.data_type().clone());
-        }
+    let known: BTreeMap<usize, DataType> = told
+        .into_iter()
+        .filter_map(|(n, position)| Some((n, target(contract, insert, position)?.to_arrow())))
+        .collect();
+    if known.len() < count {
+        return Ok(engine.plan_known(&insert.query, known).await?.parameters);
     }
-    let fields = types.into_iter().enumerate().map(|(n, data_type)| {
-        let data_type = data_type.unwrap_or(DataType::Utf8);
-        Field::new(format!("${}", n + 1), data_type, true)
-    });
+    let fields = known
+        .iter()
+        .map(|(n, data_type)| Field::new(format!("${n}"), driver_type(data_type), true));
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
@@ -177,15 +189,7 @@ pub async fn rows(
     let reserved = engine.reserve("rows to insert");
     if let Some(batch) = bound.batch() {
         let (statement, count) = parse_numbered(&insert.query)?;
-        if count != batch.num_columns() {
-            return Err(Fault::invalid(
-                "parameters",
-                format!(
-                    "the statement has {count} parameters, {} were bound",
-                    batch.num_columns()
-                ),
-            ));
-        }
+        bound.check_count(count)?;
         if let Some(cells) = cells(&statement)
             && let Some(cells) = cells.into_iter().collect::<Option<Vec<Cell>>>()
         {
@@ -195,16 +199,7 @@ pub async fn rows(
                 bytes: reserved,
             });
         }
-        if batch.num_rows() > EXECUTIONS_MAX {
-            return Err(Fault::new(
-                Kind::Exhausted,
-                "too_many_executions",
-                format!(
-                    "{} rows were bound, limit={EXECUTIONS_MAX} for an INSERT other than VALUES of parameters; bind fewer at a time",
-                    batch.num_rows()
-                ),
-            ));
-        }
+        bound.check_executions()?;
     }
     let (mut all, mut bytes) = (Vec::new(), 0);
     for row in 0..bound.executions() {

@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 
 use super::super::SnapshotSource;
 use super::super::caller::Caller;
-use super::super::engine::{Engine, Planned};
+use super::super::engine::Engine;
 use super::super::filter::Condition;
+use super::super::prepare::Planned;
 use super::super::result::{Batches, Parcel, ResultStream};
 use super::super::running::{self, Guard, State};
 use super::super::wire::{conform_to_wire, wire_schema};

@@ -117,7 +117,9 @@ impl ScalarUDFImpl for BucketFunction {
             return plan_err!("{} takes {wanted} arguments: {}", self.name, self.usage());
         }
         let coerced = types.iter().map(|t| match t {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(DataType::Utf8),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => {
+                Ok(DataType::Utf8)
+            }
             DataType::Interval(_) => Ok(DataType::Interval(IntervalUnit::MonthDayNano)),
             DataType::Timestamp(_, zone) => {
                 Ok(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
@@ -137,6 +139,14 @@ impl ScalarUDFImpl for BucketFunction {
         let mut times = None;
         for arg in &args.args {
             match arg {
+                // No bucket has an unknown width.
+                ColumnarValue::Scalar(
+                    ScalarValue::Utf8(None) | ScalarValue::IntervalMonthDayNano(None),
+                ) => {
+                    return Ok(ColumnarValue::Scalar(ScalarValue::try_from(
+                        args.return_type(),
+                    )?));
+                }
                 ColumnarValue::Scalar(
                     value @ (ScalarValue::Utf8(_) | ScalarValue::IntervalMonthDayNano(_)),
                 ) => spans.push(span_of(value)?),

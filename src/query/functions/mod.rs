@@ -11,6 +11,7 @@ mod gapfill;
 mod joined;
 mod reviewed;
 mod series;
+mod spans;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::fault::Fault;
 pub use arguments::CheckArguments;
 pub use first_last::rewrite as rewrite_first_last;
 pub use joined::JoinPlanner;
+pub use spans::SpanPlanner;
 
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();

@@ -14,6 +14,7 @@ use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
 use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
+use super::many;
 use super::marks::{Bits, Marks};
 use super::query::{self, Made, Query};
 use super::unique::ChangedKeys;
@@ -26,7 +27,9 @@ use crate::catalog::{Shared, visible::Part};
 use crate::clock::Micros;
 use crate::cold::{self, ColdFile, ColdTable, PinnedFiles, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
+use crate::ingest::insert::assign;
 use crate::query::{Caller, Engine, SYSTEM};
+use crate::statement::Bound;
 use crate::types::{QUARANTINE_SUFFIX, TableName};
 use crate::validate::{self, Origin, References, Scope, Source, Validator};
 
@@ -42,7 +45,7 @@ const CHANGED: &str = "changed_meanwhile";
 const SOURCE: &str = "merge";
 
 /// Runs the statement to its end, or gives it up before its commit if nobody waits any more. Returns how many rows it
-/// changed, deleted and inserted.
+/// changed, deleted and inserted, by all rows of parameters together, which are committed as one.
 ///
 /// # Errors
 /// NOT_FOUND; INVALID_ARGUMENT for what the SQL gets wrong, a row that breaks a rule, a row that two source rows would
@@ -52,8 +55,9 @@ pub async fn run(
     shared: &Arc<Shared>,
     engine: &Arc<Engine>,
     dml: Dml,
-    parameters: Option<Vec<ScalarValue>>,
+    bound: &Bound,
 ) -> Result<u64, Fault> {
+    let executions = many::executions(&dml, bound)?;
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
     let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
@@ -63,7 +67,7 @@ pub async fn run(
             shared: &shared,
             engine: &engine,
             dml: &dml,
-            parameters,
+            executions: &executions,
             cancelled: &cancelled,
         })
         .await
@@ -116,7 +120,8 @@ pub(super) struct Statement<'a> {
     pub shared: &'a Arc<Shared>,
     pub engine: &'a Engine,
     pub dml: &'a Dml,
-    pub parameters: Option<Vec<ScalarValue>>,
+    /// The parameters of each execution, in order.
+    pub executions: &'a [Option<Vec<ScalarValue>>],
     /// Nobody waits for it any more.
     pub cancelled: &'a CancellationToken,
 }
@@ -196,6 +201,8 @@ impl Statement<'_> {
             now,
             offset: offset_i64(shared.log.durable()),
             marks: Marks::default(),
+            earlier: Marks::default(),
+            many: self.executions.len() > 1,
             touched: 0,
             held: Vec::new(),
             held_bytes: 0,
@@ -203,7 +210,7 @@ impl Statement<'_> {
         };
         // Nobody waits for it any more, or the server ends: nothing is committed yet.
         let made = tokio::select! {
-            made = run.make(&query, self.parameters.clone(), self.cancelled) => made,
+            made = run.make(&query, self.executions, self.cancelled) => made,
             () = self.cancelled.cancelled() => Err(gone()),
             () = shared.draining.cancelled() => Err(Fault::new(
                 Kind::Unavailable,
@@ -305,6 +312,10 @@ struct Run<'a> {
     offset: i64,
     keys: Option<ChangedKeys>,
     marks: Marks,
+    /// Of the executions before the present one.
+    earlier: Marks,
+    /// There are several executions, which find each other's rows in `held`.
+    many: bool,
     /// Rows changed, deleted and inserted.
     touched: u64,
     held: Vec<RecordBatch>,
@@ -312,7 +323,7 @@ struct Run<'a> {
     staged: Staged,
 }
 
-fn internal(error: impl std::fmt::Display) -> Fault {
+pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
     Fault::internal(format!("rows of a statement: {error}"))
 }
 
@@ -347,7 +358,7 @@ impl Run<'_> {
     async fn make(
         &mut self,
         query: &Query,
-        parameters: Option<Vec<ScalarValue>>,
+        executions: &[Option<Vec<ScalarValue>>],
         cancelled: &CancellationToken,
     ) -> Result<(), Fault> {
         if query.all
@@ -361,15 +372,12 @@ impl Run<'_> {
             self.touched = rows as u64;
             return Ok(());
         }
-        let mut stream = self
-            .engine
-            .query_over(self.snapshot.clone(), &query.sql, parameters, &query.types)
-            .await?;
-        while let Some(batch) = stream.batches.recv().await {
-            if cancelled.is_cancelled() {
-                return Err(gone());
-            }
-            self.take(&batch?, query).await?;
+        for parameters in executions {
+            self.execute(query, parameters.clone(), cancelled).await?;
+        }
+        self.marks = std::mem::take(&mut self.earlier);
+        if self.many {
+            self.settle().await?;
         }
         if let Some(keys) = &self.keys
             && let Some(contract) = self.validator.map(Validator::contract)
@@ -403,6 +411,49 @@ impl Run<'_> {
             return Err(gone());
         }
         self.stage().await
+    }
+
+    /// One execution, on what those before it have left.
+    async fn execute(
+        &mut self,
+        query: &Query,
+        parameters: Option<Vec<ScalarValue>>,
+        cancelled: &CancellationToken,
+    ) -> Result<(), Fault> {
+        let files = self.view.files().len();
+        let snapshot = match self.many {
+            true => many::with_held(&self.snapshot, self.rows_name, files, &self.held)?,
+            false => self.snapshot.clone(),
+        };
+        let mut stream = self
+            .engine
+            .query_over(snapshot, &query.sql, parameters)
+            .await?;
+        while let Some(batch) = stream.batches.recv().await {
+            if cancelled.is_cancelled() {
+                return Err(gone());
+            }
+            let batch = many::untouched(&batch?, &self.earlier)?;
+            self.take(&batch, query).await?;
+        }
+        self.earlier.add(std::mem::take(&mut self.marks));
+        Ok(())
+    }
+
+    /// Keeps of the rows that several executions have made those that the last of them has left.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        self.many = false;
+        self.held_bytes = 0;
+        let files = self.view.files().len();
+        for (rows, file) in std::mem::take(&mut self.held).iter().zip(files..) {
+            let rows = many::left(rows, file, &self.marks)?;
+            if let (Some(keys), Some(validator)) = (&mut self.keys, self.validator) {
+                keys.add(validator.contract(), &rows)?;
+            }
+            self.hold(rows).await?;
+        }
+        self.marks.files.retain(|file, _| *file < files);
+        Ok(())
     }
 
     /// Marks the rows of a result, and holds what its clauses make of them.
@@ -452,7 +503,9 @@ impl Run<'_> {
                 Made::Inserted { names, .. } => self.inserted(names, &rows)?,
                 _ => self.changed(&rows)?,
             };
-            if let (Some(keys), Some(validator)) = (&mut self.keys, self.validator) {
+            if let (Some(keys), Some(validator), false) =
+                (&mut self.keys, self.validator, self.many)
+            {
                 keys.add(validator.contract(), &rows)?;
             }
             self.hold(rows).await?;
@@ -492,13 +545,18 @@ impl Run<'_> {
         inserted: bool,
     ) -> Result<RecordBatch, Fault> {
         let validator = self.validator()?;
-        let fields: Vec<Field> = names
+        let columns = names
             .iter()
             .zip(columns)
+            .map(|(name, column)| assign(validator.contract(), name, column));
+        let columns = columns.collect::<Result<Vec<ArrayRef>, Fault>>()?;
+        let fields: Vec<Field> = names
+            .iter()
+            .zip(&columns)
             .map(|(name, column)| Field::new(name, column.data_type().clone(), true))
             .collect();
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.to_vec())
-            .map_err(internal)?;
+        let rows =
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)?;
         let origin = Origin {
             ingest_ts: self.now,
             source: &Source::new(SOURCE),
@@ -565,10 +623,7 @@ impl Run<'_> {
             })
             .sum();
         let mut kept = 0;
-        let mut stream = self
-            .engine
-            .query_over(snapshot, &sql, None, &BTreeMap::new())
-            .await?;
+        let mut stream = self.engine.query_over(snapshot, &sql, None).await?;
         while let Some(batch) = stream.batches.recv().await {
             if cancelled.is_cancelled() {
                 return Ok(());
@@ -606,7 +661,7 @@ impl Run<'_> {
         }
         self.held_bytes += rows.get_array_memory_size();
         self.held.push(rows);
-        if self.held_bytes >= SLICE_BYTES {
+        if self.held_bytes >= SLICE_BYTES && !self.many {
             self.stage().await?;
         }
         Ok(())

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
 use super::Dml;
 use super::execute::{Statement, gone, reason, target};
+use super::many;
 use crate::catalog::Shared;
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
@@ -23,6 +23,7 @@ use crate::catalog::write::TableWriter;
 use crate::cold::{self, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, OwnFiles, same_columns};
+use crate::statement::Bound;
 use crate::validate::Validator;
 
 /// What a transaction has done to the files of a table, in no version yet.
@@ -81,10 +82,11 @@ pub async fn hold(
     shared: &Arc<Shared>,
     engine: &Arc<Engine>,
     dml: Dml,
-    parameters: Option<Vec<ScalarValue>>,
+    bound: &Bound,
     rows: Vec<RecordBatch>,
     held: Option<Arc<Held>>,
 ) -> Result<(u64, Held), Fault> {
+    let executions = many::executions(&dml, bound)?;
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
     let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
@@ -93,7 +95,7 @@ pub async fn hold(
             shared: &shared,
             engine: &engine,
             dml: &dml,
-            parameters,
+            executions: &executions,
             cancelled: &cancelled,
         };
         held_by(&statement, rows, held).await

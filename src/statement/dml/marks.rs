@@ -37,6 +37,23 @@ impl Marks {
         new
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    pub(super) fn add(&mut self, more: Marks) {
+        for (file, bits) in more.files {
+            let own = self.files.entry(file).or_default();
+            if own.words.len() < bits.words.len() {
+                own.words.resize(bits.words.len(), 0);
+            }
+            for (word, more) in own.words.iter_mut().zip(bits.words) {
+                *word |= more;
+            }
+            own.count = own.words.iter().map(|w| w.count_ones() as usize).sum();
+        }
+    }
+
     pub(super) fn count(&self, file: usize) -> usize {
         self.files.get(&file).map_or(0, Bits::count)
     }

@@ -7,6 +7,7 @@
 
 mod execute;
 mod held;
+mod many;
 mod marks;
 mod parameters;
 mod parse;
@@ -32,6 +33,8 @@ pub struct Dml {
     work: Work,
     /// The text, for the Delta log.
     condition: Option<String>,
+    /// How many parameters the text has.
+    parameters: usize,
 }
 
 impl Dml {

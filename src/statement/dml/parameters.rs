@@ -1,8 +1,6 @@
 //! What drivers are to bind: the parameters of a statement that changes rows, with their types. Runs nothing.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::execute::pinned;
 use super::{Dml, query};
@@ -25,12 +23,7 @@ pub async fn parameters(engine: &Engine, dml: &Dml) -> Result<SchemaRef, Fault> 
     let (name, contract, cold) = (view.name.clone(), view.contract.clone(), view.cold.clone());
     let query = query::build(dml, contract.as_deref(), &name.variant("rows"))?;
     let planned = engine
-        .plan_over(pinned(snapshot, &name, &cold), &query.sql)
+        .plan_over(pinned(snapshot, &name, &cold), &query.sql, query.types)
         .await?;
-    let fields = planned.parameters.fields().iter().zip(1usize..);
-    let fields = fields.map(|(field, n)| match query.types.get(&n) {
-        Some(known) => Field::new(field.name(), known.clone(), true),
-        None => field.as_ref().clone(),
-    });
-    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    Ok(planned.parameters)
 }

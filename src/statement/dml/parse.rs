@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
-use crate::sql::{numbered, parse_tokens, parts, resolve, syntax};
+use crate::sql::{parameters, parse_tokens, parts, resolve, syntax};
 use crate::types::TableName;
 
 /// What stands for `*` where sqlparser wants an assignment.
@@ -29,9 +29,12 @@ fn unsupported(what: &str) -> Fault {
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for clauses that other systems know.
 pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Dml, Fault> {
-    let mut statement = parse_tokens(without_stars(tokens))?;
-    // The query may hold an expression more than once.
-    numbered(&mut statement);
+    let parameters = parameters(&tokens);
+    let dml = dml(parse_tokens(without_stars(tokens))?)?;
+    Ok(Dml { parameters, ..dml })
+}
+
+fn dml(statement: Statement) -> Result<Dml, Fault> {
     match statement {
         Statement::Update(update) => self::update(update),
         Statement::Delete(delete) => self::delete(delete),
@@ -42,6 +45,7 @@ pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Dml, Fault> 
                 alias: last(&table.name),
                 work: Work::Delete { selection: None },
                 condition: None,
+                parameters: 0,
             }),
             _ => Err(unsupported("TRUNCATE of several tables")),
         },
@@ -141,6 +145,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
             set,
             selection: update.selection,
         },
+        parameters: 0,
     })
 }
 
@@ -166,6 +171,7 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
         work: Work::Delete {
             selection: delete.selection,
         },
+        parameters: 0,
     })
 }
 
@@ -251,6 +257,7 @@ fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
             on: *merge.on,
             clauses,
         })),
+        parameters: 0,
     })
 }
 

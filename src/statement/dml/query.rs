@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectNamePart, TableFactor, Value, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, TableFactor, VisitMut, VisitorMut};
 
 use super::{Action, Dml, Merge, Values, When, Work};
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
+use crate::sql::placeholder;
 use crate::types::TableName;
 
 /// Marks the rows of a MERGE's source.
@@ -40,7 +39,7 @@ pub(super) struct Query {
     pub sql: String,
     /// By the clause's number, less one.
     pub clauses: Vec<Made>,
-    /// Types of parameters that are assigned as they come.
+    /// Types of the columns that parameters are assigned to, for who asks what to bind.
     pub types: BTreeMap<usize, DataType>,
     /// Rows that match several times are deleted once; else they are an error.
     pub repeats: bool,
@@ -131,9 +130,7 @@ impl Builder<'_> {
 
     /// A parameter that is assigned as it comes has its column's type.
     fn note(&mut self, column: &str, value: &Expr) {
-        if let Expr::Value(v) = value
-            && let Value::Placeholder(text) = &v.value
-            && let Some(n) = text.strip_prefix('$').and_then(|n| n.parse().ok())
+        if let Some(n) = placeholder(value)
             && let Some(column) = self.contract.and_then(|c| c.column(column))
         {
             self.types.insert(n, column.data_type.to_arrow());

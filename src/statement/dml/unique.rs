@@ -1,7 +1,7 @@
 //! Keys of changed and inserted rows against each other and against every row that stays. A statement reads the whole key
 //! columns for it, once: what a table remembers of its keys is bounded, and a statement may touch the oldest.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
@@ -105,9 +105,7 @@ impl ChangedKeys {
                 rows.schema(),
                 rows.table()
             );
-            let mut stream = engine
-                .query_over(snapshot.clone(), &sql, None, &BTreeMap::new())
-                .await?;
+            let mut stream = engine.query_over(snapshot.clone(), &sql, None).await?;
             while let Some(batch) = stream.batches.recv().await {
                 let batch = batch?;
                 let columns = batch.columns().get(2..).unwrap_or_default();

@@ -1,0 +1,193 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
+
+use super::Engine;
+use super::tests::engine_over;
+use crate::fault::Fault;
+
+async fn engine() -> Engine {
+    let batch = RecordBatch::try_from_iter([
+        ("Id", Arc::new(StringArray::from(vec!["a", "b", "a"])) as _),
+        ("AT", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])) as _),
+        ("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as _),
+    ])
+    .unwrap();
+    engine_over(vec![("reactor.raw", batch)]).await
+}
+
+#[tokio::test]
+async fn drivers_are_told_what_to_bind() {
+    let engine = engine().await;
+    for (sql, expected) in [
+        ("SELECT now() > ?", "Timestamp(ms, \"UTC\")"),
+        ("SELECT coalesce(?, now())", "Timestamp(ms, \"UTC\")"),
+        ("SELECT DATE '2026-01-01' < ?", "Date32"),
+        ("SELECT TIME '12:00:00' < ?", "Time32(ms)"),
+        ("SELECT ? BETWEEN 1 AND 2.5", "Float64"),
+        ("SELECT arrow_cast(1, 'Int8') + ?", "Int64"),
+        ("SELECT arrow_cast(1, 'Float32') > ?", "Float64"),
+        ("SELECT greatest(?, at) FROM reactor.raw", "Float64"),
+        (
+            "SELECT CASE WHEN n > ? THEN ? ELSE id END FROM reactor.raw",
+            "Int64 Utf8",
+        ),
+        ("SELECT substr(id, ?, ?) FROM reactor.raw", "Int64 Int64"),
+        (
+            "SELECT n FROM reactor.raw WHERE n IN (?, ?) AND id LIKE ?",
+            "Int64 Int64 Utf8",
+        ),
+        ("SELECT n FROM reactor.raw WHERE n = ANY(?)", "List(Int64)"),
+        ("SELECT n FROM reactor.raw LIMIT ? OFFSET ?", "Int64 Int64"),
+        ("SELECT n FROM reactor.raw LIMIT ?, ?", "Int64 Int64"),
+        (
+            "SELECT sum(n) OVER (ORDER BY n ROWS ? PRECEDING) FROM reactor.raw",
+            "Int64",
+        ),
+        ("SELECT value FROM generate_series(?, 5)", "Int64"),
+        ("SELECT INTERVAL '1 s' * ?", "Float64"),
+        ("SELECT INTERVAL ?", "Utf8"),
+        ("SELECT CAST(? AS BIGINT)", "Utf8"),
+        (
+            "SELECT date_part(?, now()), time_bucket(?, now())",
+            "Utf8 Utf8",
+        ),
+        ("SELECT ?", "Utf8"),
+    ] {
+        let planned = engine.plan(sql).await;
+        let planned = planned.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let fields = planned.parameters.fields().iter();
+        let types: Vec<String> = fields.map(|f| f.data_type().to_string()).collect();
+        assert_eq!(types.join(" "), expected, "{sql}");
+    }
+}
+
+async fn answer(engine: &Engine, sql: &str, values: Vec<ScalarValue>) -> Result<String, Fault> {
+    let columns = engine.columns(sql, values.clone()).await?;
+    let result = engine.query(sql, Some(values)).await?;
+    assert_eq!(result.wire, columns, "{sql}");
+    let mut out = Vec::new();
+    for batch in result.collect().await? {
+        for row in 0..batch.num_rows() {
+            let value = array_value_to_string(batch.column(0), row).unwrap();
+            out.push(format!("{} {value}", batch.column(0).data_type()));
+        }
+    }
+    Ok(out.join(", "))
+}
+
+#[tokio::test]
+async fn a_value_keeps_its_type_and_the_plan_follows_from_it() {
+    let engine = engine().await;
+    let double = |v: f64| ScalarValue::from(v);
+    let whole = |v: i64| ScalarValue::from(v);
+    let text = |v: &str| ScalarValue::from(v);
+    for (sql, values, expected) in [
+        (
+            "SELECT n FROM reactor.raw WHERE n = ?",
+            vec![double(1.9)],
+            "",
+        ),
+        (
+            "SELECT n FROM reactor.raw WHERE n < ? ORDER BY n",
+            vec![double(2.5)],
+            "Int64 1, Int64 2",
+        ),
+        (
+            "SELECT n * ? FROM reactor.raw WHERE n = 1",
+            vec![double(0.5)],
+            "Float64 0.5",
+        ),
+        (
+            "SELECT n * ? FROM reactor.raw WHERE n = 1",
+            vec![whole(2)],
+            "Int64 2",
+        ),
+        ("SELECT ? < ?", vec![whole(9), whole(10)], "Boolean true"),
+        ("SELECT ? < ?", vec![text("9"), text("10")], "Boolean false"),
+        ("SELECT ?", vec![whole(5)], "Int64 5"),
+        (
+            "SELECT ? UNION ALL SELECT ? ORDER BY 1",
+            vec![whole(1), double(2.5)],
+            "Float64 1.0, Float64 2.5",
+        ),
+        (
+            "SELECT coalesce(?, ?)",
+            vec![ScalarValue::Null, text("b")],
+            "Utf8 b",
+        ),
+        (
+            "SELECT array_length(ARRAY[?, ?])",
+            vec![whole(1), double(0.5)],
+            "UInt64 2",
+        ),
+        (
+            "SELECT (SELECT max(n) FROM reactor.raw WHERE n < ?)",
+            vec![double(2.5)],
+            "Int64 2",
+        ),
+        (
+            "SELECT count(*) FROM generate_series(?, ?)",
+            vec![whole(2), whole(5)],
+            "Int64 4",
+        ),
+        (
+            "SELECT n FROM reactor.raw ORDER BY n OFFSET ? LIMIT ?",
+            vec![whole(1), text("1")],
+            "Int64 2",
+        ),
+        (
+            "SELECT at FROM reactor.raw WHERE id = $2 AND n = $1",
+            vec![whole(3), text("a")],
+            "Float64 3.0",
+        ),
+    ] {
+        // What a list's length is on the wire is not the matter here.
+        let expected = expected.replace("UInt64", "Int64");
+        let got = answer(&engine, sql, values).await;
+        let got = got.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(got, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_the_parameter() {
+    let engine = engine().await;
+    let text = |v: &str| ScalarValue::from(v);
+    for (sql, values, word) in [
+        (
+            "SELECT ? + ?",
+            vec![ScalarValue::from(1i64)],
+            "parameter 2 has no value",
+        ),
+        ("SELECT 1", vec![text("a")], "there is no parameter 1"),
+        (
+            "SELECT n FROM reactor.raw WHERE id = ? AND n > ?",
+            vec![text("a"), text("x")],
+            "parameter 2",
+        ),
+        (
+            "SELECT n FROM reactor.raw LIMIT ?",
+            vec![ScalarValue::from(2.5)],
+            "parameter 1 counts rows",
+        ),
+        (
+            "SELECT sum(n) OVER (ORDER BY n ROWS ? PRECEDING) FROM reactor.raw",
+            vec![text("x")],
+            "parameter 1",
+        ),
+        (
+            "SELECT n FROM reactor.raw WHERE n > ? AND to_timestamp(n)",
+            vec![text("x")],
+            "parameter 1 is Utf8",
+        ),
+    ] {
+        let fault = answer(&engine, sql, values).await.expect_err(sql);
+        assert_eq!(fault.kind, crate::fault::Kind::Invalid, "{sql}: {fault}");
+        assert!(fault.message.contains(word), "{sql}: {fault}");
+    }
+}

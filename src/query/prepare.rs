@@ -1,0 +1,333 @@
+//! A statement's text to a plan whose types are known, and what is announced of it before it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SQLOptions;
+use datafusion::sql::sqlparser::ast::{Expr, Statement, visit_expressions};
+
+use super::caller::default_schema;
+use super::columns::wire_of;
+use super::engine::fault_of;
+use super::functions::write_out;
+use super::latest::Newest;
+use super::limits::QueryLimits;
+use super::names::{self, Resolved};
+use super::parameters::{self, check_count, driver_type};
+use super::planner::Planner;
+use super::rules;
+use super::spelled::spell_out;
+use super::world::World;
+use crate::catalog::view::Snapshot;
+use crate::fault::{Fault, Kind};
+use crate::sql::{self, placeholder};
+
+/// A statement that has been understood and not run.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub wire: SchemaRef,
+    /// One nullable field a parameter, in order.
+    pub parameters: SchemaRef,
+}
+
+/// What the statements of an engine have in common.
+pub(super) struct Shared {
+    pub(super) state: SessionState,
+    pub(super) system: Arc<MemorySchemaProvider>,
+    /// Tables beside the snapshot's, with their columns, for the resolution of names.
+    pub(super) others: Arc<Vec<(String, Vec<String>)>>,
+    pub(super) newest: Arc<Newest>,
+}
+
+impl Shared {
+    /// The statement as a query, and all that it may read.
+    pub(super) async fn read(
+        &self,
+        text: &str,
+        own: bool,
+        snapshot: Snapshot,
+        limits: Option<&QueryLimits>,
+    ) -> Result<(Session, Statement), Fault> {
+        let tokens = if own {
+            sql::tokens_of_own(text)?
+        } else {
+            sql::tokenize(text)?
+        };
+        let said = sql::Statement::new(text, tokens);
+        if said.kind() == sql::Kind::Log {
+            let asked = super::history::parse(said.cursor("table", &default_schema()))?;
+            let table = super::history::answer(&asked, &snapshot)?;
+            let session = self.session(snapshot, Some(Arc::new(table)), limits);
+            let statement = sql::parse_own("SELECT * FROM \"described@log\"")?;
+            return Ok((session, statement));
+        }
+        let tokens = super::describe::as_known(said.into_tokens());
+        let parameters = sql::parameters(&tokens);
+        let parsed = if own {
+            sql::parse_own_tokens(tokens)?
+        } else {
+            sql::parse_tokens(tokens)?
+        };
+        let mut statement = super::describe::as_query(parsed, &snapshot)?;
+        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
+        let mut session = self.session(snapshot, None, limits);
+        session.parameters = parameters;
+        Ok((session, statement))
+    }
+
+    /// `described`: a table of this one statement.
+    pub(super) fn session(
+        &self,
+        snapshot: Snapshot,
+        described: Option<Arc<dyn TableProvider>>,
+        limits: Option<&QueryLimits>,
+    ) -> Session {
+        let mut base = self.state.clone();
+        if let Some(limits) = limits {
+            let options = base.config_mut().options_mut();
+            options.extensions.insert(limits.clone());
+        }
+        let world = World {
+            base,
+            described,
+            depth: 0,
+            snapshot,
+            system: self.system.clone(),
+            others: self.others.clone(),
+            newest: self.newest.clone(),
+        };
+        Session {
+            state: world.session(),
+            snapshot: world.snapshot,
+            others: self.others.clone(),
+            parameters: 0,
+        }
+    }
+}
+
+/// One statement's view of the world.
+pub(super) struct Session {
+    pub(super) state: SessionState,
+    pub(super) snapshot: Snapshot,
+    pub(super) others: Arc<Vec<(String, Vec<String>)>>,
+    /// How many parameters the text has.
+    parameters: usize,
+}
+
+impl Session {
+    /// A query's plan, with the types that its parts have when it runs, and the bound values in it. As it is read, a column of
+    /// a union has the first SELECT's type, and a CASE its first branch's.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: values that the statement does not take, parts that have no type in common; UNIMPLEMENTED: it is no
+    /// query.
+    pub(super) async fn plan(
+        &self,
+        statement: Statement,
+        values: &[ScalarValue],
+    ) -> Result<LogicalPlan, Fault> {
+        only_query(&statement)?;
+        self.plan_statement(statement, values).await
+    }
+
+    pub(super) async fn plan_statement(
+        &self,
+        mut statement: Statement,
+        values: &[ScalarValue],
+    ) -> Result<LogicalPlan, Fault> {
+        check_count(self.parameters, values.len())?;
+        spell_out(&mut statement, Some(values))?;
+        let (statement, counts) = self.resolved(statement)?;
+        let mut values = values.to_vec();
+        for n in counts {
+            if let Some(value) = n.checked_sub(1).and_then(|at| values.get_mut(at)) {
+                *value = parameters::count(n, value)?;
+            }
+        }
+        let fields: Vec<Option<FieldRef>> = values
+            .iter()
+            .zip(1..)
+            .map(|(value, n)| Some(parameters::field(n, value.data_type())))
+            .collect();
+        let planner = Planner::new(&self.state, statement, Some(&values));
+        let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
+        let told = |error| {
+            let mut fault = self.name_hint(fault_of(error));
+            if !values.is_empty() && fault.kind == Kind::Invalid && fault.reason != "parameters" {
+                fault.message = format!("{}; {}", fault.message, parameters::told(&values));
+            }
+            fault
+        };
+        let plan = planner.plan(fields.clone()).map_err(told)?;
+        verified(&plan)?;
+        if values.is_empty() {
+            return self.coerced(plan);
+        }
+        let plan = parameters::typed(plan, &fields).map_err(told)?;
+        let plan = self.analyzed(plan).map_err(told)?;
+        parameters::bound(plan, &values).map_err(told)
+    }
+
+    /// What a query gives, and what its parameters are, before anything is bound. `known`: types of parameters, from 1, that
+    /// the text does not tell.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub(super) async fn described(
+        &self,
+        mut statement: Statement,
+        known: &BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
+        only_query(&statement)?;
+        let lists = compared_with_lists(&statement);
+        let mut told = spell_out(&mut statement, None)?;
+        let (statement, counts) = self.resolved(statement)?;
+        told.extend(counts.into_iter().map(|n| (n, DataType::Int64)));
+        told.extend(known.iter().map(|(n, t)| (*n, t.clone())));
+        let planner = Planner::new(&self.state, statement, None);
+        let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
+        let plan = self.plan_with_any(&planner, &mut told, &lists)?;
+        verified(&plan)?;
+        if self.parameters == 0 {
+            return Ok(Planned {
+                wire: wire_of(&self.coerced(plan)?),
+                parameters: Arc::new(Schema::empty()),
+            });
+        }
+        let types = parameters::told_types(&plan).map_err(fault_of)?;
+        let wanted = self.analyzed(plan.clone()).ok();
+        let wanted = wanted.and_then(|plan| parameters::wanted_types(&plan).ok());
+        let wanted = wanted.unwrap_or_default();
+        let given = planner.given();
+        let fields = (1..=self.parameters).map(|n| {
+            let number = given.contains(&n).then_some(&DataType::Int64);
+            let known = told.get(&n).or(types.get(&n)).or(wanted.get(&n)).or(number);
+            parameters::field(n, known.map_or(DataType::Utf8, driver_type))
+        });
+        let fields: Vec<FieldRef> = fields.collect();
+        // The columns are those of rows to which values of these types are bound. A parameter whose type nothing tells counts
+        // as a text, which may not fit its place: whether its value fits is said when it is bound.
+        let bound = planner.plan(fields.iter().cloned().map(Some).collect());
+        let bound = bound.and_then(|bound| self.analyzed(bound));
+        Ok(Planned {
+            wire: wire_of(bound.as_ref().unwrap_or(&plan)),
+            parameters: Arc::new(Schema::new(fields)),
+        })
+    }
+
+    /// A plan of a statement to which nothing is bound. A parameter of unknown type has the type of what it stands beside, or
+    /// none, or it is a text, whichever can be planned. `lists`: parameters that have to be lists, of something.
+    fn plan_with_any(
+        &self,
+        planner: &Planner<'_>,
+        told: &mut BTreeMap<usize, DataType>,
+        lists: &BTreeSet<usize>,
+    ) -> Result<LogicalPlan, Fault> {
+        let items = [DataType::Int64, DataType::Utf8, DataType::Float64];
+        let tries = if lists.is_empty() { 1 } else { items.len() };
+        let mut first = None;
+        for item in items.iter().take(tries) {
+            for n in lists {
+                let list = DataType::List(Arc::new(Field::new_list_field(item.clone(), true)));
+                told.insert(*n, list);
+            }
+            for unknown in [None, Some(DataType::Null), Some(DataType::Utf8)] {
+                let fields = (1..=self.parameters).map(|n| {
+                    let known = told.get(&n).or(unknown.as_ref());
+                    known.map(|t| parameters::field(n, t.clone()))
+                });
+                match planner.plan(fields.collect()) {
+                    Ok(plan) => return Ok(plan),
+                    Err(error) => first = first.or(Some(error)),
+                }
+                if self.parameters == 0 {
+                    break;
+                }
+            }
+        }
+        let error = first.map_or_else(|| Fault::internal("nothing was planned"), fault_of);
+        Err(self.name_hint(error))
+    }
+
+    /// The statement in words that the planner knows, its names resolved, and the parameters that count rows.
+    fn resolved(&self, mut statement: Statement) -> Result<(Statement, BTreeSet<usize>), Fault> {
+        write_out(&mut statement, &self.snapshot)?;
+        rules::engine_types(&mut statement);
+        let Resolved { statement, counts } =
+            names::resolve(statement, &self.snapshot, &self.others)?;
+        Ok((statement, counts))
+    }
+
+    /// # Errors
+    /// INVALID_ARGUMENT: parts have no type in common.
+    fn coerced(&self, plan: LogicalPlan) -> Result<LogicalPlan, Fault> {
+        self.analyzed(plan).map_err(fault_of)
+    }
+
+    fn analyzed(&self, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+        if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+            return Ok(plan);
+        }
+        let options = self.state.config_options();
+        self.state
+            .analyzer()
+            .execute_and_check(plan, options, |_, _| {})
+    }
+
+    /// Says which table may have been meant.
+    fn name_hint(&self, mut fault: Fault) -> Fault {
+        if fault.kind == Kind::NotFound {
+            let names = self.snapshot.tables.values().map(|v| v.name.to_string());
+            let asked = fault
+                .message
+                .split('\'')
+                .nth(1)
+                .unwrap_or_default()
+                .trim_start_matches("deltaplane.")
+                .to_owned();
+            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
+            if let Some(near) = near {
+                fault.message.push_str(&format!("; nearest table: {near}"));
+            }
+        }
+        fault
+    }
+}
+
+fn only_query(statement: &Statement) -> Result<(), Fault> {
+    if matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::Unimplemented,
+        "unsupported_statement",
+        "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE ALERT, ALTER TABLE, DROP TABLE",
+    ))
+}
+
+fn verified(plan: &LogicalPlan) -> Result<(), Fault> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(fault_of)
+}
+
+/// Parameters in `= ANY(?)` and its like.
+fn compared_with_lists(statement: &Statement) -> BTreeSet<usize> {
+    let mut lists = BTreeSet::new();
+    let _ = visit_expressions(statement, |expr| {
+        if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr {
+            lists.extend(placeholder(right));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    lists
+}
