@@ -22,6 +22,7 @@ use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
 
 use super::super::Error;
+use super::super::files::float_bounds::{self, has_nan};
 use super::page_checksums::with_page_checksums;
 
 /// Partitions whose files are written at the same time.
@@ -90,11 +91,27 @@ pub struct Slices {
     properties: WriterProperties,
     effort: Effort,
     target_bytes: usize,
-    open: BTreeMap<Key, ArrowWriter<Vec<u8>>>,
+    open: BTreeMap<Key, FileWriter>,
     waiting: BTreeMap<Key, Vec<RecordBatch>>,
     waiting_bytes: usize,
     /// Set when too much waits, until nothing does: so each partition's file is as large as it can be.
     draining: bool,
+}
+
+/// A file in the making.
+struct FileWriter {
+    parquet: ArrowWriter<Vec<u8>>,
+    /// For each of its columns, whether a NaN was written to it.
+    nans: Vec<bool>,
+}
+
+impl FileWriter {
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        for (column, found) in rows.columns().iter().zip(&mut self.nans) {
+            *found |= has_nan(column);
+        }
+        self.parquet.write(rows).map_err(failed)
+    }
 }
 
 impl Slices {
@@ -157,11 +174,12 @@ impl Slices {
                 self.wait(key, part)?;
                 continue;
             };
-            writer.write(&part).map_err(failed)?;
-            if writer.bytes_written() + writer.in_progress_size() >= self.target_bytes {
+            writer.write(&part)?;
+            let parquet = &mut writer.parquet;
+            if parquet.bytes_written() + parquet.in_progress_size() >= self.target_bytes {
                 // What is in progress is an estimate from before compression.
-                writer.flush().map_err(failed)?;
-                if writer.bytes_written() >= large_enough(self.target_bytes)
+                parquet.flush().map_err(failed)?;
+                if parquet.bytes_written() >= large_enough(self.target_bytes)
                     && let Some(writer) = self.open.remove(&key)
                 {
                     full.push(self.close(&key, writer)?);
@@ -171,9 +189,13 @@ impl Slices {
         Ok(full)
     }
 
-    fn writer(&self) -> Result<ArrowWriter<Vec<u8>>, Error> {
+    fn writer(&self) -> Result<FileWriter, Error> {
         let properties = Some(self.properties.clone());
-        ArrowWriter::try_new(Vec::new(), self.file_schema.clone(), properties).map_err(failed)
+        let schema = self.file_schema.clone();
+        Ok(FileWriter {
+            parquet: ArrowWriter::try_new(Vec::new(), schema, properties).map_err(failed)?,
+            nans: vec![false; self.file_schema.fields().len()],
+        })
     }
 
     /// A copy of the rows: a slice would keep its whole batch in memory.
@@ -212,7 +234,7 @@ impl Slices {
                     self.waiting_bytes = self
                         .waiting_bytes
                         .saturating_sub(part.get_array_memory_size());
-                    writer.write(part).map_err(failed)?;
+                    writer.write(part)?;
                 }
                 self.close(&key, writer)?
             } else if last && let Some((key, writer)) = self.open.pop_first() {
@@ -227,11 +249,18 @@ impl Slices {
         Ok(files)
     }
 
-    fn close(&self, key: &Key, mut writer: ArrowWriter<Vec<u8>>) -> Result<EncodedFile, Error> {
-        let metadata = writer.finish().map_err(failed)?;
-        let bytes = std::mem::take(writer.inner_mut());
-        drop(writer);
-        let statistics = statistics(&metadata, &self.file_schema)?;
+    fn close(&self, key: &Key, writer: FileWriter) -> Result<EncodedFile, Error> {
+        let FileWriter { mut parquet, nans } = writer;
+        let floats = self.file_schema.fields().iter().zip(&nans);
+        let floats = floats.filter(|(f, has_nan)| f.data_type().is_floating() && !**has_nan);
+        let mut floats = floats.map(|(f, _)| f.name().as_str()).peekable();
+        if floats.peek().is_some() {
+            parquet.append_key_value_metadata(float_bounds::entry(floats));
+        }
+        let metadata = parquet.finish().map_err(failed)?;
+        let bytes = std::mem::take(parquet.inner_mut());
+        drop(parquet);
+        let statistics = statistics(&metadata, &self.file_schema, &nans)?;
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
         let bytes = with_page_checksums(&bytes, metadata)?;
         let values: HashMap<String, Option<String>> = self
@@ -374,12 +403,17 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// Row count, bounds and null counts from the file's own footer.
-fn statistics(metadata: &ParquetMetaData, schema: &SchemaRef) -> Result<Value, Error> {
+/// Row count, bounds and null counts from the file's own footer. `nans`: the columns that hold a NaN. It is above all numbers, and
+/// JSON has no word for it, so that these have no maximum.
+fn statistics(
+    metadata: &ParquetMetaData,
+    schema: &SchemaRef,
+    nans: &[bool],
+) -> Result<Value, Error> {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
     let groups = metadata.row_groups();
     let descriptor = metadata.file_metadata().schema_descr();
-    for field in schema.fields().iter().take(STATISTICS_COLUMNS) {
+    for (field, has_nan) in schema.fields().iter().zip(nans).take(STATISTICS_COLUMNS) {
         if field.data_type().is_nested() {
             continue;
         }
@@ -395,7 +429,7 @@ fn statistics(metadata: &ParquetMetaData, schema: &SchemaRef) -> Result<Value, E
         let high = extreme(&highs, std::cmp::Ordering::Greater).and_then(|v| bound(&v, true));
         if let (Some(low), high) = (low, high) {
             min.insert(name.clone(), low);
-            if let Some(high) = high {
+            if let Some(high) = high.filter(|_| !has_nan) {
                 max.insert(name.clone(), high);
             }
         }
@@ -539,6 +573,45 @@ mod tests {
                 assert_eq!(got.len(), rows as usize);
                 assert!(got.iter().all(|v| *v as usize % 2 == parity));
             }
+        }
+    }
+
+    #[test]
+    fn a_column_with_a_nan_has_no_maximum_and_one_without_says_so_in_the_footer() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let cases = [
+            (
+                vec![1.0, 2.0],
+                json!({"v": 1.0}),
+                json!({"v": 2.0}),
+                r#"["v"]"#,
+            ),
+            (vec![1.0, nan, 2.0], json!({"v": 1.0}), json!({}), ""),
+            (vec![nan], json!({}), json!({}), ""),
+            // JSON has no word for infinity either.
+            (vec![1.0, inf], json!({"v": 1.0}), json!({}), r#"["v"]"#),
+        ];
+        for (values, min, max, sound) in cases {
+            let column: ArrayRef = Arc::new(Float64Array::from(values.clone()));
+            let batch = RecordBatch::try_from_iter([("v", column)]).unwrap();
+            let mut slices = Slices::new(&batch.schema(), &[], Effort::Quick, usize::MAX).unwrap();
+            slices.push(batch).unwrap();
+            let file = slices.drain(true).unwrap().remove(0);
+            let stats: Value = serde_json::from_str(file.add.stats.as_deref().unwrap()).unwrap();
+            assert_eq!(
+                (&stats["minValues"], &stats["maxValues"]),
+                (&min, &max),
+                "{values:?}"
+            );
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.bytes));
+            let reader = reader.unwrap();
+            let entries = reader.metadata().file_metadata().key_value_metadata();
+            let entry = entries
+                .unwrap()
+                .iter()
+                .find(|e| e.key == float_bounds::WITHOUT_NAN);
+            let entry = entry.and_then(|e| e.value.as_deref()).unwrap_or_default();
+            assert_eq!(entry, sound, "{values:?}");
         }
     }
 

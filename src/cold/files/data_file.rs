@@ -27,6 +27,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::super::{Error, store_error};
+use super::float_bounds::relied_on;
 use crate::fault::Fault;
 
 /// A file as the Delta log describes it.
@@ -254,7 +255,7 @@ impl AsyncFileReader for DataFileReader {
             match reader.load_and_finish(Footer(&self.file), size).await {
                 Ok(metadata) => {
                     self.file.check_places(&metadata).map_err(external)?;
-                    Ok(Arc::new(metadata))
+                    Ok(Arc::new(relied_on(metadata)?))
                 }
                 Err(error @ ParquetError::External(_)) => Err(error),
                 Err(error) => Err(external(self.file.unreadable(&error))),

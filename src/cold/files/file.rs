@@ -175,7 +175,8 @@ fn scalar(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValu
         DataType::Int32 => Some(ScalarValue::Int32(Some(
             i32::try_from(value.as_i64()?).ok()?,
         ))),
-        DataType::Float64 => Some(ScalarValue::Float64(Some(value.as_f64()?))),
+        // A NaN is above every number, and writers leave it out: nothing bounds a column of floats from above.
+        DataType::Float64 if !upper => Some(ScalarValue::Float64(Some(value.as_f64()?))),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let instant: DateTime<Utc> =
                 DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc();

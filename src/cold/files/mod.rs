@@ -11,6 +11,7 @@
 pub mod bounds;
 mod data_file;
 mod file;
+pub(in crate::cold) mod float_bounds;
 mod list;
 mod pinned;
 pub mod pins;

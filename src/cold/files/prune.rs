@@ -29,8 +29,8 @@ impl Bounds<'_> {
     ) -> Option<ArrayRef> {
         let index = self.schema.index_of(column.name()).ok()?;
         let data_type = self.schema.field(index).data_type();
-        // NaN is above every number and in no bound.
-        if data_type.is_floating() {
+        // A value of a partition may be a NaN of either sign.
+        if data_type.is_floating() && index >= self.in_files {
             return None;
         }
         let unknown = ScalarValue::try_from(data_type).ok()?;
@@ -162,8 +162,10 @@ mod tests {
             ("k IS NULL", [false, true, true]),
             ("day = DATE '2026-01-02'", [false, true, true]),
             ("day < DATE '2026-01-01'", [false, false, false]),
-            // A NaN is greater than 5.
+            // A NaN is greater than 5, and no NaN is below 1.
             ("v > 5", [true, true, true]),
+            ("v = 5", [true, true, true]),
+            ("v < 1", [false, true, true]),
             ("length(k) = 7", [true, true, true]),
         ];
         let state = SessionContext::new().state();
