@@ -12,6 +12,7 @@
 // words
 pub mod clock;
 pub mod fault;
+pub mod floats;
 pub mod ids;
 pub mod memory;
 pub mod threads;

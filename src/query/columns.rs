@@ -12,6 +12,7 @@ use datafusion::common::TableReference;
 use datafusion::logical_expr::{Cast, Distinct, Expr, Join, JoinType, LogicalPlan, TryCast};
 
 use super::CATALOG;
+use super::arithmetic::bare;
 use super::wire::wire_schema;
 use crate::fault::Fault;
 
@@ -203,14 +204,13 @@ fn below(plan: &LogicalPlan, at: usize) -> Option<(&LogicalPlan, usize)> {
 
 /// The expression that makes a column, and what it is made over.
 fn made(plan: &LogicalPlan, at: usize) -> Option<(&Expr, &LogicalPlan)> {
-    match plan {
-        LogicalPlan::Projection(node) => Some((node.expr.get(at)?, &*node.input)),
-        LogicalPlan::Aggregate(node) => Some((node.group_expr.get(at)?, &*node.input)),
-        LogicalPlan::Distinct(Distinct::On(node)) => {
-            Some((node.select_expr.get(at)?, &*node.input))
-        }
-        _ => None,
-    }
+    let (expr, input) = match plan {
+        LogicalPlan::Projection(node) => (node.expr.get(at)?, &*node.input),
+        LogicalPlan::Aggregate(node) => (node.group_expr.get(at)?, &*node.input),
+        LogicalPlan::Distinct(Distinct::On(node)) => (node.select_expr.get(at)?, &*node.input),
+        _ => return None,
+    };
+    Some((bare(expr), input))
 }
 
 /// The table and column that a column of the result is, if it is one as it stands there.
@@ -289,7 +289,7 @@ fn shown(plan: &LogicalPlan, at: usize) -> Option<String> {
 }
 
 fn uncast(expr: &Expr) -> &Expr {
-    match expr {
+    match bare(expr) {
         Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => uncast(expr),
         other => other,
     }

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::error::ArrowError;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::config::ConfigNonZeroUsize;
-use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
@@ -27,8 +26,10 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::arithmetic::{self, canonical_floats};
 use super::caller::Caller;
 use super::columns::{self, wire_of};
+use super::errors::fault_of;
 use super::functions::{self, JoinPlanner, SpanPlanner, scalar_functions};
 use super::limits::{self, QueryLimits};
 use super::meter::{Budget, Meter, Metered};
@@ -41,6 +42,8 @@ use super::result::{self, ResultStream};
 use super::rules;
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
+use super::subqueries;
+use super::times;
 use super::view::Definition;
 use super::wire::conform_to_wire;
 use super::zorder::Curve;
@@ -163,6 +166,8 @@ impl Engine {
         // Its queue panics at a NaN.
         options.optimizer.enable_topk_aggregation = false;
         options.execution.time_zone = Some("UTC".to_owned());
+        // Ours is `extreme_filter`.
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         let mut builder = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(environment)
@@ -184,6 +189,8 @@ impl Engine {
             let _ = state.register_udf(function);
         }
         functions::bound(&mut state).map_err(fault_of)?;
+        arithmetic::register(&mut state).map_err(fault_of)?;
+        times::register(&mut state).map_err(fault_of)?;
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema();
         let system_tables = source.system_tables();
@@ -538,7 +545,9 @@ impl Engine {
             let (mut state, plan) = plan.await?;
             state.config_mut().options_mut().execution.target_partitions = 1;
             let physical = state.create_physical_plan(&plan).await.map_err(fault_of)?;
-            let physical = metered(physical).map_err(fault_of)?;
+            let physical = metered(physical)
+                .and_then(canonical_floats)
+                .map_err(fault_of)?;
             Ok(handle.spawn(meter.watch(async move {
                 let rows = collect(physical.clone(), state.task_ctx()).await?;
                 Ok::<_, DataFusionError>((rows, Scanned::of(&physical)))
@@ -567,6 +576,7 @@ async fn started(
     let (mut session, statement) = world
         .read(&asked.sql, asked.own, asked.snapshot, Some(&limits))
         .await?;
+    let upkeep = asked.upkeep.is_some();
     if let Some((environment, curve)) = asked.upkeep {
         session.state = SessionStateBuilder::new_from_existing(session.state)
             .with_runtime_env(environment)
@@ -589,6 +599,11 @@ async fn started(
         .map_err(fault_of)?;
     drop(plan);
     let physical = metered(physical).map_err(fault_of)?;
+    // Upkeep writes rows as they are.
+    let physical = match upkeep {
+        true => physical,
+        false => canonical_floats(physical).map_err(fault_of)?,
+    };
     let rows = super::width::batch_rows(&physical);
     let execution = &mut session.state.config_mut().options_mut().execution;
     execution.batch_size = ConfigNonZeroUsize::try_new(rows).map_err(fault_of)?;
@@ -710,72 +725,4 @@ fn information_schema() -> Vec<(String, Vec<String>)> {
             columns("catalog_name schema_name schema_owner"),
         ),
     ]
-}
-
-/// DataFusion's errors as answers to "what now?". What a user can cause is never internal.
-pub fn fault_of(error: DataFusionError) -> Fault {
-    if let Some(fault) = fault_within(&error) {
-        return fault;
-    }
-    let root = error.find_root();
-    let text = root.strip_backtrace();
-    let text = text.lines().next().unwrap_or_default().to_owned();
-    match root {
-        DataFusionError::SchemaError(e, _) => match e.as_ref() {
-            SchemaError::FieldNotFound { .. } => Fault::invalid("column_not_found", text),
-            _ => Fault::invalid("ambiguous_name", text),
-        },
-        DataFusionError::ResourcesExhausted(_) => Fault::new(
-            Kind::Exhausted,
-            "query_memory",
-            format!("{text}; narrow the query, or raise memory.query_bytes_max"),
-        ),
-        DataFusionError::Plan(_) if text.contains("not found") && text.contains("table") => {
-            Fault::new(Kind::NotFound, "table_not_found", text)
-        }
-        DataFusionError::SQL(..) => Fault::invalid("syntax_error", text),
-        DataFusionError::NotImplemented(_) => {
-            Fault::new(Kind::Unimplemented, "not_implemented", text)
-        }
-        DataFusionError::ParquetError(_) => file_damaged(&text),
-        DataFusionError::ArrowError(e, _) if matches!(**e, ArrowError::ParquetError(_)) => {
-            file_damaged(&text)
-        }
-        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            Fault::invalid("execution", text)
-        }
-        DataFusionError::Plan(_) | DataFusionError::Configuration(_) => {
-            Fault::invalid("invalid_query", text)
-        }
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            Fault::new(Kind::Unavailable, "store_unavailable", text)
-        }
-        // What DataFusion calls an internal error of its own: a function with arguments that it does not take.
-        DataFusionError::Internal(why) if why.contains("failed to match any signature") => {
-            let text = text.trim_start_matches("Internal error: ");
-            Fault::invalid("invalid_query", text)
-        }
-        _ => Fault::internal(text),
-    }
-}
-
-/// One that was ours already, whatever has wrapped it.
-fn fault_within(error: &DataFusionError) -> Option<Fault> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(fault) = error.downcast_ref::<Fault>() {
-            return Some(fault.clone());
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// What stands within a data file cannot be decoded. Its reader does not say which file that is.
-fn file_damaged(text: &str) -> Fault {
-    Fault::new(
-        Kind::Corrupt,
-        "file_damaged",
-        format!("{text}; CHECK TABLE names the file and the way out"),
-    )
 }

@@ -4,7 +4,9 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::engine::{Engine, fault_of};
+use super::arithmetic::in_one_form;
+use super::engine::Engine;
+use super::errors::fault_of;
 use super::prepare::Session;
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -52,6 +54,7 @@ async fn condition_of(session: Session, statement: Statement) -> Result<Box<Cond
         .create_physical_expr(filter.predicate.clone(), filter.input.schema())
         .map_err(fault_of)?;
     Ok(Box::new(move |batch| {
+        let batch = &in_one_form(batch).map_err(fault_of)?;
         let value = predicate.evaluate(batch).map_err(fault_of)?;
         let array = value.into_array(batch.num_rows()).map_err(fault_of)?;
         let array = array

@@ -17,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::meter::Meter;
 use super::running;
@@ -167,12 +168,18 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// DataFusion's rule that brings the filters of running operators to the scans.
+const FILTERS_TO_SCANS: &str = "FilterPushdown(Post)";
+
 /// [`optimizer_rules`] of physical plans.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));
+        }
+        if rule.name() == FILTERS_TO_SCANS {
+            rules.push(Arc::new(FilterExtremes));
         }
         rules.push(rule);
     }

@@ -1,9 +1,12 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
+mod arithmetic;
 mod caller;
 mod columns;
 mod describe;
 mod engine;
+mod errors;
+mod extreme_filter;
 mod feed;
 mod filter;
 pub mod functions;
@@ -34,20 +37,26 @@ mod scanned;
 mod scope;
 mod slices;
 mod spelled;
+mod subqueries;
+#[cfg(test)]
+mod subqueries_tests;
 mod table_function;
 #[cfg(test)]
 mod tests;
+mod times;
 mod using;
 mod versions;
 pub mod view;
 mod width;
+mod window_frames;
 mod wire;
 mod world;
 pub mod zorder;
 
 pub use caller::{Caller, OfSession, OwnFiles, OwnRows, SessionLife, default_schema, same_columns};
 pub use columns::{described, of_table};
-pub use engine::{Engine, EngineConfig, fault_of};
+pub use engine::{Engine, EngineConfig};
+pub use errors::fault_of;
 pub use last_seen::columns_of as last_seen_columns;
 pub use names::tables_of;
 pub use parameters::{check_count, driver_type};

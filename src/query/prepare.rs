@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Statement, visit_expressions};
 
 use super::caller::default_schema;
 use super::columns::wire_of;
-use super::engine::fault_of;
+use super::errors::fault_of;
 use super::functions::write_out;
 use super::latest::Newest;
 use super::limits::QueryLimits;
@@ -23,6 +23,7 @@ use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
 use super::rules;
 use super::spelled::spell_out;
+use super::subqueries;
 use super::world::World;
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
@@ -259,6 +260,7 @@ impl Session {
     fn resolved(&self, mut statement: Statement) -> Result<(Statement, BTreeSet<usize>), Fault> {
         write_out(&mut statement, &self.snapshot)?;
         rules::engine_types(&mut statement);
+        subqueries::rewrite(&mut statement)?;
         let Resolved { statement, counts } =
             names::resolve(statement, &self.snapshot, &self.others)?;
         Ok((statement, counts))

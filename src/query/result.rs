@@ -10,7 +10,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::engine::fault_of;
+use super::errors::fault_of;
 use super::meter::Meter;
 use super::running;
 use crate::fault::{Fault, Kind};

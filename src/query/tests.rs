@@ -460,7 +460,7 @@ async fn planning_ends_with_its_time_and_with_its_caller() {
     let (session, statement) = session.await.unwrap();
     let plan = session.plan(statement, &[]).await.unwrap();
     let ended = session.state.create_physical_plan(&plan).await.unwrap_err();
-    assert_eq!(engine::fault_of(ended).kind, Kind::Cancelled);
+    assert_eq!(fault_of(ended).kind, Kind::Cancelled);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::findings::{Findings, Out};
 use super::validator::Validator;
 use crate::dataset::{Action, Contract, Rule, RuleKind};
 use crate::fault::Fault;
+use crate::floats;
 
 /// 128 bits of a key: two rows of a table meet by chance once in 10^19 tables of a billion rows.
 type KeyHash = u128;
@@ -112,13 +113,15 @@ pub(super) struct Candidates<'a> {
     pub positions: &'a [u32],
 }
 
+/// Equal values are equal bytes, and smaller ones smaller bytes: floats are in their one form.
 fn encode(columns: &[ArrayRef]) -> Result<Rows, Fault> {
+    let columns: Vec<ArrayRef> = columns.iter().map(floats::one_form).collect();
     let fields = columns
         .iter()
         .map(|c| SortField::new(c.data_type().clone()))
         .collect();
     RowConverter::new(fields)
-        .and_then(|converter| converter.convert_columns(columns))
+        .and_then(|converter| converter.convert_columns(&columns))
         .map_err(|e| Fault::internal(format!("keys: {e}")))
 }
 

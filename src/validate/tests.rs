@@ -468,3 +468,16 @@ fn keys_beyond_the_bound_are_let_go_of_and_counted_as_unchecked() {
         );
     }
 }
+
+#[test]
+fn a_key_of_floats_has_one_nan_and_one_zero() {
+    let nan = f64::NAN;
+    let other = f64::from_bits(0xfff8_0000_0000_0001);
+    let column: ArrayRef = Arc::new(Float64Array::from(vec![nan, -nan, other, 0.0, -0.0, 1.0]));
+    let hashes = key_hashes(&[column]).unwrap();
+    assert_eq!(hashes[0], hashes[1]);
+    assert_eq!(hashes[0], hashes[2]);
+    assert_eq!(hashes[3], hashes[4]);
+    let different: std::collections::HashSet<u128> = hashes.into_iter().collect();
+    assert_eq!(different.len(), 3);
+}

@@ -24,7 +24,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
-use super::super::engine::fault_of;
+use super::super::errors::fault_of;
 use super::Followed;
 use crate::cold::{Change, ColdFile};
 use crate::cold::{FILE, ROW};

@@ -1,9 +1,8 @@
 //! Uses of aggregates that take memory which no operator counts: by an argument before the first row is seen, or by each row of a
 //! window.
 
-use datafusion::common::Result;
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFrameBound};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -15,6 +14,8 @@ use crate::query::limits::external;
 const CENTROIDS_MAX: i128 = 1_000;
 /// Rows of a frame on one side of the current row.
 const FRAME_ROWS_MAX: u64 = 1 << 48;
+/// The distance of a frame by values: it is added to a BIGINT.
+const FRAME_DISTANCE_MAX: i128 = 1 << 61;
 /// Aggregates whose value holds all rows of a frame: over a window, each row would hold those before it.
 const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
 
@@ -91,8 +92,41 @@ fn frame(bound: &WindowFrameBound) -> Result<()> {
                 "a window frame is too far off, rows={rows}, limit={FRAME_ROWS_MAX}; write UNBOUNDED"
             ),
         ))),
-        _ => Ok(()),
+        ScalarValue::IntervalMonthDayNano(Some(i))
+            if i.months < 0 || i.days < 0 || i.nanoseconds < 0 =>
+        {
+            Err(negative(distance))
+        }
+        other => match whole(other) {
+            Some(by) if by < 0 => Err(negative(other)),
+            Some(by) if by > FRAME_DISTANCE_MAX => Err(external(Fault::invalid(
+                "invalid_query",
+                format!(
+                    "a window frame is too far off, distance={by}, limit={FRAME_DISTANCE_MAX}; write UNBOUNDED"
+                ),
+            ))),
+            _ if is_below_zero(other) => Err(negative(other)),
+            _ => Ok(()),
+        },
     }
+}
+
+fn is_below_zero(distance: &ScalarValue) -> bool {
+    match distance {
+        ScalarValue::Float64(Some(by)) => by.is_nan() || *by < 0.0,
+        ScalarValue::Float32(Some(by)) => by.is_nan() || *by < 0.0,
+        ScalarValue::Decimal128(Some(by), ..) => *by < 0,
+        _ => false,
+    }
+}
+
+fn negative(distance: &ScalarValue) -> DataFusionError {
+    external(Fault::invalid(
+        "invalid_query",
+        format!(
+            "the distance of a window frame is negative, distance={distance}; PRECEDING and FOLLOWING say the direction"
+        ),
+    ))
 }
 
 fn whole(value: &ScalarValue) -> Option<i128> {

@@ -1,4 +1,4 @@
-//! `time_bucket_gapfill('1 minute', ts [, start, finish])` in a GROUP BY: a row for every bucket, also for those that no row of
+//! `time_bucket_gapfill('1 minute', ts [, zone] [, start, finish])` in a GROUP BY: a row for every bucket, also for those that no row of
 //! the table is in. `locf(..)` carries the last value into the gap, `interpolate(..)` draws a line over it; other
 //! aggregates are null there.
 //!
@@ -115,16 +115,20 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
         return Ok(None);
     };
     let call = called(&bucket, NAME).map(arguments).unwrap_or_default();
-    let (span, time, ends) = match call.as_slice() {
-        [span, time] => (span, time, None),
-        [span, time, start, finish] => (span, time, Some((start, finish))),
+    let (span, time, zone, ends) = match call.as_slice() {
+        [span, time] => (span, time, None, None),
+        [span, time, zone] => (span, time, Some(zone), None),
+        [span, time, start, finish] => (span, time, None, Some((start, finish))),
+        [span, time, zone, start, finish] => (span, time, Some(zone), Some((start, finish))),
         _ => {
             return Err(wrong(
                 &bucket,
-                "time_bucket_gapfill takes a span, a time and, if wished, start and finish",
+                "time_bucket_gapfill takes a span, a time and, if wished, a zone, and start and finish",
             ));
         }
     };
+    check_span(span, &bucket)?;
+    let zone = zone.map_or_else(String::new, |zone| format!(", {zone}"));
     let keys: Vec<Expr> = keys.into_iter().filter(|k| !fills(k)).collect();
     let key_names: Vec<String> = (0..keys.len()).map(|i| format!("\"__k{i}\"")).collect();
 
@@ -179,7 +183,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
     }
 
     let mut groups = select.clone();
-    let mut columns = vec![format!("time_bucket({span}, {time}) AS \"__b\"")];
+    let mut columns = vec![format!("time_bucket({span}, {time}{zone}) AS \"__b\"")];
     columns.extend(
         keys.iter()
             .zip(&key_names)
@@ -192,7 +196,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
             .map(|(i, v)| format!("{v} AS \"__v{i}\"")),
     );
     let head = parse_own(&format!(
-        "SELECT {} GROUP BY time_bucket({span}, {time}){}",
+        "SELECT {} GROUP BY time_bucket({span}, {time}{zone}){}",
         columns.join(", "),
         keys.iter().map(|k| format!(", {k}")).collect::<String>()
     ))?;
@@ -207,17 +211,13 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
         .chain((0..values.len()).map(|i| format!("\"__v{i}\"")))
         .collect();
     let own = own.join(", ");
+    // Behind the bucket's begin and before its end: a local day has no fixed length.
+    let within = "\"__b\" + INTERVAL '1 microsecond'";
     let (from, until) = match ends {
-        None => (
-            "\"__b\"".to_owned(),
-            format!("\"__b\" + INTERVAL {}", span_text(span, &bucket)?),
-        ),
+        None => ("\"__b\"".to_owned(), within.to_owned()),
         Some((start, finish)) => (
             format!("CASE WHEN \"__p\" IS NULL THEN least(\"__b\", {start}) ELSE \"__b\" END"),
-            format!(
-                "greatest(\"__b\" + INTERVAL {}, {finish})",
-                span_text(span, &bucket)?
-            ),
+            format!("greatest({within}, {finish})"),
         ),
     };
     let neighbours = format!(
@@ -255,18 +255,18 @@ fn name_of(expr: &Expr) -> String {
     }
 }
 
-fn span_text(span: &Expr, at: &Expr) -> Result<String, Fault> {
-    match span {
+/// Is the span one that the buckets can have?
+fn check_span(span: &Expr, at: &Expr) -> Result<(), Fault> {
+    let text = match span {
         Expr::Value(v) => match &v.value {
-            Value::SingleQuotedString(text) => {
-                let micros =
-                    crate::dataset::parse_span(text).map_err(|problem| wrong(at, &problem))?;
-                Ok(crate::dataset::quoted_span(micros))
-            }
-            _ => Err(wrong(at, "the span is a text such as '1 minute'")),
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
         },
-        _ => Err(wrong(at, "the span is a text such as '1 minute'")),
-    }
+        _ => None,
+    };
+    let text = text.ok_or_else(|| wrong(at, "the span is a text such as '1 minute'"))?;
+    let span = crate::dataset::parse_span(text).map_err(|problem| wrong(at, &problem));
+    span.map(|_| ())
 }
 
 /// A column of values with gaps, as the function fills them.

@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
+use crate::query::times::rewrite_at_time_zone;
 
 pub use arguments::CheckArguments;
 pub use first_last::rewrite as rewrite_first_last;
@@ -55,11 +56,12 @@ pub fn bound(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Writes out `first`, `last`, `approx_percentile`, `time_bucket_gapfill` and `ASOF JOIN`.
+/// Writes out `AT TIME ZONE`, `first`, `last`, `approx_percentile`, `time_bucket_gapfill` and `ASOF JOIN`.
 ///
 /// # Errors
 /// INVALID_ARGUMENT with the place of what is used wrongly.
 pub fn write_out(statement: &mut Statement, snapshot: &Snapshot) -> std::result::Result<(), Fault> {
+    rewrite_at_time_zone(statement)?;
     first_last::rewrite(statement, snapshot)?;
     gapfill::rewrite(statement)?;
     asof::rewrite(statement, snapshot)

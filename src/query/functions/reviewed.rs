@@ -10,7 +10,7 @@ pub(super) const PLAIN: &str = "
     array_distinct array_element array_except array_has array_intersect array_length array_max array_min array_ndims
     array_normalize array_pop_back array_pop_front array_position array_positions array_prepend array_product array_remove
     array_remove_all array_remove_n array_reverse array_scale array_slice array_sort array_subtract array_sum array_union
-    arrays_zip arrow_field arrow_metadata arrow_typeof ascii asin asinh atan atan2 atanh bit_length cardinality cast_to_type
+    arrays_zip arrow_field arrow_metadata arrow_typeof ascii asin asinh at_time_zone atan atan2 atanh bit_length cardinality cast_to_type
     cbrt ceil character_length coalesce contains cos cosh cosine_distance cot current_date current_time date_part date_trunc
     decode degrees digest empty ends_with exp factorial find_in_set flatten floor from_unixtime gcd get_field greatest
     inner_product isnan iszero lcm least left ln log log10 log2 make_array make_date make_time map map_entries map_extract

@@ -11,11 +11,16 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::bucket::span_of;
+use super::bucket::{local_start, span_of};
 use crate::dataset::Bucket;
+use crate::query::times::{Zone, ZoneClock};
 
 /// Buckets of one call: a gap of a year in minutes, and a limit to what a slip of the pen takes.
 const BUCKETS_MAX: i64 = 1_000_000;
+
+/// Steps of a quarter of an hour, by which a bucket is longer where the clock is set back.
+const PROBES: usize = 4 * 26;
+const QUARTER: i64 = 900_000_000;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct BucketSeries {
@@ -76,12 +81,17 @@ impl ScalarUDFImpl for BucketSeries {
             from.as_primitive::<TimestampMicrosecondType>(),
             until.as_primitive::<TimestampMicrosecondType>(),
         );
+        let zone = from.timezone().map(Zone::named).transpose()?.flatten();
+        let mut clock = zone.map(ZoneClock::new);
         let mut starts = Vec::new();
         let mut lengths = Vec::with_capacity(from.len());
         for pair in from.iter().zip(until.iter()) {
             let before = starts.len();
             if let (Some(first), Some(end)) = pair {
-                let mut at = bucket.last_start(first);
+                let mut at = match &mut clock {
+                    Some(clock) => local_start(clock, bucket, first)?,
+                    None => bucket.last_start(first),
+                };
                 if end.saturating_sub(at) / step > BUCKETS_MAX {
                     return exec_err!(
                         "more than {BUCKETS_MAX} buckets in one gap; take longer ones, or a shorter range"
@@ -89,7 +99,10 @@ impl ScalarUDFImpl for BucketSeries {
                 }
                 while at < end {
                     starts.push(at);
-                    at += step;
+                    at = match &mut clock {
+                        Some(clock) => next_start(clock, bucket, at)?,
+                        None => at.saturating_add(step),
+                    };
                 }
             }
             lengths.push(starts.len() - before);
@@ -104,4 +117,17 @@ impl ScalarUDFImpl for BucketSeries {
             None,
         ))))
     }
+}
+
+/// The bucket after the one that begins at an instant. A local day has up to 26 hours.
+fn next_start(clock: &mut ZoneClock, bucket: Bucket, at: i64) -> Result<i64> {
+    let mut probe = at.saturating_add(bucket.step);
+    for _ in 0..PROBES {
+        let start = local_start(clock, bucket, probe)?;
+        if start > at {
+            return Ok(start);
+        }
+        probe = probe.saturating_add(QUARTER);
+    }
+    exec_err!("no bucket after the one at microseconds={at}")
 }

@@ -1,4 +1,4 @@
-//! Rules on plans that make answers right, before DataFusion's own coercion of types.
+//! Rules on plans that make answers right, before and behind DataFusion's own coercion of types.
 
 mod common_type;
 mod common_type_of;
@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
+use super::arithmetic::CheckArithmetic;
+use super::times::ZonedCasts;
+use super::window_frames::FramesOfEquals;
+
 pub(super) use type_names::engine_types;
 
 /// What the analyzer does, in its order.
@@ -18,7 +22,11 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(set_all::CountOccurrences),
         Arc::new(common_type::CommonType),
+        Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
+    // Types are known: arithmetic can be checked by them.
+    rules.push(Arc::new(ZonedCasts::default()));
+    rules.push(Arc::new(CheckArithmetic::default()));
     rules
 }

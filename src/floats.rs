@@ -1,0 +1,92 @@
+//! The one form of a floating-point number: 0.0 for either zero, and one NaN, with the sign that puts it above all numbers.
+//!
+//! Arrow orders floats by their bits (IEEE 754, `totalOrder`). There -0.0 is below 0.0, and a NaN is above or below all numbers by
+//! its sign; x86 gives the lower one as the result of `0.0 / 0.0`. In their one form floats are ordered as SQL has it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+
+/// Values that are looked at without a branch.
+const STRIDE: usize = 64;
+
+pub fn one_form_64(value: f64) -> f64 {
+    // Adding 0.0 turns -0.0 into 0.0 and changes no other number.
+    if value.is_nan() {
+        f64::NAN
+    } else {
+        value + 0.0
+    }
+}
+
+pub fn one_form_32(value: f32) -> f32 {
+    if value.is_nan() {
+        f32::NAN
+    } else {
+        value + 0.0
+    }
+}
+
+fn differs_64(values: &[f64]) -> bool {
+    let differs = |v: &f64| one_form_64(*v).to_bits() != v.to_bits();
+    let mut strides = values.chunks(STRIDE);
+    strides.any(|s| s.iter().fold(false, |found, v| found | differs(v)))
+}
+
+fn differs_32(values: &[f32]) -> bool {
+    let differs = |v: &f32| one_form_32(*v).to_bits() != v.to_bits();
+    let mut strides = values.chunks(STRIDE);
+    strides.any(|s| s.iter().fold(false, |found, v| found | differs(v)))
+}
+
+/// The values in their one form; those of other types as they are. Copies only what has another form.
+pub fn one_form(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>();
+            if differs_64(values.values()) {
+                return Arc::new(values.unary::<_, Float64Type>(one_form_64));
+            }
+        }
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>();
+            if differs_32(values.values()) {
+                return Arc::new(values.unary::<_, Float32Type>(one_form_32));
+            }
+        }
+        _ => {}
+    }
+    array.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
+    use arrow::array::{Float32Array, Float64Array};
+
+    use super::*;
+
+    #[test]
+    fn there_is_one_zero_and_one_nan_and_other_numbers_stay() {
+        let numbers = [1.5, -1.5, 0.0, f64::INFINITY, f64::NEG_INFINITY, 5e-324];
+        for number in numbers {
+            assert_eq!(one_form_64(number).to_bits(), number.to_bits());
+        }
+        assert_eq!(one_form_64(-0.0).to_bits(), 0.0f64.to_bits());
+        for nan in [-f64::NAN, f64::from_bits(0x7ff0_0000_0000_0001), f64::NAN] {
+            assert_eq!(one_form_64(nan).to_bits(), f64::NAN.to_bits());
+            assert!(one_form_64(nan).total_cmp(&f64::INFINITY).is_gt());
+        }
+        let same: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0)]));
+        assert!(Arc::ptr_eq(&one_form(&same), &same), "a copy");
+        for at in [0, STRIDE - 1, STRIDE, 3 * STRIDE + 1] {
+            let mut values = vec![1.0f32; 4 * STRIDE];
+            values[at] = -0.0;
+            let array: ArrayRef = Arc::new(Float32Array::from(values));
+            let changed = one_form(&array);
+            let changed = changed.as_primitive::<Float32Type>().value(at);
+            assert_eq!(changed.to_bits(), 0.0f32.to_bits(), "place {at}");
+        }
+    }
+}

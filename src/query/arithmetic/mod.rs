@@ -1,0 +1,83 @@
+//! Numbers as PostgreSQL and DuckDB count them, where DataFusion and the processor do otherwise.
+//!
+//! - A result that does not fit its type is an error, and never another number: `checked` for operators, `sum` for sums.
+//! - A floating-point number has one form: -0.0 becomes 0.0, and every NaN becomes the one that is above all numbers
+//!   (`floats`). Arrow compares floats by their bits, so that this form alone makes `=`, `>`, sorting, grouping, joining and
+//!   `DISTINCT` agree. Floats are brought to it where they enter a plan: behind a scan, an aggregate and a window function, and
+//!   where an expression makes one.
+//! - `extremes` compares floats in the same order when it groups them.
+//!
+//! `rule` puts the operators into a plan once its types are known.
+
+mod checked;
+mod extremes;
+mod floats;
+mod rule;
+mod sum;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::{FunctionRegistry, SessionState};
+
+use crate::fault::Fault;
+
+pub(super) use checked::bare;
+pub(super) use floats::{canonical_floats, in_one_form};
+pub(super) use rule::CheckArithmetic;
+
+/// The reason of an error about a number that does not fit its type.
+pub(super) const OVERFLOW: &str = "numeric_overflow";
+
+/// Puts the aggregates here in the place of DataFusion's.
+///
+/// # Errors
+/// None: names that are known stay known.
+pub(super) fn register(state: &mut SessionState) -> Result<()> {
+    let known = state.aggregate_functions().clone();
+    if let Some(inner) = known.get("sum") {
+        state.register_udaf(Arc::new(sum::checked(inner)))?;
+    }
+    for name in ["min", "max"] {
+        if let Some(inner) = known.get(name) {
+            state.register_udaf(Arc::new(extremes::ordered(inner)))?;
+        }
+    }
+    Ok(())
+}
+
+/// A result that does not fit its type.
+fn out_of_range(type_name: &str, operation: &str) -> Fault {
+    Fault::invalid(
+        OVERFLOW,
+        format!(
+            "{type_name} out of range, operation={operation}; cast a value to a wider type, such as DECIMAL(38, 0) or DOUBLE"
+        ),
+    )
+}
+
+/// SQL's name of a type.
+fn type_name(data_type: &arrow::datatypes::DataType) -> String {
+    use arrow::datatypes::DataType;
+    let name = match data_type {
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INT",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => {
+            "unsigned integer"
+        }
+        DataType::Interval(_) => "INTERVAL",
+        DataType::Duration(_) => "duration",
+        DataType::Date32 | DataType::Date64 => "DATE",
+        DataType::Timestamp(..) => "TIMESTAMP",
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => return format!("DECIMAL({p}, {s})"),
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,280 @@
+//! `sum` of whole numbers, decimals, durations and intervals. It is counted in twice the width, so that the order of the rows
+//! decides nothing, and ends with an error where the result does not fit its type. Floats stay with DataFusion.
+//!
+//! What one partition gives to the next is the wide total, a decimal.
+
+mod distinct;
+mod groups;
+mod intervals;
+mod whole;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::ArrowPrimitiveType;
+use arrow::datatypes::{
+    ArrowNativeTypeOp, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DecimalType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
+    DurationSecondType, Field, FieldRef, Int64Type, IntervalUnit, TimeUnit, UInt64Type, i256,
+};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+    Signature, StatisticsArgs,
+};
+
+use self::distinct::{SlidingDistinct, distinct};
+use self::groups::Groups;
+use self::intervals::Intervals;
+use self::whole::Whole;
+use super::{out_of_range, type_name};
+use crate::query::limits::external;
+
+/// `inner`: DataFusion's `sum`.
+pub(super) fn checked(inner: &Arc<AggregateUDF>) -> AggregateUDF {
+    AggregateUDF::from(Sum {
+        inner: inner.clone(),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sum {
+    inner: Arc<AggregateUDF>,
+}
+
+/// What a sum is counted in.
+trait Total: ArrowNativeTypeOp + Debug + Default + Send + Sync {
+    type State: DecimalType<Native = Self> + ArrowPrimitiveType<Native = Self>;
+}
+
+impl Total for i128 {
+    type State = Decimal128Type;
+}
+
+impl Total for i256 {
+    type State = Decimal256Type;
+}
+
+/// A type of sums, with its way to the total and back.
+struct Width<T: ArrowPrimitiveType, W> {
+    /// Of the result.
+    type_: DataType,
+    widen: fn(T::Native) -> W,
+    /// None: it does not fit the result's type.
+    narrow: fn(W, &DataType) -> Option<T::Native>,
+}
+
+impl<T: ArrowPrimitiveType, W> Clone for Width<T, W> {
+    fn clone(&self) -> Self {
+        Width {
+            type_: self.type_.clone(),
+            widen: self.widen,
+            narrow: self.narrow,
+        }
+    }
+}
+
+impl<T: ArrowPrimitiveType, W> Debug for Width<T, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Width({})", self.type_)
+    }
+}
+
+fn too_large(type_: &DataType) -> DataFusionError {
+    external(out_of_range(&type_name(type_), "sum"))
+}
+
+/// The type of the total that is kept between two steps of a sum; none for those that DataFusion sums.
+fn state_type(type_: &DataType) -> Option<DataType> {
+    match type_ {
+        DataType::Int64 | DataType::UInt64 | DataType::Duration(_) => {
+            Some(DataType::Decimal128(38, 0))
+        }
+        DataType::Decimal32(_, s) | DataType::Decimal64(_, s) => Some(DataType::Decimal128(38, *s)),
+        // Fewer digits than the type could have: the values are ten orders smaller than it.
+        DataType::Decimal128(p, s) if *p < 38 => Some(DataType::Decimal128(38, *s)),
+        DataType::Decimal128(_, s) | DataType::Decimal256(_, s) => {
+            Some(DataType::Decimal256(76, *s))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => Some(type_.clone()),
+        _ => None,
+    }
+}
+
+fn in_digits<N: PartialOrd + std::ops::Neg<Output = N> + Copy>(value: N, bound: N) -> Option<N> {
+    (value < bound && value > -bound).then_some(value)
+}
+
+fn bound_128(type_: &DataType) -> i128 {
+    match type_ {
+        DataType::Decimal128(p, _) => 10i128.checked_pow(u32::from(*p)).unwrap_or(i128::MAX),
+        DataType::Decimal64(p, _) => 10i128.pow(u32::from(*p).min(38)),
+        DataType::Decimal32(p, _) => 10i128.pow(u32::from(*p).min(38)),
+        _ => i128::MAX,
+    }
+}
+
+fn bound_256(type_: &DataType) -> i256 {
+    match type_ {
+        DataType::Decimal128(p, _) | DataType::Decimal256(p, _) => i256::from_i128(10)
+            .checked_pow(u32::from(*p))
+            .unwrap_or(i256::MAX),
+        _ => i256::MAX,
+    }
+}
+
+/// Calls `$make` with the [`Width`] of a result's type.
+macro_rules! by_width {
+    ($type:expr, $make:ident, $other:expr) => {{
+        macro_rules! whole {
+            ($t:ty, $native:ty) => {
+                $make(Width::<$t, i128> {
+                    type_: $type.clone(),
+                    widen: |v| i128::from(v),
+                    narrow: |v, _| <$native>::try_from(v).ok(),
+                })
+            };
+        }
+        macro_rules! decimal {
+            ($t:ty, $native:ty) => {
+                $make(Width::<$t, i128> {
+                    type_: $type.clone(),
+                    widen: |v| i128::from(v),
+                    narrow: |v, t| <$native>::try_from(in_digits(v, bound_128(t))?).ok(),
+                })
+            };
+        }
+        match $type {
+            DataType::Int64 => whole!(Int64Type, i64),
+            DataType::UInt64 => whole!(UInt64Type, u64),
+            DataType::Duration(TimeUnit::Second) => whole!(DurationSecondType, i64),
+            DataType::Duration(TimeUnit::Millisecond) => whole!(DurationMillisecondType, i64),
+            DataType::Duration(TimeUnit::Microsecond) => whole!(DurationMicrosecondType, i64),
+            DataType::Duration(TimeUnit::Nanosecond) => whole!(DurationNanosecondType, i64),
+            DataType::Decimal32(..) => decimal!(Decimal32Type, i32),
+            DataType::Decimal64(..) => decimal!(Decimal64Type, i64),
+            DataType::Decimal128(p, _) if *p < 38 => decimal!(Decimal128Type, i128),
+            DataType::Decimal128(..) => $make(Width::<Decimal128Type, i256> {
+                type_: $type.clone(),
+                widen: i256::from_i128,
+                narrow: |v, t| in_digits(v, bound_256(t))?.to_i128(),
+            }),
+            DataType::Decimal256(..) => $make(Width::<Decimal256Type, i256> {
+                type_: $type.clone(),
+                widen: |v| v,
+                narrow: |v, t| in_digits(v, bound_256(t)),
+            }),
+            _ => $other,
+        }
+    }};
+}
+
+impl Sum {
+    fn of(&self) -> &dyn AggregateUDFImpl {
+        self.inner.inner().as_ref()
+    }
+}
+
+impl AggregateUDFImpl for Sum {
+    fn name(&self) -> &str {
+        self.of().name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of().signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.of().return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        self.of().return_field(fields)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let type_ = args.return_field.data_type().clone();
+        if let DataType::Interval(IntervalUnit::MonthDayNano) = type_
+            && !args.is_distinct
+        {
+            return Ok(Box::<Intervals>::default());
+        }
+        if state_type(&type_).is_none() || matches!(type_, DataType::Interval(_)) {
+            return self.of().accumulator(args);
+        }
+        if args.is_distinct {
+            let inner = self.of().accumulator(args)?;
+            return Ok(distinct(type_, inner));
+        }
+        fn make<T: ArrowPrimitiveType, W: Total>(
+            width: Width<T, W>,
+        ) -> Result<Box<dyn Accumulator>> {
+            Ok(Box::new(Whole::new(width)))
+        }
+        by_width!(&type_, make, internal_err!("no sum of {type_}"))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        match state_type(args.return_field.data_type()) {
+            Some(type_) if !args.is_distinct => {
+                let name = format_state_name(args.name, "sum");
+                Ok(vec![Arc::new(Field::new(name, type_, true))])
+            }
+            _ => self.of().state_fields(args),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        let interval = matches!(args.return_field.data_type(), DataType::Interval(_));
+        !interval && self.of().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        fn make<T: ArrowPrimitiveType + Send, W: Total>(
+            width: Width<T, W>,
+        ) -> Result<Box<dyn GroupsAccumulator>> {
+            Ok(Box::new(Groups::new(width)))
+        }
+        let type_ = args.return_field.data_type().clone();
+        by_width!(&type_, make, self.of().create_groups_accumulator(args))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let type_ = args.return_field.data_type().clone();
+        match (&type_, args.is_distinct) {
+            (DataType::Int64, true) => return Ok(Box::<SlidingDistinct>::default()),
+            (DataType::Interval(IntervalUnit::MonthDayNano), false) => {
+                return Ok(Box::<Intervals>::default());
+            }
+            (_, true) => return self.of().create_sliding_accumulator(args),
+            (_, false) => {}
+        }
+        fn make<T: ArrowPrimitiveType, W: Total>(
+            width: Width<T, W>,
+        ) -> Result<Box<dyn Accumulator>> {
+            Ok(Box::new(Whole::new(width)))
+        }
+        by_width!(&type_, make, self.of().create_sliding_accumulator(args))
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
+    fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
+        self.of().value_from_stats(args)
+    }
+
+    fn set_monotonicity(&self, type_: &DataType) -> SetMonotonicity {
+        self.of().set_monotonicity(type_)
+    }
+}

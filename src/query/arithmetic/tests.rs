@@ -1,0 +1,234 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use arrow::array::{Decimal128Array, Float64Array, Int64Array, RecordBatch};
+use arrow::util::display::array_value_to_string;
+
+use crate::fault::{Fault, Kind};
+use crate::query::Engine;
+use crate::query::tests::engine_over;
+
+const TOP: i64 = i64::MAX;
+
+async fn engine() -> Engine {
+    let digits = 10i128.pow(38) - 1;
+    let large = Decimal128Array::from(vec![digits, digits, -digits]);
+    let large = large.with_precision_and_scale(38, 0).unwrap();
+    let zero_by_zero = f64::from_bits(0xfff8_0000_0000_0000);
+    let numbers = RecordBatch::try_from_iter([
+        ("g", Arc::new(Int64Array::from(vec![1, 1, 2])) as _),
+        ("i", Arc::new(Int64Array::from(vec![TOP, 1, -TOP])) as _),
+        ("d", Arc::new(large) as _),
+        (
+            "v",
+            Arc::new(Float64Array::from(vec![zero_by_zero, -0.0, 5.0])) as _,
+        ),
+    ]);
+    engine_over(vec![("lab.t", numbers.unwrap())]).await
+}
+
+/// The rows as text: values with commas between them, rows with semicolons.
+async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
+    let batches = engine.query(sql, None).await?.collect().await?;
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter();
+            let values = values.map(|c| array_value_to_string(c, row).unwrap());
+            rows.push(values.collect::<Vec<_>>().join(","));
+        }
+    }
+    Ok(rows.join(";"))
+}
+
+#[tokio::test]
+async fn what_does_not_fit_its_type_is_an_error() {
+    let engine = engine().await;
+    let cases = [
+        ("SELECT 9223372036854775807 + 1", "9223372036854775807 + 1"),
+        (
+            "SELECT -9223372036854775808 - 1",
+            "-9223372036854775808 - 1",
+        ),
+        ("SELECT i * 2 FROM lab.t", "9223372036854775807 * 2"),
+        ("SELECT -(i - 1) FROM lab.t WHERE i < 0", "-"),
+        (
+            "SELECT CAST(32767 AS SMALLINT) + CAST(2 AS SMALLINT)",
+            "SMALLINT",
+        ),
+        ("SELECT (-9223372036854775808) / (-1)", "BIGINT"),
+        (
+            "SELECT sum(i) FROM lab.t WHERE i > 0",
+            "BIGINT out of range, operation=sum",
+        ),
+        ("SELECT g, sum(i) FROM lab.t GROUP BY g", "operation=sum"),
+        (
+            "SELECT sum(i) OVER (ORDER BY i ROWS 1 PRECEDING) FROM lab.t WHERE i > 0",
+            "operation=sum",
+        ),
+        (
+            "SELECT sum(DISTINCT i), count(DISTINCT g) FROM lab.t WHERE i > 0",
+            "operation=sum",
+        ),
+        (
+            "SELECT sum(d) FROM lab.t WHERE d > 0",
+            "DECIMAL(38, 0) out of range, operation=sum",
+        ),
+        (
+            "SELECT d + 1 FROM lab.t",
+            "DECIMAL(38, 0) out of range, operation=+",
+        ),
+        ("SELECT d * 10 FROM lab.t", "operation=*"),
+        (
+            "SELECT INTERVAL '2000000000 days' + INTERVAL '2000000000 days'",
+            "INTERVAL out of range",
+        ),
+        (
+            "SELECT DATE '2026-01-01' + INTERVAL '2000000000 days'",
+            "DATE out of range",
+        ),
+        (
+            "SELECT TIMESTAMP '2026-01-01' + INTERVAL '2000000000 days'",
+            "TIMESTAMP out of range",
+        ),
+        (
+            "SELECT g FROM lab.t ORDER BY i * 2",
+            "9223372036854775807 * 2",
+        ),
+        (
+            "SELECT count(*) FROM lab.t GROUP BY i + 1",
+            "9223372036854775807 + 1",
+        ),
+        (
+            "SELECT 1 FROM lab.t a JOIN lab.t b ON a.i + 1 = b.i + 1",
+            "9223372036854775807 + 1",
+        ),
+        (
+            "SELECT (SELECT max(b.i) + 1 FROM lab.t b) FROM lab.t",
+            "9223372036854775807 + 1",
+        ),
+    ];
+    for (sql, part) in cases {
+        let Err(fault) = answer(&engine, sql).await else {
+            panic!("no error: {sql}");
+        };
+        assert_eq!(
+            (fault.kind, &*fault.reason),
+            (Kind::Invalid, super::OVERFLOW),
+            "{sql}: {fault}"
+        );
+        assert!(fault.message.contains(part), "{sql}: {fault}");
+    }
+    let fault = answer(&engine, "SELECT i / (g - g) FROM lab.t").await;
+    assert_eq!(&*fault.unwrap_err().reason, "division_by_zero");
+}
+
+#[tokio::test]
+async fn what_fits_in_the_end_is_the_sum_whatever_the_order() {
+    let engine = engine().await;
+    let cases = [
+        ("SELECT sum(i) FROM lab.t", "1"),
+        (
+            "SELECT sum(d) FROM lab.t",
+            "99999999999999999999999999999999999999",
+        ),
+        ("SELECT sum(i) FROM lab.t WHERE false", ""),
+        (
+            "SELECT g, sum(CASE WHEN g = 2 THEN i END) FROM lab.t GROUP BY g ORDER BY g",
+            "1,;2,-9223372036854775807",
+        ),
+        (
+            "SELECT sum(i) OVER (ORDER BY i ROWS 1 PRECEDING) FROM lab.t ORDER BY i",
+            "-9223372036854775807;-9223372036854775806;-9223372036854775808",
+        ),
+        (
+            "SELECT sum(d) * 1 FROM lab.t WHERE g = 2",
+            "-99999999999999999999999999999999999999",
+        ),
+        (
+            "SELECT i - 1 + 1 FROM lab.t WHERE g = 1 ORDER BY 1",
+            "1;9223372036854775807",
+        ),
+        ("SELECT sum(INTERVAL '1 day')", "1 days"),
+    ];
+    for (sql, expected) in cases {
+        let found = answer(&engine, sql).await;
+        assert_eq!(found.as_deref(), Ok(expected), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn nan_is_one_value_above_all_numbers_and_there_is_one_zero() {
+    let engine = engine().await;
+    let cases = [
+        // The row is one that the processor has made: below all numbers by its bits.
+        ("SELECT g FROM lab.t WHERE v > 5", "1"),
+        ("SELECT count(*) FROM lab.t WHERE v = 'NaN'", "1"),
+        ("SELECT count(*) FROM lab.t WHERE v <= 5 OR v IS NULL", "2"),
+        (
+            "SELECT count(*) FROM lab.t WHERE v = 0.0 AND v IN (0.0, 7.0) AND NOT v < 0",
+            "1",
+        ),
+        ("SELECT max(v), min(v) FROM lab.t", "NaN,0.0"),
+        (
+            "SELECT g, max(v), min(v) FROM lab.t GROUP BY g ORDER BY g",
+            "1,NaN,0.0;2,5.0,5.0",
+        ),
+        ("SELECT v FROM lab.t ORDER BY v DESC", "NaN;5.0;0.0"),
+        (
+            "SELECT count(DISTINCT x) FROM (SELECT v AS x FROM lab.t UNION ALL SELECT 0.0/0.0 UNION ALL SELECT 0.0 UNION ALL SELECT CAST('-NaN' AS DOUBLE))",
+            "3",
+        ),
+        (
+            "SELECT count(*) FROM lab.t a JOIN lab.t b ON a.v = b.v",
+            "3",
+        ),
+        (
+            "SELECT count(*) FROM lab.t a JOIN (SELECT 0.0/0.0 AS v UNION ALL SELECT -0.0) b ON a.v = b.v",
+            "2",
+        ),
+        (
+            "SELECT 0.0/0.0 > 5, v - v > 5 FROM lab.t WHERE v = 'NaN'",
+            "true,true",
+        ),
+        ("SELECT -v, v * -1 FROM lab.t WHERE v = 0", "0.0,0.0"),
+        (
+            "SELECT power(v, 2) > 5, greatest(v, 7.0) FROM lab.t WHERE g = 1 AND v > 1",
+            "true,NaN",
+        ),
+        (
+            "SELECT max(v) OVER (ORDER BY g, i ROWS 1 PRECEDING) FROM lab.t ORDER BY g, i",
+            "0.0;NaN;NaN",
+        ),
+        ("SELECT avg(v) > 5, sum(v) > 5 FROM lab.t", "true,true"),
+        ("SELECT nullif(v, 0.0) FROM lab.t WHERE v = 0", ""),
+        (
+            "SELECT CASE v WHEN 0.0 THEN 'zero' WHEN 'NaN' THEN 'nan' ELSE 'five' END FROM lab.t ORDER BY i",
+            "five;zero;nan",
+        ),
+    ];
+    for (sql, expected) in cases {
+        let found = answer(&engine, sql).await;
+        assert_eq!(found.as_deref(), Ok(expected), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_column_keeps_the_name_that_it_has_without_the_checks() {
+    let engine = engine().await;
+    for (sql, name) in [
+        (
+            "SELECT i + 1 FROM lab.t WHERE g = 2",
+            "deltaplane.lab.t.i + Int64(1)",
+        ),
+        (
+            "SELECT sum(g + 1) FROM lab.t",
+            "sum(deltaplane.lab.t.g + Int64(1))",
+        ),
+        ("SELECT abs(v) FROM lab.t", "abs(deltaplane.lab.t.v)"),
+    ] {
+        let result = engine.query(sql, None).await.unwrap();
+        assert_eq!(result.wire.field(0).name(), name);
+    }
+}

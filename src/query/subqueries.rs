@@ -1,0 +1,325 @@
+//! Subqueries that DataFusion answers otherwise than the standard does, written as others before names are resolved.
+//!
+//! - `x > ALL (SELECT ..)` and `x > ANY (SELECT ..)`: DataFusion compares within the subquery, where a column's name means the
+//!   subquery's own column. The extremes of the values decide as well, with their count and that of the nulls.
+//! - `EXISTS (SELECT count(*) ..)` and `x IN (SELECT count(*) ..)` that name columns of the query around them: an aggregate without
+//!   GROUP BY has one row also where it has no rows to count, which a join with groups does not give.
+//! - Each of them, `IN` and `EXISTS` as a column of a result, where there is no row to leave out.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement, Visit,
+    VisitMut, Visitor, VisitorMut,
+};
+
+use super::functions::AGGREGATES;
+use crate::fault::Fault;
+use crate::sql::{check_bytes, parse_own_expr};
+
+/// # Errors
+/// INVALID_ARGUMENT: an operator that has no such form.
+pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
+    let mut columns = Columns(None);
+    let _ = statement.visit(&mut columns);
+    if let Some(fault) = columns.0 {
+        return Err(fault);
+    }
+    all(statement, false)
+}
+
+/// Columns of results come first, while they can be told from conditions.
+struct Columns(Option<Fault>);
+
+impl VisitorMut for Columns {
+    type Break = ();
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let SetExpr::Select(select) = &mut *query.body else {
+            return ControlFlow::Continue(());
+        };
+        for item in &mut select.projection {
+            let before = item.clone();
+            let expr = match item {
+                SelectItem::UnnamedExpr(expr) => expr,
+                SelectItem::ExprWithAlias { expr, .. } => expr,
+                _ => continue,
+            };
+            if let Err(fault) = all(expr, true) {
+                self.0 = self.0.take().or(Some(fault));
+            }
+            // It keeps the name that it would have had.
+            if let (SelectItem::UnnamedExpr(old), SelectItem::UnnamedExpr(new)) = (&before, &*item)
+                && old != new
+            {
+                *item = SelectItem::ExprWithAlias {
+                    expr: new.clone(),
+                    alias: Ident::with_quote('"', old.to_string().replace('"', "")),
+                };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Innermost first. `shown`: as a value, which has to be null where the standard says so and cannot be a join. What stands in a
+/// query within such a value is left for later.
+fn all(node: &mut impl VisitMut, shown: bool) -> Result<(), Fault> {
+    let mut rewriter = Rewriter {
+        shown,
+        depth: 0,
+        failed: None,
+    };
+    let _ = node.visit(&mut rewriter);
+    rewriter.failed.map_or(Ok(()), Err)
+}
+
+struct Rewriter {
+    shown: bool,
+    depth: usize,
+    failed: Option<Fault>,
+}
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.shown && self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        let made = rewritten(expr, self.shown).and_then(|text| match text {
+            // A set stands in it several times: sets within sets multiply.
+            Some(text) => check_bytes(&text).and_then(|()| parse_own_expr(&text).map(Some)),
+            None => Ok(None),
+        });
+        match made {
+            Ok(Some(made)) => *expr = made,
+            Ok(None) => {}
+            Err(fault) => self.failed = self.failed.take().or(Some(fault)),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: &Expr, shown: bool) -> Result<Option<String>, Fault> {
+    Ok(match expr {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => match &**right {
+            Expr::Subquery(set) => Some(any(left, compare_op, set, shown)?),
+            _ => None,
+        },
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => match &**right {
+            Expr::Subquery(set) => Some(every(left, compare_op, set, shown)?),
+            _ => None,
+        },
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => is_in(expr, subquery, *negated, shown),
+        Expr::Exists { subquery, negated } => exists(subquery, *negated, shown),
+        _ => None,
+    })
+}
+
+/// An aggregate of the values of a set.
+fn of(aggregate: &str, set: &Query) -> String {
+    format!("(SELECT {aggregate} FROM ({set}) AS \"__set\"(\"__value\"))")
+}
+
+/// Rows, values that are not null, and whether there is a null on either side.
+struct Counts {
+    none: String,
+    unknown: String,
+}
+
+fn counts(x: &Expr, set: &Query) -> Counts {
+    let (rows, values) = (of("count(*)", set), of("count(\"__value\")", set));
+    Counts {
+        none: format!("{rows} = 0"),
+        unknown: format!("({x}) IS NULL OR {values} < {rows}"),
+    }
+}
+
+fn no_such(op: &BinaryOperator, word: &str) -> Fault {
+    Fault::invalid(
+        "invalid_query",
+        format!("{word} takes =, <>, <, <=, > or >=, operator={op}"),
+    )
+}
+
+/// What decides `x op value` for all values, or for one: the extreme that is hardest to meet, or easiest.
+fn extreme(op: &BinaryOperator, hardest: bool) -> Option<&'static str> {
+    match (op, hardest) {
+        (BinaryOperator::Gt | BinaryOperator::GtEq, true)
+        | (BinaryOperator::Lt | BinaryOperator::LtEq, false) => Some("max(\"__value\")"),
+        (BinaryOperator::Lt | BinaryOperator::LtEq, true)
+        | (BinaryOperator::Gt | BinaryOperator::GtEq, false) => Some("min(\"__value\")"),
+        _ => None,
+    }
+}
+
+fn differs(x: &Expr, set: &Query) -> String {
+    let (least, most) = (of("min(\"__value\")", set), of("max(\"__value\")", set));
+    format!("({x}) <> {least} OR ({x}) <> {most}")
+}
+
+fn any(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<String, Fault> {
+    let Counts { none, unknown } = counts(x, set);
+    let holds = match op {
+        BinaryOperator::Eq => {
+            let plain = || format!("({x}) IN ({set})");
+            return Ok(is_in(x, set, false, shown).unwrap_or_else(plain));
+        }
+        BinaryOperator::NotEq => differs(x, set),
+        op => match extreme(op, false) {
+            Some(extreme) => format!("({x}) {op} {}", of(extreme, set)),
+            None => return Err(no_such(op, "ANY")),
+        },
+    };
+    Ok(format!(
+        "(CASE WHEN {none} THEN false WHEN {holds} THEN true WHEN {unknown} THEN NULL ELSE false END)"
+    ))
+}
+
+fn every(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<String, Fault> {
+    let Counts { none, unknown } = counts(x, set);
+    let fails = match op {
+        BinaryOperator::NotEq => {
+            let plain = || format!("({x}) NOT IN ({set})");
+            return Ok(is_in(x, set, true, shown).unwrap_or_else(plain));
+        }
+        BinaryOperator::Eq => differs(x, set),
+        op => match extreme(op, true) {
+            Some(extreme) => format!("NOT (({x}) {op} {})", of(extreme, set)),
+            None => return Err(no_such(op, "ALL")),
+        },
+    };
+    Ok(format!(
+        "(CASE WHEN {none} THEN true WHEN {fails} THEN false WHEN {unknown} THEN NULL ELSE true END)"
+    ))
+}
+
+fn is_in(x: &Expr, set: &Query, negated: bool, shown: bool) -> Option<String> {
+    let not = if negated { "NOT " } else { "" };
+    if let Some(row) = one_row(set) {
+        let same = format!("({x}) = ({set})");
+        return match row.having {
+            None => Some(format!("({not}({same}))")),
+            Some(_) => Some(format!("({not}({} AND {same}))", kept(row)?)),
+        };
+    }
+    if !shown {
+        return None;
+    }
+    let Counts { none, unknown } = counts(x, set);
+    let found = format!(
+        "(SELECT count(*) FROM ({set}) AS \"__set\"(\"__value\") WHERE \"__value\" = ({x})) > 0"
+    );
+    Some(format!(
+        "({not}(CASE WHEN {none} THEN false WHEN {found} THEN true WHEN {unknown} THEN NULL ELSE false END))"
+    ))
+}
+
+fn exists(set: &Query, negated: bool, shown: bool) -> Option<String> {
+    let not = if negated { "NOT " } else { "" };
+    if let Some(row) = one_row(set) {
+        return match row.having {
+            None => Some(if negated { "false" } else { "true" }.to_owned()),
+            Some(_) => Some(format!("({not}({}))", kept(row)?)),
+        };
+    }
+    shown.then(|| format!("({not}((SELECT count(*) FROM ({set}) AS \"__set\") > 0))"))
+}
+
+/// Whether the one row of an aggregate passes its HAVING; none if that cannot be asked alone.
+fn kept(row: &Select) -> Option<String> {
+    let named = |item: &SelectItem| matches!(item, SelectItem::ExprWithAlias { .. });
+    if row.projection.iter().any(named) {
+        return None;
+    }
+    let mut asked = row.clone();
+    asked.projection = vec![SelectItem::UnnamedExpr(asked.having.take()?)];
+    Some(format!("({asked}) IS TRUE"))
+}
+
+/// The SELECT of an aggregate over all rows, which has one row, or none where its HAVING leaves it out.
+fn one_row(query: &Query) -> Option<&Select> {
+    let SetExpr::Select(select) = &*query.body else {
+        return None;
+    };
+    let select: &Select = select;
+    let groups = match &select.group_by {
+        GroupByExpr::Expressions(keys, modifiers) => !keys.is_empty() || !modifiers.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    let cut = query.limit_clause.is_some() || query.fetch.is_some();
+    if groups || cut || select.qualify.is_some() || select.top.is_some() {
+        return None;
+    }
+    let mut aggregates = select.having.is_some();
+    for item in &select.projection {
+        let expr = match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+            _ => return None,
+        };
+        aggregates |= has_aggregate(expr);
+    }
+    aggregates.then_some(select)
+}
+
+/// Does an expression aggregate the rows of its own query?
+fn has_aggregate(expr: &Expr) -> bool {
+    struct Finder {
+        depth: usize,
+        found: bool,
+    }
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(call) = expr
+                && self.depth == 0
+                && call.over.is_none()
+            {
+                let name = call.name.to_string().to_ascii_lowercase();
+                self.found |= AGGREGATES.split_whitespace().any(|known| known == name);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder {
+        depth: 0,
+        found: false,
+    };
+    let _ = expr.visit(&mut finder);
+    finder.found
+}

@@ -1,0 +1,32 @@
+//! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for
+//! `+ INTERVAL` (`shift`), for buckets (`functions/bucket`), `date_bin` and `date_trunc` (`calendar`).
+
+mod at_zone;
+mod calendar;
+mod shift;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::{FunctionRegistry, SessionState};
+
+pub(super) use at_zone::{ZonedCasts, rewrite as rewrite_at_time_zone};
+pub(super) use shift::{is_zoned, shifted};
+pub(super) use zone::{Zone, ZoneClock};
+
+/// Registers the functions here, some in the place of DataFusion's.
+///
+/// # Errors
+/// None: names that are known stay known.
+pub(super) fn register(state: &mut SessionState) -> Result<()> {
+    state.register_udf(Arc::new(at_zone::function()))?;
+    for name in ["date_bin", "date_trunc"] {
+        if let Some(inner) = state.scalar_functions().get(name).cloned() {
+            state.register_udf(Arc::new(calendar::wrapped(inner)))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use arrow::array::{Date32Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::util::display::array_value_to_string;
+
+use crate::fault::Fault;
+use crate::query::Engine;
+use crate::query::tests::engine_over;
+
+fn micros(text: &str) -> i64 {
+    let at = chrono::DateTime::parse_from_rfc3339(text).unwrap();
+    at.timestamp_micros()
+}
+
+/// Instants, one of them in the year 9999, and local times: one that a change of the clock leaves out, and one that it repeats.
+async fn engine() -> Engine {
+    let instants = [
+        "2026-03-29T12:00:00Z",
+        "2026-10-25T00:30:00Z",
+        "9999-12-30T12:00:00Z",
+    ];
+    let locals = [
+        "2026-03-29T02:30:00Z",
+        "2026-10-25T02:30:00Z",
+        "9999-12-31T00:00:00Z",
+    ];
+    let of = |texts: [&str; 3]| TimestampMicrosecondArray::from(texts.map(micros).to_vec());
+    let times = RecordBatch::try_from_iter([
+        ("ts", Arc::new(of(instants).with_timezone("UTC")) as _),
+        ("n", Arc::new(of(locals)) as _),
+        (
+            "d",
+            Arc::new(Date32Array::from(vec![20_541, 20_751, 2_932_895])) as _,
+        ),
+    ]);
+    engine_over(vec![("lab.t", times.unwrap())]).await
+}
+
+async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
+    let batches = engine.query(sql, None).await?.collect().await?;
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter();
+            let values = values.map(|c| array_value_to_string(c, row).unwrap());
+            rows.push(values.collect::<Vec<_>>().join(","));
+        }
+    }
+    Ok(rows.join(";"))
+}
+
+async fn holds(cases: &[(&str, &str)]) {
+    let engine = engine().await;
+    for (sql, expected) in cases {
+        let found = answer(&engine, sql).await;
+        assert_eq!(found.as_deref(), Ok(*expected), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn every_year_can_be_worked_with() {
+    holds(&[
+        ("SELECT count(*) FROM lab.t WHERE ts < '9999-12-31' AND n > '0001-01-01'", "3"),
+        ("SELECT count(*) FROM lab.t WHERE ts < DATE '9999-12-31' AND d < '9999-12-31'", "3"),
+        ("SELECT count(*) FROM lab.t WHERE ts IN (TIMESTAMP '9999-12-30 12:00:00', DATE '2026-01-01')", "1"),
+        // The column is not brought to the nanoseconds of now().
+        ("SELECT count(*) FROM lab.t WHERE ts > now() + INTERVAL '1000 days'", "1"),
+        ("SELECT count(*) FROM lab.t WHERE coalesce(ts, now()) > '9000-01-01'", "1"),
+        ("SELECT CAST('9999-12-31' AS TIMESTAMP), extract(year FROM TIMESTAMP '9999-12-31')", "9999-12-31T00:00:00,9999"),
+        ("SELECT date_trunc('year', max(ts)), date_trunc('day', max(n)) FROM lab.t", "9999-01-01T00:00:00Z,9999-12-31T00:00:00"),
+        ("SELECT date_bin(INTERVAL '1 hour', max(ts)), date_bin(INTERVAL '1 month', max(ts)) FROM lab.t", "9999-12-30T12:00:00Z,9999-12-01T00:00:00Z"),
+        ("SELECT max(ts) + INTERVAL '1 day', max(ts) - INTERVAL '9000 years' FROM lab.t", "9999-12-31T12:00:00Z,0999-12-30T12:00:00Z"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_local_time_is_an_instant_whatever_the_clock_does() {
+    holds(&[
+        (
+            "SELECT n AT TIME ZONE 'Europe/Berlin' FROM lab.t ORDER BY n",
+            "2026-03-29T03:30:00+02:00;2026-10-25T02:30:00+01:00;9999-12-31T00:00:00+01:00",
+        ),
+        ("SELECT ts AT TIME ZONE 'Europe/Berlin' FROM lab.t ORDER BY ts LIMIT 1", "2026-03-29T14:00:00+02:00"),
+        ("SELECT TIMESTAMP '2026-03-29 02:30:00' AT TIME ZONE 'Europe/Berlin' AT TIME ZONE 'UTC'", "2026-03-29T01:30:00Z"),
+        // A comparison brings one side to the other's zone.
+        ("SELECT count(*) FROM lab.t WHERE n = (ts AT TIME ZONE 'Europe/Berlin') OR n < (ts AT TIME ZONE 'Europe/Berlin')", "1"),
+        ("SELECT ts AT TIME ZONE 'Europe/Berlin' + INTERVAL '-1 day' FROM lab.t ORDER BY ts LIMIT 1", "2026-03-28T14:00:00+01:00"),
+        ("SELECT (TIMESTAMP '2026-03-28 02:30:00' AT TIME ZONE 'Europe/Berlin') + INTERVAL '1 day'", "2026-03-29T03:30:00+02:00"),
+        ("SELECT (TIMESTAMP '2026-03-30 02:30:00' AT TIME ZONE 'Europe/Berlin') - INTERVAL '1 day 1 hour'", "2026-03-29T01:30:00+01:00"),
+        ("SELECT date_trunc('day', ts AT TIME ZONE 'Europe/Berlin') FROM lab.t ORDER BY ts LIMIT 2", "2026-03-29T00:00:00+01:00;2026-10-25T00:00:00+02:00"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn buckets_begin_at_local_midnight() {
+    let first = "FROM lab.t ORDER BY ts LIMIT 1";
+    let midnight = "2026-03-29T00:00:00+01:00";
+    for call in [
+        "time_bucket('1 day', ts, 'Europe/Berlin')",
+        "time_bucket('1 day', ts AT TIME ZONE 'Europe/Berlin')",
+        "time_bucket(INTERVAL '1 day', ts, 'Europe/Berlin')",
+        "tumble(ts, '1 day', 'Europe/Berlin')",
+        "tumble(ts AT TIME ZONE 'Europe/Berlin', '1 day')",
+        "date_bin(INTERVAL '1 day', ts AT TIME ZONE 'Europe/Berlin')",
+    ] {
+        holds(&[(&format!("SELECT {call} {first}"), midnight)]).await;
+    }
+    holds(&[
+        (
+            "SELECT unnest(hop(ts, '1 day', '2 days', 'Europe/Berlin')) FROM lab.t WHERE ts < '2026-04-01'",
+            "2026-03-28T00:00:00+01:00;2026-03-29T00:00:00+01:00",
+        ),
+        (
+            "SELECT time_bucket_gapfill('1 day', ts, 'Europe/Berlin', TIMESTAMP '2026-03-28' AT TIME ZONE 'Europe/Berlin', TIMESTAMP '2026-03-31' AT TIME ZONE 'Europe/Berlin') AS t, count(*) FROM lab.t WHERE ts < '2026-04-01' GROUP BY 1 ORDER BY 1",
+            "2026-03-28T00:00:00+01:00,;2026-03-29T00:00:00+01:00,1;2026-03-30T00:00:00+02:00,",
+        ),
+        ("SELECT time_bucket('1 day', ts) FROM lab.t ORDER BY ts LIMIT 1", "2026-03-29T00:00:00Z"),
+    ])
+    .await;
+    let engine = engine().await;
+    for (sql, part) in [
+        (
+            "SELECT time_bucket('1 day', n, 'Europe/Berlin') FROM lab.t",
+            "a time without a zone is local already",
+        ),
+        (
+            "SELECT time_bucket('1 day', ts, 'Mars/Olympus') FROM lab.t",
+            "no such time zone",
+        ),
+        (
+            "SELECT time_bucket(INTERVAL '200000000 days', ts) FROM lab.t",
+            "longer than a time can be",
+        ),
+        (
+            "SELECT ts AT TIME ZONE 'Mars' FROM lab.t",
+            "no such time zone",
+        ),
+        (
+            "SELECT time_bucket(INTERVAL '-1 day', ts) FROM lab.t",
+            "above zero",
+        ),
+    ] {
+        let Err(fault) = answer(&engine, sql).await else {
+            panic!("no error: {sql}");
+        };
+        assert_eq!(fault.kind, crate::fault::Kind::Invalid, "{fault}");
+        assert!(fault.message.contains(part), "{fault}");
+    }
+}
