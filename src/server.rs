@@ -475,6 +475,8 @@ mod stop;
 #[cfg(test)]
 mod cancel_tests;
 #[cfg(test)]
+mod create_tests;
+#[cfg(test)]
 mod statement_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
+use super::expected::note_unlogged;
 use super::locks::CommitLock;
 use super::running::Work;
 use super::table::{Cold, Committed, Table};
 use super::visible::FrameEffect;
 use super::{Registry, Shared};
-use crate::cold::ColdTable;
+use crate::cold::{ColdTable, PinnedFiles, Reason, Removal, Staged, Stager};
 use crate::dataset::{self, Contract};
 use crate::fault::{Fault, Kind};
 use crate::records::{Created, Record, Stamp};
@@ -79,6 +82,29 @@ impl Registry {
     }
 }
 
+/// What becomes of a table that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfThere {
+    /// It stays, and the statement is an error.
+    Refuse,
+    /// It stays, and nothing is done.
+    Keep,
+    /// The new one takes its place, and it goes as if it were dropped.
+    Replace,
+}
+
+/// Who gives a table that is being created its first rows.
+#[async_trait]
+pub trait Founding: Send {
+    /// Stages them. Nobody else knows of the table yet.
+    async fn stage(
+        &mut self,
+        shared: &Arc<Shared>,
+        contract: &Arc<Contract>,
+        stager: Stager,
+    ) -> Result<Staged, Fault>;
+}
+
 /// Creates the table and its quarantine, in Delta and in the log. Returns false if it is there already and may be.
 ///
 /// # Errors
@@ -89,32 +115,118 @@ pub async fn create(
     contract: Contract,
     if_not_exists: bool,
 ) -> Result<bool, Fault> {
+    let there = if if_not_exists {
+        IfThere::Keep
+    } else {
+        IfThere::Refuse
+    };
+    let created = create_with(shared, contract, there, None).await?;
+    Ok(created.is_some())
+}
+
+/// [`create`] with first rows: the table appears with all of them. Returns how many they are; none: it is there and was kept.
+///
+/// # Errors
+/// As [`create`]; what the rows meet; FAILED_PRECONDITION: what has the name cannot be replaced. Then there is no table, or still
+/// the one before.
+pub async fn create_with(
+    shared: &Arc<Shared>,
+    contract: Contract,
+    there: IfThere,
+    rows: Option<Box<dyn Founding>>,
+) -> Result<Option<u64>, Fault> {
     contract
         .validate_self()
         .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
     let name = contract.table.clone();
     let shared = shared.clone();
     let work = async move {
-        let _name = lock(&shared, &contract, "CREATE").await?;
-        if shared.table(&name).is_ok() {
-            if if_not_exists {
-                return Ok(false);
-            }
-            return Err(Fault::new(
-                Kind::AlreadyExists,
-                "table_exists",
-                format!(
-                    "the table is there already, table={name}; DROP TABLE it first or say IF NOT EXISTS"
-                ),
-            ));
+        let verb = match there {
+            IfThere::Replace => "CREATE OR REPLACE",
+            IfThere::Refuse | IfThere::Keep => "CREATE",
+        };
+        let _name = lock(&shared, &contract, verb).await?;
+        if !may_be_created(&shared, &name, there)? {
+            return Ok(None);
         }
         check_sources(&shared, &contract)?;
-        let table = born(&shared, contract).await?;
-        crate::flush::spawn(shared, table);
-        tracing::info!(table = %name, "table created");
-        Ok(true)
+        let Ok(old) = shared.table(&name) else {
+            let made = make(&shared, contract, rows).await?;
+            let count = made.rows;
+            let table = announce(&shared, made).await?;
+            crate::flush::spawn(shared, table);
+            tracing::info!(table = %name, "table created");
+            return Ok(Some(count));
+        };
+        let room = control_room(&shared).await?;
+        // The old one is written and read meanwhile.
+        let made = make(&shared, contract, rows).await?;
+        let count = made.rows;
+        let cold = match old
+            .commit_lock_within(Patience::of_ddl(&shared.config))
+            .await
+        {
+            Ok(cold) => cold,
+            Err(fault) => {
+                take_back(&shared, &made.folders()).await;
+                return Err(fault);
+            }
+        };
+        let table = announce(&shared, made).await?;
+        crate::flush::spawn(shared.clone(), table);
+        bury(&shared, &old, cold, room).await?;
+        tracing::info!(table = %name, "table replaced");
+        Ok(Some(count))
     };
     to_its_end(work).await
+}
+
+/// False: the name is taken, and that is fine.
+///
+/// # Errors
+/// ALREADY_EXISTS; FAILED_PRECONDITION: what has the name cannot be replaced.
+pub fn may_be_created(shared: &Shared, name: &TableName, there: IfThere) -> Result<bool, Fault> {
+    let Ok(old) = shared.table(name) else {
+        return Ok(true);
+    };
+    match there {
+        IfThere::Keep => Ok(false),
+        IfThere::Refuse => Err(Fault::new(
+            Kind::AlreadyExists,
+            "table_exists",
+            format!(
+                "the table is there already, table={name}; DROP TABLE it first, or say IF NOT EXISTS or CREATE OR REPLACE TABLE"
+            ),
+        )),
+        IfThere::Replace if old.contract().view.is_some() => Err(Fault::new(
+            Kind::Precondition,
+            "is_a_view",
+            format!(
+                "a table does not replace a materialized view, name={name}; DROP MATERIALIZED VIEW it first"
+            ),
+        )),
+        IfThere::Replace => {
+            refuse_with_readers(shared, name)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Views that read a table keep it.
+fn refuse_with_readers(shared: &Shared, name: &TableName) -> Result<(), Fault> {
+    let readers = shared.readers(name);
+    if readers.is_empty() {
+        return Ok(());
+    }
+    let readers: Vec<String> = readers.iter().map(ToString::to_string).collect();
+    Err(Fault::new(
+        Kind::Precondition,
+        "table_has_views",
+        format!(
+            "materialized views read it, table={name}, views={}; drop them first, or say DROP TABLE {name} CASCADE",
+            readers.join(", ")
+        ),
+    ))
 }
 
 /// Puts another table in the place of the one of this name, in one step: no query finds the name unknown, or both.
@@ -169,8 +281,35 @@ fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A table that stands in the store, with its rows, and of which no frame speaks yet.
+struct Made {
+    table: Arc<Table>,
+    main: Arc<PinnedFiles>,
+    quarantine: Arc<PinnedFiles>,
+    record: Record,
+    room: Reservation,
+    rows: u64,
+}
+
+impl Made {
+    fn folders(&self) -> [String; 2] {
+        let folder = &self.table.folder;
+        [folder.clone(), quarantine_folder(folder)]
+    }
+}
+
 /// The two Delta tables, then the frame; from there on the name means this table. What fails in between is taken back.
 async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fault> {
+    let made = make(shared, contract, None).await?;
+    announce(shared, made).await
+}
+
+/// The two Delta tables, and a version of the one with its first rows. What fails is taken back.
+async fn make(
+    shared: &Arc<Shared>,
+    contract: Contract,
+    rows: Option<Box<dyn Founding>>,
+) -> Result<Made, Fault> {
     let name = contract.table.clone();
     let record = |folder: &str| {
         Record::Create(Box::new(Created {
@@ -215,6 +354,8 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
         txns.clone(),
     )
     .await?;
+    let record = record(&folder);
+    let contract = Arc::new(contract);
     let main = ColdTable::create(
         &shared.lake,
         &folder,
@@ -224,32 +365,77 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
         txns,
     )
     .await;
-    let main = match main {
-        Ok(main) => main,
+    let founded = match main {
+        Ok(main) => founded(shared, &contract, main, rows).await,
         Err(error) => {
             take_back(shared, &[quarantine_folder(&folder)]).await;
             return Err(error.into());
         }
     };
-    let record = record(&folder);
+    let (main, rows) = match founded {
+        Ok(founded) => founded,
+        Err(fault) => {
+            take_back(shared, &[folder.clone(), quarantine_folder(&folder)]).await;
+            return Err(fault);
+        }
+    };
     let committed = Committed {
         offset: start,
         version: main.version(),
     };
     let views = (main.view(), quarantine.view());
-    let folders = [folder.clone(), quarantine_folder(&folder)];
     let table = Arc::new(Table::new(
         incarnation,
-        Arc::new(contract),
+        contract,
         folder,
         Cold::new(main, quarantine),
         committed,
     ));
+    Ok(Made {
+        table,
+        main: views.0,
+        quarantine: views.1,
+        record,
+        room,
+        rows,
+    })
+}
+
+/// The table with its first rows as a version, and how many they are.
+async fn founded(
+    shared: &Arc<Shared>,
+    contract: &Arc<Contract>,
+    mut main: ColdTable,
+    rows: Option<Box<dyn Founding>>,
+) -> Result<(ColdTable, u64), Fault> {
+    let Some(mut rows) = rows else {
+        return Ok((main, 0));
+    };
+    let staged = rows.stage(shared, contract, main.stager()).await?;
+    let count = staged.rows();
+    if staged.files() > 0 {
+        main.rewrite(&Removal::Nothing, staged, &Reason::Append, &[])
+            .await?;
+    }
+    Ok((main, count))
+}
+
+/// The frame, from whose sync on the name means the table.
+async fn announce(shared: &Arc<Shared>, made: Made) -> Result<Arc<Table>, Fault> {
+    let folders = made.folders();
+    let Made {
+        table,
+        main,
+        quarantine,
+        record,
+        room,
+        ..
+    } = made;
     let frame = control_frame(&table, record)?;
     let effect = FrameEffect::Create {
         table: table.clone(),
-        main: views.0,
-        quarantine: views.1,
+        main,
+        quarantine,
     };
     match enqueue(shared, room, frame, effect) {
         Ok(ticket) => shared.synced(ticket.wait()).await?,
@@ -258,6 +444,8 @@ async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fa
             return Err(fault);
         }
     };
+    // Its first rows are in no frame.
+    note_unlogged(shared, &table, &*table.commit_lock().await);
     Ok(table)
 }
 
@@ -287,21 +475,7 @@ pub async fn drop(shared: &Arc<Shared>, name: &TableName, if_exists: bool) -> Re
             Err(_) if if_exists => return Ok(false),
             Err(fault) => return Err(fault),
         };
-        let readers: Vec<String> = shared
-            .readers(&name)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if !readers.is_empty() {
-            return Err(Fault::new(
-                Kind::Precondition,
-                "table_has_views",
-                format!(
-                    "materialized views read it, table={name}, views={}; drop them first",
-                    readers.join(", ")
-                ),
-            ));
-        }
+        refuse_with_readers(&shared, &name)?;
         let room = control_room(&shared).await?;
         let cold = table.commit_lock_within(patience).await?;
         bury(&shared, &table, cold, room).await?;

@@ -274,6 +274,9 @@ impl Run {
                         .collect();
                     format!("\"{}\" NOT IN ({})", rule.column, values.join(", "))
                 }
+                RuleKind::MaxLength { chars } => {
+                    format!("length(\"{}\") > {chars}", rule.column)
+                }
                 RuleKind::Referential { table, column } => {
                     let missing = self
                         .number(&format!(

@@ -257,6 +257,8 @@ pub enum RuleKind {
     Enum { values: Vec<String> },
     /// The whole text matches.
     Regex { pattern: String },
+    /// A text of at most so many characters.
+    MaxLength { chars: u32 },
     /// A time at most so far ahead of its arrival.
     MaxFuture { micros: i64 },
     /// A time at most so far behind its arrival.
@@ -321,6 +323,7 @@ impl RuleKind {
             RuleKind::Range { .. } => "range",
             RuleKind::Enum { .. } => "enum",
             RuleKind::Regex { .. } => "regex",
+            RuleKind::MaxLength { .. } => "max_length",
             RuleKind::MaxFuture { .. } => "max_future",
             RuleKind::MaxLate { .. } => "max_late",
             RuleKind::Referential { .. } => "referential",
@@ -572,7 +575,7 @@ impl Contract {
                 RuleKind::Range { min, max } if min.iter().chain(max).any(|b| !b.is_finite()) => {
                     Some("a bound is not finite".to_owned())
                 }
-                RuleKind::Enum { .. } | RuleKind::Regex { .. }
+                RuleKind::Enum { .. } | RuleKind::Regex { .. } | RuleKind::MaxLength { .. }
                     if column.data_type != ColumnType::String =>
                 {
                     Some(format!("it needs a STRING, this is {}", column.data_type))
@@ -599,6 +602,7 @@ impl Contract {
                 }
                 RuleKind::Range { .. }
                 | RuleKind::Enum { .. }
+                | RuleKind::MaxLength { .. }
                 | RuleKind::MaxFuture { .. }
                 | RuleKind::MaxLate { .. }
                 | RuleKind::Referential { .. } => None,

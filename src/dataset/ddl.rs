@@ -91,7 +91,9 @@ impl Column {
 
 /// A rule that a CHECK can say; `apply`'s other rules travel as properties.
 pub(super) fn sql_check(rule: &Rule) -> Option<String> {
-    if rule.action != Action::Reject {
+    // A CHECK is read back with the name that its kind and column give.
+    let own_name = Rule::new(&rule.column, rule.kind.clone(), rule.action).name;
+    if rule.action != Action::Reject || rule.name != own_name {
         return None;
     }
     let c = quote_name(&rule.column);
@@ -112,11 +114,14 @@ pub(super) fn sql_check(rule: &Rule) -> Option<String> {
             let values: Vec<String> = values.iter().map(|v| quote_text(v)).collect();
             Some(format!("{c} IN ({})", values.join(", ")))
         }
+        RuleKind::Regex { pattern } => {
+            Some(format!("{c} ~ {}", quote_text(&format!("^(?:{pattern})$"))))
+        }
+        RuleKind::MaxLength { chars } => Some(format!("length({c}) <= {chars}")),
         RuleKind::Range {
             min: None,
             max: None,
         }
-        | RuleKind::Regex { .. }
         | RuleKind::MaxFuture { .. }
         | RuleKind::MaxLate { .. }
         | RuleKind::Referential { .. }

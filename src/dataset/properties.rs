@@ -190,6 +190,7 @@ fn delta_check(rule: &Rule) -> Option<String> {
             let values: Vec<String> = values.iter().map(|v| quote_text(v)).collect();
             Some(format!("{c} IS NULL OR {c} IN ({})", values.join(", ")))
         }
+        RuleKind::MaxLength { chars } => Some(format!("{c} IS NULL OR length({c}) <= {chars}")),
         RuleKind::Range {
             min: None,
             max: None,

@@ -160,6 +160,7 @@ struct ColumnEntry {
     #[serde(rename = "enum")]
     values: Option<Vec<String>>,
     regex: Option<String>,
+    max_length: Option<u32>,
     timezone: Option<String>,
     time_unit: Option<EpochUnit>,
     from: Option<String>,
@@ -180,6 +181,7 @@ struct RuleEntry {
     #[serde(rename = "enum")]
     values: Option<Vec<String>>,
     regex: Option<String>,
+    max_length: Option<u32>,
     action: Option<Action>,
 }
 
@@ -504,6 +506,7 @@ fn table(
             }),
             c.values.map(|values| RuleKind::Enum { values }),
             c.regex.map(|pattern| RuleKind::Regex { pattern }),
+            c.max_length.map(|chars| RuleKind::MaxLength { chars }),
         ];
         rules.extend(
             kinds
@@ -588,6 +591,7 @@ fn rule(dataset: &str, r: RuleEntry) -> Result<(String, RuleKind), Error> {
     }
     kinds.extend(r.values.map(|values| RuleKind::Enum { values }));
     kinds.extend(r.regex.map(|pattern| RuleKind::Regex { pattern }));
+    kinds.extend(r.max_length.map(|chars| RuleKind::MaxLength { chars }));
     if let Some(text) = &r.max_future {
         kinds.push(RuleKind::MaxFuture {
             micros: micros(text)?,
@@ -616,7 +620,7 @@ fn rule(dataset: &str, r: RuleEntry) -> Result<(String, RuleKind), Error> {
         (Some(kind), None, Some(column)) => Ok((column, kind)),
         (Some(_), None, None) => Err(wrong("it names no column".to_owned())),
         _ => Err(wrong(
-            "a rule has one of min/max, enum, regex, in, unique, max_future, max_late and monotonic_by"
+            "a rule has one of min/max, enum, regex, max_length, in, unique, max_future, max_late and monotonic_by"
                 .to_owned(),
         )),
     }

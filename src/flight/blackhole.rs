@@ -59,7 +59,15 @@ impl TableAdmin for Nothing {
         Ok(false)
     }
 
-    async fn drop(&self, _: &TableName, _: bool) -> Result<bool, Fault> {
+    async fn create_from(
+        &self,
+        _: crate::statement::create::Creation,
+        _: &Bound,
+    ) -> Result<u64, Fault> {
+        Err(not_real())
+    }
+
+    async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
         Ok(false)
     }
 

@@ -388,7 +388,7 @@ fn refuse_abandoned(abandoned: &CancellationToken) -> Result<(), Fault> {
 }
 
 /// The position of a bad row within the whole ingest, not within its batch.
-fn at_row(mut fault: Fault, first: u64) -> Fault {
+pub(super) fn at_row(mut fault: Fault, first: u64) -> Fault {
     if first > 0 {
         fault
             .message
@@ -398,7 +398,7 @@ fn at_row(mut fault: Fault, first: u64) -> Fault {
 }
 
 /// Rows on their way to one of the two Delta tables. Dropped before it was taken, its files are deleted.
-struct Side {
+pub(super) struct Side {
     stager: Stager,
     waiting: Vec<RecordBatch>,
     share: Share,
@@ -406,7 +406,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(stager: Stager) -> Self {
+    pub(super) fn new(stager: Stager) -> Self {
         Side {
             stager,
             waiting: Vec::new(),
@@ -415,7 +415,7 @@ impl Side {
         }
     }
 
-    async fn push(&mut self, rows: Option<RecordBatch>) -> Result<(), Fault> {
+    pub(super) async fn push(&mut self, rows: Option<RecordBatch>) -> Result<(), Fault> {
         let Some(rows) = rows else { return Ok(()) };
         let all = self.share.add(rows.get_array_memory_size());
         self.waiting.push(rows);
@@ -425,7 +425,7 @@ impl Side {
         Ok(())
     }
 
-    async fn stage(&mut self) -> Result<(), Fault> {
+    pub(super) async fn stage(&mut self) -> Result<(), Fault> {
         if self.waiting.is_empty() {
             return Ok(());
         }
@@ -435,7 +435,7 @@ impl Side {
         Ok(())
     }
 
-    fn take(&mut self) -> Staged {
+    pub(super) fn take(&mut self) -> Staged {
         std::mem::replace(&mut self.staged, Staged::empty())
     }
 }

@@ -43,7 +43,7 @@ pub fn refuse_rejects(contract: &Contract, verdict: &Verdict) -> Result<(), Faul
 }
 
 /// A result's columns under the names of the table's, by position. `columns` empty: all of them in the table's order.
-fn named(
+pub(super) fn named(
     contract: &Contract,
     columns: &[String],
     rows: Vec<RecordBatch>,

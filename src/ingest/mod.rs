@@ -9,6 +9,7 @@ mod ack;
 mod balance;
 pub mod bulk;
 mod drift;
+pub mod found;
 pub mod insert;
 mod push;
 pub mod replay;

@@ -16,6 +16,7 @@ use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
 use crate::query::Engine;
+use crate::statement::create::{self, Creation};
 use crate::statement::{
     AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
 };
@@ -62,7 +63,11 @@ impl TableAdmin for Admin {
         lifecycle::create(&self.shared, contract, if_not_exists).await
     }
 
-    async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault> {
+    async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault> {
+        create::run(&self.shared, &self.engine, creation, bound).await
+    }
+
+    async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault> {
         if let Ok(table) = self.shared.table(name)
             && table.contract().view.is_some()
         {
@@ -70,6 +75,9 @@ impl TableAdmin for Admin {
                 "is_a_view",
                 format!("{name} is a materialized view; use DROP MATERIALIZED VIEW"),
             ));
+        }
+        if cascade {
+            self.views.remove_readers(name).await?;
         }
         lifecycle::drop(&self.shared, name, if_exists).await
     }

@@ -19,7 +19,7 @@ pub enum Kind {
     Insert,
     /// `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
     Rows,
-    /// `CREATE TABLE`
+    /// `CREATE [OR REPLACE] [TEMPORARY | EXTERNAL] TABLE`
     CreateTable,
     /// `DROP TABLE`
     DropTable,
@@ -83,6 +83,7 @@ impl<'a> Statement<'a> {
         let noun = 1
             + usize::from(is(0, &["CREATE"]) && is(1, &["OR"])) * 2
             + usize::from(is(0, &["SHOW"]) && is(1, &["CREATE"]));
+        let kind_of_table = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
         let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
         if is(0, &["INSERT"]) {
             Kind::Insert
@@ -102,7 +103,7 @@ impl<'a> Statement<'a> {
             Kind::View
         } else if is(0, &["CREATE", "DROP", "ALTER", "SHOW"]) && is(noun, &["ALERT"]) {
             Kind::Alert
-        } else if is(0, &["CREATE"]) && is(1, &["TABLE"]) {
+        } else if is(0, &["CREATE"]) && is(noun + usize::from(kind_of_table), &["TABLE"]) {
             Kind::CreateTable
         } else if is(0, &["DROP"]) && is(1, &["TABLE"]) {
             Kind::DropTable
@@ -126,7 +127,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 32] = [
+    const CASES: [(&str, Kind); 34] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -145,6 +146,8 @@ mod tests {
         ("TRUNCATE TABLE a.b", Kind::Rows),
         ("CREATE TABLE a.b (x INT)", Kind::CreateTable),
         ("CREATE TABLE alert (x INT)", Kind::CreateTable),
+        ("CREATE OR REPLACE TABLE a.b AS SELECT 1", Kind::CreateTable),
+        ("CREATE TEMPORARY TABLE b (x INT)", Kind::CreateTable),
         ("DROP TABLE IF EXISTS a.b", Kind::DropTable),
         ("ALTER TABLE a.b ADD COLUMN c INT", Kind::AlterTable),
         ("CREATE MATERIALIZED VIEW a.b AS SELECT 1", Kind::View),

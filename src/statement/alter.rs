@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
-use super::{Change, ddl};
+use super::{Change, checks, columns, ddl};
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
 use crate::sql::{parse_tokens, syntax};
@@ -40,9 +40,11 @@ pub(super) fn alterations(
     for operation in operations {
         match operation {
             AlterTableOperation::AddColumn { column_def, .. } => {
-                let parsed = ddl::column(column_def.clone())?;
+                let parsed = columns::column(column_def.clone())?;
+                refuse_in_alter(&parsed)?;
                 known.columns.push(parsed.column.clone());
                 out.push(Alteration::AddColumn(parsed.column));
+                out.extend(parsed.rules.into_iter().map(Alteration::AddRule));
                 for check in &parsed.checks {
                     out.extend(rules(&mut known, check)?);
                 }
@@ -69,10 +71,37 @@ pub(super) fn alterations(
     Ok(out)
 }
 
+/// What the rows that are there would have to be looked at for.
+fn refuse_in_alter(parsed: &columns::ParsedColumn) -> Result<(), Fault> {
+    let refused = |what: &str, way_out: &str| {
+        Err(Fault::new(
+            crate::fault::Kind::Unimplemented,
+            "not_implemented",
+            format!(
+                "{what} of a column that is added is not supported, column={}; {way_out}",
+                parsed.column.name
+            ),
+        ))
+    };
+    if parsed.column.default.is_some() {
+        return refused(
+            "a DEFAULT",
+            "rows that are there would not have it: add the column without, UPDATE it, and say SET TBLPROPERTIES ('deltaplane.default.<column>' = '..')",
+        );
+    }
+    if parsed.is_key || parsed.is_unique {
+        return refused(
+            "PRIMARY KEY or UNIQUE",
+            "the rows that are there have no value: create another table with it",
+        );
+    }
+    Ok(())
+}
+
 fn rules(known: &mut Contract, check: &Expr) -> Result<Vec<Alteration>, Fault> {
     let required = known.columns.iter().filter(|c| c.required).count();
     known.rules.clear();
-    ddl::rules(check, known)?;
+    checks::rules(check, known)?;
     if known.columns.iter().filter(|c| c.required).count() != required {
         return Err(Fault::invalid(
             "invalid_contract",

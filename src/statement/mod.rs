@@ -4,6 +4,9 @@
 mod alerts;
 mod alter;
 mod bound;
+mod checks;
+mod columns;
+pub mod create;
 mod ddl;
 pub mod dml;
 mod insert;
@@ -12,6 +15,7 @@ pub mod restore;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
+mod types;
 mod upkeep;
 pub mod values;
 mod views;
@@ -35,6 +39,8 @@ use crate::query::{Engine, default_schema};
 use crate::sql::{self, Kind as Says, first_word};
 use crate::types::TableName;
 
+use create::{Creation, Origin};
+
 pub use replay::Replay;
 pub use upkeep::Upkeep;
 pub use views::ViewChange;
@@ -44,7 +50,10 @@ pub use views::ViewChange;
 pub trait TableAdmin: Send + Sync {
     /// True if it was created, false if it was there and may be.
     async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault>;
-    async fn drop(&self, name: &TableName, if_exists: bool) -> Result<bool, Fault>;
+    /// Returns how many rows the table has from the start.
+    async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault>;
+    /// `cascade`: with the materialized views that read it.
+    async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault>;
     /// `plan` says what the statement means for the contract in force.
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many buckets a refresh computed.
@@ -95,9 +104,12 @@ pub enum Change {
         contract: Box<Contract>,
         if_not_exists: bool,
     },
+    /// Its columns, or its rows, come from elsewhere, or it takes another one's place.
+    CreateFrom(Box<Creation>),
     Drop {
         name: TableName,
         if_exists: bool,
+        cascade: bool,
     },
     Alter {
         name: TableName,
@@ -184,6 +196,10 @@ impl Change {
                 values::parameters(engine, insert, &contract).await
             }
             Change::Rows(dml) => dml::parameters(engine, dml).await,
+            Change::CreateFrom(creation) => match &creation.origin {
+                Origin::Query(sql) => Ok(engine.plan(sql).await?.parameters),
+                Origin::Columns | Origin::Like(_) => Ok(Arc::new(Schema::empty())),
+            },
             Change::Create { .. }
             | Change::Drop { .. }
             | Change::Alter { .. }
@@ -200,6 +216,7 @@ impl Change {
         match self {
             Change::Insert(_) | Change::Rows(_) | Change::Restore(_) | Change::Replay(_) => true,
             Change::Create { .. }
+            | Change::CreateFrom(_)
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::View(_)
@@ -211,7 +228,7 @@ impl Change {
     /// The statement's first word, for messages.
     pub fn verb(&self) -> &'static str {
         match self {
-            Change::Create { .. } => "CREATE",
+            Change::Create { .. } | Change::CreateFrom(_) => "CREATE",
             Change::Drop { .. } => "DROP",
             Change::Alter { .. } => "ALTER",
             Change::Insert(_) => "INSERT",
@@ -241,7 +258,12 @@ impl Change {
                 contract,
                 if_not_exists,
             } => admin.create(*contract, if_not_exists).await.map(|_| 0),
-            Change::Drop { name, if_exists } => admin.drop(&name, if_exists).await.map(|_| 0),
+            Change::CreateFrom(creation) => admin.create_from(*creation, bound).await,
+            Change::Drop {
+                name,
+                if_exists,
+                cascade,
+            } => admin.drop(&name, if_exists, cascade).await.map(|_| 0),
             Change::Alter { name, operations } => {
                 let plan = |contract: &Contract| alter::alterations(contract, &operations);
                 admin.alter(&name, &plan).await.map(|()| 0)

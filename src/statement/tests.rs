@@ -88,13 +88,16 @@ fn quotes_in_texts_survive_the_way_through_ddl() {
 }
 
 /// One statement of each kind.
-const STATEMENTS: [&str; 20] = [
+const STATEMENTS: [&str; 23] = [
     "INSERT INTO a.b (x, y) REPLACE WHERE x = 'k' SELECT x, 1 FROM a.c WHERE y = 'a  b'",
     "UPDATE a.b SET x = 1 WHERE y = 2",
     "DELETE FROM a.b WHERE y = 2",
     "MERGE INTO a.b USING a.c s ON b.x = s.x WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
     "TRUNCATE TABLE a.b",
     "CREATE TABLE a.b (x BIGINT NOT NULL, y STRING COMMENT 'it''s') USING DELTA PARTITIONED BY (y) TBLPROPERTIES ('deltaplane.unit.x' = 'm')",
+    "CREATE TABLE a.b (x, y) PARTITIONED BY (y) AS SELECT 1, 'a  b'",
+    "CREATE OR REPLACE TABLE a.b AS SELECT 1 AS x",
+    "CREATE TABLE a.b (LIKE a.c INCLUDING ALL)",
     "DROP TABLE IF EXISTS a.b",
     "ALTER TABLE a.b ADD COLUMN c INT",
     "CREATE OR REPLACE MATERIALIZED VIEW a.b WITH (delay = '2s') AS SELECT count(*) AS n FROM a.c GROUP BY tumble(ts, '1 minute')",
@@ -342,6 +345,7 @@ mod whole {
             (9, _) => RuleKind::Monotonic {
                 by: vec!["c0".to_owned()],
             },
+            (10, ColumnType::String) => RuleKind::MaxLength { chars: 3 },
             _ => return None,
         };
         Some(Rule::new(&column.name, kind, action))
@@ -353,7 +357,7 @@ mod whole {
         let draws = prop::collection::vec(
             (
                 0usize..6,
-                0u8..10,
+                0u8..11,
                 bound(),
                 bound(),
                 prop::collection::vec(text(), 1..3),

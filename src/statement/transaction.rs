@@ -318,7 +318,14 @@ mod tests {
         async fn create(&self, _: Contract, _: bool) -> Result<bool, Fault> {
             Ok(true)
         }
-        async fn drop(&self, _: &TableName, _: bool) -> Result<bool, Fault> {
+        async fn create_from(
+            &self,
+            _: crate::statement::create::Creation,
+            _: &Bound,
+        ) -> Result<u64, Fault> {
+            Ok(0)
+        }
+        async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
             Ok(true)
         }
         async fn alter(&self, _: &TableName, _: &Plan<'_>) -> Result<(), Fault> {

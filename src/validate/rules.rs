@@ -37,6 +37,7 @@ enum Test {
     Listed(Vec<String>),
     OneOf(HashSet<String>),
     Matches(Result<Regex, String>),
+    AtMost(usize),
     MaxFuture(Micros),
     MaxLate(Micros),
     Referential,
@@ -67,6 +68,9 @@ impl Check {
             RuleKind::Regex { pattern } => {
                 let anchored = format!("^(?:{pattern})$");
                 Test::Matches(Regex::new(&anchored).map_err(|e| e.to_string()))
+            }
+            RuleKind::MaxLength { chars } => {
+                Test::AtMost(usize::try_from(*chars).unwrap_or(usize::MAX))
             }
             RuleKind::MaxFuture { micros } => Test::MaxFuture(*micros),
             RuleKind::MaxLate { micros } => Test::MaxLate(*micros),
@@ -107,6 +111,12 @@ impl Check {
             Test::OneOf(values) => texts(column, |t| values.contains(t), &mut found),
             Test::Matches(Ok(regex)) => texts(column, |t| regex.is_match(t), &mut found),
             Test::Matches(Err(error)) => Err(self.internal(error)),
+            // Bytes are at least as many as characters.
+            Test::AtMost(chars) => texts(
+                column,
+                |t| t.len() <= *chars || t.chars().nth(*chars).is_none(),
+                &mut found,
+            ),
             Test::MaxFuture(micros) => {
                 let latest = now.saturating_add(*micros);
                 instants(column, |time| time <= latest, &mut found)
@@ -265,6 +275,9 @@ fn reason(rule: &Rule, value: &str) -> String {
                 long(micros)
             )
         }
+        RuleKind::MaxLength { chars } => {
+            format!("{column} has more than {chars} characters: {value}")
+        }
         RuleKind::Referential { table, column: key } => {
             format!("{column} {value} is not in {table}.{key}")
         }
@@ -287,6 +300,7 @@ fn describe(kind: &RuleKind) -> String {
         }
         RuleKind::Enum { values } => format!("{{{}}}", values.join(", ")),
         RuleKind::Regex { pattern } => format!("/{pattern}/"),
+        RuleKind::MaxLength { chars } => format!("{chars} characters"),
         other => other.word().to_owned(),
     }
 }

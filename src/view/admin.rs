@@ -70,6 +70,25 @@ impl Views {
         Ok(())
     }
 
+    /// Drops every view that reads a table, those that read them first. Each is a statement of its own: one that cannot be
+    /// dropped leaves those above it gone.
+    ///
+    /// # Errors
+    /// As [`Views::remove`].
+    pub async fn remove_readers(&self, name: &TableName) -> Result<(), Fault> {
+        let mut left = self.shared.readers(name);
+        while let Some(next) = left.last().cloned() {
+            let above = self.shared.readers(&next);
+            if above.is_empty() {
+                self.remove(&next, true).await?;
+                left.pop();
+            } else {
+                left.extend(above);
+            }
+        }
+        Ok(())
+    }
+
     /// Commits the rows that the view's source has hot, and stores every closed bucket that they or others changed. With a
     /// `day` (UTC) its buckets are computed again, and they and all before them are stored even if they were open.
     /// Returns how many buckets were computed.
