@@ -277,7 +277,7 @@ async fn recover(
     let (opener, mut replay) = wal::open(settings, disk.clone())?;
     let identity = identity::Identity::of(&config);
     identity.check((!opener.is_new()).then(|| opener.uuid()))?;
-    let aside = wal::Aside::new(&config.log_dir(), opener.uuid(), disk);
+    let aside = wal::Aside::new(&config.log_dir(), opener.uuid(), disk.clone());
     let visible = Arc::new(Visible::default());
     let tail = replay.tail();
     let checkpoint = replay.take_checkpoint();
@@ -325,6 +325,8 @@ async fn recover(
     let log = opener.start(Arc::new(hook))?;
     identity.record(log.uuid())?;
     let hot_space = Arc::new(tokio::sync::Notify::new());
+    let definitions = crate::catalog::defined::Definitions::open(&config.server.data_dir, disk);
+    let definitions = Arc::new(definitions);
     Ok(Arc::new(Shared {
         config,
         clock,
@@ -340,6 +342,7 @@ async fn recover(
         in_flight: crate::catalog::in_flight::InFlight::new(hot_space.clone()),
         hot_space,
         ddl: crate::catalog::ddl_lock::DdlLocks::default(),
+        definitions,
         draining: CancellationToken::new(),
     }))
 }
@@ -476,6 +479,8 @@ mod stop;
 mod cancel_tests;
 #[cfg(test)]
 mod create_tests;
+#[cfg(test)]
+mod defined_tests;
 #[cfg(test)]
 mod statement_tests;
 #[cfg(test)]

@@ -186,7 +186,17 @@ pub async fn create_with(
 /// # Errors
 /// ALREADY_EXISTS; FAILED_PRECONDITION: what has the name cannot be replaced.
 pub fn may_be_created(shared: &Shared, name: &TableName, there: IfThere) -> Result<bool, Fault> {
-    let Ok(old) = shared.table(name) else {
+    let Some(old) = shared.registered(name) else {
+        if let Some(view) = shared.definitions.now().view(name) {
+            return Err(Fault::new(
+                Kind::AlreadyExists,
+                "is_a_view",
+                format!(
+                    "a view has the name, name={}; DROP VIEW it first",
+                    view.name
+                ),
+            ));
+        }
         return Ok(true);
     };
     match there {

@@ -7,6 +7,7 @@ pub mod alter;
 pub mod checkpoint;
 pub mod control;
 pub mod ddl_lock;
+pub mod defined;
 pub mod expected;
 pub mod in_flight;
 pub mod lifecycle;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub in_flight: in_flight::InFlight,
     /// Statements that create, alter or drop: one at a time for each name.
     pub ddl: ddl_lock::DdlLocks,
+    /// Views that are stored queries, and schemas.
+    pub definitions: Arc<defined::Definitions>,
     /// Set at SIGTERM: streams end after their acks.
     pub draining: CancellationToken,
 }
@@ -99,6 +102,18 @@ impl Shared {
     /// # Errors
     /// NOT_FOUND with the nearest name.
     pub fn table(&self, name: &TableName) -> Result<Arc<Table>, Fault> {
+        if let Some(view) = self.definitions.now().view(name)
+            && self.registered(name).is_none()
+        {
+            return Err(Fault::new(
+                Kind::Precondition,
+                "is_a_view",
+                format!(
+                    "{} is a view, a stored query, and no table; use a table that it reads, or ALTER VIEW and DROP VIEW",
+                    view.name
+                ),
+            ));
+        }
         let registry = self.registry.read();
         registry.tables.get(&name.folded()).cloned().ok_or_else(|| {
             let known: Vec<String> = registry.tables.values().map(|t| t.name().to_string()).collect();
@@ -109,6 +124,19 @@ impl Shared {
                 format!("no such table, table={name}; {list}; create it with `deltaplane apply` or CREATE TABLE"),
             )
         })
+    }
+
+    /// A table or materialized view, if there is one.
+    pub fn registered(&self, name: &TableName) -> Option<Arc<Table>> {
+        self.registry.read().tables.get(&name.folded()).cloned()
+    }
+
+    /// What a query reads: one read point for all tables, and what is defined.
+    pub fn snapshot(&self) -> view::Snapshot {
+        view::Snapshot {
+            defined: self.definitions.now(),
+            ..self.visible.snapshot()
+        }
     }
 
     /// A table whose rows clients may write.

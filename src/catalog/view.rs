@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::defined::Defined;
 use crate::cold::{FileList, PinnedFiles};
 use crate::dataset::Contract;
 use crate::hot::Chunk;
@@ -65,4 +66,6 @@ impl ViewProgress {
 pub struct Snapshot {
     pub read_point: Lsn,
     pub tables: Arc<BTreeMap<TableName, TableView>>,
+    /// Stored queries, and schemas that may hold nothing.
+    pub defined: Arc<Defined>,
 }

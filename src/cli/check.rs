@@ -97,6 +97,7 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
     let snapshot = Snapshot {
         read_point: Lsn::new(0),
         tables: Arc::new(schemas.into_iter().map(view).collect()),
+        defined: Arc::default(),
     };
     let config = EngineConfig {
         threads: 1,

@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::Outcome;
 use crate::alert;
+use crate::catalog::defined::Definitions;
 use crate::catalog::expected::Holdings;
 use crate::catalog::lifecycle::quarantine_folder;
 use crate::catalog::parking::Parked;
@@ -40,12 +41,14 @@ pub(super) async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Res
     let mut findings = Vec::new();
     let known = log(&config, &mut findings);
     findings.extend(alert::damaged(dir));
+    let disk = std::sync::Arc::new(wal::RealDisk);
+    findings.extend(Definitions::open(dir, disk).problem());
     let checked = tables(&config, known, matches.get_flag("deep"), &mut findings).await?;
     for finding in &findings {
         println!("{finding}");
     }
     if findings.is_empty() {
-        println!("whole: the log, alerts, and {checked} Delta tables");
+        println!("whole: the log, alerts, views, and {checked} Delta tables");
         return Ok(Outcome::Done);
     }
     bail!("findings={}, Delta tables={checked}", findings.len())

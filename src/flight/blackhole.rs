@@ -67,6 +67,10 @@ impl TableAdmin for Nothing {
         Err(not_real())
     }
 
+    async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
+        Err(not_real())
+    }
+
     async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
         Ok(false)
     }
@@ -141,6 +145,7 @@ impl SnapshotSource for Nothing {
         Snapshot {
             read_point: Lsn::ZERO,
             tables: Arc::default(),
+            defined: Arc::default(),
         }
     }
 

@@ -64,6 +64,9 @@ pub(super) fn schema_names(engine: &Engine) -> BTreeSet<String> {
     let tables = snapshot.tables.values();
     let mut names: BTreeSet<String> = tables.map(|v| v.name.schema().to_owned()).collect();
     names.extend([PUBLIC, SYSTEM, "information_schema"].map(str::to_owned));
+    let defined = &snapshot.defined;
+    names.extend(defined.views.values().map(|v| v.name.schema().to_owned()));
+    names.extend(defined.schemas.values().cloned());
     names
 }
 
@@ -100,6 +103,13 @@ fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
         let columns = described(schema, table, &view.schema);
         builder
             .append(CATALOG, schema, table, kind, &columns)
+            .map_err(internal)?;
+    }
+    for view in snapshot.defined.views.values() {
+        let (schema, table) = (view.name.schema(), view.name.table());
+        let columns = described(schema, table, &view.columns_schema());
+        builder
+            .append(CATALOG, schema, table, "VIEW", &columns)
             .map_err(internal)?;
     }
     for (name, schema) in engine.system_tables() {

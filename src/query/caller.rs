@@ -127,6 +127,7 @@ impl OwnRows {
         Snapshot {
             read_point: snapshot.read_point,
             tables: Arc::new(tables),
+            defined: snapshot.defined.clone(),
         }
     }
 }

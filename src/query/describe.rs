@@ -8,8 +8,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{CATALOG, PUBLIC, SYSTEM, default_schema};
+use super::{CATALOG, PUBLIC, SYSTEM, default_schema, names};
 use crate::catalog::view::{Snapshot, TableView};
+use crate::dataset::ColumnType;
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own, parts, resolve, syntax};
 
@@ -49,6 +50,10 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
             obj_type: ShowCreateObject::Table | ShowCreateObject::View,
             obj_name,
         } => {
+            if let Some(view) = names::find_view(snapshot, obj_name) {
+                let ddl = quoted(&view.to_ddl(false));
+                return parse_own(&format!("SELECT {ddl} AS create_statement"));
+            }
             let view = find(obj_name, snapshot)?;
             let Some(contract) = &view.contract else {
                 return Err(Fault::invalid(
@@ -86,17 +91,33 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
             let Some(name) = table.and_then(|t| t.parent_name.as_ref()) else {
                 return Err(syntax("SHOW COLUMNS FROM a table"));
             };
-            let columns = columns_of(find(name, snapshot)?);
+            let columns = columns(name, snapshot)?;
             list(&columns, "column_name", None, show_options, "")
         }
-        Statement::ExplainTable { table_name, .. } => {
-            parse_own(&columns_of(find(table_name, snapshot)?))
-        }
+        Statement::ExplainTable { table_name, .. } => parse_own(&columns(table_name, snapshot)?),
         _ => Ok(statement),
     }
 }
 
-/// A query for the columns of a table, in its order.
+/// A query for the columns of a table or view, in its order.
+fn columns(name: &ObjectName, snapshot: &Snapshot) -> Result<String, Fault> {
+    let Some(view) = names::find_view(snapshot, name) else {
+        return Ok(columns_of(find(name, snapshot)?));
+    };
+    let schema = view.columns_schema();
+    let rows = schema.fields().iter().map(|field| {
+        let own = ColumnType::from_sent(field.data_type());
+        let sql_type = own.map_or_else(|| field.data_type().to_string(), |t| t.to_string());
+        let nothing = "CAST(NULL AS VARCHAR)";
+        format!(
+            "({}, {}, true, {nothing}, {nothing})",
+            quoted(field.name()),
+            quoted(&sql_type)
+        )
+    });
+    Ok(listed(rows.collect()))
+}
+
 fn columns_of(view: &TableView) -> String {
     let rows = view.schema.fields().iter().map(|field| {
         let column = view.contract.as_ref().and_then(|c| c.column(field.name()));
@@ -116,7 +137,10 @@ fn columns_of(view: &TableView) -> String {
             text(column.and_then(|c| c.description.as_ref()))
         )
     });
-    let rows: Vec<String> = rows.collect();
+    listed(rows.collect())
+}
+
+fn listed(rows: Vec<String>) -> String {
     format!(
         "SELECT * FROM (VALUES {}) AS d (column_name, data_type, nullable, unit, comment)",
         rows.join(", ")
@@ -171,7 +195,11 @@ fn schema_in(options: &ShowStatementOptions, snapshot: &Snapshot) -> Result<Opti
         return Ok(None);
     };
     let own = snapshot.tables.values().map(|view| view.name.schema());
-    let known: BTreeSet<&str> = own.chain([PUBLIC, SYSTEM, "information_schema"]).collect();
+    let defined = &snapshot.defined;
+    let views = defined.views.values().map(|view| view.name.schema());
+    let created = defined.schemas.values().map(String::as_str);
+    let fixed = [PUBLIC, SYSTEM, "information_schema"];
+    let known: BTreeSet<&str> = own.chain(views).chain(created).chain(fixed).collect();
     let schema = match parts(name).as_slice() {
         [catalog, schema] if catalog.eq_ignore_ascii_case(CATALOG) => (*schema).to_owned(),
         [catalog] if catalog.eq_ignore_ascii_case(CATALOG) && !known.contains(catalog) => {

@@ -429,6 +429,7 @@ impl Engine {
             snapshot: Snapshot {
                 read_point: Lsn::ZERO,
                 tables: Arc::new([(view.name.folded(), view)].into()),
+                defined: Arc::default(),
             },
             parameters: Vec::new(),
             upkeep: Some((self.upkeep.clone(), curve)),

@@ -40,6 +40,7 @@ mod spelled;
 mod subqueries;
 #[cfg(test)]
 mod subqueries_tests;
+mod stored;
 mod table_function;
 #[cfg(test)]
 mod tests;
@@ -58,7 +59,7 @@ pub use columns::{described, of_table};
 pub use engine::{Engine, EngineConfig};
 pub use errors::fault_of;
 pub use last_seen::columns_of as last_seen_columns;
-pub use names::tables_of;
+pub use names::{named_in, tables_of};
 pub use parameters::{check_count, driver_type};
 pub use planning::STACK_BYTES;
 pub use prepare::Planned;

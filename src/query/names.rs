@@ -18,6 +18,7 @@ use super::same_names;
 use super::scope::{Given, Scope, Sources};
 use super::table_function::named_table;
 use super::using::spell_using;
+use crate::catalog::defined::StoredView;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::sql::{parse_one, parts, placed, placeholder};
@@ -63,15 +64,43 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a 
         .get(&TableName::in_query(schema, table).ok()?.folded())
 }
 
-/// The snapshot's tables that a query reads, those that a table function is given included.
+/// The stored view that a name in FROM means, if it is one.
+pub(super) fn find_view<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a StoredView> {
+    let default = default_schema();
+    let (schema, table) = placed(&parts(name), &default)?;
+    let name = TableName::new(schema, table).ok()?;
+    snapshot.defined.view(&name).map(|view| &**view)
+}
+
+/// The snapshot's tables that a query reads, those that a table function is given and those that views read included.
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
 pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault> {
+    let mut tables = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut next = named_in(sql, snapshot)?;
+    while let Some(name) = next.pop() {
+        if let Some(table) = snapshot.tables.get(&name.folded()) {
+            tables.insert(table.name.clone());
+        } else if let Some(view) = snapshot.defined.view(&name)
+            && seen.insert(name.folded())
+        {
+            next.extend(view.reads.iter().cloned());
+        }
+    }
+    Ok(tables.into_iter().collect())
+}
+
+/// The snapshot's tables and the views that a query names, those that a table function is given included.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub fn named_in(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault> {
     struct Read<'a> {
         snapshot: &'a Snapshot,
         given: BTreeSet<String>,
-        tables: BTreeSet<TableName>,
+        named: BTreeSet<TableName>,
     }
     impl VisitorMut for Read<'_> {
         type Break = ();
@@ -88,26 +117,29 @@ pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault
                 return ControlFlow::Continue(());
             };
             let given = matches!(parts(name).as_slice(), [one] if self.given.contains(&one.to_ascii_lowercase()));
-            let view = match args {
+            let found = match args {
                 None if given => None,
-                None => find(self.snapshot, name),
+                None => find(self.snapshot, name)
+                    .map(|view| &view.name)
+                    .or_else(|| find_view(self.snapshot, name).map(|view| &view.name)),
                 Some(args) => {
                     let function = parts(name).join(".");
                     let table = named_table(&function, name, &args.args);
-                    table.and_then(|t| self.snapshot.tables.get(&t.folded()))
+                    let view = table.and_then(|t| self.snapshot.tables.get(&t.folded()));
+                    view.map(|view| &view.name)
                 }
             };
-            self.tables.extend(view.map(|v| v.name.clone()));
+            self.named.extend(found.cloned());
             ControlFlow::Continue(())
         }
     }
     let mut read = Read {
         snapshot,
         given: BTreeSet::new(),
-        tables: BTreeSet::new(),
+        named: BTreeSet::new(),
     };
     let _ = VisitMut::visit(&mut parse_one(sql)?, &mut read);
-    Ok(read.tables.into_iter().collect())
+    Ok(read.named.into_iter().collect())
 }
 
 /// A table of `system` or `information_schema` that is named without its schema, which is the caller's: its whole name.
@@ -418,6 +450,8 @@ impl VisitorMut for Rewriter<'_> {
         if let Some(spelling) = given {
             *relation = ObjectName::from(vec![Ident::with_quote('"', spelling)]);
         } else if let Some(view) = find(self.sources.snapshot, relation) {
+            *relation = whole_name(&view.name);
+        } else if let Some(view) = find_view(self.sources.snapshot, relation) {
             *relation = whole_name(&view.name);
         } else if let Some(full) = server_table(relation, self.sources.others) {
             *relation = ObjectName::from(full.split('.').map(Ident::new).collect::<Vec<_>>());

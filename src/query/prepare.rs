@@ -98,6 +98,7 @@ impl Shared {
             base,
             described,
             depth: 0,
+            expanded: Arc::default(),
             snapshot,
             system: self.system.clone(),
             others: self.others.clone(),
@@ -166,6 +167,7 @@ impl Session {
             fault
         };
         let plan = planner.plan(fields.clone()).map_err(told)?;
+        super::stored::refuse_broken(&plan)?;
         verified(&plan)?;
         if values.is_empty() {
             return self.coerced(plan);
@@ -194,6 +196,7 @@ impl Session {
         let planner = Planner::new(&self.state, statement, None);
         let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
         let plan = self.plan_with_any(&planner, &mut told, &lists)?;
+        super::stored::refuse_broken(&plan)?;
         verified(&plan)?;
         if self.parameters == 0 {
             return Ok(Planned {
@@ -309,7 +312,7 @@ fn only_query(statement: &Statement) -> Result<(), Fault> {
     Err(Fault::new(
         Kind::Unimplemented,
         "unsupported_statement",
-        "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE MATERIALIZED VIEW, CREATE ALERT, ALTER TABLE, DROP TABLE",
+        "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SCHEMA, CREATE ALERT, ALTER TABLE, ALTER VIEW, DROP TABLE, DROP VIEW",
     ))
 }
 

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableWithJoins,
 };
 
-use super::names::{find, server_table};
+use super::names::{find, find_view, server_table};
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::sql::parts;
@@ -392,6 +392,12 @@ impl Sources<'_> {
         }
         if let Some(view) = find(self.snapshot, name) {
             let columns = view.schema.fields().iter().map(|f| f.name().as_str());
+            let mut relation = Relation::closed(view.name.table(), Arc::new(columns.collect()));
+            relation.table = Some(view.name.clone());
+            return relation;
+        }
+        if let Some(view) = find_view(self.snapshot, name) {
+            let columns = view.columns.iter().map(|c| c.name.as_str());
             let mut relation = Relation::closed(view.name.table(), Arc::new(columns.collect()));
             relation.table = Some(view.name.clone());
             return relation;

@@ -64,6 +64,7 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
     let snapshot = Snapshot {
         read_point: Lsn::new(1),
         tables: Arc::new(tables.collect()),
+        defined: Arc::default(),
     };
     let config = EngineConfig {
         threads: 2,

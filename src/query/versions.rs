@@ -98,6 +98,12 @@ pub(super) async fn resolve(
     let mut tables = (*snapshot.tables).clone();
     for (name, at) in asked {
         let view = snapshot.tables.get(&name.folded()).ok_or_else(|| {
+            if snapshot.defined.view(&name).is_some() {
+                return Fault::invalid(
+                    "no_versions",
+                    format!("{name} is a view, which has no versions; say VERSION AS OF in its query, for the tables there"),
+                );
+            }
             Fault::new(
                 Kind::NotFound,
                 "table_not_found",
@@ -138,6 +144,7 @@ pub(super) async fn resolve(
     Ok(Snapshot {
         read_point: snapshot.read_point,
         tables: Arc::new(tables),
+        defined: snapshot.defined.clone(),
     })
 }
 

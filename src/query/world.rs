@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -10,16 +11,21 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider, Session, TableProvider,
 };
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::engine::fault_of;
 use super::last_seen;
 use super::latest::{self, Newest};
+use super::limits::external;
 use super::provider::SnapshotTable;
 use super::{CATALOG, PUBLIC, SYSTEM};
+use crate::catalog::defined::StoredView;
 use crate::catalog::view::{Snapshot, TableView};
+use crate::fault::Fault;
+use crate::types::TableName;
 
 /// What the statements of one engine share, and the snapshot of one of them.
 #[derive(Clone)]
@@ -34,6 +40,8 @@ pub(super) struct World {
     pub described: Option<Arc<dyn TableProvider>>,
     /// Views that are being planned around this.
     pub depth: usize,
+    /// What the stored views of the statement read so far.
+    pub expanded: Arc<AtomicUsize>,
 }
 
 /// Views over views: each is planned within the plan of the one that reads it.
@@ -54,8 +62,12 @@ impl World {
         let this = Arc::new(self.clone());
         let catalog = MemoryCatalogProvider::new();
         let tables = self.snapshot.tables.values();
+        let defined = &self.snapshot.defined;
+        let views = defined.views.values();
         let schemas: BTreeSet<&str> = tables
             .map(|view| view.name.schema())
+            .chain(views.map(|view| view.name.schema()))
+            .chain(defined.schemas.values().map(String::as_str))
             .chain([PUBLIC])
             .collect();
         for name in schemas {
@@ -100,12 +112,35 @@ impl SnapshotSchema {
     fn view(&self, name: &str) -> Option<&TableView> {
         self.views().find(|view| view.name.table() == name)
     }
+
+    fn stored(&self) -> impl Iterator<Item = &Arc<StoredView>> {
+        let views = self.world.snapshot.defined.views.values();
+        views.filter(|view| view.name.schema() == self.name)
+    }
+
+    fn stored_view(&self, name: &str) -> Option<&Arc<StoredView>> {
+        self.stored().find(|view| view.name.table() == name)
+    }
+
+    /// Why no more views are planned within each other here.
+    fn too_deep(&self, name: &TableName) -> Option<Fault> {
+        (self.world.depth >= VIEWS_DEEP).then(|| {
+            Fault::invalid(
+                "views_too_deep",
+                format!(
+                    "views read each other too deep, view={name}, limit={VIEWS_DEEP}; let one read a table"
+                ),
+            )
+        })
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for SnapshotSchema {
     fn table_names(&self) -> Vec<String> {
-        self.views().map(|v| v.name.table().to_owned()).collect()
+        let tables = self.views().map(|v| v.name.table().to_owned());
+        let views = self.stored().map(|v| v.name.table().to_owned());
+        tables.chain(views).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -113,19 +148,28 @@ impl SchemaProvider for SnapshotSchema {
             return Ok(Some(described.clone()));
         }
         let Some(view) = self.view(name) else {
-            return Ok(None);
+            let Some(view) = self.stored_view(name) else {
+                return Ok(None);
+            };
+            let made = match self.too_deep(&view.name) {
+                Some(fault) => Err(fault),
+                None => super::stored::provider(&self.world, view).await,
+            };
+            return Ok(Some(made.unwrap_or_else(|fault| {
+                Arc::new(Broken {
+                    schema: view.columns_schema(),
+                    fault,
+                })
+            })));
         };
         if view.progress.is_none() {
             return Ok(Some(Arc::new(SnapshotTable::new(view.clone()))));
         }
         let world = &self.world;
-        if world.depth >= VIEWS_DEEP {
+        if let Some(fault) = self.too_deep(&view.name) {
             return Ok(Some(Arc::new(Broken {
                 schema: view.schema.clone(),
-                error: format!(
-                    "views read each other too deep, view={}, limit={VIEWS_DEEP}; let one read a table",
-                    view.name
-                ),
+                fault,
             })));
         }
         let inner = World {
@@ -138,27 +182,31 @@ impl SchemaProvider for SnapshotSchema {
         Ok(Some(made.unwrap_or_else(|error| {
             Arc::new(Broken {
                 schema: view.schema.clone(),
-                error: error.strip_backtrace(),
+                fault: fault_of(error),
             })
         })))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.view(name).is_some() || self.described(name).is_some()
+        self.view(name).is_some()
+            || self.stored_view(name).is_some()
+            || self.described(name).is_some()
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
-        Ok(self.view(name).map(|view| match view.progress {
+        let table = self.view(name).map(|view| match view.progress {
             None => TableType::Base,
             Some(_) => TableType::View,
-        }))
+        });
+        Ok(table.or_else(|| self.stored_view(name).map(|_| TableType::View)))
     }
 }
 
+/// A view that cannot be planned: an error of the query that reads it.
 #[derive(Debug)]
-struct Broken {
+pub(super) struct Broken {
     schema: SchemaRef,
-    error: String,
+    pub fault: Fault,
 }
 
 #[async_trait]
@@ -178,6 +226,6 @@ impl TableProvider for Broken {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Err(DataFusionError::Plan(self.error.clone()))
+        Err(external(self.fault.clone()))
     }
 }

@@ -10,7 +10,7 @@ use crate::fault::Kind;
 use crate::server_state::Admin;
 use crate::types::TableName;
 
-async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
+pub(super) async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
     let resolved = Resolved::default()
         .with(&[
             ("server.data_dir", &dir.to_string_lossy()),
@@ -24,7 +24,7 @@ async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
     (running, engine, admin)
 }
 
-async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
+pub(super) async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
     let batches = engine.query(sql, None).await?.collect().await?;
     let table = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
     let lines = table.to_string();
@@ -33,7 +33,7 @@ async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
     Ok(rows.collect::<Vec<_>>().join("\n"))
 }
 
-async fn one(engine: &Engine, sql: &str) -> String {
+pub(super) async fn one(engine: &Engine, sql: &str) -> String {
     let text = shown(engine, sql)
         .await
         .unwrap_or_else(|e| panic!("{sql}: {e}"));

@@ -17,6 +17,7 @@ use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
 use crate::query::Engine;
 use crate::statement::create::{self, Creation};
+use crate::statement::define::{self, Define};
 use crate::statement::{
     AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
 };
@@ -67,7 +68,17 @@ impl TableAdmin for Admin {
         create::run(&self.shared, &self.engine, creation, bound).await
     }
 
+    async fn define(&self, define: Define) -> Result<(), Fault> {
+        define::run(&self.shared, &self.engine, define).await
+    }
+
     async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault> {
+        if let Some(view) = self.shared.definitions.now().view(name) {
+            return Err(Fault::invalid(
+                "is_a_view",
+                format!("{} is a view; use DROP VIEW", view.name),
+            ));
+        }
         if let Ok(table) = self.shared.table(name)
             && table.contract().view.is_some()
         {

@@ -46,7 +46,7 @@ const TABLES: [SystemTable; 12] = [
 
 impl SnapshotSource for Status {
     fn snapshot(&self) -> Snapshot {
-        self.shared.visible.snapshot()
+        self.shared.snapshot()
     }
 
     fn queries(&self) -> Queries {

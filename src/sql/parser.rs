@@ -122,7 +122,7 @@ fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault>
 }
 
 /// Tables in FROM, and `*` that stand for the columns of some: neither is a word that the tokens show.
-fn relations(statement: &Statement) -> usize {
+pub(crate) fn relations(statement: &Statement) -> usize {
     struct Counted(usize);
     impl Visitor for Counted {
         type Break = ();

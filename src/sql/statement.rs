@@ -27,6 +27,10 @@ pub enum Kind {
     AlterTable,
     /// `CREATE | DROP | REFRESH | ALTER MATERIALIZED VIEW`
     View,
+    /// `CREATE [OR REPLACE] [TEMPORARY] VIEW`, `DROP | ALTER VIEW`
+    StoredView,
+    /// `CREATE | DROP SCHEMA`
+    Schema,
     /// `CREATE | DROP | ALTER | SHOW CREATE ALERT`
     Alert,
     /// `RESTORE`
@@ -83,7 +87,7 @@ impl<'a> Statement<'a> {
         let noun = 1
             + usize::from(is(0, &["CREATE"]) && is(1, &["OR"])) * 2
             + usize::from(is(0, &["SHOW"]) && is(1, &["CREATE"]));
-        let kind_of_table = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
+        let of_a_kind = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
         let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
         if is(0, &["INSERT"]) {
             Kind::Insert
@@ -101,9 +105,15 @@ impl<'a> Statement<'a> {
             Kind::Upkeep
         } else if is(0, &["CREATE", "DROP", "REFRESH", "ALTER"]) && view {
             Kind::View
+        } else if is(0, &["CREATE", "DROP", "ALTER"])
+            && is(noun + usize::from(of_a_kind), &["VIEW"])
+        {
+            Kind::StoredView
+        } else if is(0, &["CREATE", "DROP"]) && is(noun, &["SCHEMA"]) {
+            Kind::Schema
         } else if is(0, &["CREATE", "DROP", "ALTER", "SHOW"]) && is(noun, &["ALERT"]) {
             Kind::Alert
-        } else if is(0, &["CREATE"]) && is(noun + usize::from(kind_of_table), &["TABLE"]) {
+        } else if is(0, &["CREATE"]) && is(noun + usize::from(of_a_kind), &["TABLE"]) {
             Kind::CreateTable
         } else if is(0, &["DROP"]) && is(1, &["TABLE"]) {
             Kind::DropTable
@@ -127,7 +137,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 34] = [
+    const CASES: [(&str, Kind); 40] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -156,6 +166,15 @@ mod tests {
             Kind::View,
         ),
         ("REFRESH MATERIALIZED VIEW a.b", Kind::View),
+        ("CREATE VIEW a.b AS SELECT 1", Kind::StoredView),
+        (
+            "CREATE OR REPLACE TEMP VIEW b AS SELECT 1",
+            Kind::StoredView,
+        ),
+        ("ALTER VIEW a.b RENAME TO a.c", Kind::StoredView),
+        ("DROP VIEW IF EXISTS a.b", Kind::StoredView),
+        ("CREATE SCHEMA IF NOT EXISTS a", Kind::Schema),
+        ("DROP SCHEMA a", Kind::Schema),
         ("CREATE OR REPLACE ALERT a.b AS SELECT 1", Kind::Alert),
         ("ALTER ALERT a.b PAUSE", Kind::Alert),
         ("SHOW CREATE ALERT a.b", Kind::Alert),

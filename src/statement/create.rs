@@ -166,10 +166,14 @@ fn alike(view: &TableView) -> Result<Contract, Fault> {
         contract.version = 1;
         return Ok(contract);
     }
-    let fields = view.schema.fields().iter().enumerate();
+    columns_of(&view.name, &view.schema)
+}
+
+fn columns_of(name: &TableName, schema: &Schema) -> Result<Contract, Fault> {
+    let fields = schema.fields().iter().enumerate();
     let columns = fields.map(|(at, field)| query_column(at, field.name(), field));
     let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
-    Ok(Contract::plain(view.name.clone(), columns))
+    Ok(Contract::plain(name.clone(), columns))
 }
 
 /// Creates the table. Returns how many rows it has from the start.
@@ -197,14 +201,25 @@ pub async fn run(
         Origin::Columns => (declared.contract(&name, None)?, None),
         Origin::Like(source) => {
             let snapshot = engine.snapshot();
-            let view = snapshot.tables.get(&source.folded()).ok_or_else(|| {
-                Fault::new(
-                    Kind::NotFound,
-                    "table_not_found",
-                    format!("no such table to be like, table={source}"),
-                )
-            })?;
-            (declared.contract(&name, Some(alike(view)?))?, None)
+            let from = match snapshot.tables.get(&source.folded()) {
+                Some(view) => alike(view)?,
+                None if snapshot.defined.view(&source).is_some() => {
+                    let sql = format!(
+                        "SELECT * FROM \"{}\".\"{}\"",
+                        source.schema(),
+                        source.table()
+                    );
+                    columns_of(&name, &*engine.plan(&sql).await?.wire)?
+                }
+                None => {
+                    return Err(Fault::new(
+                        Kind::NotFound,
+                        "table_not_found",
+                        format!("no such table to be like, table={source}"),
+                    ));
+                }
+            };
+            (declared.contract(&name, Some(from))?, None)
         }
         Origin::Query(sql) => {
             if there == IfThere::Replace {

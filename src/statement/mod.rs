@@ -8,6 +8,7 @@ mod checks;
 mod columns;
 pub mod create;
 mod ddl;
+pub mod define;
 pub mod dml;
 mod insert;
 mod replay;
@@ -40,6 +41,7 @@ use crate::sql::{self, Kind as Says, first_word};
 use crate::types::TableName;
 
 use create::{Creation, Origin};
+use define::Define;
 
 pub use replay::Replay;
 pub use upkeep::Upkeep;
@@ -52,6 +54,7 @@ pub trait TableAdmin: Send + Sync {
     async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault>;
     /// Returns how many rows the table has from the start.
     async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault>;
+    async fn define(&self, define: Define) -> Result<(), Fault>;
     /// `cascade`: with the materialized views that read it.
     async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault>;
     /// `plan` says what the statement means for the contract in force.
@@ -116,6 +119,7 @@ pub enum Change {
         operations: Vec<AlterTableOperation>,
     },
     View(Box<ViewChange>),
+    Define(Box<Define>),
     Alert(Box<AlertChange>),
     Insert(Box<Insert>),
     Rows(Box<dml::Dml>),
@@ -163,6 +167,14 @@ impl Change {
             Says::CreateTable => ddl::create(table())?,
             Says::DropTable => ddl::drop_table(statement.into_tokens())?,
             Says::AlterTable => alter::parse(statement.into_tokens())?,
+            Says::StoredView => {
+                let head = statement.cursor("view", &schema);
+                Change::Define(Box::new(define::view(head, &schema)?))
+            }
+            Says::Schema => {
+                let head = statement.cursor("schema", &schema);
+                Change::Define(Box::new(define::schema(head)?))
+            }
             Says::View => {
                 let head = statement.cursor("view", &schema);
                 Change::View(Box::new(views::parse(head)?))
@@ -205,6 +217,7 @@ impl Change {
             | Change::Alter { .. }
             | Change::Restore(_)
             | Change::View(_)
+            | Change::Define(_)
             | Change::Alert(_)
             | Change::Replay(_)
             | Change::Upkeep(_) => Ok(Arc::new(Schema::empty())),
@@ -220,6 +233,7 @@ impl Change {
             | Change::Drop { .. }
             | Change::Alter { .. }
             | Change::View(_)
+            | Change::Define(_)
             | Change::Alert(_)
             | Change::Upkeep(_) => false,
         }
@@ -235,6 +249,7 @@ impl Change {
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
             Change::View(view) => view.verb(),
+            Change::Define(define) => define.verb(),
             Change::Alert(alert) => alert.verb(),
             Change::Replay(_) => "REPLAY",
             Change::Upkeep(upkeep) => upkeep.verb(),
@@ -269,6 +284,7 @@ impl Change {
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
             Change::View(change) => admin.view(*change).await,
+            Change::Define(define) => admin.define(*define).await.map(|()| 0),
             Change::Alert(change) => {
                 return Ok(Done {
                     written: 0,

@@ -325,6 +325,9 @@ mod tests {
         ) -> Result<u64, Fault> {
             Ok(0)
         }
+        async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
+            Ok(())
+        }
         async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
             Ok(true)
         }

@@ -227,6 +227,7 @@ impl Views {
         let then = Snapshot {
             read_point: snapshot.read_point,
             tables: Arc::new(tables),
+            defined: snapshot.defined.clone(),
         };
         for reader in snapshot.tables.values() {
             let Some(contract) = &reader.contract else {

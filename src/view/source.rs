@@ -32,6 +32,7 @@ pub(super) fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot
     Snapshot {
         read_point: snapshot.read_point,
         tables: Arc::new(tables),
+        defined: snapshot.defined.clone(),
     }
 }
 

@@ -196,6 +196,7 @@ impl Visible {
         Snapshot {
             read_point: state.read_point,
             tables: Arc::new(tables),
+            defined: Arc::default(),
         }
     }
 

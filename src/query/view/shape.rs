@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Bucket, ColumnType, parse_span};
 use crate::fault::{Fault, Kind};
-use crate::query::names::find;
+use crate::query::names::{find, find_view};
 use crate::types::TableName;
 
 fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Display) -> Fault {
@@ -97,6 +97,13 @@ fn table_of<'a>(factor: &TableFactor, snapshot: &'a Snapshot) -> Result<&'a Tabl
         ));
     };
     find(snapshot, name).ok_or_else(|| {
+        if let Some(view) = find_view(snapshot, name) {
+            let problem = format!(
+                "a materialized view reads tables and materialized views, view={}; write its query out",
+                view.name
+            );
+            return refused("invalid_view", name, problem);
+        }
         let known: Vec<String> = snapshot
             .tables
             .values()

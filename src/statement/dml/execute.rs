@@ -192,7 +192,7 @@ impl Statement<'_> {
             keys: contract
                 .as_deref()
                 .and_then(|c| ChangedKeys::new(c, &query)),
-            snapshot: pinned(shared.visible.snapshot(), &name, &view),
+            snapshot: pinned(shared.snapshot(), &name, &view),
             name: &name,
             rows_name: &rows_name,
             view,
@@ -277,6 +277,7 @@ pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<PinnedFile
     Snapshot {
         read_point: snapshot.read_point,
         tables: Arc::new(tables),
+        defined: snapshot.defined,
     }
 }
 
@@ -607,6 +608,7 @@ impl Run<'_> {
         let snapshot = Snapshot {
             read_point: self.snapshot.read_point,
             tables: Arc::new(tables),
+            defined: self.snapshot.defined.clone(),
         };
         let sql = format!(
             "SELECT * FROM \"{}\".\"{}\"",

@@ -1,0 +1,117 @@
+//! Views that are stored queries, as queries meet them: planned when a statement names them, over its own snapshot, with names as
+//! they were when the view was created.
+//!
+//! A view is a plan within the plan of the one that reads it, so filters reach its tables. What all views of a statement read
+//! together is bounded: each level of views could double it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::{ViewTable, source_as_provider};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::parser::Statement as DfStatement;
+
+use super::caller::Caller;
+use super::engine::fault_of;
+use super::functions::write_out;
+use super::world::{Broken, World};
+use super::{names, versions};
+use crate::catalog::defined::StoredView;
+use crate::fault::{Fault, Kind};
+use crate::sql::{TextLimits, parse_own, relations_of};
+
+/// The view as a table of the query.
+///
+/// # Errors
+/// What planning its query meets, with the view's name; RESOURCE_EXHAUSTED `statement_too_large`.
+pub(super) async fn provider(
+    world: &World,
+    view: &StoredView,
+) -> Result<Arc<dyn TableProvider>, Fault> {
+    let caller = Caller {
+        schema: view.schema.as_str().into(),
+        ..Caller::current()
+    };
+    let planned = caller.run(planned(world, view)).await;
+    planned.map_err(|mut fault| {
+        fault.message = format!("view {}: {}", view.name, fault.message);
+        fault
+    })
+}
+
+async fn planned(world: &World, view: &StoredView) -> Result<Arc<dyn TableProvider>, Fault> {
+    let mut statement = parse_own(&view.sql)?;
+    let read = relations_of(&statement) + 1;
+    let before = world.expanded.fetch_add(read, Ordering::Relaxed);
+    let limit = TextLimits::current().relations;
+    if before + read > limit {
+        return Err(Fault::new(
+            Kind::Exhausted,
+            "statement_too_large",
+            format!(
+                "the views that the statement reads have more than {limit} SELECTs, tables and views in all; read fewer of them, keep a part as a table or a materialized view, or raise query.relations_max"
+            ),
+        ));
+    }
+    let snapshot = versions::resolve(&mut statement, world.snapshot.clone()).await?;
+    let inner = World {
+        snapshot,
+        depth: world.depth + 1,
+        ..world.clone()
+    };
+    write_out(&mut statement, &inner.snapshot)?;
+    let resolved = names::resolve(statement, &inner.snapshot, &inner.others)?;
+    let state = inner.session();
+    let statement = DfStatement::Statement(Box::new(resolved.statement));
+    let plan = state.statement_to_plan(statement).await.map_err(fault_of)?;
+    refuse_broken(&plan)?;
+    // Its types are what the whole query is planned with.
+    let plan = state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .map_err(fault_of)?;
+    let columns = view.columns.iter().map(|column| {
+        let found = plan
+            .schema()
+            .qualified_field_with_unqualified_name(&column.from);
+        let found = found.map_err(|_| {
+            Fault::new(
+                Kind::NotFound,
+                "column_not_found",
+                format!(
+                    "its query does not give a column any more, column={}; say CREATE OR REPLACE VIEW with the columns that it shall have",
+                    column.from
+                ),
+            )
+        })?;
+        Ok(Expr::Column(Column::from(found)).alias(&column.name))
+    });
+    let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
+    let plan = LogicalPlanBuilder::from(plan)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(fault_of)?;
+    Ok(Arc::new(ViewTable::new(plan, Some(view.to_ddl(false)))))
+}
+
+/// A view that cannot be planned is an error of the statement that reads it.
+pub(super) fn refuse_broken(plan: &LogicalPlan) -> Result<(), Fault> {
+    let mut found = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            let provider: &dyn std::any::Any = &*provider;
+            if let Some(broken) = provider.downcast_ref::<Broken>() {
+                found = Some(broken.fault.clone());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(fault_of)?;
+    found.map_or(Ok(()), Err)
+}
