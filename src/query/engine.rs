@@ -30,7 +30,7 @@ use super::arithmetic::{self, canonical_floats};
 use super::caller::Caller;
 use super::columns::{self, wire_of};
 use super::errors::fault_of;
-use super::functions::{self, JoinPlanner, SpanPlanner, scalar_functions};
+use super::functions::{self, JoinPlanner, JsonPlanner, SpanPlanner, scalar_functions};
 use super::limits::{self, QueryLimits};
 use super::meter::{Budget, Meter, Metered};
 use super::metered::metered;
@@ -181,6 +181,7 @@ impl Engine {
         let planners = builder.expr_planners().get_or_insert_default();
         planners.insert(0, Arc::new(JoinPlanner::default()));
         planners.insert(0, Arc::new(SpanPlanner::default()));
+        planners.insert(0, Arc::new(JsonPlanner::default()));
         let mut state = builder.build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));

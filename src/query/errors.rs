@@ -36,6 +36,11 @@ pub fn fault_of(error: DataFusionError) -> Fault {
             Fault::new(Kind::NotFound, "table_not_found", text)
         }
         DataFusionError::SQL(..) => Fault::invalid("syntax_error", text),
+        DataFusionError::NotImplemented(why) if why.contains("OuterReferenceColumn") => Fault::new(
+            Kind::Unimplemented,
+            "correlated_subquery",
+            "a subquery reads columns of the query around it where that is not supported (beside a LIMIT, a HAVING, a window or a UNION within it); write it as a JOIN, or number the rows with row_number() OVER (PARTITION BY ..) and choose with QUALIFY",
+        ),
         DataFusionError::NotImplemented(_) => {
             Fault::new(Kind::Unimplemented, "not_implemented", text)
         }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
+use super::lateral::LateralColumns;
 use super::meter::Meter;
 use super::running;
 use crate::fault::{Fault, Kind};
@@ -157,7 +158,7 @@ const RULES_BETWEEN: usize = 4;
 
 /// DataFusion's rules, with looks at the clock between them.
 pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::new();
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(LateralColumns)];
     for (at, rule) in Optimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));

@@ -2,6 +2,8 @@
 
 mod arithmetic;
 mod caller;
+#[cfg(test)]
+mod clauses_tests;
 mod columns;
 mod describe;
 mod engine;
@@ -12,6 +14,7 @@ mod filter;
 pub mod functions;
 mod history;
 mod last_seen;
+mod lateral;
 mod latest;
 mod limits;
 mod longest_row;

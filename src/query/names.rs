@@ -405,7 +405,6 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        same_names::select_all(select);
         let given = self.given();
         for table in &mut select.from {
             let outcome = spell_using(table, &self.sources, &given);

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Ident, Select, SelectFlavor, SelectItem, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    CastKind, Expr, Ident, Select, SelectItem, VisitMut, VisitorMut,
 };
 
 use super::columns::MARK;
@@ -115,13 +114,4 @@ fn without_casts(expr: &Expr) -> Expr {
     let mut bare = expr.clone();
     let _ = VisitMut::visit(&mut bare, &mut Uncast);
     bare
-}
-
-/// `FROM t` alone is `SELECT * FROM t`.
-pub(super) fn select_all(select: &mut Select) {
-    if select.flavor == SelectFlavor::FromFirstNoSelect && select.projection.is_empty() {
-        let all = WildcardAdditionalOptions::default();
-        select.projection.push(SelectItem::Wildcard(all));
-        select.flavor = SelectFlavor::Standard;
-    }
 }

@@ -3,7 +3,6 @@
 
 use super::create_tests::{one, shown, start};
 use super::statement_tests::run;
-use super::*;
 use crate::fault::Kind;
 use crate::query::Caller;
 

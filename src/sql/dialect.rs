@@ -46,6 +46,11 @@ impl Dialect for Spoken {
         self.0.is_identifier_part(ch)
     }
 
+    /// What becomes of it stands in `query/functions/clauses`.
+    fn supports_order_by_all(&self) -> bool {
+        true
+    }
+
     /// sqlparser reads all that follows `IS DISTINCT FROM` as its right side: in `x IS DISTINCT FROM true AND y` the AND, too.
     fn parse_infix(
         &self,

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Select, SelectItem, Statement, TableFactor, Visit, Visitor,
+    Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Value, ValueWithSpan, Visit,
+    VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -109,7 +110,10 @@ fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault>
         .parse_statements()
         .map_err(fault)?;
     match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
+        (Some(mut statement), true) => {
+            let _ = VisitMut::visit(&mut statement, &mut Selected);
+            Ok(statement)
+        }
         (None, _) => Err(Fault::invalid(
             "syntax_error",
             "no statement; send one SQL statement",
@@ -118,6 +122,22 @@ fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault>
             "syntax_error",
             "more than one statement; send them one by one",
         )),
+    }
+}
+
+/// `FROM t` without a SELECT gives all columns.
+struct Selected;
+
+impl VisitorMut for Selected {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if select.flavor == SelectFlavor::FromFirstNoSelect {
+            let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+            select.flavor = SelectFlavor::Standard;
+            select.projection = vec![all];
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableFactor, VisitMut, VisitorMut, visit_expressions_mut,
 };
 
+use super::usual::usual;
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::query::names;
@@ -81,38 +82,12 @@ fn arrival_columns(select: &Select, snapshot: &Snapshot) -> String {
     }
 }
 
-/// Approximations under the names that other engines have for them.
-fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> {
-    let FunctionArguments::List(list) = &call.args else {
-        return Ok(None);
-    };
-    let values: Vec<String> = list.args.iter().map(ToString::to_string).collect();
-    let filter = call
-        .filter
-        .as_ref()
-        .map_or_else(String::new, |f| format!(" FILTER (WHERE {f})"));
-    let text = match (name, values.as_slice()) {
-        ("approx_percentile", [value, part]) => {
-            format!("approx_percentile_cont({part}) WITHIN GROUP (ORDER BY {value}){filter}")
-        }
-        ("approx_count_distinct", [value]) => format!("approx_distinct({value}){filter}"),
-        _ => {
-            return Err(Fault::invalid(
-                "invalid_query",
-                "it is approx_percentile(value, 0.95), and approx_count_distinct(value)",
-            ));
-        }
-    };
-    parse_own_expr(&text).map(Some)
-}
-
 fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
     let name = call.name.to_string().to_ascii_lowercase();
     let (function, nulls) = match name.as_str() {
         "first" => ("first_value", "LAST"),
         "last" => ("last_value", "FIRST"),
-        "approx_percentile" | "approx_count_distinct" => return usual(call, &name),
-        _ => return Ok(None),
+        _ => return usual(call, &name),
     };
     let wrong = || {
         Fault::invalid(

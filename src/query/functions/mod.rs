@@ -6,12 +6,15 @@ mod asof;
 mod bounded;
 mod bucket;
 mod call;
+mod clauses;
 mod first_last;
 mod gapfill;
 mod joined;
+mod json;
 mod reviewed;
 mod series;
 mod spans;
+mod usual;
 
 use std::sync::Arc;
 
@@ -27,11 +30,13 @@ use crate::query::times::rewrite_at_time_zone;
 pub use arguments::CheckArguments;
 pub use first_last::rewrite as rewrite_first_last;
 pub use joined::JoinPlanner;
+pub use json::JsonPlanner;
 pub use spans::SpanPlanner;
 
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();
     all.push(series::function());
+    all.extend(json::functions());
     all
 }
 
@@ -56,12 +61,14 @@ pub fn bound(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Writes out `AT TIME ZONE`, `first`, `last`, `approx_percentile`, `time_bucket_gapfill` and `ASOF JOIN`.
+/// Writes out `AT TIME ZONE`, `first`, `last` and functions under other engines' names, `FETCH FIRST`, `ORDER BY ALL`,
+/// `time_bucket_gapfill` and `ASOF JOIN`.
 ///
 /// # Errors
 /// INVALID_ARGUMENT with the place of what is used wrongly.
 pub fn write_out(statement: &mut Statement, snapshot: &Snapshot) -> std::result::Result<(), Fault> {
     rewrite_at_time_zone(statement)?;
+    clauses::rewrite(statement)?;
     first_last::rewrite(statement, snapshot)?;
     gapfill::rewrite(statement)?;
     asof::rewrite(statement, snapshot)

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, MergeAction, MergeClauseKind,
     MergeInsertKind, ObjectName, Statement, TableAlias, TableFactor, TableWithJoins, Update,
+    UpdateTableFromKind, Value,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -120,9 +121,6 @@ fn alone(table: &TableWithJoins, statement: &str) -> Result<(TableName, String),
 }
 
 fn update(update: Update) -> Result<Dml, Fault> {
-    if update.from.is_some() {
-        return Err(unsupported("UPDATE .. FROM; use MERGE"));
-    }
     if update.returning.is_some() || update.output.is_some() {
         return Err(unsupported("RETURNING"));
     }
@@ -137,10 +135,22 @@ fn update(update: Update) -> Result<Dml, Fault> {
             "SET * is for MERGE; name the columns to set",
         ));
     };
+    let condition = update.selection.as_ref().map(ToString::to_string);
+    if let Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) =
+        update.from
+    {
+        let action = Action::Update(Values::Named(set));
+        return Ok(Dml {
+            table,
+            alias,
+            condition,
+            work: with_second(from, "FROM", update.selection, action)?,
+        });
+    }
     Ok(Dml {
         table,
         alias,
-        condition: update.selection.as_ref().map(ToString::to_string),
+        condition,
         work: Work::Update {
             set,
             selection: update.selection,
@@ -154,8 +164,8 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
     let [from] = from.as_slice() else {
         return Err(unsupported("DELETE from several tables"));
     };
-    if !delete.tables.is_empty() || delete.using.is_some() {
-        return Err(unsupported("DELETE with a second table; use MERGE"));
+    if !delete.tables.is_empty() {
+        return Err(unsupported("DELETE from several tables"));
     }
     if delete.returning.is_some() || delete.output.is_some() {
         return Err(unsupported("RETURNING"));
@@ -164,10 +174,19 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
         return Err(unsupported("LIMIT and ORDER BY in DELETE"));
     }
     let (table, alias) = alone(from, "DELETE")?;
+    let condition = delete.selection.as_ref().map(ToString::to_string);
+    if let Some(using) = delete.using {
+        return Ok(Dml {
+            table,
+            alias,
+            condition,
+            work: with_second(using, "USING", delete.selection, Action::Delete)?,
+        });
+    }
     Ok(Dml {
         table,
         alias,
-        condition: delete.selection.as_ref().map(ToString::to_string),
+        condition,
         work: Work::Delete {
             selection: delete.selection,
         },
@@ -175,13 +194,35 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
     })
 }
 
-fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
-    if merge.output.is_some() {
-        return Err(unsupported("RETURNING"));
-    }
-    let (table, alias) = target(&merge.table)?;
-    let mut source = merge.source;
-    let called = match &mut source {
+/// A statement over a second table, as a MERGE has it: what the condition matches.
+fn with_second(
+    mut tables: Vec<TableWithJoins>,
+    word: &str,
+    condition: Option<Expr>,
+    action: Action,
+) -> Result<Work, Fault> {
+    let one = tables.pop().filter(|one| one.joins.is_empty());
+    let (Some(one), true) = (one, tables.is_empty()) else {
+        return Err(unsupported(&format!(
+            "several tables behind {word}; join them in a query: {word} (SELECT .. FROM a JOIN b ..) AS s"
+        )));
+    };
+    let mut source = one.relation;
+    Ok(Work::Merge(Box::new(Merge {
+        called: called(&mut source)?,
+        source,
+        on: condition.unwrap_or_else(|| Expr::value(Value::Boolean(true))),
+        clauses: vec![Clause {
+            when: When::Matched,
+            condition: None,
+            action,
+        }],
+    })))
+}
+
+/// What a statement calls its source.
+fn called(source: &mut TableFactor) -> Result<String, Fault> {
+    Ok(match source {
         TableFactor::Table { alias, name, .. } => {
             let own = last(name);
             let own = own.split('@').next().unwrap_or_default().to_owned();
@@ -197,8 +238,21 @@ fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
             .name
             .value
             .clone(),
-        other => return Err(unsupported(&format!("MERGE .. USING {other}"))),
-    };
+        other => {
+            return Err(unsupported(&format!(
+                "rows of {other} as a source; say (SELECT * FROM ..)"
+            )));
+        }
+    })
+}
+
+fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
+    if merge.output.is_some() {
+        return Err(unsupported("RETURNING"));
+    }
+    let (table, alias) = target(&merge.table)?;
+    let mut source = merge.source;
+    let called = called(&mut source)?;
     if merge.clauses.is_empty() {
         return Err(Fault::invalid("syntax_error", "MERGE without WHEN"));
     }

@@ -1,0 +1,212 @@
+//! Words of SQL beyond DataFusion's own, on a small table.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+
+use super::tests::engine_over;
+use super::*;
+
+async fn engine() -> Engine {
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 3, 4])) as _),
+        (
+            "K",
+            Arc::new(StringArray::from(vec![
+                Some("a"),
+                Some("b"),
+                Some("a"),
+                None,
+            ])) as _,
+        ),
+        (
+            "v",
+            Arc::new(Float64Array::from(vec![
+                Some(1.5),
+                Some(2.5),
+                Some(3.5),
+                None,
+            ])) as _,
+        ),
+        (
+            "j",
+            Arc::new(StringArray::from(vec![
+                r#"{"s": "x", "n": 1, "l": [{"v": 2.5}, true], "a b": null}"#,
+                r#"{"s": "it's", "n": 9007199254740993}"#,
+                "no json",
+                "[1, 2]",
+            ])) as _,
+        ),
+    ])
+    .unwrap();
+    engine_over(vec![("public.t", batch)]).await
+}
+
+/// Rows as text: columns between spaces, rows between commas.
+async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
+    let batches = engine.query(sql, None).await?.collect().await?;
+    let table = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
+    let text = table.to_string();
+    let rows = text.lines().skip(3).filter(|l| !l.starts_with('+'));
+    let words = rows.map(|row| {
+        row.replace('|', " ")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    Ok(words.collect::<Vec<_>>().join(","))
+}
+
+#[tokio::test]
+async fn clauses_and_functions_of_other_engines_give_their_values() {
+    let engine = engine().await;
+    for (sql, expected) in [
+        (
+            "SELECT id FROM t ORDER BY id FETCH FIRST 2 ROWS ONLY",
+            "1,2",
+        ),
+        ("SELECT id FROM t ORDER BY id FETCH FIRST ROW ONLY", "1"),
+        (
+            "SELECT id FROM t ORDER BY id OFFSET 1 ROWS FETCH NEXT 1 ROW ONLY",
+            "2",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT id FROM t FETCH FIRST 3 ROWS ONLY)",
+            "3",
+        ),
+        (
+            "SELECT k, sum(id) FROM t WHERE k IS NOT NULL GROUP BY ALL ORDER BY ALL",
+            "a 4,b 2",
+        ),
+        (
+            "SELECT k, id * -1 FROM t WHERE k = 'a' ORDER BY ALL DESC",
+            "a -1,a -3",
+        ),
+        ("SELECT 2 AS x UNION ALL SELECT 1 ORDER BY ALL", "1,2"),
+        (
+            "FROM t",
+            &format!(
+                "{}{}",
+                "1 a 1.5 {\"s\": \"x\", \"n\": 1, \"l\": [{\"v\": 2.5}, true], \"a b\": null},2 b 2.5 {\"s\": \"it's\", \"n\": 9007199254740993},",
+                "3 a 3.5 no json,4 [1, 2]"
+            ),
+        ),
+        ("SELECT count(*) FROM (FROM t) WHERE v > 2", "2"),
+        ("WITH w AS (FROM t WHERE id < 3) FROM w SELECT max(id)", "2"),
+        (
+            "SELECT max_by(k, v), min_by(K, v), max_by(id, k), arg_max(k, id), max_by(k, id) FROM t",
+            "a a 2 a",
+        ),
+        (
+            "SELECT k, max_by(id, v) FILTER (WHERE v < 3) FROM t WHERE k = 'a' GROUP BY k",
+            "a 1",
+        ),
+        ("SELECT max_by(id, v) FROM t WHERE false", ""),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY v), percentile_disc(0) WITHIN GROUP (ORDER BY v), percentile_disc(1.0) WITHIN GROUP (ORDER BY v) FROM t",
+            "2.5 1.5 3.5",
+        ),
+        (
+            "SELECT percentile_disc(0.34) WITHIN GROUP (ORDER BY v DESC) FROM t",
+            "2.5",
+        ),
+        (
+            "SELECT k, percentile_disc(0.9) WITHIN GROUP (ORDER BY id) FILTER (WHERE id < 3) FROM t GROUP BY k ORDER BY k",
+            "a 1,b 2,",
+        ),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY k) FROM t",
+            "a",
+        ),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY v) FROM t WHERE false",
+            "",
+        ),
+        (
+            "SELECT t.id, x.d FROM t, LATERAL (SELECT t.v * 2 AS d) x WHERE x.d > 4 ORDER BY 1",
+            "2 5.0,3 7.0",
+        ),
+        (
+            "SELECT id, d, e FROM t CROSS JOIN LATERAL (SELECT v + 1 AS d) a CROSS JOIN LATERAL (SELECT a.d * 10 AS e) b WHERE id = 1",
+            "1 2.5 25.0",
+        ),
+        (
+            "SELECT id, d FROM t LEFT JOIN LATERAL (SELECT K || '!' AS d) a ON true WHERE id > 2 ORDER BY id",
+            "3 a!,4",
+        ),
+        (
+            "SELECT t.id, x.n FROM t, LATERAL (SELECT count(*) AS n FROM t u WHERE u.k = t.k) x ORDER BY 1",
+            "1 2,2 1,3 2,4 0",
+        ),
+        ("SELECT j ->> 's' FROM t WHERE id = 2", "it's"),
+        (
+            "SELECT j -> 's', j -> 'l' -> 0 ->> 'v', j ->> 'n', j -> 'nothing', j ->> 'a b' FROM t WHERE id = 1",
+            "\"x\" 2.5 1",
+        ),
+        (
+            "SELECT id FROM t WHERE j ->> 's' = 'x' AND (j ->> 'n')::INT = 1",
+            "1",
+        ),
+        (
+            "SELECT json_get_int(j, 'n'), json_get_str(j, 's'), json_get_float(j, 'l', 0, 'v'), json_get_bool(j, 'l', 1) FROM t WHERE id = 1",
+            "1 x 2.5 true",
+        ),
+        (
+            "SELECT json_get_int(j, 'n') FROM t WHERE id = 2",
+            "9007199254740993",
+        ),
+        (
+            "SELECT json_extract(j, '$.l[0]'), json_extract_string(j, '$.l[0].v'), get_json_object(j, '$.s') FROM t WHERE id = 1",
+            "{\"v\": 2.5} 2.5 x",
+        ),
+        (
+            "SELECT id, json_length(j) FROM t WHERE id > 2 ORDER BY id",
+            "3,4 2",
+        ),
+        ("SELECT count(j ->> 's') FROM t", "2"),
+    ] {
+        let found = shown(&engine, sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(found, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused_with_the_way_out() {
+    let engine = engine().await;
+    for (sql, word) in [
+        (
+            "SELECT id FROM t ORDER BY id FETCH FIRST 2 ROWS WITH TIES",
+            "rank()",
+        ),
+        (
+            "SELECT id FROM t FETCH FIRST 10 PERCENT ROWS ONLY",
+            "percent_rank()",
+        ),
+        ("SELECT id FROM t LIMIT 2 FETCH FIRST 2 ROWS ONLY", "FETCH"),
+        ("SELECT * FROM t ORDER BY ALL", "name the results"),
+        ("SELECT max_by(id) FROM t", "max_by(value, by)"),
+        ("SELECT max_by(id, v) OVER () FROM t", "no window function"),
+        (
+            "SELECT percentile_disc(1.5) WITHIN GROUP (ORDER BY v) FROM t",
+            "0 to 1",
+        ),
+        (
+            "SELECT percentile_disc(v) WITHIN GROUP (ORDER BY v) FROM t",
+            "0 to 1",
+        ),
+        ("SELECT percentile_disc(0.5) FROM t", "WITHIN GROUP"),
+        ("SELECT json_extract(j, '$..a') FROM t", "wildcards"),
+        ("SELECT json_extract(j, k) FROM t", "json_extract(json"),
+        (
+            "SELECT t.id, x.w FROM t LEFT JOIN LATERAL (SELECT u.v AS w FROM t u WHERE u.id < t.id ORDER BY u.id LIMIT 1) x ON true",
+            "QUALIFY",
+        ),
+    ] {
+        let fault = shown(&engine, sql).await.expect_err(sql);
+        assert!(fault.message.contains(word), "{sql}: {fault}");
+        assert_ne!(fault.kind, Kind::Internal, "{sql}");
+    }
+}

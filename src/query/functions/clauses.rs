@@ -1,0 +1,152 @@
+//! Clauses of a query that DataFusion does not plan, in words that it does: `FETCH FIRST n ROWS ONLY` is a LIMIT, `ORDER BY ALL`
+//! the numbers of the results.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, LimitClause, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, VisitMut,
+    VisitorMut,
+};
+
+use crate::fault::{Fault, Kind};
+use crate::sql::{parse_own_expr, syntax};
+
+/// # Errors
+/// UNIMPLEMENTED for the clauses' other forms, INVALID_ARGUMENT for a query with two limits.
+pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
+    let mut rewriter = Rewriter(None);
+    let _ = VisitMut::visit(statement, &mut rewriter);
+    rewriter.0.map_or(Ok(()), Err)
+}
+
+struct Rewriter(Option<Fault>);
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let done = fetch(query).and_then(|()| order_by_all(query));
+        match done {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.0 = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+fn refused<T>(text: &str) -> Result<T, Fault> {
+    Err(Fault::new(Kind::Unimplemented, "not_implemented", text))
+}
+
+fn fetch(query: &mut Query) -> Result<(), Fault> {
+    let Some(fetch) = query.fetch.take() else {
+        return Ok(());
+    };
+    if fetch.with_ties {
+        return refused(
+            "FETCH FIRST .. WITH TIES is not supported; say QUALIFY rank() OVER (ORDER BY ..) <= n",
+        );
+    }
+    if fetch.percent {
+        return refused(
+            "FETCH FIRST n PERCENT is not supported; say QUALIFY percent_rank() OVER (ORDER BY ..) < n",
+        );
+    }
+    let rows = match fetch.quantity {
+        Some(rows) => rows,
+        None => parse_own_expr("1")?,
+    };
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(rows),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+        Some(LimitClause::LimitOffset {
+            limit: limit @ None,
+            ..
+        }) => *limit = Some(rows),
+        Some(_) => {
+            return Err(syntax(
+                "LIMIT and FETCH FIRST in one query; say one of them",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn order_by_all(query: &mut Query) -> Result<(), Fault> {
+    let Some(order_by) = &mut query.order_by else {
+        return Ok(());
+    };
+    let OrderByKind::All(options) = order_by.kind else {
+        return Ok(());
+    };
+    let Some(results) = results(&query.body) else {
+        return refused("ORDER BY ALL beside a * is not supported; name the results to order by");
+    };
+    let numbers = (1..=results).map(|n| {
+        Ok(OrderByExpr {
+            expr: parse_own_expr(&n.to_string())?,
+            options,
+            with_fill: None,
+        })
+    });
+    order_by.kind = OrderByKind::Expressions(numbers.collect::<Result<_, Fault>>()?);
+    Ok(())
+}
+
+/// How many results a query has; none: a `*` hides it.
+fn results(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Select(select) => {
+            let counted = |item: &SelectItem| {
+                !matches!(
+                    item,
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+                )
+            };
+            let items = &select.projection;
+            items.iter().all(counted).then_some(items.len())
+        }
+        SetExpr::Query(query) => results(&query.body),
+        SetExpr::SetOperation { left, .. } => results(left),
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
+        _ => None,
+    }
+}
+
+/// `percentile_disc(p) WITHIN GROUP (ORDER BY v)`: the first value at or above the part `p` of all, by the list of them in order.
+///
+/// # Errors
+/// INVALID_ARGUMENT: the part is no number of 0 to 1, or the call has another form.
+pub(super) fn percentile_disc(
+    part: &Expr,
+    within_group: &[OrderByExpr],
+    filter: Option<&Expr>,
+) -> Result<Expr, Fault> {
+    let wrong = || {
+        Fault::invalid(
+            "invalid_query",
+            "it is percentile_disc(0.95) WITHIN GROUP (ORDER BY value), with a part of 0 to 1",
+        )
+    };
+    let [ordered] = within_group else {
+        return Err(wrong());
+    };
+    let number: f64 = part.to_string().parse().map_err(|_| wrong())?;
+    if !(0.0..=1.0).contains(&number) {
+        return Err(wrong());
+    }
+    let value = &ordered.expr;
+    let also = filter.map_or_else(String::new, |f| format!(" AND ({f})"));
+    let text = format!(
+        "array_element(array_agg({ordered}) FILTER (WHERE {value} IS NOT NULL{also}), CAST(greatest(ceil({number:?} * count({value}) FILTER (WHERE {value} IS NOT NULL{also})), 1) AS BIGINT))",
+        ordered = format_args!("{value} ORDER BY {ordered}"),
+    );
+    parse_own_expr(&text)
+}
