@@ -49,7 +49,7 @@ async fn put_in_force(
 ) -> Result<bool, Fault> {
     let patience = Patience::of_ddl(&shared.config);
     let what = format!("ALTER {}", table.name());
-    let _name = shared.ddl.lock(&[table.name()], &what, patience).await?;
+    let _name = shared.ddl.lock(&[&table.name()], &what, patience).await?;
     if !Arc::ptr_eq(&table.contract(), &old) || table.is_dropped() {
         return Ok(false);
     }

@@ -59,7 +59,7 @@ impl Patience {
         lock: impl Future<Output = T>,
     ) -> Result<T, Fault> {
         let taken = tokio::time::timeout(self.wait, lock).await;
-        taken.map_err(|_| busy(table.name(), table.holder(), self))
+        taken.map_err(|_| busy(&table.name(), table.holder(), self))
     }
 }
 

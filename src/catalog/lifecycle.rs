@@ -68,6 +68,16 @@ impl Registry {
         }
     }
 
+    /// The table has another name than `from`.
+    pub fn rename(&mut self, table: &Arc<Table>, from: &TableName) {
+        let from = from.folded();
+        let is_this = |t: &Arc<Table>| t.incarnation == table.incarnation;
+        if self.tables.get(&from).is_some_and(is_this) {
+            self.tables.remove(&from);
+        }
+        self.tables.insert(table.name().folded(), table.clone());
+    }
+
     /// The next incarnation, given once, and the life of its name that it will at least be.
     fn next_life(&mut self, name: &TableName) -> (Incarnation, u64) {
         let incarnation = self.next_incarnation.max(1);
@@ -223,7 +233,7 @@ pub fn may_be_created(shared: &Shared, name: &TableName, there: IfThere) -> Resu
 }
 
 /// Views that read a table keep it.
-fn refuse_with_readers(shared: &Shared, name: &TableName) -> Result<(), Fault> {
+pub(super) fn refuse_with_readers(shared: &Shared, name: &TableName) -> Result<(), Fault> {
     let readers = shared.readers(name);
     if readers.is_empty() {
         return Ok(());
@@ -233,7 +243,7 @@ fn refuse_with_readers(shared: &Shared, name: &TableName) -> Result<(), Fault> {
         Kind::Precondition,
         "table_has_views",
         format!(
-            "materialized views read it, table={name}, views={}; drop them first, or say DROP TABLE {name} CASCADE",
+            "materialized views read it, table={name}, views={}; drop them first (DROP TABLE {name} CASCADE drops them with it)",
             readers.join(", ")
         ),
     ))

@@ -103,7 +103,7 @@ impl Table {
     /// ABORTED `table_busy`.
     pub async fn close(&self, patience: Patience) -> Result<Closed<'_>, Fault> {
         let deadline = Instant::now() + patience.wait;
-        let late = || busy(self.name(), self.holder(), patience);
+        let late = || busy(&self.name(), self.holder(), patience);
         let locks = &self.locks;
         loop {
             let free = async {

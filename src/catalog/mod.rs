@@ -17,6 +17,7 @@ pub mod parked;
 pub mod parking;
 pub mod producer;
 pub mod recover;
+pub mod rename;
 pub mod replayed;
 pub mod running;
 pub mod streams;
@@ -189,7 +190,7 @@ impl Shared {
             let contract = t.contract();
             contract.view.as_ref().is_some_and(|v| v.reads(name))
         });
-        readers.map(|t| t.name().clone()).collect()
+        readers.map(|t| t.name()).collect()
     }
 
     pub fn tables(&self) -> Vec<Arc<Table>> {

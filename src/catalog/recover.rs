@@ -404,6 +404,12 @@ impl<'a> Recovery<'a> {
             Record::Alter(contract) => {
                 let key = (number, contract.version);
                 let contract = Arc::new(*contract);
+                if let Some(Open { table, .. }) = self.tables.get(&number) {
+                    let from = table.name();
+                    if from != contract.table && self.visible.rename_table(table, &contract.table) {
+                        self.registry.rename(table, &from);
+                    }
+                }
                 if let Some(open) = self.tables.get(&number)
                     && open.opened.is_none()
                 {

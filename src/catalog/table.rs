@@ -111,7 +111,8 @@ impl Drop for Hold {
 
 pub struct Table {
     pub incarnation: Incarnation,
-    name: TableName,
+    /// Changed by [`Table::rename`] alone.
+    name: RwLock<TableName>,
     /// The contract in force, compiled. Changed by [`Table::set_contract`] alone, with the gate closed.
     validator: RwLock<Arc<Validator>>,
     pub folder: String,
@@ -150,7 +151,7 @@ impl Table {
     ) -> Self {
         Table {
             incarnation,
-            name: contract.table.clone(),
+            name: RwLock::new(contract.table.clone()),
             validator: RwLock::new(Arc::new(Validator::new(contract))),
             folder,
             recent: [cold.main.recent(), cold.quarantine.recent()],
@@ -170,8 +171,17 @@ impl Table {
         }
     }
 
-    pub fn name(&self) -> &TableName {
-        &self.name
+    pub fn name(&self) -> TableName {
+        self.name.read().clone()
+    }
+
+    /// Its name from now on, also in its contract. Whoever finds tables by their names learns of it in the same step
+    /// (`visible`).
+    pub(super) fn rename(&self, to: &TableName) {
+        let mut contract = (*self.contract()).clone();
+        contract.table = to.clone();
+        self.set_contract(Arc::new(contract));
+        *self.name.write() = to.clone();
     }
 
     /// The contract in force.
@@ -254,11 +264,11 @@ impl Table {
     /// From now on nobody reads or writes it. Whoever waits for a commit wakes.
     pub fn park(&self, state: ParkedState) {
         tracing::error!(
-            table = %self.name,
+            table = %self.name(),
             stage = state.stage.word(),
             reason = %state.reason,
             problem = %state.problem,
-            way_out = %state.way_out(&self.name),
+            way_out = %state.way_out(&self.name()),
             "the table is parked; its rows are kept, all other tables are served"
         );
         self.stay_parked(state);
@@ -282,7 +292,7 @@ impl Table {
     /// UNAVAILABLE `table_parked`, with the reason and the way out.
     pub fn served(&self) -> Result<(), Fault> {
         match self.parked() {
-            Some(state) => Err(state.fault(&self.name)),
+            Some(state) => Err(state.fault(&self.name())),
             None => Ok(()),
         }
     }
@@ -315,7 +325,7 @@ impl Table {
             "table_dropped",
             format!(
                 "the table was dropped meanwhile, and its rows with it, table={}; CREATE TABLE it again",
-                self.name
+                self.name()
             ),
         )
     }
@@ -346,6 +356,11 @@ impl Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Table({}, incarnation={})", self.name, self.incarnation)
+        write!(
+            f,
+            "Table({}, incarnation={})",
+            self.name(),
+            self.incarnation
+        )
     }
 }

@@ -67,6 +67,10 @@ impl TableAdmin for Nothing {
         Err(not_real())
     }
 
+    async fn rename(&self, _: &TableName, _: &TableName) -> Result<(), Fault> {
+        Err(not_real())
+    }
+
     async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
         Err(not_real())
     }

@@ -192,9 +192,7 @@ async fn run(
         ));
     }
     let table = shared.writable(&name)?;
-    let listed = shared
-        .streams
-        .open(table.name().clone(), shared.clock.now());
+    let listed = shared.streams.open(table.name(), shared.clock.now());
     let mut decoder = Decoder::within(Bounds::of_batches(&shared.config.limits))
         .charged_to(input.connection().clone());
     let mut stream: Option<IngestStream> = None;

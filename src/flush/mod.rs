@@ -142,7 +142,7 @@ async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<J
     if due.is_empty() {
         return None;
     }
-    let (name, log_retention) = (table.name().clone(), shared.config.upkeep.log_retention);
+    let (name, log_retention) = (table.name(), shared.config.upkeep.log_retention);
     Some(tokio::spawn(async move {
         for checkpoint in due {
             if let Err(error) = checkpoint.write(log_retention).await {

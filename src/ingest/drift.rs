@@ -28,7 +28,7 @@ pub(super) async fn grow(shared: &Arc<Shared>, table: &Table, sent: &Schema) -> 
         return Ok(());
     }
     let plan = |contract: &Contract| columns(contract, sent);
-    alter(shared, table.name(), &plan).await
+    alter(shared, &table.name(), &plan).await
 }
 
 /// What the contract lacks; nothing if another producer has brought it meanwhile.

@@ -339,6 +339,108 @@ async fn what_views_read_is_neither_replaced_nor_dropped_but_with_them() {
     running.shutdown().await.unwrap();
 }
 
+/// The swap that dbt makes, with rows hot and committed, and a stream that is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_table_is_the_same_under_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (running, engine, admin) = start(dir.path()).await;
+        for sql in [
+            "CREATE TABLE x (k BIGINT, s STRING)",
+            "INSERT INTO x VALUES (1, 'old')",
+            "UPDATE x SET s = 'OLD'",
+            "INSERT INTO x VALUES (2, 'old')",
+            "CREATE TABLE tmp AS SELECT 7 AS k, 'new' AS s",
+            "INSERT INTO tmp VALUES (8, 'new')",
+            "ALTER TABLE x RENAME TO old_x",
+            "ALTER TABLE tmp RENAME TO public.X",
+        ] {
+            run(&admin, sql)
+                .await
+                .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+        assert_eq!(
+            one(&engine, "SELECT count(*), sum(k) FROM x")
+                .await
+                .replace(' ', ""),
+            "2|15"
+        );
+        assert_eq!(
+            one(&engine, "SELECT count(*), sum(k) FROM old_x")
+                .await
+                .replace(' ', ""),
+            "2|3"
+        );
+        assert!(shown(&engine, "SELECT * FROM tmp").await.is_err());
+        assert!(ddl(&engine, "x").await.contains("CREATE TABLE public.X"));
+        assert_eq!(one(&engine, "SELECT count(*) FROM x_quarantine").await, "0");
+        run(&admin, "ALTER TABLE x ADD COLUMN v DOUBLE")
+            .await
+            .unwrap();
+        run(&admin, "CREATE VIEW w AS SELECT k FROM x")
+            .await
+            .unwrap();
+        run(&admin, "ALTER TABLE w RENAME TO ww").await.unwrap();
+        for (sql, reason) in [
+            ("ALTER TABLE x RENAME TO OLD_X", "table_exists"),
+            ("ALTER TABLE x RENAME TO ww", "is_a_view"),
+            ("ALTER TABLE x RENAME TO y_quarantine", "invalid_contract"),
+            ("ALTER TABLE x RENAME TO system.y", "invalid_contract"),
+            ("ALTER TABLE nowhere RENAME TO y", "table_not_found"),
+            (
+                "ALTER TABLE x RENAME TO y, ADD COLUMN z INT",
+                "syntax_error",
+            ),
+        ] {
+            let fault = run(&admin, sql).await.unwrap_err();
+            assert!(
+                *fault.reason == *reason || fault.reason == "not_implemented",
+                "{sql}: {fault}"
+            );
+        }
+        running.shutdown().await.unwrap();
+    }
+    {
+        let (running, engine, admin) = start(dir.path()).await;
+        assert_eq!(
+            one(&engine, "SELECT count(*), sum(k) FROM ww")
+                .await
+                .replace(' ', ""),
+            "2|15"
+        );
+        assert_eq!(
+            one(&engine, "SELECT count(*), sum(k) FROM old_x")
+                .await
+                .replace(' ', ""),
+            "2|3"
+        );
+        // The name that is free takes a folder of its own.
+        run(&admin, "CREATE TABLE tmp AS SELECT 1 AS k")
+            .await
+            .unwrap();
+        run(&admin, "DROP TABLE old_x").await.unwrap();
+        run(&admin, "INSERT INTO x (k) VALUES (9)").await.unwrap();
+        run(&admin, "ALTER TABLE x RENAME TO y").await.unwrap();
+        running.shutdown().await.unwrap();
+    }
+    let (running, engine, _) = start(dir.path()).await;
+    assert_eq!(
+        one(&engine, "SELECT count(*), sum(k) FROM y")
+            .await
+            .replace(' ', ""),
+        "3|24"
+    );
+    assert_eq!(one(&engine, "SELECT count(*) FROM tmp").await, "1");
+    for gone in ["x", "old_x"] {
+        assert!(
+            shown(&engine, &format!("SELECT * FROM {gone}"))
+                .await
+                .is_err()
+        );
+    }
+    running.shutdown().await.unwrap();
+}
+
 /// What types and constraints of the column list say is held against every row.
 #[tokio::test(flavor = "multi_thread")]
 async fn lengths_patterns_and_uniqueness_are_rules() {

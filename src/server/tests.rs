@@ -370,7 +370,10 @@ async fn a_table_whose_folder_is_gone_is_parked_and_keeps_its_rows() {
     let running = start(dir.path()).await;
     let parked = table(&running).parked().unwrap();
     assert_eq!(parked.reason, "table_missing");
-    let refused = running.shared.writable(table(&running).name()).unwrap_err();
+    let refused = running
+        .shared
+        .writable(&table(&running).name())
+        .unwrap_err();
     assert_eq!(refused.reason, "table_parked");
     crash(running).await;
     let _ = std::fs::remove_dir_all(&tables);

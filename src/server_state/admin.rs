@@ -11,7 +11,7 @@ use crate::alert::{self, Alerts};
 use crate::catalog::alter::Plan;
 use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
@@ -66,6 +66,23 @@ impl TableAdmin for Admin {
 
     async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault> {
         create::run(&self.shared, &self.engine, creation, bound).await
+    }
+
+    async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Fault> {
+        if self.shared.definitions.now().view(name).is_some() {
+            let (name, to) = (name.clone(), to.clone());
+            return self.define(Define::RenameView { name, to }).await;
+        }
+        if self.shared.table(name)?.contract().view.is_some() {
+            return Err(Fault::new(
+                Kind::Unimplemented,
+                "not_implemented",
+                format!(
+                    "a materialized view keeps its name, view={name}; create one of the other name and drop this one"
+                ),
+            ));
+        }
+        crate::catalog::rename::rename(&self.shared, name, to).await
     }
 
     async fn define(&self, define: Define) -> Result<(), Fault> {

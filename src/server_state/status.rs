@@ -113,7 +113,7 @@ impl Status {
             let quarantined = quarantine.and_then(|q| q.cold.rows()).unwrap_or(0);
             let files = view.cold.files();
             Some(TableStatus {
-                name: table.name().clone(),
+                name: table.name(),
                 version: view.cold.version(),
                 rows_cold: view.cold.rows(),
                 rows_hot: hot.rows,

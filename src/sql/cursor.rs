@@ -134,13 +134,18 @@ impl<'a> Cursor<'a> {
 
     /// The name of what the statement is about.
     pub fn name(&mut self) -> Result<TableName, Fault> {
+        self.name_in(self.schema)
+    }
+
+    /// [`Cursor::name`], where a name alone is of this schema.
+    pub fn name_in(&mut self, schema: &str) -> Result<TableName, Fault> {
         let what = format!("the {}'s name", self.noun);
         let mut parts = vec![self.word(&what)?];
         while self.sign(&Token::Period) {
             parts.push(self.word(&what)?);
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        resolve(&parts, self.schema)
+        resolve(&parts, schema)
     }
 
     /// Names between commas, as `item` reads them.

@@ -3,23 +3,33 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, Expr, SqlOption, Statement, TableConstraint, Value,
+    AlterTableOperation, Expr, RenameTableNameKind, SqlOption, Statement, TableConstraint, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use super::{Change, checks, columns, ddl};
 use crate::dataset::{Alteration, Contract};
 use crate::fault::Fault;
-use crate::sql::{parse_tokens, syntax};
+use crate::sql::{parse_tokens, parts, resolve, syntax};
 
-const KNOWN: &str = "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES";
+const KNOWN: &str =
+    "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
 
 pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
     match parse_tokens(tokens)? {
-        Statement::AlterTable(alter) => Ok(Change::Alter {
-            name: ddl::table_name(&alter.name)?,
-            operations: alter.operations,
-        }),
+        Statement::AlterTable(alter) => {
+            let name = ddl::table_name(&alter.name)?;
+            if let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() {
+                let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
+                // As in PostgreSQL, a name alone stays in its schema.
+                let to = resolve(&parts(to), name.schema())?;
+                return Ok(Change::Rename { name, to });
+            }
+            Ok(Change::Alter {
+                name,
+                operations: alter.operations,
+            })
+        }
         _ => Err(syntax(format!(
             "expected ALTER TABLE name and one of {KNOWN}"
         ))),

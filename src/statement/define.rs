@@ -118,7 +118,8 @@ pub(super) fn view(mut head: Cursor<'_>, schema: &str) -> Result<Define, Fault> 
         _ => {
             let name = head.name()?;
             if head.words(&["RENAME", "TO"]) {
-                let to = head.name()?;
+                // As in PostgreSQL, a name alone stays in its schema.
+                let to = head.name_in(name.schema())?;
                 head.end()?;
                 return Ok(Define::RenameView { name, to });
             }
@@ -406,9 +407,9 @@ fn in_use(shared: &Shared, schema: &str) -> Option<String> {
     let defined = shared.definitions.now();
     let tables = shared.tables();
     let tables = tables.iter().map(|t| t.name());
-    let all = tables.chain(defined.views.values().map(|v| &v.name));
+    let all = tables.chain(defined.views.values().map(|v| v.name.clone()));
     let all = all.filter(|name| name.schema().eq_ignore_ascii_case(schema));
-    let all: Vec<String> = all.map(ToString::to_string).collect();
+    let all: Vec<String> = all.map(|name| name.to_string()).collect();
     let (first, more) = all.split_at(all.len().min(NAMED));
     match (first, more.len()) {
         ([], _) => None,

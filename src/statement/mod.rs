@@ -57,6 +57,7 @@ pub trait TableAdmin: Send + Sync {
     async fn define(&self, define: Define) -> Result<(), Fault>;
     /// `cascade`: with the materialized views that read it.
     async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault>;
+    async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Fault>;
     /// `plan` says what the statement means for the contract in force.
     async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
     /// Returns how many buckets a refresh computed.
@@ -117,6 +118,10 @@ pub enum Change {
     Alter {
         name: TableName,
         operations: Vec<AlterTableOperation>,
+    },
+    Rename {
+        name: TableName,
+        to: TableName,
     },
     View(Box<ViewChange>),
     Define(Box<Define>),
@@ -215,6 +220,7 @@ impl Change {
             Change::Create { .. }
             | Change::Drop { .. }
             | Change::Alter { .. }
+            | Change::Rename { .. }
             | Change::Restore(_)
             | Change::View(_)
             | Change::Define(_)
@@ -232,6 +238,7 @@ impl Change {
             | Change::CreateFrom(_)
             | Change::Drop { .. }
             | Change::Alter { .. }
+            | Change::Rename { .. }
             | Change::View(_)
             | Change::Define(_)
             | Change::Alert(_)
@@ -244,7 +251,7 @@ impl Change {
         match self {
             Change::Create { .. } | Change::CreateFrom(_) => "CREATE",
             Change::Drop { .. } => "DROP",
-            Change::Alter { .. } => "ALTER",
+            Change::Alter { .. } | Change::Rename { .. } => "ALTER",
             Change::Insert(_) => "INSERT",
             Change::Rows(dml) => dml.verb(),
             Change::Restore(_) => "RESTORE",
@@ -283,6 +290,7 @@ impl Change {
                 let plan = |contract: &Contract| alter::alterations(contract, &operations);
                 admin.alter(&name, &plan).await.map(|()| 0)
             }
+            Change::Rename { name, to } => admin.rename(&name, &to).await.map(|()| 0),
             Change::View(change) => admin.view(*change).await,
             Change::Define(define) => admin.define(*define).await.map(|()| 0),
             Change::Alert(change) => {

@@ -88,7 +88,7 @@ fn quotes_in_texts_survive_the_way_through_ddl() {
 }
 
 /// One statement of each kind.
-const STATEMENTS: [&str; 23] = [
+const STATEMENTS: [&str; 24] = [
     "INSERT INTO a.b (x, y) REPLACE WHERE x = 'k' SELECT x, 1 FROM a.c WHERE y = 'a  b'",
     "UPDATE a.b SET x = 1 WHERE y = 2",
     "DELETE FROM a.b WHERE y = 2",
@@ -100,6 +100,7 @@ const STATEMENTS: [&str; 23] = [
     "CREATE TABLE a.b (LIKE a.c INCLUDING ALL)",
     "DROP TABLE IF EXISTS a.b",
     "ALTER TABLE a.b ADD COLUMN c INT",
+    "ALTER TABLE a.b RENAME TO c",
     "CREATE OR REPLACE MATERIALIZED VIEW a.b WITH (delay = '2s') AS SELECT count(*) AS n FROM a.c GROUP BY tumble(ts, '1 minute')",
     "DROP MATERIALIZED VIEW IF EXISTS a.b",
     "REFRESH MATERIALIZED VIEW a.b FOR DATE '2025-08-01'",

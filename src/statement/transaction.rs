@@ -325,6 +325,9 @@ mod tests {
         ) -> Result<u64, Fault> {
             Ok(0)
         }
+        async fn rename(&self, _: &TableName, _: &TableName) -> Result<(), Fault> {
+            Ok(())
+        }
         async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
             Ok(())
         }

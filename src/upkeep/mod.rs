@@ -149,7 +149,7 @@ impl Upkeep {
 
 fn part_name(table: &Table, part: Part) -> TableName {
     match part {
-        Part::Main => table.name().clone(),
+        Part::Main => table.name(),
         Part::Quarantine => table.name().quarantine(),
     }
 }

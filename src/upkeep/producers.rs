@@ -57,7 +57,7 @@ impl Upkeep {
         if forgotten.is_empty() {
             return;
         }
-        let run = self.journal.begin("producers", table.name());
+        let run = self.journal.begin("producers", &table.name());
         let first = forgotten.first().map_or("", |n| n);
         let outcome = Outcome {
             rows: u64::try_from(forgotten.len()).unwrap_or(0),

@@ -70,7 +70,7 @@ impl Upkeep {
             Err(_) => Vec::new(),
         };
         Ok(Repaired {
-            table: table.name().clone(),
+            table: table.name(),
             problem: table.parked().map(|state| (*state).clone()),
             lost,
         })
@@ -101,7 +101,7 @@ impl Upkeep {
                         continue;
                     }
                     let pause = (pause * 2).min(PAUSE_MAX);
-                    if let Err(fault) = this.repair(table.name(), false).await {
+                    if let Err(fault) = this.repair(&table.name(), false).await {
                         tracing::debug!(table = %table.name(), "not repaired: {fault}");
                     }
                     next.insert(number, (Instant::now() + pause, pause));
@@ -283,7 +283,7 @@ fn replayed(
 
 /// What the table's own rows stand for, if it is a view, and those of the views that read it.
 async fn read_views_again(shared: &Shared, table: &Arc<Table>) {
-    let readers = shared.readers(table.name());
+    let readers = shared.readers(&table.name());
     let readers = readers.iter().filter_map(|name| shared.table(name).ok());
     for view in std::iter::once(table.clone()).chain(readers) {
         if view.is_parked() {

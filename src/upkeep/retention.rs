@@ -109,7 +109,7 @@ impl Upkeep {
         else {
             return;
         };
-        let run = self.journal.begin("retention", table.name());
+        let run = self.journal.begin("retention", &table.name());
         let ended = self.expire_now(table, keep, event_time).await;
         self.journal.end(run, ended);
     }

@@ -27,8 +27,9 @@ fn time(micros: impl IntoIterator<Item = i64>) -> ArrayRef {
 pub fn commits(shared: &Shared) -> Result<RecordBatch, ArrowError> {
     let mut c = Vec::new();
     for table in shared.tables() {
-        let quarantine = table.name().quarantine();
-        for (name, recent) in [table.name(), &quarantine].into_iter().zip(&table.recent) {
+        let name = table.name();
+        let names = [name.clone(), name.quarantine()];
+        for (name, recent) in names.iter().zip(&table.recent) {
             c.extend(
                 recent
                     .notes()

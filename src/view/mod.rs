@@ -119,7 +119,7 @@ impl Views {
         let work = Work::Refresh(table.incarnation.get());
         self.shared.running.forget(&work);
         self.watches.lock().remove(&table.incarnation);
-        self.status.lock().remove(table.name());
+        self.status.lock().remove(&table.name());
     }
 
     /// Is it left to an operator, or is there nothing to refresh from? The view's status says so.
@@ -129,7 +129,7 @@ impl Views {
         }
         let work = Work::Refresh(table.incarnation.get());
         if let Some(fault) = self.shared.running.suspended(&work) {
-            self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+            self.note(&table.name(), |s| s.last_error = Some(fault.to_string()));
             return true;
         }
         let contract = table.contract();
@@ -139,7 +139,7 @@ impl Views {
         let source = self.shared.table(&spec.source);
         match source.and_then(|source| source.served()) {
             Err(fault) if fault.reason == "table_parked" => {
-                self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+                self.note(&table.name(), |s| s.last_error = Some(fault.to_string()));
                 true
             }
             _ => false,
@@ -207,7 +207,7 @@ impl Views {
             Err(_) if table.is_dropped() => false,
             Err(fault) => {
                 tracing::warn!(view = %table.name(), "refresh failed, queries compute what it would have stored: {fault}");
-                self.note(table.name(), |s| s.last_error = Some(fault.to_string()));
+                self.note(&table.name(), |s| s.last_error = Some(fault.to_string()));
                 true
             }
         }

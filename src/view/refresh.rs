@@ -81,7 +81,7 @@ impl Views {
         if outcome.commits > 0 {
             let took = started.elapsed();
             metrics::histogram!("deltaplane_view_refresh_seconds").record(took.as_secs_f64());
-            self.note(table.name(), |s| {
+            self.note(&table.name(), |s| {
                 s.refreshes += 1;
                 s.buckets += outcome.buckets;
                 s.last_refresh = Some(took);
@@ -102,13 +102,13 @@ impl Views {
             contract.view.clone(),
             snapshot.tables.get(&table.name().folded()),
         ) else {
-            return Err(gone(table.name()));
+            return Err(gone(&table.name()));
         };
         let (Some(progress), Some(source)) = (
             view.progress.clone(),
             snapshot.tables.get(&spec.source.folded()),
         ) else {
-            return Err(gone(table.name()));
+            return Err(gone(&table.name()));
         };
         Ok(Some(Job {
             table,
@@ -161,7 +161,7 @@ impl Views {
             Some((first, end)) => {
                 let (first, end) = bucket.touched(first, end - 1);
                 if end <= frozen {
-                    return Err(frozen_already(job.table.name(), &spec.source));
+                    return Err(frozen_already(&job.table.name(), &spec.source));
                 }
                 // Further than the source has rows nothing is complete.
                 if let Some(newest) = newest(source, &spec.time_column) {
@@ -176,7 +176,7 @@ impl Views {
         } else {
             None
         };
-        self.note(job.table.name(), |s| s.watermark = target.or(shown));
+        self.note(&job.table.name(), |s| s.watermark = target.or(shown));
         // What this refresh stores of them is their last word: frozen after it, and not before.
         let freezes = frozen_before(source, spec, now).min(open_from).max(frozen);
         // What has changed under the closed windows.
@@ -381,7 +381,7 @@ impl Views {
     fn plain(&self, job: &Job<'_>) -> Result<TableView, Fault> {
         let snapshot = self.engine.snapshot();
         let view = snapshot.tables.get(&job.table.name().folded());
-        let view = view.ok_or_else(|| gone(job.table.name()))?;
+        let view = view.ok_or_else(|| gone(&job.table.name()))?;
         Ok(TableView {
             contract: Some(job.contract.clone()),
             progress: None,
@@ -393,7 +393,7 @@ impl Views {
         let writer = TableWriter::refresh_of(&self.shared, job.table).await;
         writer.map_err(|fault| {
             if job.table.is_dropped() {
-                gone(job.table.name())
+                gone(&job.table.name())
             } else {
                 fault
             }

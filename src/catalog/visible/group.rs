@@ -14,7 +14,7 @@ use super::{Entry, Visible};
 use crate::cold::PinnedFiles;
 use crate::dataset::Contract;
 use crate::records::{Left, Replayed, Totals};
-use crate::types::Lsn;
+use crate::types::{Lsn, TableName};
 use crate::validate::Applied;
 
 /// A named producer's progress, to be recorded in the next commit's `txn`.
@@ -57,6 +57,11 @@ pub enum FrameEffect {
     },
     Drop {
         table: Arc<Table>,
+    },
+    /// Another name, under which everybody finds the table from here on.
+    Rename {
+        table: Arc<Table>,
+        to: TableName,
     },
     /// Rows have left the quarantine: both tables' versions, and the counts, in one step.
     Replayed {
@@ -189,6 +194,12 @@ impl Visible {
                         entry.main.hot.conform_to(&contract.table_schema());
                         news.push(main.clone());
                         entry.main.cold = main;
+                    }
+                }
+                FrameEffect::Rename { table, to } => {
+                    let from = table.name();
+                    if state.rename(&table, &to) {
+                        registry.write().rename(&table, &from);
                     }
                 }
                 FrameEffect::Drop { table } => {

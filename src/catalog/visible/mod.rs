@@ -126,6 +126,16 @@ impl State {
         (entry.table.incarnation == table.incarnation).then_some(entry)
     }
 
+    /// False: this incarnation is gone.
+    fn rename(&mut self, table: &Table, to: &TableName) -> bool {
+        let Some(entry) = self.remove(table) else {
+            return false;
+        };
+        table.rename(to);
+        self.tables.insert(to.folded(), entry);
+        true
+    }
+
     fn remove(&mut self, table: &Table) -> Option<Entry> {
         let name = table.name().folded();
         if self
@@ -219,6 +229,11 @@ impl Visible {
     pub fn remove_table(&self, table: &Table) {
         let gone = self.0.write().remove(table);
         gone.iter().for_each(Entry::announce_end);
+    }
+
+    /// At replay, when nobody reads yet.
+    pub fn rename_table(&self, table: &Table, to: &TableName) -> bool {
+        self.0.write().rename(table, to)
     }
 
     pub fn set_read_point(&self, durable: Lsn) {

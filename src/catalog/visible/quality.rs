@@ -74,7 +74,7 @@ impl Visible {
             let mut open = e.quality.open;
             open.add(e.quality.taken);
             let commits = e.quality.commits.iter().copied().collect();
-            (e.table.name().clone(), commits, open)
+            (e.table.name(), commits, open)
         });
         tables.collect()
     }
@@ -82,11 +82,10 @@ impl Visible {
     /// Counts per day of arrival, per table.
     pub fn days(&self) -> Vec<(TableName, i32, Day)> {
         let state = self.0.read();
-        let rows = state.tables.values().flat_map(|e| {
-            e.days
-                .iter()
-                .map(|(d, c)| (e.table.name().clone(), *d, c.clone()))
-        });
+        let rows = state
+            .tables
+            .values()
+            .flat_map(|e| e.days.iter().map(|(d, c)| (e.table.name(), *d, c.clone())));
         rows.collect()
     }
 

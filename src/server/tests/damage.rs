@@ -53,7 +53,7 @@ async fn without_newest_entry(dir: &Path, folder: &str) -> String {
     );
     let repaired = running
         .upkeep
-        .repair(table(&running).name(), false)
+        .repair(&table(&running).name(), false)
         .await
         .unwrap();
     assert_eq!(repaired.problem.unwrap().reason, COMMITS_MISSING);
@@ -61,7 +61,7 @@ async fn without_newest_entry(dir: &Path, folder: &str) -> String {
     std::fs::rename(&away, &newest).unwrap();
     let repaired = running
         .upkeep
-        .repair(table(&running).name(), false)
+        .repair(&table(&running).name(), false)
         .await
         .unwrap();
     assert_eq!(repaired.problem, None);
@@ -208,7 +208,7 @@ async fn a_damaged_file_of_parked_rows_parks_its_table_alone_and_stays() {
         );
         let repaired = running
             .upkeep
-            .repair(table(&running).name(), false)
+            .repair(&table(&running).name(), false)
             .await
             .unwrap();
         assert_eq!(repaired.problem.unwrap().reason, "parked_rows_damaged");
@@ -220,7 +220,7 @@ async fn a_damaged_file_of_parked_rows_parks_its_table_alone_and_stays() {
     std::fs::write(&file, whole).unwrap();
     let repaired = running
         .upkeep
-        .repair(table(&running).name(), false)
+        .repair(&table(&running).name(), false)
         .await
         .unwrap();
     assert_eq!(repaired.problem, None);
@@ -240,7 +240,7 @@ async fn an_accepted_loss_serves_what_is_left_and_is_remembered() {
     std::fs::remove_file(entries(dir.path(), "raw").pop().unwrap()).unwrap();
     let running = start(dir.path()).await;
     assert_eq!(table(&running).parked().unwrap().reason, COMMITS_MISSING);
-    let repaired = running.upkeep.repair(table(&running).name(), true).await;
+    let repaired = running.upkeep.repair(&table(&running).name(), true).await;
     let repaired = repaired.unwrap();
     assert_eq!(repaired.problem, None);
     let [lost] = &*repaired.lost else {
@@ -280,7 +280,7 @@ async fn parked_rows_that_are_given_up_are_set_apart() {
     std::fs::write(&file, "what is left").unwrap();
     for is_first in [true, false] {
         let running = start(dir.path()).await;
-        let repaired = running.upkeep.repair(table(&running).name(), true).await;
+        let repaired = running.upkeep.repair(&table(&running).name(), true).await;
         let repaired = repaired.unwrap();
         assert_eq!(repaired.problem, None);
         let name = file.file_name().unwrap().to_str().unwrap();

@@ -13,7 +13,7 @@ use crate::ingest::replay::{Outcome, Request, replay};
 
 async fn change(running: &Running, changes: Vec<Alteration>) {
     let table = table(running);
-    alter(&running.shared, table.name(), &|_| Ok(changes.clone()))
+    alter(&running.shared, &table.name(), &|_| Ok(changes.clone()))
         .await
         .unwrap();
 }

@@ -175,7 +175,7 @@ impl Statement<'_> {
         let contract = validator.as_ref().map(|v| v.contract().clone());
         let files = writer.files(part);
         let name = match part {
-            Part::Main => table.name().clone(),
+            Part::Main => table.name(),
             Part::Quarantine => table.name().quarantine(),
         };
         let rows_name = name.variant("rows");
