@@ -6,12 +6,16 @@
 //!   `DISTINCT` agree. Floats are brought to it where they enter a plan: behind a scan, an aggregate and a window function, and
 //!   where an expression makes one.
 //! - `extremes` compares floats in the same order when it groups them.
+//! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`).
 //!
 //! `rule` puts the operators into a plan once its types are known.
 
+mod as_inner;
 mod checked;
+mod exact;
 mod extremes;
 mod floats;
+mod floats_in_frame;
 mod rule;
 mod sum;
 #[cfg(test)]
@@ -39,6 +43,9 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     let known = state.aggregate_functions().clone();
     if let Some(inner) = known.get("sum") {
         state.register_udaf(Arc::new(sum::checked(inner)))?;
+    }
+    if let Some(inner) = known.get("avg") {
+        state.register_udaf(Arc::new(floats_in_frame::mean(inner)))?;
     }
     for name in ["min", "max"] {
         if let Some(inner) = known.get(name) {

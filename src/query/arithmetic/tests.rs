@@ -215,6 +215,22 @@ async fn nan_is_one_value_above_all_numbers_and_there_is_one_zero() {
 }
 
 #[tokio::test]
+async fn what_has_left_a_frame_leaves_nothing_behind() {
+    let engine = engine().await;
+    let values = "(VALUES (1, 1e300), (2, 1.0), (3, CAST('NaN' AS DOUBLE)), (4, CAST('inf' AS DOUBLE)), (5, 2.0), (6, 3.0)) AS w(n, x)";
+    for (of, expected) in [
+        ("sum(x)", "1e300;1e300;NaN;NaN;inf;5.0"),
+        ("avg(x)", "1e300;5e299;NaN;NaN;inf;2.5"),
+        ("max(x)", "1e300;1e300;NaN;NaN;inf;3.0"),
+    ] {
+        let sql =
+            format!("SELECT {of} OVER (ORDER BY n ROWS 1 PRECEDING) FROM {values} ORDER BY n");
+        let found = answer(&engine, &sql).await;
+        assert_eq!(found.as_deref(), Ok(expected), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_column_keeps_the_name_that_it_has_without_the_checks() {
     let engine = engine().await;
     for (sql, name) in [

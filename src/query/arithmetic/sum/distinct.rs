@@ -85,10 +85,15 @@ pub(super) struct SlidingDistinct {
     total: i128,
 }
 
+/// Those that are not null.
+fn of(values: &[ArrayRef]) -> impl Iterator<Item = i64> + '_ {
+    let columns = values.iter().map(|v| v.as_primitive::<Int64Type>());
+    columns.flat_map(|column| column.iter().flatten())
+}
+
 impl Accumulator for SlidingDistinct {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values.iter().flat_map(|v| v.as_primitive::<Int64Type>()) {
-            let Some(value) = value else { continue };
+        for value in of(values) {
             let count = self.counts.entry(value).or_insert(0);
             if *count == 0 {
                 self.total += i128::from(value);
@@ -99,8 +104,7 @@ impl Accumulator for SlidingDistinct {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values.iter().flat_map(|v| v.as_primitive::<Int64Type>()) {
-            let Some(value) = value else { continue };
+        for value in of(values) {
             if let Some(count) = self.counts.get_mut(&value) {
                 *count -= 1;
                 if *count == 0 {

@@ -1,5 +1,6 @@
 //! `sum` of whole numbers, decimals, durations and intervals. It is counted in twice the width, so that the order of the rows
-//! decides nothing, and ends with an error where the result does not fit its type. Floats stay with DataFusion.
+//! decides nothing, and ends with an error where the result does not fit its type. Floats stay with DataFusion, but for those of a
+//! window's frame.
 //!
 //! What one partition gives to the next is the wide total, a decimal.
 
@@ -17,18 +18,17 @@ use arrow::datatypes::{
     DecimalType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
     DurationSecondType, Field, FieldRef, Int64Type, IntervalUnit, TimeUnit, UInt64Type, i256,
 };
-use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
-    Signature, StatisticsArgs,
-};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator};
 
 use self::distinct::{SlidingDistinct, distinct};
 use self::groups::Groups;
 use self::intervals::Intervals;
 use self::whole::Whole;
+use super::as_inner::as_inner;
+use super::floats_in_frame::SlidingFloats;
 use super::{out_of_range, type_name};
 use crate::query::limits::external;
 
@@ -178,22 +178,7 @@ impl Sum {
 }
 
 impl AggregateUDFImpl for Sum {
-    fn name(&self) -> &str {
-        self.of().name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.of().signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.of().return_type(types)
-    }
-
-    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.of().return_field(fields)
-    }
-
+    as_inner!();
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let type_ = args.return_field.data_type().clone();
         if let DataType::Interval(IntervalUnit::MonthDayNano) = type_
@@ -251,6 +236,7 @@ impl AggregateUDFImpl for Sum {
             (DataType::Interval(IntervalUnit::MonthDayNano), false) => {
                 return Ok(Box::<Intervals>::default());
             }
+            (DataType::Float64, false) => return Ok(Box::<SlidingFloats>::default()),
             (_, true) => return self.of().create_sliding_accumulator(args),
             (_, false) => {}
         }
@@ -260,21 +246,5 @@ impl AggregateUDFImpl for Sum {
             Ok(Box::new(Whole::new(width)))
         }
         by_width!(&type_, make, self.of().create_sliding_accumulator(args))
-    }
-
-    fn reverse_expr(&self) -> ReversedUDAF {
-        ReversedUDAF::Identical
-    }
-
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        AggregateOrderSensitivity::Insensitive
-    }
-
-    fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
-        self.of().value_from_stats(args)
-    }
-
-    fn set_monotonicity(&self, type_: &DataType) -> SetMonotonicity {
-        self.of().set_monotonicity(type_)
     }
 }
