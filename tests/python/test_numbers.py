@@ -9,6 +9,7 @@ import pytest
 
 from conftest import Server
 
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("numbers") / "data").start()
@@ -106,12 +107,12 @@ def test_a_merge_takes_nan_and_zero_as_one_value(server):
 
 def test_an_overflow_changes_nothing(server):
     server.sql("CREATE TABLE over.t (i BIGINT, s SMALLINT, d DECIMAL(38, 0), at TIMESTAMP)")
-    server.sql("INSERT INTO over.t VALUES (9223372036854775807, 32767, 99999999999999999999999999999999999999, TIMESTAMP '9999-12-31 00:00:00'), (1, 1, 1, TIMESTAMP '2026-01-01 00:00:00')")
+    server.sql("INSERT INTO over.t VALUES (9223372036854775807, 32767, CAST('99999999999999999999999999999999999999' AS DECIMAL(38, 0)), TIMESTAMP '9999-12-31 00:00:00'), (1, 1, 1, TIMESTAMP '2026-01-01 00:00:00')")
     before = server.sql("SELECT * FROM over.t ORDER BY i")
     for statement in [
         "UPDATE over.t SET i = i + 1", "UPDATE over.t SET s = s * 2", "UPDATE over.t SET d = d + 1", "UPDATE over.t SET s = i WHERE i > 5", "DELETE FROM over.t WHERE i * 2 > 5",
         "INSERT INTO over.t (i) SELECT i + 1 FROM over.t", "INSERT INTO over.t (i) SELECT sum(i) FROM over.t",
-        "MERGE INTO over.t t USING (SELECT 1 AS i) s ON t.i = s.i WHEN MATCHED THEN UPDATE SET d = 99999999999999999999999999999999999999 + t.d",
+        "MERGE INTO over.t t USING (SELECT 1 AS i) s ON t.i = s.i WHEN MATCHED THEN UPDATE SET d = CAST('99999999999999999999999999999999999999' AS DECIMAL(38, 0)) + t.d",
     ]:
         with pytest.raises(pa.ArrowInvalid) as failed:
             server.sql(statement)
@@ -128,3 +129,9 @@ def test_first_and_last_do_not_depend_on_the_order_of_rows(server):
     for _ in range(10):
         assert row(server, "SELECT first(x, at), last(x, at) FROM tie.t") == (1.0, 3.0)
         assert row(server, "SELECT first(x, at), last(x, at) FROM tie.t GROUP BY k") == (1.0, 3.0)
+
+
+def test_a_view_has_the_buckets_of_utc(server):
+    server.sql("CREATE TABLE zone.t (at TIMESTAMP, x DOUBLE) TBLPROPERTIES ('deltaplane.eventTime'='at') PARTITIONED BY (event_date)")
+    with pytest.raises(pa.ArrowInvalid, match="buckets of UTC"):
+        server.sql("CREATE MATERIALIZED VIEW zone.days AS SELECT time_bucket('1 day', at, 'Europe/Berlin') AS day, count(*) AS n FROM zone.t GROUP BY 1")

@@ -13,6 +13,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Bucket, ColumnType, parse_span};
 use crate::fault::{Fault, Kind};
 use crate::query::names::{find, find_view};
+use crate::query::times::Zone;
 use crate::types::TableName;
 
 fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Display) -> Fault {
@@ -307,6 +308,16 @@ fn span_in(expr: &Expr) -> Option<Result<i64, String>> {
     }
 }
 
+fn is_zone(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(v) => match &v.value {
+            Value::SingleQuotedString(text) => Zone::named(text).is_ok(),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// The bucketed expression and the windows.
 pub(super) fn bucket_of(expr: &Expr) -> Result<(Expr, Bucket), Fault> {
     let wrong = |problem: &str| refused("invalid_bucket", expr, format!("{problem}; {HOW}"));
@@ -340,6 +351,9 @@ pub(super) fn bucket_of(expr: &Expr) -> Result<(Expr, Bucket), Fault> {
     let mut times = Vec::new();
     for argument in arguments {
         match span_in(argument) {
+            Some(Err(_)) if is_zone(argument) => {
+                return Err(wrong("a view has the buckets of UTC; leave the zone out"));
+            }
             Some(span) => {
                 spans.push(span.map_err(|problem| refused("invalid_bucket", argument, problem))?)
             }
