@@ -147,6 +147,7 @@ pub async fn create_with(
 ) -> Result<Option<u64>, Fault> {
     contract
         .validate_self()
+        .and_then(|()| contract.check_partitions())
         .map_err(|e| Fault::invalid("invalid_contract", e.to_string()))?;
     let name = contract.table.clone();
     let shared = shared.clone();

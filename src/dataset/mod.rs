@@ -6,6 +6,7 @@ mod alter;
 mod arrow_schema;
 mod contract;
 mod ddl;
+mod partition;
 mod properties;
 mod quarantine;
 mod retention;

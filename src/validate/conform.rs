@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::findings::Findings;
+use super::numbers;
+use super::partition;
 use super::times;
 use super::validator::Validator;
 use crate::clock::Micros;
@@ -59,16 +59,6 @@ impl Names {
 /// The column that bears the time of arrival.
 const ARRIVAL: &str = "_ingest_ts";
 
-fn without_empty(values: &ArrayRef) -> ArrayRef {
-    match values.as_string_opt::<i32>() {
-        Some(texts) if texts.iter().flatten().any(str::is_empty) => {
-            let kept = texts.iter().map(|t| t.filter(|t| !t.is_empty()));
-            Arc::new(kept.collect::<StringArray>())
-        }
-        _ => values.clone(),
-    }
-}
-
 /// Where the values of each of the contract's columns stand in a sent batch, by the column's own name.
 pub(super) type Positions = Vec<Option<usize>>;
 
@@ -105,11 +95,9 @@ impl Validator {
                 None => absent(contract, column, sent.num_rows())?,
             });
         }
-        // Delta has no empty text as a partition value, it is a null there: so it is one from the start.
         for (column, values) in contract.columns.iter().zip(&mut columns) {
-            let is_partition = contract.partition_by.contains(&column.name);
-            if is_partition && column.data_type == ColumnType::String {
-                *values = without_empty(values);
+            if contract.partition_by.contains(&column.name) {
+                *values = partition::kept(column, values, findings)?;
             }
         }
         Ok(columns)
@@ -167,6 +155,11 @@ impl Validator {
                 None => return Err(unknown(contract, name)),
             }
         }
+        if contract.unknown_columns == UnknownColumns::Ignore
+            && positions.iter().all(Option::is_none)
+        {
+            return Err(none_known(contract, schema));
+        }
         Ok(positions)
     }
 
@@ -217,8 +210,9 @@ impl Validator {
             safe: true,
             ..CastOptions::default()
         };
-        let cast = match times::convert(column, &plain, arrived) {
-            Some(times) => times.map_err(internal)?,
+        let own_form = times::convert(column, &plain, arrived);
+        let cast = match own_form.or_else(|| numbers::convert(target, &plain)) {
+            Some(values) => values.map_err(internal)?,
             None => cast_with_options(&plain, target, &safe).map_err(internal)?,
         };
         note_failures(column, &plain, &cast, findings)?;
@@ -249,6 +243,16 @@ fn filled(contract: &Contract, name: &str) -> bool {
 
 fn unknown(contract: &Contract, name: &str) -> Fault {
     let shown: String = name.chars().take(100).collect();
+    if shown.is_empty() {
+        return Fault::invalid(
+            "unknown_column",
+            format!(
+                "a column has no name, table={}, columns={}; if it is the index that pandas writes, leave it out with to_csv(index=False)",
+                contract.table,
+                names(contract)
+            ),
+        );
+    }
     if filled(contract, name) {
         return Fault::invalid(
             "reserved_column",
@@ -269,6 +273,20 @@ fn unknown(contract: &Contract, name: &str) -> Fault {
         "unknown_column",
         format!(
             "unknown column, column={shown}, table={}, columns={}{hint}; leave it out or add it to the contract",
+            contract.table,
+            names(contract)
+        ),
+    )
+}
+
+/// Rows of nothing but nulls are not what anybody meant to send: a file read with the wrong delimiter gives them.
+fn none_known(contract: &Contract, sent: &Schema) -> Fault {
+    let sent: Vec<&str> = sent.fields().iter().map(|f| f.name().as_str()).collect();
+    let shown: String = sent.join(", ").chars().take(200).collect();
+    Fault::invalid(
+        "unknown_column",
+        format!(
+            "none of the columns is known, sent={shown}, table={}, columns={}; look at the names, and at the delimiter if they come from a file",
             contract.table,
             names(contract)
         ),
@@ -328,7 +346,8 @@ fn note_failures(
     let expected = article(column.data_type);
     for row in (0..sent.len()).filter(|row| cast.is_null(*row) && sent.is_valid(*row)) {
         let value = shown.value(row);
-        let reason = format!("{} {value} is not {expected}", column.name);
+        let hint = times::hint(column, sent.data_type(), &value);
+        let reason = format!("{} {value} is not {expected}{hint}", column.name);
         findings.reject(row_number(row), &rule, &column.name, value, reason)?;
     }
     Ok(())
@@ -403,8 +422,9 @@ fn fits(sent: &DataType, column: &Column) -> bool {
                 | DataType::BinaryView
                 | DataType::FixedSizeBinary(_)
         ),
+        // Whole numbers only: a fraction is the end of its row.
         ColumnType::Byte | ColumnType::Short | ColumnType::Int | ColumnType::Long => {
-            integer || text
+            integer || text || float
         }
         ColumnType::Float => {
             integer || text || matches!(sent, DataType::Float16 | DataType::Float32)

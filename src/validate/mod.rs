@@ -9,6 +9,8 @@ mod apply;
 mod conform;
 mod findings;
 mod keys;
+mod numbers;
+mod partition;
 mod quarantine;
 mod raw;
 mod rules;

@@ -346,7 +346,8 @@ impl Validator {
         let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else {
             return Ok(());
         };
-        // A rule of the contract's own takes the place of the day.
+        // A rule of the contract's own takes the place of the year, and of the day.
+        let earliest = if self.has_own_past() { Micros::MIN } else { 0 };
         let latest = if self.has_own_future() {
             Micros::MAX
         } else {
@@ -355,19 +356,26 @@ impl Validator {
         if times
             .values()
             .iter()
-            .fold(true, |all, t| all & (*t >= 0 && *t <= latest))
+            .fold(true, |all, t| all & (*t >= earliest && *t <= latest))
         {
             return Ok(());
         }
         let rule = format!("event_time:{name}");
         for (row, time) in times.iter().enumerate() {
-            let Some(time) = time.filter(|t| *t < 0 || *t > latest) else {
+            let Some(time) = time.filter(|t| *t < earliest || *t > latest) else {
                 continue;
             };
             let row = row_number(row);
             let value = chrono::DateTime::from_timestamp_micros(time)
                 .map_or_else(|| time.to_string(), |t| t.to_rfc3339());
-            let reason = format!("{name} {value} is outside 1970-01-01 to one day from now");
+            let reason = match time < earliest {
+                true => format!(
+                    "{name} {value} is before 1970-01-01; a rule max_late for {name} says otherwise"
+                ),
+                false => format!(
+                    "{name} {value} is more than a day from now; a rule max_future for {name} says otherwise"
+                ),
+            };
             findings.reject(row, &rule, name, value, reason)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use arrow::array::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataset::{Contract, from_toml};
+use crate::dataset::{Action, Contract, Rule, RuleKind, from_toml};
 use crate::fault::Fault;
 
 const NOW: i64 = 1_790_000_000_000_000;
@@ -111,6 +111,80 @@ fn each_bad_value_is_rejected_by_its_rule_and_good_ones_pass() {
         let expected: Vec<Vec<String>> = rule.map(|r| vec![vec![r.to_owned()]]).unwrap_or_default();
         assert_eq!(rules_of(&with(1, name, values)), expected, "{shown}");
     }
+}
+
+#[test]
+fn a_rule_of_its_own_says_how_old_an_event_time_may_be() {
+    let seconds = TimestampSecondArray::from(vec![-9_246_182_400]).with_timezone("UTC");
+    let batch = with(1, "ts", Arc::new(seconds));
+    let mut contract = contract();
+    let century = RuleKind::MaxLate {
+        micros: 400 * 366 * 86_400_000_000,
+    };
+    for (action, accepted) in [(Action::Warn, 0), (Action::Reject, 1)] {
+        contract
+            .rules
+            .retain(|r| !matches!(r.kind, RuleKind::MaxLate { .. }));
+        contract
+            .rules
+            .push(Rule::new("ts", century.clone(), action));
+        assert_eq!(
+            verdict_of(&contract, &batch).unwrap().accepted(),
+            accepted,
+            "{action:?}"
+        );
+    }
+}
+
+#[test]
+fn rows_that_a_partition_cannot_hold_are_rejected_and_replayed_as_they_were() {
+    let columns = vec![
+        crate::dataset::Column::new("id", crate::dataset::ColumnType::Long),
+        crate::dataset::Column::new("site", crate::dataset::ColumnType::String),
+    ];
+    let name = crate::types::TableName::new("public", "t").unwrap();
+    let mut contract = Contract::plain(name, columns);
+    contract.partition_by = vec!["site".to_owned()];
+    let ids = Arc::new(arrow::array::Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    let sites = Arc::new(StringArray::from(vec![Some(""), Some("a"), None])) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("id", ids), ("site", sites)]).unwrap();
+    let verdict = verdict_of(&contract, &batch).unwrap();
+    assert_eq!(verdict.rejected.len(), 1);
+    assert_eq!(verdict.rejected[0].rules, ["partition:site"]);
+    assert!(
+        verdict.rejected[0].reason.contains("NULL"),
+        "{:?}",
+        verdict.rejected
+    );
+    // A frame of an older server's says that the row was accepted: its empty text is NULL, as it was then.
+    let accepted = Verdict {
+        rows: 3,
+        ..Verdict::empty()
+    };
+    let origin = Origin {
+        ingest_ts: NOW,
+        source: &Source::new("p"),
+        seq: 1,
+    };
+    let replayed = Validator::new(Arc::new(contract)).replay(&batch, &origin, &accepted);
+    let (rows, _) = replayed.unwrap().into_sides();
+    let rows = rows.unwrap();
+    assert_eq!((rows.num_rows(), rows.column(1).null_count()), (3, 2));
+}
+
+#[test]
+fn a_batch_of_unknown_columns_alone_is_refused_where_unknown_ones_are_ignored() {
+    let mut contract = contract();
+    contract.unknown_columns = crate::dataset::UnknownColumns::Ignore;
+    for rule in &mut contract.columns {
+        rule.required = false;
+    }
+    let values = Arc::new(Float64Array::from(vec![1.0])) as ArrayRef;
+    let unknown = RecordBatch::try_from_iter([("ts;AT", values.clone())]).unwrap();
+    let error = verdict_of(&contract, &unknown).unwrap_err().to_string();
+    assert!(error.contains("none of the columns is known"), "{error}");
+    let known = RecordBatch::try_from_iter([("ts;AT", values.clone()), ("V", values)]).unwrap();
+    verdict_of(&contract, &known).unwrap();
 }
 
 /// Batches of one stream must not hold up the sockets of the others.

@@ -1,12 +1,15 @@
-//! The forms in which times are sent, to microseconds UTC: epoch seconds with a fraction, whole numbers of a declared unit,
-//! ISO-8601 text with a zone, and local text whose zone the contract names, daylight saving included.
+//! The forms in which times are sent, to microseconds UTC: numbers of a declared unit, numbers with a fraction, which count
+//! seconds unless a unit is declared, ISO-8601 text with a zone, and local text whose zone the contract names, daylight saving
+//! included. Dates and times without a zone are what stands in the text, whatever offset stands behind it.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::compute::kernels::cast_utils::string_to_datetime;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
+use arrow::datatypes::{
+    DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -24,40 +27,70 @@ pub(super) fn convert(
     sent: &ArrayRef,
     arrived: Micros,
 ) -> Option<Result<ArrayRef, ArrowError>> {
-    if column.data_type != ColumnType::Timestamp {
-        return None;
+    match column.data_type {
+        ColumnType::Timestamp => instants(column, sent, arrived),
+        ColumnType::TimestampNtz if is_text(sent.data_type()) => {
+            Some(cast(sent, &DataType::Utf8).map(|texts| {
+                let texts = texts.as_string::<i32>().iter();
+                let clocks = texts.map(|t| Some(clock(t?.trim())?.and_utc().timestamp_micros()));
+                Arc::new(clocks.collect::<TimestampMicrosecondArray>()) as ArrayRef
+            }))
+        }
+        ColumnType::Date if is_text(sent.data_type()) => {
+            Some(cast(sent, &DataType::Utf8).map(|texts| {
+                let texts = texts.as_string::<i32>().iter();
+                Arc::new(texts.map(|t| day(t?.trim())).collect::<Date32Array>()) as ArrayRef
+            }))
+        }
+        _ => None,
     }
+}
+
+/// What a user does about a value that is no time; empty if the value says it.
+pub(super) fn hint(column: &Column, sent: &DataType, value: &str) -> String {
+    let is_number = is_text(sent) && value.trim().parse::<i64>().is_ok();
+    if column.data_type == ColumnType::Timestamp && column.time_unit.is_none() && is_number {
+        return format!(
+            "; what a whole number counts is said by the property deltaplane.timeUnit.{} (s, ms, us or ns)",
+            column.name
+        );
+    }
+    String::new()
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
+}
+
+fn instants(
+    column: &Column,
+    sent: &ArrayRef,
+    arrived: Micros,
+) -> Option<Result<ArrayRef, ArrowError>> {
     let zone: Option<Tz> = column.timezone.as_deref().and_then(|z| z.parse().ok());
     let converted = match (sent.data_type(), column.time_unit, zone) {
-        (DataType::Float64 | DataType::Float32 | DataType::Float16, ..) => {
-            cast(sent, &DataType::Float64).map(|s| epoch_seconds(&s))
-        }
+        (float, unit, _) if float.is_floating() => cast(sent, &DataType::Float64).map(|numbers| {
+            let numbers = numbers.as_primitive::<Float64Type>().iter();
+            let unit = unit.unwrap_or(EpochUnit::S);
+            numbers.map(|n| float_micros(n?, unit)).collect()
+        }),
         (number, Some(unit), _) if number.is_integer() => epoch(sent, unit),
-        // Numbers as text, as a CSV brings them.
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, Some(unit), zone) => {
-            cast(sent, &DataType::Utf8).map(|texts| {
-                let zone = zone.unwrap_or(Tz::UTC);
-                let one = |text: &str| {
-                    let number = || number(text.trim(), unit);
-                    // What looks like a day is tried as one first; the answer is the same either way.
-                    if text.as_bytes().get(4) == Some(&b'-') {
-                        parse(text, zone, arrived).or_else(number)
-                    } else {
-                        number().or_else(|| parse(text, zone, arrived))
-                    }
-                };
-                texts.as_string::<i32>().iter().map(|t| one(t?)).collect()
-            })
-        }
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, _, Some(zone)) => {
-            cast(sent, &DataType::Utf8).map(|texts| {
-                let texts = texts.as_string::<i32>();
-                texts
-                    .iter()
-                    .map(|text| parse(text?, zone, arrived))
-                    .collect()
-            })
-        }
+        (text, unit, zone) if is_text(text) => cast(sent, &DataType::Utf8).map(|texts| {
+            let zone = zone.unwrap_or(Tz::UTC);
+            let one = |text: &str| {
+                let number = || number(text.trim(), unit);
+                // What looks like a day is tried as one first; the answer is the same either way.
+                if text.as_bytes().get(4) == Some(&b'-') {
+                    parse(text, zone, arrived).or_else(number)
+                } else {
+                    number().or_else(|| parse(text, zone, arrived))
+                }
+            };
+            texts.as_string::<i32>().iter().map(|t| one(t?)).collect()
+        }),
         (DataType::Timestamp(_, None), _, Some(zone)) => {
             cast(sent, &DataType::Timestamp(TimeUnit::Microsecond, None)).map(|times| {
                 let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -74,14 +107,15 @@ pub(super) fn convert(
     Some(converted.map(utc))
 }
 
-/// Seconds since 1970 with a fraction.
-fn epoch_seconds(seconds: &ArrayRef) -> TimestampMicrosecondArray {
-    let seconds = seconds.as_primitive::<Float64Type>();
-    seconds.iter().map(|s| seconds_micros(s?)).collect()
-}
-
-fn seconds_micros(seconds: f64) -> Option<Micros> {
-    let micros = (seconds * 1e6).round();
+/// A number with a fraction, since 1970.
+fn float_micros(number: f64, unit: EpochUnit) -> Option<Micros> {
+    let micros = match unit {
+        EpochUnit::S => (number * 1e6).round(),
+        EpochUnit::Ms => (number * 1e3).round(),
+        EpochUnit::Us => number.round(),
+        // As whole nanoseconds are cut.
+        EpochUnit::Ns => (number / 1e3).floor(),
+    };
     // 2^63 as a double; beyond it, and for NaN, there is no such instant.
     (micros.abs() < 9.223_372_036_854_775e18).then_some(micros as i64)
 }
@@ -92,13 +126,17 @@ fn epoch(sent: &ArrayRef, unit: EpochUnit) -> Result<TimestampMicrosecondArray, 
     Ok(numbers.iter().map(|n| micros(n?, unit)).collect())
 }
 
-/// Whole numbers of any unit; seconds may have a fraction.
-fn number(text: &str, unit: EpochUnit) -> Option<Micros> {
-    match text.parse::<i64>() {
-        Ok(number) => micros(number, unit),
-        Err(_) if unit == EpochUnit::S => seconds_micros(text.parse().ok()?),
-        Err(_) => None,
-    }
+/// Numbers as text, as a CSV brings them: as if they had come as numbers. Without a unit only those with a fraction.
+fn number(text: &str, unit: Option<EpochUnit>) -> Option<Micros> {
+    let unit = match text.parse::<i64>() {
+        Ok(number) => return micros(number, unit?),
+        Err(_) => unit.unwrap_or(EpochUnit::S),
+    };
+    let is_number = text.bytes().any(|b| b == b'.')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+    float_micros(text.parse().ok().filter(|_| is_number)?, unit)
 }
 
 fn micros(n: i64, unit: EpochUnit) -> Option<Micros> {
@@ -124,33 +162,81 @@ fn parse(text: &str, zone: Tz, arrived: Micros) -> Option<Micros> {
         };
     }
     // Arrow's parser takes the written-out forms, many times as fast as one that is led by a format.
-    if let Ok(time) = string_to_datetime(&Utc, text) {
-        return if zone == Tz::UTC || names_zone(text) {
+    if let Some(time) = written(text) {
+        return if zone == Tz::UTC || zone_at(text).is_some() {
             Some(time.timestamp_micros())
         } else {
             instant(time.naive_utc(), zone, arrived)
         };
     }
-    let local = SHORT_FORMS
+    instant(short(text)?, zone, arrived)
+}
+
+/// An instant that is written out, also without seconds, and with a comma before the fraction.
+fn written(text: &str) -> Option<DateTime<Utc>> {
+    if let Ok(time) = string_to_datetime(&Utc, text) {
+        return Some(time);
+    }
+    let bytes = text.as_bytes();
+    if !text.is_ascii() || bytes.get(13) != Some(&b':') || bytes.len() < MINUTE {
+        return None;
+    }
+    let (minute, rest) = text.split_at(MINUTE);
+    let full = match rest.as_bytes() {
+        [] | [b'Z' | b'z' | b'+' | b'-' | b' ', ..] => format!("{minute}:00{rest}"),
+        [b':', _, _, b',', ..] => format!("{minute}{}", rest.replacen(',', ".", 1)),
+        _ => return None,
+    };
+    string_to_datetime(&Utc, &full).ok()
+}
+
+/// With months, days and hours of one digit too.
+fn short(text: &str) -> Option<NaiveDateTime> {
+    SHORT_FORMS
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
         .or_else(|| {
             let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
             day.and_hms_opt(0, 0, 0)
-        })?;
-    instant(local, zone, arrived)
+        })
 }
 
-/// With months, days and hours of one digit too.
-const SHORT_FORMS: [&str; 2] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+const SHORT_FORMS: [&str; 4] = [
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+];
 const DAY: usize = "2026-01-01".len();
+const MINUTE: usize = "2026-01-01T00:00".len();
 
-/// Is there `Z`, an offset or a zone's name behind the clock?
-fn names_zone(text: &str) -> bool {
-    let clock = text.as_bytes().get(DAY + 1..).unwrap_or_default();
-    clock
+/// The clock as it stands in a text, without the zone behind it.
+fn clock(text: &str) -> Option<NaiveDateTime> {
+    if let Some((time, _)) = written_out(text.as_bytes()) {
+        return Some(DateTime::from_timestamp_micros(time)?.naive_utc());
+    }
+    match (written(text), zone_at(text)) {
+        (Some(time), None) => Some(time.naive_utc()),
+        (Some(_), Some(at)) => Some(written(text.get(..at)?.trim_end())?.naive_utc()),
+        (None, _) => short(text),
+    }
+}
+
+/// The day as it stands in a text, with or without a clock behind it.
+fn day(text: &str) -> Option<i32> {
+    match text.find(['T', 't', ' ']) {
+        Some(_) => Some(clock(text)?.date().to_epoch_days()),
+        None => Date32Type::parse(text),
+    }
+}
+
+/// Where `Z`, an offset or a zone's name begins, behind the clock.
+fn zone_at(text: &str) -> Option<usize> {
+    let clock = text.as_bytes().get(DAY + 1..)?;
+    let at = clock
         .iter()
-        .any(|b| b.is_ascii_alphabetic() || matches!(b, b'+' | b'-'))
+        .position(|b| b.is_ascii_alphabetic() || matches!(b, b'+' | b'-'))?;
+    Some(DAY + 1 + at)
 }
 
 /// None for a local time that the zone never had: clocks went forward over it.
@@ -256,5 +342,107 @@ mod tests {
                 "{text} at {arrived}"
             );
         }
+    }
+
+    /// What a column of the type makes of the values; None is a row that goes to quarantine.
+    fn converted(column: &Column, sent: ArrayRef) -> Vec<Option<i64>> {
+        let values = convert(column, &sent, 0).unwrap().unwrap();
+        let long = cast(&values, &DataType::Int64).unwrap();
+        long.as_primitive::<Int64Type>().iter().collect()
+    }
+
+    fn texts(values: &[&str]) -> ArrayRef {
+        Arc::new(arrow::array::StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn a_number_counts_the_declared_unit_with_and_without_a_fraction_as_number_and_as_text() {
+        for (unit, whole, fraction) in [
+            (EpochUnit::S, "1502902504", "1502902504.5"),
+            (EpochUnit::Ms, "1502902504000", "1502902504500.0"),
+            (EpochUnit::Us, "1502902504000000", "1502902504500000.25"),
+            (
+                EpochUnit::Ns,
+                "1502902504000000000",
+                "1502902504500000000.5",
+            ),
+        ] {
+            let mut column = Column::new("ts", ColumnType::Timestamp);
+            column.time_unit = Some(unit);
+            let expected = [Some(1_502_902_504_000_000), Some(1_502_902_504_500_000)];
+            let numbers: Vec<f64> = [whole, fraction].map(|n| n.parse().unwrap()).to_vec();
+            let numbers: ArrayRef = Arc::new(arrow::array::Float64Array::from(numbers));
+            assert_eq!(converted(&column, numbers), expected, "{unit:?}");
+            assert_eq!(
+                converted(&column, texts(&[whole, fraction])),
+                expected,
+                "{unit:?}"
+            );
+        }
+        // Without a unit a fraction means seconds, and a whole number could mean anything.
+        let column = Column::new("ts", ColumnType::Timestamp);
+        let got = converted(
+            &column,
+            texts(&["1502902504.5", "1502902504", "1.5.5", "inf", "e"]),
+        );
+        assert_eq!(got, [Some(1_502_902_504_500_000), None, None, None, None]);
+        assert!(hint(&column, &DataType::Utf8, "1502902504").contains("deltaplane.timeUnit.ts"));
+        assert_eq!(hint(&column, &DataType::Utf8, "yesterday"), "");
+    }
+
+    #[test]
+    fn iso_times_need_no_seconds() {
+        let column = Column::new("ts", ColumnType::Timestamp);
+        let ten_twenty = Some(1_767_262_800_000_000);
+        for (text, expected) in [
+            ("2026-01-01T10:20Z", ten_twenty),
+            ("2026-01-01 10:20", ten_twenty),
+            ("2026-01-01 10:20Z", ten_twenty),
+            ("2026-01-01T12:20+02:00", ten_twenty),
+            ("2026-01-01 05:20 -05:00", ten_twenty),
+            ("2026-01-01 10:20:00,000", ten_twenty),
+            ("2026-1-1 10:20", ten_twenty),
+            ("2026-01-01T10:2", Some(1_767_261_720_000_000)),
+            ("2026-01-01T10:20X", None),
+            ("2026-01-01T10:60", None),
+            ("2026-01-01T10:20:", None),
+            ("2026-01-01T10:20:5,1,2", None),
+        ] {
+            assert_eq!(converted(&column, texts(&[text])), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_and_a_time_without_zone_are_what_stands_in_the_text() {
+        let date = Column::new("d", ColumnType::Date);
+        let first = Some(20_454);
+        for (text, expected) in [
+            ("2026-01-01", first),
+            ("2026-01-01T23:30:00-05:00", first),
+            ("2026-01-01 00:30:00+08:00", first),
+            ("2026-01-01T23:30Z", first),
+            (" 2026-01-01 23:59:59.999999999 ", first),
+            ("2026-1-1", first),
+            ("2026-1-1 7:08:09", first),
+            ("2026-01-01 rubbish", None),
+            ("2026-02-30T00:00:00Z", None),
+        ] {
+            let sent = texts(&[text]);
+            let values = convert(&date, &sent, 0).unwrap().unwrap();
+            let got: Vec<Option<i32>> = values.as_primitive::<Date32Type>().iter().collect();
+            assert_eq!(got, [expected], "{text}");
+        }
+        let clock = Column::new("t", ColumnType::TimestampNtz);
+        let got = converted(
+            &clock,
+            texts(&[
+                "2026-01-01T23:30:00-05:00",
+                "2026-01-01 23:30",
+                "2026-01-01T23:30:00.000Z",
+                "x",
+            ]),
+        );
+        let late = Some(1_767_310_200_000_000);
+        assert_eq!(got, [late, late, late, None]);
     }
 }

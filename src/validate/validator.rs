@@ -14,7 +14,7 @@ use super::quarantine;
 use super::rules::Check;
 use super::verdict::Verdict;
 use super::{References, Scope};
-use crate::dataset::{Contract, RuleKind};
+use crate::dataset::{Action, Contract, Rule, RuleKind};
 use crate::fault::{Fault, Kind};
 use crate::threads;
 
@@ -27,8 +27,9 @@ pub struct Validator {
     origins: Vec<Option<usize>>,
     table_schema: SchemaRef,
     event_time: Option<usize>,
-    /// A rule of the contract's own says how far ahead an event time may be.
+    /// A rule of the contract's own says how far ahead an event time may be, or how far behind.
     own_future: bool,
+    own_past: bool,
     /// Rules about values alone, then those about lateness, each kind in the contract's order.
     checks: Vec<Check>,
     late: Vec<Check>,
@@ -79,9 +80,15 @@ impl Validator {
     pub fn new(contract: Arc<Contract>) -> Self {
         let position = |name: &String| contract.columns.iter().position(|c| c.name == *name);
         let event_time = contract.event_time.as_ref().and_then(position);
-        let own_future = contract.rules.iter().any(|r| {
-            Some(&r.column) == contract.event_time.as_ref()
-                && matches!(r.kind, RuleKind::MaxFuture { .. })
+        let of_event_time = |is: fn(&Rule) -> bool| {
+            let mut rules = contract.rules.iter();
+            rules.any(|r| Some(&r.column) == contract.event_time.as_ref() && is(r))
+        };
+        let own_future = of_event_time(|r| matches!(r.kind, RuleKind::MaxFuture { .. }));
+        // One that only counts late rows keeps none out.
+        let own_past = of_event_time(|r| {
+            matches!(r.kind, RuleKind::MaxLate { .. })
+                && matches!(r.action, Action::Reject | Action::Fail)
         });
         let checks = contract
             .rules
@@ -98,6 +105,7 @@ impl Validator {
             table_schema: contract.table_schema(),
             event_time,
             own_future,
+            own_past,
             checks,
             late,
             history: contract
@@ -141,6 +149,10 @@ impl Validator {
 
     pub(super) fn has_own_future(&self) -> bool {
         self.own_future
+    }
+
+    pub(super) fn has_own_past(&self) -> bool {
+        self.own_past
     }
 
     pub(super) fn history(&self) -> &[History] {

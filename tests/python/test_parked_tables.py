@@ -419,40 +419,6 @@ def test_a_column_without_zone_brings_the_protocol_that_it_needs(tmp_path):
         server.stop()
 
 
-def test_partition_values_are_what_other_readers_read(tmp_path):
-    import polars
-    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="1h", DELTAPLANE_UPKEEP_RETAIN_MIN="0ms").start()
-    values = ["Halle 1", "K\u00f6ln", "a:b", "a/b", "50%", "x" * 90]
-    try:
-        server.sql("CREATE TABLE public.x (id BIGINT, site STRING) PARTITIONED BY (site)")
-        assert put(server, "public.x", pa.record_batch({"id": pa.array(range(len(values))), "site": pa.array(values)})) is None
-        # Delta has no empty text there: it is null before the commit and after it.
-        assert put(server, "public.x", pa.record_batch({"id": pa.array([99]), "site": pa.array([""])})) is None
-        counts = "SELECT count(*) AS n FROM public.x WHERE site {}"
-        before = [server.one(counts.format(c)) for c in ("= ''", "IS NULL")]
-        server.sql("CREATE TABLE public.y (id BIGINT, site STRING NOT NULL) PARTITIONED BY (site)")
-        assert put(server, "public.y", pa.record_batch({"id": pa.array([1, 2]), "site": pa.array(["", "b"])})) is None
-        assert server.one("SELECT count(*) FROM public.y") == 1
-        assert server.one("SELECT count(*) FROM public.y_quarantine") == 1
-        assert server.terminate() == 0
-        server.start()
-        assert before == [server.one(counts.format(c)) for c in ("= ''", "IS NULL")] == [0, 1]
-        assert server.one("SELECT count(*) FROM public.y") == 1
-        path = str(server.directory / "tables/public/x")
-        for read in (polars.scan_delta(path).collect().sort("id")["site"].to_list(),
-                     deltalake.DeltaTable(path).to_pyarrow_table().sort_by("id")["site"].to_pylist(),
-                     [row["site"] for row in server.sql("SELECT site FROM public.x ORDER BY id")]):
-            assert read == values + [None]
-        # What rewrites and deletes files finds them under their names.
-        server.sql("OPTIMIZE public.x")
-        server.sql("DELETE FROM public.x WHERE site = 'a/b'")
-        server.sql("VACUUM public.x RETAIN 0 HOURS")
-        assert server.one("SELECT count(*) FROM public.x") == len(values)
-        assert deltalake.DeltaTable(path).to_pyarrow_table().num_rows == len(values)
-    finally:
-        server.stop()
-
-
 def test_what_would_be_ignored_is_refused(tmp_path):
     server = Server(tmp_path / "data").start()
     try:

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::super::{ColdFile, Error, FileList, store_error};
 use super::history::{At, History, entry};
+use crate::partition_folder;
 
 /// The table is gone: what its bell rings last.
 pub const GONE: i64 = i64::MAX;
@@ -23,12 +24,6 @@ pub struct Change {
     pub removed: Vec<Arc<ColdFile>>,
     /// When it was committed, in milliseconds since 1970 UTC.
     pub timestamp_ms: i64,
-}
-
-/// A name as folders have it: percent-encoded.
-fn unescaped(text: &str) -> String {
-    object_store::path::Path::from_url_path(text)
-        .map_or_else(|_| text.to_owned(), |path| path.to_string())
 }
 
 impl History {
@@ -108,8 +103,9 @@ impl History {
             // Other writers may leave them out of a removal; then the folders say them.
             None => values.extend(path.split('/').filter_map(|part| {
                 let (column, value) = part.split_once('=')?;
-                let value = (value != super::encode::NULL_PARTITION).then(|| unescaped(value));
-                Some((unescaped(column), value))
+                let value =
+                    (value != partition_folder::NULL).then(|| partition_folder::unescaped(value));
+                Some((partition_folder::unescaped(column), value))
             })),
         }
         let size = match action["size"].as_i64() {

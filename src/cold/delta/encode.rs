@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 use super::super::Error;
 use super::super::files::float_bounds::{self, has_nan};
 use super::page_checksums::with_page_checksums;
+use crate::partition_folder;
 
 /// Partitions whose files are written at the same time.
 const OPEN_MAX: usize = 16;
@@ -38,7 +39,6 @@ const RANGES_MAX: usize = 64;
 const STATISTICS_COLUMNS: usize = 32;
 /// Longer texts have their minimum cut and no maximum.
 const STATISTICS_TEXT: usize = 32;
-pub(super) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// How hard to try: a flush is waited for, compaction has time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,47 +359,27 @@ fn partition_value(column: &ArrayRef) -> Result<Option<String>, Error> {
         return Ok(Some(time.format(format).to_string()));
     }
     let text = cast(&column.slice(0, 1), &DataType::Utf8).map_err(failed)?;
-    let text = text.as_string::<i32>().value(0).to_owned();
-    Ok((!text.is_empty()).then_some(text))
+    let text = text.as_string::<i32>().value(0);
+    // Spark knows infinities under these words alone.
+    let text = match (column.data_type(), text) {
+        (DataType::Float32 | DataType::Float64, "inf") => "Infinity",
+        (DataType::Float32 | DataType::Float64, "-inf") => "-Infinity",
+        (_, text) => text,
+    };
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-/// Values stand in the log, but some readers take them from the folders' names: percent-encoded, as Hive and Spark do it.
 fn path(partition_by: &[String], key: &[Option<String>], effort: Effort) -> String {
     let mut out = String::new();
     for (name, value) in partition_by.iter().zip(key) {
-        let value = value
-            .as_ref()
-            .map_or_else(|| NULL_PARTITION.to_owned(), |v| escaped(v));
-        out.push_str(&format!("{}={value}/", escaped(name)));
+        out.push_str(&partition_folder::folder(name, value.as_deref()));
+        out.push('/');
     }
     out.push_str(&format!(
         "part-00000-{}-{}",
         crate::ids::random_id(),
         effort.suffix()
     ));
-    out
-}
-
-/// Longest name of a folder's half, encoded: file systems take 255 bytes for the whole.
-const FOLDER_BYTES: usize = 120;
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        let mut utf8 = [0; 4];
-        let mut piece = String::new();
-        for byte in c.encode_utf8(&mut utf8).bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
-                piece.push(char::from(byte));
-            } else {
-                piece.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        if out.len() + piece.len() > FOLDER_BYTES {
-            break;
-        }
-        out.push_str(&piece);
-    }
     out
 }
 
@@ -678,17 +658,21 @@ mod tests {
         for (column, expected) in cases {
             assert_eq!(partition_value(&column).unwrap().as_deref(), Some(expected));
         }
-        let keys = ["site".to_owned()];
-        for (value, folder) in [
-            ("Halle 1", "site=Halle%201/"),
-            ("a/b", "site=a%2Fb/"),
-            ("K\u{f6}ln", "site=K%C3%B6ln/"),
-        ] {
-            let got = path(&keys, &[Some(value.to_owned())], Effort::Quick);
-            assert!(got.starts_with(folder), "{got}");
+        for (value, expected) in [(f64::INFINITY, "Infinity"), (-0.0, "-0.0")] {
+            let column: ArrayRef = Arc::new(Float64Array::from(vec![value]));
+            let text = partition_value(&column).unwrap().unwrap();
+            assert_eq!(text, expected);
+            assert_eq!(
+                ScalarValue::try_from_string(text, &DataType::Float64).unwrap(),
+                ScalarValue::Float64(Some(value))
+            );
         }
-        let long = path(&keys, &[Some("\u{f6}".repeat(300))], Effort::Quick);
-        assert!(long.len() < 255, "{long}");
+        let keys = ["site".to_owned(), "line".to_owned()];
+        let got = path(&keys, &[Some("a/b".to_owned()), None], Effort::Quick);
+        assert!(
+            got.starts_with("site=a%2Fb/line=__HIVE_DEFAULT_PARTITION__/part-"),
+            "{got}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -86,7 +87,11 @@ impl PinnedFiles {
             },
             pin: self.held(),
         };
+        // Spark writes times as INT96; as nanoseconds, which is how the library reads them, those after 2262 would wrap.
+        let mut options = TableParquetOptions::default();
+        options.global.coerce_int96 = Some("us".to_owned());
         let mut source = ParquetSource::new(table_schema)
+            .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(readers))
             .with_pushdown_filters(false)
             .with_enable_page_index(true);
