@@ -46,7 +46,7 @@ Examples:
     ),
     (
         "ingest",
-        "A file is known by its content: a run again adds nothing and exits with 99, a run that was cut goes on. Rows that break a rule are in <table>_quarantine.
+        "A file is known by its content: a run again adds nothing and exits with 99, a run that was cut goes on, a text file that has grown brings only the rest. A folder with a _delta_log is read as a Delta table. Rows that break a rule are in <table>_quarantine; if all do, the exit code is 1. docs/files.md says what becomes of values.
 
 Examples:
   deltaplane ingest reactor.raw data/reactor/sample.csv

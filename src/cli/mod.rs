@@ -9,6 +9,7 @@ mod complete;
 mod data_check;
 mod demo;
 mod examples;
+mod export;
 mod ingest;
 mod log;
 mod process;
@@ -83,27 +84,7 @@ fn command() -> Command {
         .subcommand(tail::command(uri()))
         .subcommand(log::command())
         .subcommand(data_check::command(with_settings(Command::new("check"))))
-        .subcommand(
-            Command::new("ingest")
-                .about("Loads files into a table, each once: csv, jsonl, parquet, arrow; goes on after a cut")
-                .arg(uri())
-                .arg(
-                    Arg::new("set")
-                        .long("set")
-                        .value_name("COLUMN=VALUE")
-                        .action(ArgAction::Append)
-                        .value_parser(|text: &str| text.parse::<ingest::Set>())
-                        .help("A column that the files lack; {stem} is the file's name, {now_ns} the clock"),
-                )
-                .arg(Arg::new("table").required(true).help("schema.table"))
-                .arg(
-                    Arg::new("paths")
-                        .required(true)
-                        .num_args(1..)
-                        .value_parser(value_parser!(PathBuf))
-                        .help("Files, or folders of them"),
-                ),
-        )
+        .subcommand(ingest::command(uri()))
         .subcommand({
             let table = || Arg::new("table").required(true).help("schema.table");
             let format = || {
@@ -373,16 +354,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
         Some(("log", m)) => log::run(m),
         Some(("check", m)) => runtime()?.block_on(data_check::run(settings(m)?, m)),
         Some(("tail", m)) => runtime()?.block_on(tail::run(m)),
-        Some(("ingest", m)) => {
-            let paths: Vec<PathBuf> = m.get_many("paths").into_iter().flatten().cloned().collect();
-            let set: Vec<ingest::Set> = m.get_many("set").into_iter().flatten().cloned().collect();
-            runtime()?.block_on(ingest::run(
-                &text(m, "uri"),
-                &text(m, "table"),
-                &paths,
-                &set,
-            ))
-        }
+        Some(("ingest", m)) => runtime()?.block_on(ingest::run(m)),
         Some(("quarantine", m)) => {
             let (ask, m) = match m.subcommand() {
                 Some(("show", m)) => {

@@ -18,6 +18,7 @@ use rustyline::history::FileHistory;
 
 use super::Outcome;
 use super::complete::Words;
+use super::export::encode;
 
 const HELP: &str = "A statement ends with ;  Tab completes keywords, tables and columns.
   \\d           lists tables             \\d NAME   describes one
@@ -275,23 +276,6 @@ async fn write(mut answer: Answer, format: &str, out: &mut impl Write) -> anyhow
         encode(&batch, format, is_first, out)?;
         is_first = false;
     }
-}
-
-pub(super) fn encode(
-    batch: &RecordBatch,
-    format: &str,
-    header: bool,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    if format == "json" {
-        let mut writer = arrow::json::LineDelimitedWriter::new(out);
-        writer.write(batch)?;
-        return Ok(writer.finish()?);
-    }
-    let mut writer = arrow::csv::WriterBuilder::new()
-        .with_header(header)
-        .build(out);
-    Ok(writer.write(batch)?)
 }
 
 /// The server's own words, with the gRPC code.

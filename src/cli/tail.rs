@@ -7,7 +7,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use deltaplane_client::{Position, Start, Subscription};
 
 use super::Outcome;
-use super::sql::{encode, is_broken_pipe, readable, render};
+use super::export::encode;
+use super::sql::{is_broken_pipe, readable, render};
 
 pub(super) fn command(uri: Arg) -> Command {
     let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);

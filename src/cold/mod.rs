@@ -16,6 +16,7 @@ mod tests;
 pub use delta::changes::{Change, GONE};
 pub use delta::checkpoint::{Checkpointer, FILE_RETENTION, LOG_RETENTION};
 pub use delta::encode::{Effort, large_enough};
+pub use delta::foreign::ForeignTable;
 pub use delta::history::{At, Detail, Entry, History};
 pub use delta::past::{Silent, list_at, silent_files};
 pub use delta::recent::{CommitNote, Recent};

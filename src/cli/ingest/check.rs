@@ -1,282 +1,440 @@
 //! A file is looked at whole before a row of it is sent: what is wrong with it is said with its line, and nothing of it is in the
-//! table then.
+//! table then. What of it was loaded before is found here, too.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use arrow::datatypes::{Schema, SchemaRef};
-use arrow::error::ArrowError;
-use deltaplane_client::csv::{self, Blocks, identity};
-use futures::{StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Set;
-use super::source::{self, Format, text};
+use super::columnar;
+use super::content::{Prefix, Survey, survey};
+use super::csv::{self, Form, Header};
+use super::json::{self, Columns};
+use super::loads::Load;
+use super::source::{Format, Range, text};
+use super::table::Table;
+use crate::cold::ForeignTable;
 
-/// How a file is read.
+/// How a part of a source is read.
 #[derive(Clone, Debug)]
 pub(super) enum Layout {
     /// CSV without quotes, in blocks.
     Lines {
-        header: Vec<String>,
+        header: Header,
         /// Rows of each block.
         rows: Vec<u64>,
     },
     /// CSV with quotes, row by row.
     Quoted {
-        header: Vec<String>,
+        header: Header,
+        forms: Vec<Form>,
     },
     Json {
-        schema: SchemaRef,
+        columns: Columns,
     },
     Parquet,
     Arrow,
+    Delta(Arc<ForeignTable>),
 }
 
-/// A file that can be loaded.
+/// What one producer brings: a file, or what has come to it since it was loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub layout: Layout,
+    /// Of a file of text.
+    pub range: Range,
+    pub rows: u64,
+    pub load: Load,
+    /// Rows that the server has of it.
+    pub loaded: u64,
+    /// It is to be loaded whatever was loaded before.
+    pub again: bool,
+}
+
+/// A source that can be loaded.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub path: PathBuf,
     pub set: Vec<Set>,
-    pub layout: Layout,
-    /// Names the producer: the same content with the same values set is the same file, whatever it is called.
-    pub identity: String,
+    pub parts: Vec<Part>,
 }
 
 /// Threads that look at blocks.
 pub(super) const AHEAD: usize = 2;
+
+/// What a line says about rows that were loaded from a last line that was not whole.
+const NOT_WHOLE: &str = "its beginning was loaded before it was whole: the last row that was loaded was cut in the middle of a line. Delete the rows of that load, and load all of it with --again";
 
 /// # Errors
 /// With the line, and what to do.
 pub(super) async fn check(
     path: PathBuf,
     set: Vec<Set>,
+    table: &Table,
+    again: bool,
     bar: &ProgressBar,
 ) -> anyhow::Result<Checked> {
+    if path.is_dir() {
+        return delta(path, set, table, again).await;
+    }
     if path.metadata().context("cannot open it")?.len() == 0 {
         bail!("line 1: the file is empty; write it again, or leave it out");
     }
-    // Beside the look at its lines: either reads all of it.
-    let identity = {
+    let format = Format::of(&path).context("its name does not say what it is")?;
+    let suffix = values_set(&set);
+    let lengths: BTreeSet<u64> = match format.is_text() {
+        true => table.loads.lengths(&suffix).collect(),
+        false => BTreeSet::new(),
+    };
+    let whole = Range::whole(&path)?;
+    let survey = {
         let path = path.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut file = File::open(&path).context("cannot open it")?;
-            anyhow::Ok(identity(&mut file)?)
-        })
+        tokio::task::spawn_blocking(move || survey(&path, &lengths, whole.end))
     };
-    let layout = match Format::of(&path).context("its name does not say what it is")? {
-        Format::Csv => lines(&path, bar).await?,
+    // Where nothing was loaded before, the lines are looked at meanwhile.
+    let mut looked = match table.loads.is_empty() {
+        true => Some(look(&path, format, whole, table, bar).await?),
+        false => None,
+    };
+    let survey = survey.await??;
+    let mut parts = Vec::new();
+    for Span { load, range } in spans(&survey, &suffix, table, again)? {
+        let (layout, rows) = match looked.take() {
+            Some(looked) => looked,
+            None => look(&path, format, range, table, bar).await?,
+        };
+        parts.push(part(table, load, again, layout, range, rows));
+    }
+    Ok(Checked { path, set, parts })
+}
+
+/// How a part of a file is read, and how many rows it has.
+async fn look(
+    path: &Path,
+    format: Format,
+    range: Range,
+    table: &Table,
+    bar: &ProgressBar,
+) -> anyhow::Result<(Layout, u64)> {
+    Ok(match format {
+        Format::Csv => csv::check(path, range, table, bar).await?,
         Format::Json => {
-            let (path, bar) = (path.clone(), bar.clone());
-            tokio::task::spawn_blocking(move || json(&path, &bar)).await??
+            let reader = text(path, range, bar)?;
+            let (columns, rows) =
+                tokio::task::block_in_place(|| json::check(reader, path, range, table))?;
+            (Layout::Json { columns }, rows)
         }
-        Format::Parquet => {
-            ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?).context(
-                "it is no whole Parquet file; if it is still being written, wait, else write it again",
-            )?;
-            Layout::Parquet
-        }
+        Format::Parquet => (Layout::Parquet, columnar::parquet(path)?.1),
         Format::Arrow => {
-            arrow::ipc::reader::FileReader::try_new(File::open(&path)?, None)
-                .context("it is no whole Arrow file (streams are not taken); write it again")?;
-            Layout::Arrow
+            let rows = tokio::task::block_in_place(|| columnar::arrow_rows(path))?;
+            (Layout::Arrow, rows)
         }
-    };
-    let mut identity = identity.await??;
-    if !set.is_empty() {
-        let values: Vec<String> = set
-            .iter()
-            .map(|s| format!("{}={}", s.column, s.value))
-            .collect();
-        identity = format!(
-            "{identity}-{:08x}",
-            crc32c::crc32c(values.join("\n").as_bytes())
+    })
+}
+
+/// A Delta table, at its newest version.
+async fn delta(
+    path: PathBuf,
+    set: Vec<Set>,
+    table: &Table,
+    again: bool,
+) -> anyhow::Result<Checked> {
+    let theirs = ForeignTable::open(&path).await?;
+    let (id, version) = (theirs.id().to_owned(), theirs.version());
+    let source = format!("delta-{id}-v{version}{}", values_set(&set));
+    let other = table.loads.of_delta(&id);
+    if let Some(other) = other
+        && !again
+        && table.loads.newest(&source).is_none()
+    {
+        bail!(
+            "another version of this Delta table is loaded already, by {}, and this is version {version}: its rows would be there twice. Delete them first, and load this version whole with --again",
+            other.load.producer()
         );
     }
-    Ok(Checked {
-        path,
-        set,
+    let mut rows = 0;
+    for file in theirs.files() {
+        let read = columnar::parquet(file);
+        rows += read.with_context(|| file.display().to_string())?.1;
+    }
+    let range = Range {
+        base: 0,
+        end: u64::MAX,
+        first_line: 1,
+    };
+    let layout = Layout::Delta(Arc::new(theirs));
+    let parts = vec![part(
+        table,
+        Load::new(source, 0),
+        again,
         layout,
-        identity,
-    })
+        range,
+        rows,
+    )];
+    Ok(Checked { path, set, parts })
 }
 
-/// Names of the columns, each once.
-fn header(line: &[u8]) -> anyhow::Result<Vec<String>> {
-    let line = std::str::from_utf8(line).context(
-        "line 1: the header is no UTF-8; convert the file, as with `iconv -f latin1 -t utf-8`",
-    )?;
-    let mut reader = ::csv::ReaderBuilder::new()
-        .has_headers(false)
-        .from_reader(line.as_bytes());
-    let record = reader.records().next().transpose().context("line 1")?;
-    let names: Vec<String> = record
+/// Which load brings the rows: one that was cut goes on, and a whole one is made again only on demand.
+fn part(table: &Table, load: Load, again: bool, layout: Layout, range: Range, rows: u64) -> Part {
+    let mut load = load;
+    let mut loaded = table.loads.rows(&load);
+    if again && loaded >= rows && loaded > 0 {
+        load.generation += 1;
+        loaded = table.loads.rows(&load);
+    }
+    Part {
+        layout,
+        range,
+        rows,
+        load,
+        loaded,
+        again,
+    }
+}
+
+/// What `--set` says as it stands in a producer's name.
+fn values_set(set: &[Set]) -> String {
+    if set.is_empty() {
+        return String::new();
+    }
+    let values: Vec<String> = set
         .iter()
-        .flatten()
-        .map(|name| name.trim().to_owned())
+        .map(|s| format!("{}={}", s.column, s.value))
         .collect();
-    let mut seen = BTreeSet::new();
-    for (index, name) in names.iter().enumerate() {
-        if name.is_empty() {
+    format!("-{:08x}", crc32c::crc32c(values.join("\n").as_bytes()))
+}
+
+/// A part of a file, and the load that brings it.
+#[derive(Debug, PartialEq, Eq)]
+struct Span {
+    load: Load,
+    range: Range,
+}
+
+/// The parts of a file that may have to be loaded. A file that begins with one that was loaded is two parts: that one, which
+/// may have been cut, and the rest.
+fn spans(survey: &Survey, set: &str, table: &Table, again: bool) -> anyhow::Result<Vec<Span>> {
+    let source = format!("{}{set}", survey.name);
+    let whole = Range {
+        base: 0,
+        end: survey.length,
+        first_line: 1,
+    };
+    let packed = survey.packed.as_ref().map(|name| format!("{name}{set}"));
+    let own = table.loads.newest(&source);
+    let own = own.or_else(|| table.loads.newest(packed.as_ref()?));
+    if let Some(known) = own {
+        let mut load = known.load.clone();
+        let range = match again {
+            true => {
+                load.base = 0;
+                whole
+            }
+            false => starting_at(survey, load.base),
+        };
+        return Ok(vec![Span { load, range }]);
+    }
+    if !again && let Some((load, prefix)) = longest_loaded(survey, set, table) {
+        if !prefix.is_whole {
             bail!(
-                "line 1: column {} of the header has no name; the first line must name the columns",
-                index + 1
+                "line {}: {NOT_WHOLE} (it was loaded as {})",
+                prefix.line,
+                load.producer()
             );
         }
-        if !seen.insert(name.to_ascii_lowercase()) {
-            bail!("line 1: the header names {name} twice; rename or leave out one of them");
-        }
+        let before = Range {
+            end: prefix.length,
+            ..starting_at(survey, load.base)
+        };
+        let rest = Range {
+            base: prefix.length,
+            end: survey.length,
+            first_line: prefix.line,
+        };
+        let rest = Span {
+            load: Load::new(source, prefix.length),
+            range: rest,
+        };
+        let before = Span {
+            load,
+            range: before,
+        };
+        return Ok(vec![before, rest]);
     }
-    if names.is_empty() {
-        bail!("line 1: the header is empty; the first line must name the columns");
-    }
-    Ok(names)
+    Ok(vec![Span {
+        load: Load::new(source, 0),
+        range: whole,
+    }])
 }
 
-async fn lines(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
-    let (first, blocks) = Blocks::open(text(path, bar)?).with_context(|| cannot_read(path))?;
-    let line = first.context("line 1: the file is empty; the first line must name the columns")?;
-    let header = header(&line)?;
-    if line.contains(&b'"') || line.contains(&b'\r') {
-        return quoted(path, bar).await;
+fn starting_at(survey: &Survey, base: u64) -> Range {
+    let first_line = match base {
+        0 => 1,
+        _ => {
+            let place = survey.prefixes.iter().find(|p| p.length == base);
+            place.map_or(1, |p| p.line)
+        }
+    };
+    Range {
+        base,
+        end: survey.length,
+        first_line,
     }
-    let fields = header.len();
-    let unreadable = cannot_read(path);
-    let shapes = super::load::ahead(blocks)
-        .map(move |block| {
-            tokio::task::spawn_blocking(move || -> anyhow::Result<csv::Shape> {
-                Ok(csv::check(&block?, fields, b',')?)
-            })
-        })
-        .buffered(AHEAD)
-        .map(move |joined| {
-            joined.map_err(anyhow::Error::from).and_then(|r| {
-                r.map_err(|e| {
-                    if e.is::<csv::Problem>() {
-                        e
-                    } else {
-                        e.context(unreadable)
-                    }
-                })
-            })
+}
+
+/// The longest beginning of the file that was loaded as a file.
+fn longest_loaded<'a>(survey: &'a Survey, set: &str, table: &Table) -> Option<(Load, &'a Prefix)> {
+    let mut shorter = survey
+        .prefixes
+        .iter()
+        .rev()
+        .filter(|p| p.length < survey.length);
+    shorter.find_map(|prefix| {
+        let known = table.loads.newest(&format!("{}{set}", prefix.name))?;
+        Some((known.load.clone(), prefix))
+    })
+}
+
+/// The Delta table that a path lies in; none if it lies in none.
+pub(super) fn delta_around(path: &Path) -> Option<PathBuf> {
+    let whole = path.canonicalize().ok()?;
+    let around = whole.ancestors().skip(1).find(|dir| is_delta(dir));
+    around.map(Path::to_owned)
+}
+
+pub(super) fn is_delta(dir: &Path) -> bool {
+    dir.join("_delta_log").is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::super::loads::Loads;
+    use super::*;
+    use crate::dataset::{Column, ColumnType, Contract};
+    use crate::types::TableName;
+
+    const SUM: &str = "0123456789abcdef";
+
+    fn name(length: u64) -> String {
+        format!("{length}-{SUM}")
+    }
+
+    fn table(known: &[(String, u64)]) -> Table {
+        let columns = vec![Column::new("id", ColumnType::Long)];
+        let known: Vec<(&str, u64)> = known.iter().map(|(n, rows)| (n.as_str(), *rows)).collect();
+        Table {
+            contract: Contract::plain(TableName::new("public", "t").unwrap(), columns),
+            loads: Loads::of(&known),
+        }
+    }
+
+    /// A file of 100 bytes whose beginnings of 10 and 40 bytes were asked for.
+    fn file() -> Survey {
+        let prefix = |length: u64, line| Prefix {
+            name: name(length),
+            length,
+            line,
+            is_whole: true,
+        };
+        Survey {
+            name: name(100),
+            length: 100,
+            packed: None,
+            prefixes: vec![prefix(10, 2), prefix(40, 5)],
+        }
+    }
+
+    /// What is loaded: producer, from, to.
+    fn loaded(known: &[(&str, u64)], again: bool, rows: u64) -> Vec<(String, u64, u64)> {
+        let known: Vec<(String, u64)> = known
+            .iter()
+            .map(|(n, rows)| (format!("ingest/{n}"), *rows))
+            .collect();
+        let table = table(&known);
+        let spans = spans(&file(), "", &table, again).unwrap().into_iter();
+        let parts = spans.map(|span| {
+            let layout = Layout::Parquet;
+            part(&table, span.load, again, layout, span.range, rows)
         });
-    futures::pin_mut!(shapes);
-    let mut rows = Vec::new();
-    while let Some(shape) = shapes.try_next().await? {
-        if shape.quoted {
-            return quoted(path, bar).await;
-        }
-        rows.push(shape.rows);
+        let left = parts.filter(|p| p.loaded < p.rows);
+        left.map(|p| (p.load.producer(), p.range.base, p.range.end))
+            .collect()
     }
-    Ok(Layout::Lines { header, rows })
-}
 
-fn cannot_read(path: &Path) -> &'static str {
-    if source::is_gzip(path) {
-        source::CANNOT_UNPACK
-    } else {
-        "it cannot be read"
+    #[test]
+    fn a_file_brings_what_no_load_has_brought() {
+        let own = |suffix: &str| format!("ingest/100-{SUM}{suffix}");
+        let (whole, ten, forty) = (name(100), name(10), name(40));
+        // Nothing is known; all is.
+        assert_eq!(loaded(&[], false, 9), [(own(""), 0, 100)]);
+        assert_eq!(loaded(&[(&whole, 9)], false, 9), []);
+        // A load that was cut goes on.
+        assert_eq!(loaded(&[(&whole, 5)], false, 9), [(own(""), 0, 100)]);
+        // It has grown, from the longest beginning on; a beginning that was cut comes first.
+        assert_eq!(
+            loaded(&[(&ten, 9), (&forty, 9)], false, 9),
+            [(own("@40"), 40, 100)]
+        );
+        assert_eq!(
+            loaded(&[(&ten, 9), (&format!("{forty}@10"), 5)], false, 9),
+            [
+                (format!("ingest/{forty}@10"), 10, 40),
+                (own("@40"), 40, 100)
+            ]
+        );
+        // What had come was loaded, whole or not.
+        let rest = format!("{whole}@40");
+        assert_eq!(loaded(&[(&forty, 9), (&rest, 9)], false, 9), []);
+        assert_eq!(
+            loaded(&[(&forty, 9), (&rest, 5)], false, 9),
+            [(own("@40"), 40, 100)]
+        );
     }
-}
 
-async fn quoted(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
-    let (path, bar) = (path.to_owned(), bar.clone());
-    tokio::task::spawn_blocking(move || {
-        let mut reader = ::csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(text(&path, &bar)?);
-        let mut record = ::csv::ByteRecord::new();
-        let mut names: Option<Vec<String>> = None;
-        while reader.read_byte_record(&mut record).with_context(|| cannot_read(&path))? {
-            let line = record.position().map_or(0, ::csv::Position::line);
-            let bad = record.iter().find(|f| std::str::from_utf8(f).is_err());
-            if bad.is_some() {
-                bail!("line {line}: a field is no UTF-8; convert the file, as with `iconv -f latin1 -t utf-8`");
-            }
-            let Some(names) = &names else {
-                let line: Vec<String> = record
-                    .iter()
-                    .map(|f| String::from_utf8_lossy(f).replace('"', "\"\""))
-                    .map(|f| format!("\"{f}\""))
-                    .collect();
-                names = Some(header(line.join(",").as_bytes())?);
-                continue;
-            };
-            if record.len() != names.len() {
-                bail!(
-                    "line {line}: {} fields where the header has {}; a quote without its other half, a delimiter in a field without quotes, or a file that is not whole",
-                    record.len(),
-                    names.len()
-                );
-            }
+    #[test]
+    fn again_makes_a_load_of_its_own_and_goes_on_with_one_that_was_cut() {
+        let own = |suffix: &str| format!("ingest/100-{SUM}{suffix}");
+        let (whole, forty) = (name(100), name(40));
+        assert_eq!(loaded(&[], true, 9), [(own(""), 0, 100)]);
+        assert_eq!(loaded(&[(&forty, 9)], true, 9), [(own(""), 0, 100)]);
+        assert_eq!(loaded(&[(&whole, 9)], true, 9), [(own("~2"), 0, 100)]);
+        let second = format!("{whole}~2");
+        for again in [true, false] {
+            assert_eq!(
+                loaded(&[(&whole, 9), (&second, 5)], again, 9),
+                [(own("~2"), 0, 100)]
+            );
         }
-        let header = names.context("line 1: the header is empty; the first line must name the columns")?;
-        Ok(Layout::Quoted { header })
-    })
-    .await?
-}
+        assert_eq!(
+            loaded(&[(&whole, 9), (&second, 9)], true, 9),
+            [(own("~3"), 0, 100)]
+        );
+        assert_eq!(loaded(&[(&whole, 9), (&second, 9)], false, 9), []);
+    }
 
-/// Each line is one JSON object; the types are those of all lines together.
-fn json(path: &Path, bar: &ProgressBar) -> anyhow::Result<Layout> {
-    let mut reader = text(path, bar)?;
-    let mut number = 0u64;
-    let mut problem = None;
-    let values = std::iter::from_fn(|| {
-        loop {
-            let mut line = Vec::new();
-            number += 1;
-            let failed =
-                |what: String| Some(Err(ArrowError::JsonError(format!("line {number}: {what}"))));
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(e) => return failed(format!("{}: {e}", cannot_read(path))),
-            }
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            if std::str::from_utf8(&line).is_err() {
-                return failed(
-                    "it is no UTF-8; convert the file, as with `iconv -f latin1 -t utf-8`"
-                        .to_owned(),
-                );
-            }
-            return match serde_json::from_slice::<serde_json::Value>(&line) {
-                Ok(value @ serde_json::Value::Object(_)) => Some(Ok(value)),
-                Ok(_) => {
-                    failed("it is no JSON object; each line is one row, as {\"a\": 1}".to_owned())
-                }
-                Err(e) if e.is_eof() => failed(
-                    "the object has no end; each line is one whole row: write the file again"
-                        .to_owned(),
-                ),
-                Err(e) => failed(format!("column {}: it is no JSON; correct it", e.column())),
-            };
-        }
-    })
-    .inspect(|value| {
-        if let Err(ArrowError::JsonError(text)) = value {
-            problem = Some(text.clone());
-        }
-    });
-    let schema = arrow::json::reader::infer_json_schema_from_iterator(values);
-    if let Some(problem) = problem {
-        bail!(problem);
+    #[test]
+    fn a_beginning_that_ended_within_a_line_is_refused() {
+        let mut file = file();
+        file.prefixes[1].is_whole = false;
+        let table = table(&[(format!("ingest/{}", name(40)), 3)]);
+        let error = spans(&file, "", &table, false).unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 5: ") && error.contains("--again"),
+            "{error}"
+        );
     }
-    let schema = schema.context("its lines are of different forms")?;
-    if schema.fields().is_empty() {
-        bail!("line 1: there is no row in it; write it again, or leave it out");
+
+    #[test]
+    fn a_packed_file_is_known_by_the_name_that_older_versions_gave_it() {
+        let mut file = file();
+        file.packed = Some(name(77));
+        let table = table(&[(format!("ingest/{}", name(77)), 9)]);
+        let spans = spans(&file, "", &table, false).unwrap();
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].load.producer(), format!("ingest/77-{SUM}"));
     }
-    // In one order, whatever order they were met in.
-    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    fields.sort_by(|a, b| a.name().cmp(b.name()));
-    Ok(Layout::Json {
-        schema: Arc::new(Schema::new(fields)),
-    })
 }

@@ -1,7 +1,8 @@
-//! A checked file's rows on their way: read and parsed ahead of the producer, which waits for the server.
+//! A checked part's rows on their way: read and parsed ahead of the producer, which waits for the server.
 
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,15 +17,16 @@ use indicatif::ProgressBar;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Set;
-use super::check::{AHEAD, Checked, Layout};
+use super::check::{AHEAD, Layout, Part};
+use super::columnar::{self, Batches};
+use super::cut::cut;
+use super::loads::Load;
 use super::source::text;
+use super::table::Table;
+use super::{csv as quoted_csv, json};
 
-/// Rows a batch, where no blocks are: fixed, because a batch's number stands for its rows when a cut run goes on.
-const BATCH_ROWS: usize = 8192;
 /// Bytes on the wire that are not acked yet.
 const INFLIGHT_BYTES: usize = 64 << 20;
-
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 #[derive(Default)]
 pub(super) struct Counts {
@@ -32,6 +34,8 @@ pub(super) struct Counts {
     pub skipped: u64,
     pub quarantined: u64,
     pub duplicates: u64,
+    /// Columns of the files that the server fills by itself.
+    pub left_out: BTreeSet<String>,
 }
 
 impl Counts {
@@ -40,6 +44,7 @@ impl Counts {
         self.skipped += other.skipped;
         self.quarantined += other.quarantined;
         self.duplicates += other.duplicates;
+        self.left_out.extend(other.left_out.iter().cloned());
     }
 }
 
@@ -58,49 +63,92 @@ pub(super) fn ahead<T: Send + 'static>(
     ReceiverStream::new(rx)
 }
 
-/// Who sends a file.
+/// Where a part goes.
+pub(super) struct Target<'a> {
+    pub uri: &'a str,
+    pub table: &'a Table,
+    pub path: &'a Path,
+    pub set: &'a [Set],
+}
+
+/// Who sends a part.
 struct Sender<'a> {
-    uri: &'a str,
-    table: [&'a str; 2],
-    file: &'a Checked,
+    target: &'a Target<'a>,
+    part: &'a Part,
+    load: Load,
     producer: Producer,
     counts: Counts,
+    /// Of the stream that is open; none before its first batch.
+    schema: Option<SchemaRef>,
     /// Rows up to each batch, for what is said when the server refuses one.
     rows: Vec<u64>,
 }
 
 impl Sender<'_> {
-    async fn connect(uri: &str, table: [&str; 2], file: &Checked) -> anyhow::Result<Producer> {
-        let mut options = ProducerOptions::new(format!("ingest/{}", file.identity));
+    async fn connect(target: &Target<'_>, load: &Load) -> anyhow::Result<Producer> {
+        let mut options = ProducerOptions::new(load.producer());
         options.inflight_bytes_max = INFLIGHT_BYTES;
-        Producer::connect(uri, table, options).await
+        let name = &target.table.contract.table;
+        Producer::connect(target.uri, [name.schema(), name.table()], options).await
     }
 
     async fn send(&mut self, batch: RecordBatch) -> anyhow::Result<()> {
         let rows = batch.num_rows() as u64;
         self.counts.rows += rows;
         self.rows.push(rows);
-        let batch = with(batch, &self.file.set)?;
+        let batch = self.without_filled(batch)?;
+        let batch = with(batch, self.target.set)?;
+        if self.schema.as_ref().is_some_and(|s| *s != batch.schema()) {
+            self.anew().await?;
+        }
+        self.schema = Some(batch.schema());
         let sent = self.producer.send(batch).await;
         self.said(sent).map(|_| ())
+    }
+
+    /// Rows that are durable already.
+    fn skip(&mut self, rows: u64) {
+        self.counts.skipped += rows;
+        self.rows.push(rows);
     }
 
     /// From here on batches of another schema: the producer goes on under its name in a new stream.
     async fn anew(&mut self) -> anyhow::Result<()> {
         let flushed = self.producer.flush().await;
         self.said(flushed)?;
-        self.producer = Self::connect(self.uri, self.table, self.file).await?;
+        self.producer = Self::connect(self.target, &self.load).await?;
+        self.schema = None;
         Ok(())
+    }
+
+    /// The rows without the columns that the server fills: a file that was exported has them.
+    fn without_filled(&mut self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let schema = batch.schema();
+        let mut kept = Vec::with_capacity(batch.num_columns());
+        for (index, field) in schema.fields().iter().enumerate() {
+            if self.target.table.fills(field.name()) {
+                self.counts.left_out.insert(field.name().clone());
+            } else {
+                kept.push(index);
+            }
+        }
+        if kept.len() == batch.num_columns() {
+            return Ok(batch);
+        }
+        batch.project(&kept)
     }
 
     fn said<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         result.with_context(|| {
             let durable = usize::try_from(self.producer.totals().seq).unwrap_or(usize::MAX);
             let rows: u64 = self.rows.iter().take(durable).sum();
-            format!(
-                "its first {rows} rows are in the table, their _source is ingest/{}; the rest is not: run again once the cause is mended, or delete them",
-                self.file.identity
-            )
+            let producer = self.load.producer();
+            match rows {
+                0 => "nothing of it is in the table".to_owned(),
+                rows => format!(
+                    "its first {rows} rows are in the table, by the producer {producer}. Once the cause is mended, load this same file again: it goes on behind them. If the file itself has to change, it is another file then: leave these rows out of it, or delete them first"
+                ),
+            }
         })
     }
 }
@@ -108,57 +156,58 @@ impl Sender<'_> {
 /// # Errors
 /// The server refuses a batch, or cannot be reached for a minute.
 pub(super) async fn load(
-    uri: &str,
-    table: [&str; 2],
-    file: &Checked,
-    due: &Schema,
+    target: &Target<'_>,
+    part: &Part,
     bar: &ProgressBar,
 ) -> anyhow::Result<Counts> {
-    let producer = Sender::connect(uri, table, file).await?;
+    if part.loaded >= part.rows {
+        // All of it is there: it need not be read a second time.
+        return Ok(Counts {
+            skipped: part.rows,
+            ..Counts::default()
+        });
+    }
+    let mut load = part.load.clone();
+    let mut producer = Sender::connect(target, &load).await?;
+    // The server had forgotten that load, and the Delta table has not.
+    while part.again && part.loaded == 0 && producer.totals().seq > 0 {
+        load.generation += 1;
+        producer = Sender::connect(target, &load).await?;
+    }
     let before = producer.totals();
     let mut sender = Sender {
-        uri,
-        table,
-        file,
+        target,
+        part,
+        load,
         producer,
         counts: Counts::default(),
+        schema: None,
         rows: Vec::new(),
     };
-    match &file.layout {
-        // All of it is there: it need not be read a second time.
-        Layout::Lines { rows, .. } if before.seq >= rows.len() as u64 => {
-            sender.counts.skipped = rows.iter().sum();
-            bar.inc(file.path.metadata().map_or(0, |m| m.len()));
-        }
+    match &part.layout {
         Layout::Lines { header, rows } => {
-            blocks(
-                &mut sender,
-                (header.as_slice(), rows.as_slice()),
-                due,
-                before.seq,
-                bar,
-            )
-            .await?;
+            let lines = (header.names.as_slice(), rows.as_slice());
+            blocks(&mut sender, lines, before.seq, bar).await?;
         }
         _ => {
-            let batches = ahead(open(file, bar)?);
+            let batches = ahead(open(target, part, bar)?);
             futures::pin_mut!(batches);
             let mut index = 0;
             while let Some(batch) = batches.next().await {
-                let batch = batch?;
-                index += 1;
-                if index <= before.seq {
-                    sender.counts.skipped += batch.num_rows() as u64;
-                    sender.rows.push(batch.num_rows() as u64);
-                    continue;
+                for batch in cut(batch?)? {
+                    index += 1;
+                    if index <= before.seq {
+                        sender.skip(batch.num_rows() as u64);
+                        continue;
+                    }
+                    sender.send(batch).await?;
                 }
-                sender.send(batch).await?;
             }
         }
     }
     let flushed = sender.producer.flush().await;
     let after = sender.said(flushed)?;
-    let mut counts = std::mem::take(&mut sender.counts);
+    let mut counts = sender.counts;
     counts.quarantined = after.quarantined - before.quarantined;
     counts.duplicates = after.duplicates - before.duplicates;
     sender.producer.close().await?;
@@ -171,10 +220,10 @@ type Parsed = (Block, Result<Option<RecordBatch>, ArrowError>);
 async fn blocks(
     sender: &mut Sender<'_>,
     (header, rows): (&[String], &[u64]),
-    due: &Schema,
     durable: u64,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
+    let due = sender.target.table.contract.user_schema();
     let kind = |name: &String| {
         let found = due
             .fields()
@@ -190,8 +239,12 @@ async fn blocks(
     let plain: Arc<Vec<Field>> = Arc::new(header.iter().map(|n| field(Kind::Text, n)).collect());
     // Set once a block has a value that is not of its column's type: the server judges each by itself, as text.
     let as_text = Arc::new(AtomicBool::new(false));
-    let reader: Box<dyn Read + Send> = text(&sender.file.path, bar)?;
-    let (_, blocks) = Blocks::open(reader)?;
+    let range = sender.part.range;
+    let reader: Box<dyn Read + Send> = text(sender.target.path, range, bar)?;
+    let blocks = match range.base {
+        0 => Blocks::open(reader)?.1,
+        _ => Blocks::behind_header(reader, range.first_line),
+    };
     let parsed = ahead(blocks)
         .map(|block| {
             let (typed, plain, as_text) = (typed.clone(), plain.clone(), as_text.clone());
@@ -215,17 +268,13 @@ async fn blocks(
         let (block, batch) = next??;
         if block.number < durable {
             let index = usize::try_from(block.number).unwrap_or(usize::MAX);
-            let rows = rows.get(index).copied().unwrap_or_default();
-            sender.counts.skipped += rows;
-            sender.rows.push(rows);
+            sender.skip(rows.get(index).copied().unwrap_or_default());
             continue;
         }
         let batch = match batch? {
             Some(batch) if !as_text.load(Ordering::Acquire) || same(&batch, &plain) => batch,
             _ => {
-                if !as_text.swap(true, Ordering::AcqRel) {
-                    sender.anew().await?;
-                }
+                as_text.store(true, Ordering::Release);
                 csv::parse(&block, &plain, b',')?.context("text is always text")?
             }
         };
@@ -242,38 +291,43 @@ fn same(batch: &RecordBatch, fields: &[Field]) -> bool {
         .all(|(t, f)| (f.kind == Kind::Text) == (*t == DataType::Utf8))
 }
 
-fn open(file: &Checked, bar: &ProgressBar) -> anyhow::Result<Batches> {
-    let path = &file.path;
-    let whole = || -> anyhow::Result<File> {
-        bar.inc(path.metadata().map_or(0, |m| m.len()));
-        Ok(File::open(path)?)
-    };
-    Ok(match &file.layout {
-        Layout::Quoted { header } | Layout::Lines { header, .. } => {
-            // Text throughout: the server casts each value, and one that does not parse goes to quarantine by itself.
-            let fields: Vec<datatypes::Field> = header
-                .iter()
-                .map(|name| datatypes::Field::new(name, DataType::Utf8, true))
-                .collect();
-            let reader = arrow::csv::ReaderBuilder::new(Arc::new(Schema::new(fields)))
-                .with_header(true)
-                .with_batch_size(BATCH_ROWS)
-                .build(text(path, bar)?)?;
-            Box::new(reader)
+fn open(target: &Target<'_>, part: &Part, bar: &ProgressBar) -> anyhow::Result<Batches> {
+    let path = target.path;
+    let lines = || -> anyhow::Result<Box<dyn BufRead + Send>> { text(path, part.range, bar) };
+    let whole = || bar.inc(path.metadata().map_or(0, |m| m.len()));
+    Ok(match &part.layout {
+        Layout::Quoted { header, forms } => {
+            Box::new(quoted_csv::Rows::new(lines()?, part.range, header, forms)?)
         }
-        Layout::Json { schema } => {
-            let reader = arrow::json::ReaderBuilder::new(SchemaRef::clone(schema))
-                .with_batch_size(BATCH_ROWS)
-                .with_coerce_primitive(true)
-                .build(text(path, bar)?)?;
-            Box::new(reader)
+        Layout::Lines { .. } => anyhow::bail!("lines without quotes are read in blocks"),
+        Layout::Json { columns } => Box::new(json::Rows::new(lines()?, columns)),
+        Layout::Parquet => {
+            whole();
+            columnar::parquet(path)?.0
         }
-        Layout::Parquet => Box::new(
-            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(whole()?)?
-                .with_batch_size(BATCH_ROWS)
-                .build()?,
-        ),
-        Layout::Arrow => Box::new(arrow::ipc::reader::FileReader::try_new(whole()?, None)?),
+        Layout::Arrow => {
+            whole();
+            columnar::arrow(path)?
+        }
+        Layout::Delta(theirs) => {
+            let theirs = theirs.clone();
+            let files: Vec<_> = theirs.files().map(Path::to_owned).collect();
+            let files = files.into_iter().enumerate();
+            let batches = files.flat_map(move |(index, file)| -> Batches {
+                let theirs = theirs.clone();
+                match columnar::parquet(&file) {
+                    Ok((rows, _)) => {
+                        Box::new(rows.map(move |batch| theirs.complete(index, &batch?)))
+                    }
+                    Err(error) => {
+                        let error =
+                            ArrowError::ParquetError(format!("{}: {error:#}", file.display()));
+                        Box::new(std::iter::once(Err(error)))
+                    }
+                }
+            });
+            Box::new(batches)
+        }
     })
 }
 

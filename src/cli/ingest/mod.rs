@@ -3,21 +3,31 @@
 //! has acked it, and a run again adds nothing.
 
 mod check;
+mod columnar;
+mod content;
+mod csv;
+mod cut;
+mod hex;
+mod json;
 mod load;
+mod loads;
 mod source;
+mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
+use arrow::array::AsArray;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use deltaplane_client::SqlClient;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use source::{Format, KNOWN};
-
-/// A server that does not answer is waited for before the first row: it may be on its way up again.
-const SERVER_AWAY: Duration = Duration::from_secs(10);
+use crate::types::TableName;
+use check::{Checked, delta_around, is_delta};
+use load::{Counts, Target};
+use source::{Format, KNOWN, stem};
+use table::Table;
 
 /// A column that the files do not have: `{stem}` is the file's name without its ending, `{now_ns}` the clock.
 #[derive(Clone, Debug)]
@@ -29,14 +39,9 @@ pub(super) struct Set {
 impl Set {
     /// What it is for one file; the clock is put in row by row.
     fn of(&self, path: &Path) -> Set {
-        let name = path
-            .file_name()
-            .and_then(|s| s.to_str())
-            .unwrap_or_default();
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
         Set {
             column: self.column.clone(),
-            value: self.value.replace("{stem}", stem),
+            value: self.value.replace("{stem}", stem(path)),
         }
     }
 }
@@ -55,47 +60,83 @@ impl std::str::FromStr for Set {
     }
 }
 
+pub(super) fn command(uri: Arg) -> Command {
+    Command::new("ingest")
+        .about("Loads files into a table, each once: csv, jsonl, parquet, arrow, Delta tables; goes on after a cut")
+        .arg(uri)
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("COLUMN=VALUE")
+                .action(ArgAction::Append)
+                .value_parser(|text: &str| text.parse::<Set>())
+                .help("A column that the files lack; {stem} is the file's name, {now_ns} the clock"),
+        )
+        .arg(
+            Arg::new("again")
+                .long("again")
+                .action(ArgAction::SetTrue)
+                .help("Loads files that were loaded before once more, as after a DELETE"),
+        )
+        .arg(Arg::new("table").required(true).help("schema.table"))
+        .arg(
+            Arg::new("paths")
+                .required(true)
+                .num_args(1..)
+                .value_parser(value_parser!(PathBuf))
+                .help("Files, folders of them, or folders of Delta tables"),
+        )
+}
+
 /// # Errors
 /// A file cannot be read as what its name says (the text names file, line and what to do): nothing of any file has been sent
 /// then. The server refuses a batch: files before that one are in the table, and the text says how much of it; a run again goes
-/// on from there.
-pub(super) async fn run(
-    uri: &str,
-    table: &str,
-    paths: &[PathBuf],
-    set: &[Set],
-) -> anyhow::Result<Outcome> {
-    let (schema, name) = table.split_once('.').context("the table is schema.table")?;
+/// on from there. No row was accepted, and some went to quarantine.
+pub(super) async fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+    let (uri, name, again) = (text("uri"), text("table"), matches.get_flag("again"));
+    let (schema, table) = name.split_once('.').context("the table is schema.table")?;
+    let name = TableName::new(schema, table)?;
     let mut files = Vec::new();
-    for path in paths {
+    for path in matches.get_many::<PathBuf>("paths").into_iter().flatten() {
+        if let Some(delta) = delta_around(path) {
+            bail!(
+                "{}: it lies in the Delta table {}, whose log says which rows it has; give that folder",
+                path.display(),
+                delta.display()
+            );
+        }
         collect(path, &mut files)?;
     }
     if files.is_empty() {
-        println!("no files ({KNOWN})");
+        println!("no files ({KNOWN}, or a Delta table)");
         return Ok(Outcome::NothingToDo);
     }
-    let bytes = files
-        .iter()
-        .map(|f| f.metadata().map_or(0, |m| m.len()))
-        .sum();
-    let bar = ProgressBar::new(bytes);
+    let bytes = files.iter().map(|f| f.metadata().map_or(0, |m| m.len()));
+    let bar = ProgressBar::new(bytes.sum());
     bar.set_style(ProgressStyle::with_template(
         "{bar:30} {bytes}/{total_bytes} {elapsed} {msg}",
     )?);
+    bar.set_message(format!("asking {uri} for the table's columns"));
+    let table = Table::read(&uri, &name)
+        .await
+        .with_context(|| format!("table {name}"))?;
+    let set: Vec<Set> = matches
+        .get_many("set")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
     let mut checked = Vec::with_capacity(files.len());
     for path in files {
         bar.set_message(format!("checking {}", path.display()));
         let shown = path.display().to_string();
         let set = set.iter().map(|s| s.of(&path)).collect();
-        checked.push(check::check(path, set, &bar).await.context(shown)?);
+        let file = check::check(path, set, &table, again, &bar);
+        checked.push(file.await.context(shown)?);
     }
     bar.set_position(0);
-    bar.set_message(format!("asking {uri} for the table's columns"));
-    let columns = format!("SELECT * FROM {schema}.{name} LIMIT 0");
-    let (due, _) = SqlClient::read_again(uri, &columns, SERVER_AWAY)
-        .await
-        .with_context(|| format!("table {table}"))?;
-    let mut sum = load::Counts::default();
+    let mut sum = Counts::default();
     for (index, file) in checked.iter().enumerate() {
         let shown = file.path.display().to_string();
         bar.set_message(shown.clone());
@@ -103,44 +144,103 @@ pub(super) async fn run(
             0 => String::new(),
             n => format!("; the {n} files before it are in the table whole"),
         };
-        let counts = load::load(uri, [schema, name], file, &due, &bar)
-            .await
-            .with_context(|| format!("{shown}{before}"))?;
-        sum.add(&counts);
+        let target = Target {
+            uri: &uri,
+            table: &table,
+            path: &file.path,
+            set: &file.set,
+        };
+        for part in &file.parts {
+            let counts = load::load(&target, part, &bar)
+                .await
+                .with_context(|| format!("{shown}{before}"))?;
+            sum.add(&counts);
+        }
     }
     bar.finish_and_clear();
+    report(&uri, &table, &checked, &sum).await
+}
+
+/// Says what was done, and what a user may not expect.
+async fn report(
+    uri: &str,
+    table: &Table,
+    files: &[Checked],
+    sum: &Counts,
+) -> anyhow::Result<Outcome> {
     println!(
         "{} files, {} rows sent, {} quarantined, {} duplicates, {} rows were there from an earlier run",
-        checked.len(),
+        files.len(),
         sum.rows,
         sum.quarantined,
         sum.duplicates,
         sum.skipped
     );
-    Ok(if sum.rows == 0 {
-        Outcome::NothingToDo
-    } else {
-        Outcome::Done
-    })
+    if !sum.left_out.is_empty() {
+        let names: Vec<&str> = sum.left_out.iter().map(String::as_str).collect();
+        println!(
+            "columns that the server fills were left out: {}",
+            names.join(", ")
+        );
+    }
+    let name = &table.contract.table;
+    if sum.quarantined > 0 {
+        let reason = match first_reason(uri, table, files).await {
+            Some(reason) => format!("{reason}; all of them: "),
+            None => String::new(),
+        };
+        let advice = format!("{reason}deltaplane quarantine show {name}");
+        if sum.quarantined >= sum.rows {
+            bail!("all rows that were sent went to quarantine. One of them: {advice}");
+        }
+        println!("one of the quarantined rows: {advice}");
+    }
+    if sum.rows > 0 {
+        return Ok(Outcome::Done);
+    }
+    if sum.skipped > 0 {
+        println!("to load them once more, as after a DELETE: --again");
+    }
+    Ok(Outcome::NothingToDo)
 }
 
-/// Files below a folder that have a known ending, in the order of their names; a file named by itself must have one.
+/// Why a row of these files is in quarantine. None: it cannot be asked, or the row is not there any more.
+async fn first_reason(uri: &str, table: &Table, files: &[Checked]) -> Option<String> {
+    let parts = files.iter().flat_map(|f| &f.parts);
+    let names: Vec<String> = parts.map(|p| format!("'{}'", p.load.producer())).collect();
+    // The text of a statement is bounded.
+    let names = names.get(..names.len().min(100))?.join(", ");
+    let query = format!(
+        "SELECT reason FROM {} WHERE _source IN ({names}) LIMIT 1",
+        table.contract.table.quarantine()
+    );
+    let mut client = SqlClient::connect(uri).await.ok()?;
+    let (_, rows) = client.query(&query).await.ok()?;
+    let reason = rows.iter().find(|b| b.num_rows() > 0)?;
+    let reason = reason.column(0).as_string_opt::<i32>()?;
+    Some(reason.value(0).to_owned())
+}
+
+/// Files below a folder that have a known ending, and Delta tables, in the order of their names; a file named by itself must
+/// have such an ending. Names that begin with `_` or `.` are those of other programs' notes.
 fn collect(path: &Path, into: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let shown = path.display();
-    if path.is_dir() {
+    if path.is_dir() && !is_delta(path) {
         let mut entries = std::fs::read_dir(path)
             .with_context(|| format!("cannot read {shown}"))?
             .map(|e| e.map(|e| e.path()))
             .collect::<Result<Vec<_>, _>>()?;
         entries.sort();
         for entry in entries {
-            if entry.is_dir() || Format::of(&entry).is_some() {
+            let name = entry.file_name().and_then(|n| n.to_str());
+            let is_note = name.is_some_and(|n| n.starts_with(['_', '.']));
+            if !is_note && (entry.is_dir() || Format::of(&entry).is_some()) {
                 collect(&entry, into)?;
             }
         }
         return Ok(());
     }
-    if Format::of(path).is_none() {
+    if !path.is_dir() && Format::of(path).is_none() {
         bail!("{shown}: the name does not say what it is; known: {KNOWN}");
     }
     into.push(path.to_owned());

@@ -9,6 +9,7 @@ mod commit_time;
 pub mod encode;
 pub mod entry_checksum;
 mod error;
+pub mod foreign;
 pub mod history;
 mod note;
 mod page_checksums;

@@ -35,15 +35,24 @@ impl<R: Read> Blocks<R> {
         Self::of_size(reader, BLOCK_BYTES)
     }
 
-    fn of_size(reader: R, block_bytes: usize) -> io::Result<(Option<Vec<u8>>, Self)> {
-        let mut blocks = Blocks {
+    /// Blocks of a reader that has no header. `line`: the number of its first line.
+    pub fn behind_header(reader: R, line: u64) -> Self {
+        Self::new(reader, line, BLOCK_BYTES)
+    }
+
+    fn new(reader: R, line: u64, block_bytes: usize) -> Self {
+        Blocks {
             reader,
             rest: Vec::new(),
             number: 0,
-            line: 1,
+            line,
             ended: false,
             block_bytes,
-        };
+        }
+    }
+
+    fn of_size(reader: R, block_bytes: usize) -> io::Result<(Option<Vec<u8>>, Self)> {
+        let mut blocks = Self::new(reader, 1, block_bytes);
         let end = loop {
             if let Some(at) = blocks.rest.iter().position(|b| *b == b'\n') {
                 break at + 1;
