@@ -89,7 +89,7 @@ pub fn described(data_type: &DataType) -> HashMap<String, String> {
 }
 
 /// A SQL name of an Arrow type.
-pub fn type_name(data_type: &DataType) -> String {
+pub(super) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Null => "VOID".to_owned(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "STRING".to_owned(),

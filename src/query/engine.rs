@@ -42,7 +42,6 @@ use super::result::{self, ResultStream};
 use super::rules;
 use super::running::{self, Queries, State};
 use super::scanned::Scanned;
-use super::subqueries;
 use super::times;
 use super::view::Definition;
 use super::wire::conform_to_wire;

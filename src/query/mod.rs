@@ -40,10 +40,10 @@ mod scanned;
 mod scope;
 mod slices;
 mod spelled;
+mod stored;
 mod subqueries;
 #[cfg(test)]
 mod subqueries_tests;
-mod stored;
 mod table_function;
 #[cfg(test)]
 mod tests;

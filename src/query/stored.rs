@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement as DfStatement;
 
 use super::caller::Caller;
-use super::engine::fault_of;
+use super::errors::fault_of;
 use super::functions::write_out;
 use super::world::{Broken, World};
 use super::{names, versions};

@@ -16,7 +16,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::engine::fault_of;
+use super::errors::fault_of;
 use super::last_seen;
 use super::latest::{self, Newest};
 use super::limits::external;

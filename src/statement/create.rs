@@ -225,7 +225,16 @@ pub async fn run(
             if there == IfThere::Replace {
                 refuse_itself(engine, &name, &sql)?;
             }
-            let result = engine.query(&sql, bound.once()?).await?;
+            if bound.executions() != 1 {
+                return Err(Fault::invalid(
+                    "parameters",
+                    format!(
+                        "CREATE TABLE .. AS takes one row of parameters, bound={}",
+                        bound.executions()
+                    ),
+                ));
+            }
+            let result = engine.query(&sql, bound.row(0)?).await?;
             let contract = declared.over(&name, &result.wire)?;
             let rows = result.batches.into_stream().boxed();
             let rows: Box<dyn Founding> = Box::new(FirstRows::new(rows));

@@ -106,6 +106,7 @@ pub(super) fn with_held(
     Ok(Snapshot {
         read_point: snapshot.read_point,
         tables: Arc::new(tables),
+        defined: snapshot.defined.clone(),
     })
 }
 

@@ -145,6 +145,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
             alias,
             condition,
             work: with_second(from, "FROM", update.selection, action)?,
+            parameters: 0,
         });
     }
     Ok(Dml {
@@ -181,6 +182,7 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
             alias,
             condition,
             work: with_second(using, "USING", delete.selection, Action::Delete)?,
+            parameters: 0,
         });
     }
     Ok(Dml {
