@@ -8,9 +8,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::columns::type_name;
 use super::{CATALOG, PUBLIC, SYSTEM, default_schema, names};
 use crate::catalog::view::{Snapshot, TableView};
-use crate::dataset::ColumnType;
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own, parts, resolve, syntax};
 
@@ -106,13 +106,11 @@ fn columns(name: &ObjectName, snapshot: &Snapshot) -> Result<String, Fault> {
     };
     let schema = view.columns_schema();
     let rows = schema.fields().iter().map(|field| {
-        let own = ColumnType::from_sent(field.data_type());
-        let sql_type = own.map_or_else(|| field.data_type().to_string(), |t| t.to_string());
         let nothing = "CAST(NULL AS VARCHAR)";
         format!(
             "({}, {}, true, {nothing}, {nothing})",
             quoted(field.name()),
-            quoted(&sql_type)
+            quoted(&type_name(field.data_type()))
         )
     });
     Ok(listed(rows.collect()))
@@ -121,10 +119,8 @@ fn columns(name: &ObjectName, snapshot: &Snapshot) -> Result<String, Fault> {
 fn columns_of(view: &TableView) -> String {
     let rows = view.schema.fields().iter().map(|field| {
         let column = view.contract.as_ref().and_then(|c| c.column(field.name()));
-        let sql_type = column.map_or_else(
-            || field.data_type().to_string(),
-            |c| c.data_type.to_string(),
-        );
+        let sql_type =
+            column.map_or_else(|| type_name(field.data_type()), |c| c.data_type.to_string());
         let text = |t: Option<&String>| {
             t.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |t| quoted(t))
         };

@@ -47,7 +47,7 @@ def rows_of(table):
     ("SELECT ts::date, ts FROM lab.e ORDER BY ts", ["ts", "ts"], (TIME.date(), TIME)),
     ("SELECT count(*), count(*) FROM lab.e", ["count(*)", "count(*)"], (2, 2)),
     ("SELECT count(*), COUNT(*), count(*) AS n FROM lab.e GROUP BY k", ["count(*)", "count(*)", "n"], (2, 2, 2)),
-    ("SELECT e.*, f.* FROM lab.e JOIN lab.f ON e.k = f.k ORDER BY ts", ["k", "ts", "x", "dec", "k", "y"], None),
+    ("SELECT e.*, f.* FROM lab.e JOIN lab.f ON e.k = f.k ORDER BY ts", ["k", "ts", "x", "dec", "event_date", "k", "y"], None),
     ("SELECT e.k, f.k FROM lab.e JOIN lab.f ON e.k = f.k", ["k", "k"], ("a", "a")),
     ("SELECT DISTINCT e.k, f.k FROM lab.e JOIN lab.f ON e.k = f.k ORDER BY f.k", ["k", "k"], ("a", "a")),
     ("SELECT k, k, upper(k) AS k FROM lab.e", ["k", "k", "k"], ("a", "a", "A")),
@@ -75,8 +75,10 @@ def test_columns_of_one_name_are_an_error_where_one_of_them_is_meant(server):
             server.sql(sql)
     with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO lab.f SELECT 'b', y FROM lab.f WHERE k = 'a'")
-        cursor.execute("INSERT INTO lab.f (y, k) SELECT y, y FROM lab.f WHERE k = 'b'")
-        assert server.sql("SELECT k FROM lab.f ORDER BY k") == [{"k": "7.0"}, {"k": "a"}, {"k": "b"}]
+        cursor.execute("CREATE TABLE lab.pairs (one DOUBLE, other DOUBLE)")
+        cursor.execute("INSERT INTO lab.pairs SELECT y, y FROM lab.f WHERE k = 'b'")
+        assert server.sql("SELECT * FROM lab.pairs") == [{"one": 7.0, "other": 7.0}]
+        cursor.execute("DROP TABLE lab.pairs")
         cursor.execute("DELETE FROM lab.f WHERE k <> 'a'")
 
 
@@ -132,7 +134,7 @@ def test_primary_keys_have_the_columns_of_the_specification(server):
 
 
 @pytest.mark.parametrize("sql, expected", [
-    ("SHOW TABLES FROM lab", [("lab", "by_minute"), ("lab", "by_minute_quarantine"), ("lab", "e"), ("lab", "e_quarantine"), ("lab", "f"), ("lab", "f_quarantine")]),
+    ("SHOW TABLES FROM lab", [("lab", "by_minute"), ("lab", "e"), ("lab", "e_quarantine"), ("lab", "f"), ("lab", "f_quarantine")]),
     ("SHOW TABLES IN LAB LIKE 'E%'", [("lab", "e"), ("lab", "e_quarantine")]),
     ("SHOW TABLES LIKE 'zz%'", []),
     ("SHOW TABLES FROM deltaplane.lab WHERE table_name = 'f'", [("lab", "f")]),
@@ -142,12 +144,11 @@ def test_primary_keys_have_the_columns_of_the_specification(server):
     ("SHOW DATABASES LIKE 'Sys%'", [("system",)]),
     ("SHOW CATALOGS", [("deltaplane",)]),
     ("SHOW COLUMNS FROM lab.e LIKE 't%'", [("ts", "TIMESTAMP")]),
-    ("SHOW COLUMNS IN lab.e WHERE nullable AND data_type <> 'STRING'", [("x", "DOUBLE"), ("dec", "DECIMAL(10,2)")]),
+    ("SHOW COLUMNS IN lab.e WHERE nullable AND data_type <> 'STRING'", [("x", "DOUBLE"), ("dec", "DECIMAL(10,2)"), ("event_date", "DATE")]),
 ])
 def test_show_obeys_its_clauses(server, sql, expected):
     got = [tuple(row.values()) for row in server.sql(sql)]
-    assert [row[:len(expected[0]) if expected else 0] for row in got] == ([e for e in expected] if expected else [()] * 0)
-    assert len(got) == len(expected)
+    assert [row[:len(first)] for row, first in zip(got, expected)] == expected and len(got) == len(expected)
 
 
 def test_show_refuses_what_is_not_there(server):
@@ -204,7 +205,7 @@ def test_what_grafana_s_plugin_calls_is_answered(server):
     series = query("SELECT date_bin(interval '1 second', ts, timestamp '1970-01-01T00:00:00Z') AS time, k, avg(x) AS level FROM lab.e "
                    "WHERE ts >= '2026-11-01T00:00:00Z' AND ts <= '2026-11-02T00:00:00Z' GROUP BY 1, k ORDER BY time")
     assert series.schema.field("time").type == pa.timestamp("ns", "UTC") and series.num_rows == 2
-    assert [t.value for t in series["time"].to_pandas()] == [1_793_534_400_000_000_000, 1_793_534_401_000_000_000]
+    assert series["time"].cast(pa.int64()).to_pylist() == [1_793_534_400_000_000_000, 1_793_534_401_000_000_000]
 
 
 def test_transactions_are_described_as_they_are(server):
