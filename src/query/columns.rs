@@ -39,6 +39,14 @@ pub(super) fn wire_of(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// What the columns of the plan's rows are called, as clients get them.
+pub(super) fn names(plan: &LogicalPlan) -> Vec<String> {
+    let fields = plan.schema().fields().iter().enumerate();
+    fields
+        .map(|(at, field)| shown(plan, at).unwrap_or_else(|| field.name().clone()))
+        .collect()
+}
+
 /// # Errors
 /// INVALID_ARGUMENT `duplicate_column`: two columns of one name, of a query whose columns are stored.
 pub(super) fn each_once(plan: &LogicalPlan) -> Result<(), Fault> {

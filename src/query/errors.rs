@@ -41,8 +41,8 @@ pub fn fault_of(error: DataFusionError) -> Fault {
             "correlated_subquery",
             "a subquery reads columns of the query around it where that is not supported (beside a LIMIT, a HAVING, a window or a UNION within it); write it as a JOIN, or number the rows with row_number() OVER (PARTITION BY ..) and choose with QUALIFY",
         ),
-        DataFusionError::NotImplemented(_) => {
-            Fault::new(Kind::Unimplemented, "not_implemented", text)
+        DataFusionError::NotImplemented(why) => {
+            Fault::new(Kind::Unimplemented, "not_implemented", unsupported(why))
         }
         DataFusionError::ParquetError(_) => file_damaged(&text),
         DataFusionError::ArrowError(e, _) if matches!(**e, ArrowError::ParquetError(_)) => {
@@ -108,6 +108,18 @@ fn pattern(text: &str) -> Option<Fault> {
         _ => format!("not a regular expression: {}", lines.join(" ")),
     };
     Some(Fault::invalid("invalid_query", message))
+}
+
+/// What is not supported, without the tree of it that DataFusion writes out: of `PIVOT (..)` the word alone.
+fn unsupported(why: &str) -> String {
+    let Some((_, tree)) = why.split_once("Unsupported ast node ") else {
+        return why.lines().next().unwrap_or_default().to_owned();
+    };
+    let word: String = tree
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect();
+    format!("{} is not supported", word.to_uppercase())
 }
 
 /// One that was ours already, whatever has wrapped it.

@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::errors::fault_of;
 use super::functions::write_out;
 use super::world::{Broken, World};
-use super::{names, versions};
+use super::{columns, names, versions};
 use crate::catalog::defined::StoredView;
 use crate::fault::{Fault, Kind};
 use crate::sql::{TextLimits, parse_own, relations_of};
@@ -73,11 +73,13 @@ async fn planned(world: &World, view: &StoredView) -> Result<Arc<dyn TableProvid
         .analyzer()
         .execute_and_check(plan, state.config_options(), |_, _| {})
         .map_err(fault_of)?;
+    // Of two columns of one name, the first is the view's first.
+    let mut shown: Vec<Option<String>> = columns::names(&plan).into_iter().map(Some).collect();
     let columns = view.columns.iter().map(|column| {
-        let found = plan
-            .schema()
-            .qualified_field_with_unqualified_name(&column.from);
-        let found = found.map_err(|_| {
+        let at = shown
+            .iter()
+            .position(|name| name.as_ref() == Some(&column.from));
+        let at = at.ok_or_else(|| {
             Fault::new(
                 Kind::NotFound,
                 "column_not_found",
@@ -87,6 +89,10 @@ async fn planned(world: &World, view: &StoredView) -> Result<Arc<dyn TableProvid
                 ),
             )
         })?;
+        if let Some(taken) = shown.get_mut(at) {
+            *taken = None;
+        }
+        let found = plan.schema().qualified_field(at);
         Ok(Expr::Column(Column::from(found)).alias(&column.name))
     });
     let columns = columns.collect::<Result<Vec<_>, Fault>>()?;

@@ -80,6 +80,20 @@ def test_columns_of_one_name_are_an_error_where_one_of_them_is_meant(server):
         assert server.sql("SELECT * FROM lab.pairs") == [{"one": 7.0, "other": 7.0}]
         cursor.execute("DROP TABLE lab.pairs")
         cursor.execute("DELETE FROM lab.f WHERE k <> 'a'")
+        # A view has each column once, under names that are given to it or that the result has.
+        cursor.execute("CREATE VIEW lab.days AS SELECT ts::date, x FROM lab.e")
+        cursor.execute("CREATE VIEW lab.twofold (one, other) AS SELECT ts, ts::date FROM lab.e")
+        assert fetched(server, "SELECT * FROM lab.days WHERE x > 2").to_pylist() == [{"ts": TIME.date(), "x": 2.5}]
+        assert rows_of(fetched(server, "SELECT one, other FROM lab.twofold ORDER BY one LIMIT 1")) == [(TIME, TIME.date())]
+        with pytest.raises(adbc_error(), match="column_twice"):
+            cursor.execute("CREATE VIEW lab.again AS SELECT ts, ts::date FROM lab.e")
+        kinds = {r["table_name"]: r["table_type"] for r in command(server, "CommandGetTables", field(2, "lab")).to_pylist()}
+        assert kinds["days"] == kinds["by_minute"] == "VIEW" and kinds["e"] == "TABLE"
+        assert fetched(server, "SELECT x FROM lab.days").schema.field("x").metadata[f"{SQL}TABLE_NAME".encode()] == b"days"
+        cursor.execute("DROP VIEW lab.days")
+        cursor.execute("DROP VIEW lab.twofold")
+        with pytest.raises(pa.ArrowNotImplementedError, match="PIVOT is not supported$|PIVOT is not supported\\."):
+            server.sql("SELECT * FROM (SELECT k, x FROM lab.e) PIVOT (sum(x) FOR k IN ('a'))")
 
 
 def test_a_column_says_its_table_its_type_and_its_precision(server):
