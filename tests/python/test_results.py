@@ -92,7 +92,7 @@ def test_columns_of_one_name_are_an_error_where_one_of_them_is_meant(server):
         assert fetched(server, "SELECT x FROM lab.days").schema.field("x").metadata[f"{SQL}TABLE_NAME".encode()] == b"days"
         cursor.execute("DROP VIEW lab.days")
         cursor.execute("DROP VIEW lab.twofold")
-        with pytest.raises(pa.ArrowNotImplementedError, match="PIVOT is not supported$|PIVOT is not supported\\."):
+        with pytest.raises(pa.ArrowNotImplementedError, match="PIVOT is not supported"):
             server.sql("SELECT * FROM (SELECT k, x FROM lab.e) PIVOT (sum(x) FOR k IN ('a'))")
 
 
