@@ -162,6 +162,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_offered_is_told_without_the_parsers_tree() {
+        let tree = "Unsupported ast node Pivot { table: Derived { lateral: false } }";
+        let fault = fault_of(DataFusionError::NotImplemented(tree.to_owned()));
+        assert_eq!(fault.message, "This feature is not implemented: Pivot");
+    }
+
+    #[test]
     fn the_disk_is_told_by_the_servers_own_setting() {
         let text = "The used disk space during the spilling process has exceeded the allowable limit of 1.0 B. Please try increasing the config: `datafusion.runtime.max_temp_directory_size`.";
         let fault = fault_of(DataFusionError::ResourcesExhausted(text.to_owned()));

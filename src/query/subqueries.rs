@@ -9,8 +9,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement, Visit,
-    VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr,
+    Statement, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::functions::AGGREGATES;
@@ -140,9 +140,51 @@ fn rewritten(expr: &Expr, shown: bool) -> Result<Option<String>, Fault> {
     })
 }
 
-/// An aggregate of the values of a set.
+/// An aggregate of the values of a set. It stands in the set's own SELECT where it can, because that may name columns of the query
+/// around it, and DataFusion does not find these through a name of a derived table's column.
 fn of(aggregate: &str, set: &Query) -> String {
-    format!("(SELECT {aggregate} FROM ({set}) AS \"__set\"(\"__value\"))")
+    let Some((select, value)) = plain(set) else {
+        return format!("(SELECT {aggregate} FROM ({set}) AS \"__set\"(\"__value\"))");
+    };
+    let aggregate = aggregate.replace("\"__value\"", &format!("({value})"));
+    let mut asked = select.clone();
+    // Neither the extremes nor whether there is a row, or a null, depend on it.
+    asked.distinct = None;
+    // An identifier without quotes is written as it is.
+    asked.projection = vec![SelectItem::UnnamedExpr(Expr::Identifier(Ident::new(
+        aggregate,
+    )))];
+    format!("({asked})")
+}
+
+/// A set of one value a row of its tables, and the value.
+fn plain(set: &Query) -> Option<(&Select, &Expr)> {
+    let SetExpr::Select(select) = &*set.body else {
+        return None;
+    };
+    let select: &Select = select;
+    let cut = set.with.is_some() || set.limit_clause.is_some() || set.fetch.is_some();
+    let distinct = matches!(select.distinct, None | Some(Distinct::Distinct));
+    if cut || !distinct || groups(select) || select.having.is_some() {
+        return None;
+    }
+    if select.qualify.is_some() || select.top.is_some() {
+        return None;
+    }
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] => {
+            let calls = Calls::of(value);
+            (!calls.aggregate && !calls.of_rows).then_some((select, value))
+        }
+        _ => None,
+    }
+}
+
+fn groups(select: &Select) -> bool {
+    match &select.group_by {
+        GroupByExpr::Expressions(keys, modifiers) => !keys.is_empty() || !modifiers.is_empty(),
+        GroupByExpr::All(_) => true,
+    }
 }
 
 /// Rows, values that are not null, and whether there is a null on either side.
@@ -267,12 +309,8 @@ fn one_row(query: &Query) -> Option<&Select> {
         return None;
     };
     let select: &Select = select;
-    let groups = match &select.group_by {
-        GroupByExpr::Expressions(keys, modifiers) => !keys.is_empty() || !modifiers.is_empty(),
-        GroupByExpr::All(_) => true,
-    };
     let cut = query.limit_clause.is_some() || query.fetch.is_some();
-    if groups || cut || select.qualify.is_some() || select.top.is_some() {
+    if groups(select) || cut || select.qualify.is_some() || select.top.is_some() {
         return None;
     }
     let mut aggregates = select.having.is_some();
@@ -281,45 +319,51 @@ fn one_row(query: &Query) -> Option<&Select> {
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
             _ => return None,
         };
-        aggregates |= has_aggregate(expr);
+        aggregates |= Calls::of(expr).aggregate;
     }
     aggregates.then_some(select)
 }
 
-/// Does an expression aggregate the rows of its own query?
-fn has_aggregate(expr: &Expr) -> bool {
-    struct Finder {
-        depth: usize,
-        found: bool,
+/// What an expression calls in its own query.
+#[derive(Default)]
+struct Calls {
+    depth: usize,
+    /// An aggregate of all rows.
+    aggregate: bool,
+    /// A window function, or one that makes rows.
+    of_rows: bool,
+}
+
+impl Calls {
+    fn of(expr: &Expr) -> Calls {
+        let mut calls = Calls::default();
+        let _ = expr.visit(&mut calls);
+        calls
     }
-    impl Visitor for Finder {
-        type Break = ();
+}
 
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
+impl Visitor for Calls {
+    type Break = ();
 
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if let Expr::Function(call) = expr
-                && self.depth == 0
-                && call.over.is_none()
-            {
-                let name = call.name.to_string().to_ascii_lowercase();
-                self.found |= AGGREGATES.split_whitespace().any(|known| known == name);
-            }
-            ControlFlow::Continue(())
-        }
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
     }
-    let mut finder = Finder {
-        depth: 0,
-        found: false,
-    };
-    let _ = expr.visit(&mut finder);
-    finder.found
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(call) = expr
+            && self.depth == 0
+        {
+            let name = call.name.to_string().to_ascii_lowercase();
+            let known = AGGREGATES.split_whitespace().any(|known| known == name);
+            self.aggregate |= known && call.over.is_none();
+            self.of_rows |= call.over.is_some() || name == "unnest";
+        }
+        ControlFlow::Continue(())
+    }
 }

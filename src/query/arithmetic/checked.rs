@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr_common::datum::apply;
 
 use super::floats::scalar_in_one_form;
-use super::{out_of_range, type_name};
+use super::out_of_range;
 use crate::fault::Fault;
 use crate::floats::{one_form, one_form_32, one_form_64};
 use crate::query::limits::external;
@@ -225,10 +225,10 @@ fn failed(cause: &ArrowError, symbol: &str, type_: &DataType) -> Fault {
         ),
         ArrowError::ArithmeticOverflow(what) if type_.is_integer() => {
             let what = what.trim_start_matches("Overflow happened on: ");
-            out_of_range(&type_name(type_), what)
+            out_of_range(type_, what)
         }
         ArrowError::ArithmeticOverflow(_) | ArrowError::ComputeError(_) => {
-            out_of_range(&type_name(type_), symbol)
+            out_of_range(type_, symbol)
         }
         other => Fault::invalid("invalid_query", format!("operation={symbol}: {other}")),
     }

@@ -23,6 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
 
@@ -56,18 +57,21 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
 }
 
 /// A result that does not fit its type.
-fn out_of_range(type_name: &str, operation: &str) -> Fault {
+fn out_of_range(type_: &DataType, operation: &str) -> Fault {
+    let way_out = match type_ {
+        whole if whole.is_integer() => "; cast a value to DECIMAL(38, 0) or DOUBLE",
+        decimal if decimal.is_decimal() => "; cast a value to DOUBLE",
+        _ => "",
+    };
+    let name = type_name(type_);
     Fault::invalid(
         OVERFLOW,
-        format!(
-            "{type_name} out of range, operation={operation}; cast a value to a wider type, such as DECIMAL(38, 0) or DOUBLE"
-        ),
+        format!("{name} out of range, operation={operation}{way_out}"),
     )
 }
 
 /// SQL's name of a type.
-fn type_name(data_type: &arrow::datatypes::DataType) -> String {
-    use arrow::datatypes::DataType;
+fn type_name(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Int8 => "TINYINT",
         DataType::Int16 => "SMALLINT",

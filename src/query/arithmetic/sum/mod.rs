@@ -29,7 +29,7 @@ use self::intervals::Intervals;
 use self::whole::Whole;
 use super::as_inner::as_inner;
 use super::floats_in_frame::SlidingFloats;
-use super::{out_of_range, type_name};
+use super::out_of_range;
 use crate::query::limits::external;
 
 /// `inner`: DataFusion's `sum`.
@@ -83,7 +83,7 @@ impl<T: ArrowPrimitiveType, W> Debug for Width<T, W> {
 }
 
 fn too_large(type_: &DataType) -> DataFusionError {
-    external(out_of_range(&type_name(type_), "sum"))
+    external(out_of_range(type_, "sum"))
 }
 
 /// The type of the total that is kept between two steps of a sum; none for those that DataFusion sums.
