@@ -15,7 +15,7 @@
 //! A file that cannot be read stops nothing but statements that define: the server starts without views, and the file stays as it
 //! is until someone decides. Queries get what is defined with their snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ const MAGIC: [u8; 4] = *b"DPV1";
 const HEADER: usize = 8;
 const FILE: &str = "definitions";
 const INDEX: &str = "definitions.index";
+
+/// Views over views: each is planned within the plan of the one that reads it.
+pub const VIEWS_DEEP: usize = 32;
 
 /// A column of a view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +102,25 @@ pub struct Defined {
 impl Defined {
     pub fn view(&self, name: &TableName) -> Option<&Arc<StoredView>> {
         self.views.get(&name.folded())
+    }
+
+    /// How many views stand over each other if one reads these.
+    pub fn depth(&self, reads: &[TableName]) -> usize {
+        let mut level: Vec<TableName> = reads.iter().map(TableName::folded).collect();
+        let mut depth = 1;
+        while depth <= VIEWS_DEEP {
+            let views = level.iter().filter_map(|name| self.views.get(name));
+            let below: BTreeSet<TableName> = views
+                .clone()
+                .flat_map(|view| view.reads.iter().map(TableName::folded))
+                .collect();
+            if views.count() == 0 {
+                return depth;
+            }
+            depth += 1;
+            level = below.into_iter().collect();
+        }
+        depth
     }
 
     /// The way by which a view that reads `reads` would read itself; empty: it would not.
@@ -402,5 +424,7 @@ mod tests {
         let way = defined.circle(&name("C"), &[name("t"), name("A")]);
         assert_eq!(way, ["a", "b", "c"].map(name));
         assert_eq!(defined.circle(&name("x"), &[name("X")]), [name("x")]);
+        assert_eq!(defined.depth(&[name("t")]), 1);
+        assert_eq!(defined.depth(&[name("t"), name("A")]), 4);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
@@ -94,11 +95,12 @@ impl Shared {
             let options = base.config_mut().options_mut();
             options.extensions.insert(limits.clone());
         }
+        let expanded = Arc::<AtomicBool>::default();
         let world = World {
             base,
             described,
             depth: 0,
-            expanded: Arc::default(),
+            expanded: expanded.clone(),
             snapshot,
             system: self.system.clone(),
             others: self.others.clone(),
@@ -109,6 +111,7 @@ impl Shared {
             snapshot: world.snapshot,
             others: self.others.clone(),
             parameters: 0,
+            expanded,
         }
     }
 }
@@ -120,9 +123,32 @@ pub(super) struct Session {
     pub(super) others: Arc<Vec<(String, Vec<String>)>>,
     /// How many parameters the text has.
     parameters: usize,
+    /// Has the statement read a stored view?
+    expanded: Arc<AtomicBool>,
 }
 
 impl Session {
+    /// For the query of a view, in the world of the statement that reads it.
+    pub(super) fn within(world: World) -> Self {
+        Session {
+            state: world.session(),
+            snapshot: world.snapshot,
+            others: world.others,
+            parameters: 0,
+            expanded: world.expanded,
+        }
+    }
+
+    /// # Errors
+    /// What a view that it reads meets; RESOURCE_EXHAUSTED: views over views read too much.
+    fn readable(&self, plan: &LogicalPlan) -> Result<(), Fault> {
+        super::stored::refuse_broken(plan)?;
+        if self.expanded.load(Ordering::Relaxed) {
+            super::stored::refuse_large(plan)?;
+        }
+        Ok(())
+    }
+
     /// A query's plan, with the types that its parts have when it runs, and the bound values in it. As it is read, a column of
     /// a union has the first SELECT's type, and a CASE its first branch's.
     ///
@@ -167,7 +193,7 @@ impl Session {
             fault
         };
         let plan = planner.plan(fields.clone()).map_err(told)?;
-        super::stored::refuse_broken(&plan)?;
+        self.readable(&plan)?;
         verified(&plan)?;
         if values.is_empty() {
             return self.coerced(plan);
@@ -196,7 +222,7 @@ impl Session {
         let planner = Planner::new(&self.state, statement, None);
         let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
         let plan = self.plan_with_any(&planner, &mut told, &lists)?;
-        super::stored::refuse_broken(&plan)?;
+        self.readable(&plan)?;
         verified(&plan)?;
         if self.parameters == 0 {
             return Ok(Planned {

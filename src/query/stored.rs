@@ -12,16 +12,16 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::parser::Statement as DfStatement;
 
 use super::caller::Caller;
+use super::columns;
 use super::errors::fault_of;
-use super::functions::write_out;
+use super::prepare::Session;
+use super::versions;
 use super::world::{Broken, World};
-use super::{columns, names, versions};
 use crate::catalog::defined::StoredView;
 use crate::fault::{Fault, Kind};
-use crate::sql::{TextLimits, parse_own, relations_of};
+use crate::sql::{TextLimits, parse_own};
 
 /// The view as a table of the query.
 ///
@@ -44,35 +44,17 @@ pub(super) async fn provider(
 
 async fn planned(world: &World, view: &StoredView) -> Result<Arc<dyn TableProvider>, Fault> {
     let mut statement = parse_own(&view.sql)?;
-    let read = relations_of(&statement) + 1;
-    let before = world.expanded.fetch_add(read, Ordering::Relaxed);
-    let limit = TextLimits::current().relations;
-    if before + read > limit {
-        return Err(Fault::new(
-            Kind::Exhausted,
-            "statement_too_large",
-            format!(
-                "the views that the statement reads have more than {limit} SELECTs, tables and views in all; read fewer of them, keep a part as a table or a materialized view, or raise query.relations_max"
-            ),
-        ));
-    }
+    world.expanded.store(true, Ordering::Relaxed);
     let snapshot = versions::resolve(&mut statement, world.snapshot.clone()).await?;
     let inner = World {
         snapshot,
         depth: world.depth + 1,
         ..world.clone()
     };
-    write_out(&mut statement, &inner.snapshot)?;
-    let resolved = names::resolve(statement, &inner.snapshot, &inner.others)?;
-    let state = inner.session();
-    let statement = DfStatement::Statement(Box::new(resolved.statement));
-    let plan = state.statement_to_plan(statement).await.map_err(fault_of)?;
-    refuse_broken(&plan)?;
-    // Its types are what the whole query is planned with.
-    let plan = state
-        .analyzer()
-        .execute_and_check(plan, state.config_options(), |_, _| {})
-        .map_err(fault_of)?;
+    // Its types are those that the whole query is planned with.
+    let plan = Session::within(inner)
+        .plan_statement(statement, &[])
+        .await?;
     // Of two columns of one name, the first is the view's first.
     let mut shown: Vec<Option<String>> = columns::names(&plan).into_iter().map(Some).collect();
     let columns = view.columns.iter().map(|column| {
@@ -120,4 +102,32 @@ pub(super) fn refuse_broken(plan: &LogicalPlan) -> Result<(), Fault> {
     });
     walked.map_err(fault_of)?;
     found.map_or(Ok(()), Err)
+}
+
+/// What views over views read doubles where one is read twice: a plan over views is as large as a text may be.
+///
+/// # Errors
+/// RESOURCE_EXHAUSTED `statement_too_large`.
+pub(super) fn refuse_large(plan: &LogicalPlan) -> Result<(), Fault> {
+    let limit = TextLimits::current().relations;
+    let mut found = 0;
+    let walked = plan.apply_with_subqueries(|node| {
+        found += usize::from(node.inputs().is_empty());
+        Ok(if found > limit {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    walked.map_err(fault_of)?;
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::Exhausted,
+        "statement_too_large",
+        format!(
+            "the views that the statement reads have more than {limit} tables and views in all; read fewer of them, keep a part as a table or a materialized view, or raise query.relations_max"
+        ),
+    ))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use super::latest::{self, Newest};
 use super::limits::external;
 use super::provider::SnapshotTable;
 use super::{CATALOG, PUBLIC, SYSTEM};
-use crate::catalog::defined::StoredView;
+use crate::catalog::defined::{StoredView, VIEWS_DEEP};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
 use crate::types::TableName;
@@ -40,12 +40,9 @@ pub(super) struct World {
     pub described: Option<Arc<dyn TableProvider>>,
     /// Views that are being planned around this.
     pub depth: usize,
-    /// What the stored views of the statement read so far.
-    pub expanded: Arc<AtomicUsize>,
+    /// Has the statement read a stored view?
+    pub expanded: Arc<AtomicBool>,
 }
-
-/// Views over views: each is planned within the plan of the one that reads it.
-const VIEWS_DEEP: usize = 32;
 
 /// Its name, which no table can have.
 pub(super) const DESCRIBED: &str = "described@log";

@@ -77,7 +77,7 @@ async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
     let listed = one(&engine, types).await;
     assert!(listed.contains("V VIEW"), "{listed}");
     let columns = "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'V'";
-    assert_eq!(one(&engine, columns).await, "K Int64,w Float64");
+    assert_eq!(one(&engine, columns).await, "k Int64,w Float64");
     running.shutdown().await.unwrap();
 }
 
@@ -249,7 +249,7 @@ async fn a_name_is_a_table_or_a_view() {
         ("ALTER TABLE v ADD COLUMN x INT", "is_a_view"),
         ("OPTIMIZE v", "is_a_view"),
         (
-            "CREATE MATERIALIZED VIEW m AS SELECT window_start, count(*) AS n FROM v GROUP BY tumble(ts, '1 minute')",
+            "CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM v GROUP BY tumble(ts, '1 minute')",
             "invalid_view",
         ),
         ("ALTER VIEW v RENAME TO t", "table_exists"),

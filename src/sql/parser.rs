@@ -142,7 +142,7 @@ impl VisitorMut for Selected {
 }
 
 /// Tables in FROM, and `*` that stand for the columns of some: neither is a word that the tokens show.
-pub(crate) fn relations(statement: &Statement) -> usize {
+fn relations(statement: &Statement) -> usize {
     struct Counted(usize);
     impl Visitor for Counted {
         type Break = ();

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::catalog::Shared;
 use crate::catalog::ddl_lock::Patience;
-use crate::catalog::defined::{Defined, StoredView, ViewColumn};
+use crate::catalog::defined::{Defined, StoredView, VIEWS_DEEP, ViewColumn};
 use crate::catalog::lifecycle::IfThere;
 use crate::dataset::{Column, ColumnType, Contract};
 use crate::fault::{Fault, Kind};
@@ -323,6 +323,14 @@ async fn create(
             _ => {}
         }
         refuse_circle(defined, &name, &view.reads)?;
+        if defined.depth(&view.reads) > VIEWS_DEEP {
+            return Err(Fault::invalid(
+                "views_too_deep",
+                format!(
+                    "views would read each other too deep, view={name}, limit={VIEWS_DEEP}; let one read a table"
+                ),
+            ));
+        }
         defined.views.insert(name.folded(), Arc::new(view));
         Ok(())
     };
