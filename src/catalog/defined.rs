@@ -70,6 +70,18 @@ impl StoredView {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
+    /// Why it is not changed as a table is: FAILED_PRECONDITION `is_a_view`.
+    pub fn no_table(&self) -> Fault {
+        Fault::new(
+            Kind::Precondition,
+            "is_a_view",
+            format!(
+                "{} is a view, a stored query, and no table; use a table that it reads, or ALTER VIEW and DROP VIEW",
+                self.name
+            ),
+        )
+    }
+
     /// The statement that makes it.
     pub fn to_ddl(&self, or_replace: bool) -> String {
         let renamed = self.columns.iter().any(|c| c.name != c.from);

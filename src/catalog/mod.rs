@@ -106,14 +106,7 @@ impl Shared {
         if let Some(view) = self.definitions.now().view(name)
             && self.registered(name).is_none()
         {
-            return Err(Fault::new(
-                Kind::Precondition,
-                "is_a_view",
-                format!(
-                    "{} is a view, a stored query, and no table; use a table that it reads, or ALTER VIEW and DROP VIEW",
-                    view.name
-                ),
-            ));
+            return Err(view.no_table());
         }
         let registry = self.registry.read();
         registry.tables.get(&name.folded()).cloned().ok_or_else(|| {

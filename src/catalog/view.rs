@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use super::defined::Defined;
 use crate::cold::{FileList, PinnedFiles};
 use crate::dataset::Contract;
+use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::{Lsn, TableName};
 
@@ -68,4 +69,18 @@ pub struct Snapshot {
     pub tables: Arc<BTreeMap<TableName, TableView>>,
     /// Stored queries, and schemas that may hold nothing.
     pub defined: Arc<Defined>,
+}
+
+impl Snapshot {
+    /// Why there is no table of this name: FAILED_PRECONDITION `is_a_view`, or NOT_FOUND.
+    pub fn no_table(&self, name: &TableName) -> Fault {
+        match self.defined.view(name) {
+            Some(view) => view.no_table(),
+            None => Fault::new(
+                Kind::NotFound,
+                "table_not_found",
+                format!("no such table, table={name}"),
+            ),
+        }
+    }
 }

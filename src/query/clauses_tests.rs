@@ -104,6 +104,10 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
         ),
         ("SELECT max_by(id, v) FROM t WHERE false", ""),
         (
+            "SELECT max_by(v, v), min_by(id, id) FILTER (WHERE id > 1) FROM t",
+            "3.5 2",
+        ),
+        (
             "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY v), percentile_disc(0) WITHIN GROUP (ORDER BY v), percentile_disc(1.0) WITHIN GROUP (ORDER BY v) FROM t",
             "2.5 1.5 3.5",
         ),

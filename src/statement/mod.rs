@@ -34,7 +34,7 @@ use datafusion::sql::sqlparser::ast::AlterTableOperation;
 
 use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
 use crate::query::{Engine, default_schema};
 use crate::sql::{self, Kind as Says, first_word};
@@ -203,13 +203,8 @@ impl Change {
             Change::Insert(insert) => {
                 let snapshot = engine.snapshot();
                 let view = snapshot.tables.get(&insert.table.folded());
-                let contract = view.and_then(|v| v.contract.clone()).ok_or_else(|| {
-                    Fault::new(
-                        Kind::NotFound,
-                        "table_not_found",
-                        format!("no such table, table={}", insert.table),
-                    )
-                })?;
+                let contract = view.and_then(|v| v.contract.clone());
+                let contract = contract.ok_or_else(|| snapshot.no_table(&insert.table))?;
                 values::parameters(engine, insert, &contract).await
             }
             Change::Rows(dml) => dml::parameters(engine, dml).await,

@@ -55,6 +55,15 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         ("approx_count_distinct", [value]) => format!("approx_distinct({value}){filter}"),
         // Of rows that are alike in `by` the least value is taken, so that the answer does not depend on the order of files.
         ("max_by" | "min_by" | "arg_max" | "arg_min", [value, by]) => {
+            // An order that names one thing twice is none.
+            if value == by {
+                let extreme = if name.ends_with("max") || name.starts_with("max") {
+                    "max"
+                } else {
+                    "min"
+                };
+                return parse_own_expr(&format!("{extreme}({value}){filter}")).map(Some);
+            }
             let order = if name.ends_with("max") || name.starts_with("max") {
                 "DESC"
             } else {

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::execute::pinned;
 use super::{Dml, query};
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::query::Engine;
 
 /// One nullable field a parameter, in order: the type of the column that it is assigned to, or of what it is compared with.
@@ -13,13 +13,8 @@ use crate::query::Engine;
 /// NOT_FOUND for a table that is not there; what planning the statement meets.
 pub async fn parameters(engine: &Engine, dml: &Dml) -> Result<SchemaRef, Fault> {
     let snapshot = engine.snapshot();
-    let view = snapshot.tables.get(&dml.table.folded()).ok_or_else(|| {
-        Fault::new(
-            Kind::NotFound,
-            "table_not_found",
-            format!("no such table, table={}", dml.table),
-        )
-    })?;
+    let view = snapshot.tables.get(&dml.table.folded());
+    let view = view.ok_or_else(|| snapshot.no_table(&dml.table))?;
     let (name, contract, cold) = (view.name.clone(), view.contract.clone(), view.cold.clone());
     let query = query::build(dml, contract.as_deref(), &name.variant("rows"))?;
     let planned = engine
