@@ -11,7 +11,7 @@ from differential.kept import ask_kept
 from differential.reasons import EXPLAINED, KNOWN
 from differential.run import Session
 
-COUNT = int(os.environ.get("DELTAPLANE_DIFFERENTIAL", "300"))
+COUNT = int(os.environ.get("DELTAPLANE_DIFFERENTIAL", "200"))
 SEED = os.environ.get("DELTAPLANE_DIFFERENTIAL_SEED", "1")
 FOLDER = pathlib.Path(__file__).parent / "differential"
 KEPT = tomllib.loads((FOLDER / "kept.toml").read_text())["kept"]

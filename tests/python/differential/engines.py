@@ -11,6 +11,9 @@ import pyarrow.flight as fl
 from .answers import Rows
 from .tree import Spelling, text_of
 
+# Far longer than any generated query takes: an answer that does not come is a difference, too.
+PATIENCE_SECONDS = 60
+TIMEOUTS = {f"adbc.flight.sql.rpc.timeout_seconds.{call}": str(PATIENCE_SECONDS) for call in ("fetch", "query", "update")}
 SCHEMAS = ("hot", "cold", "mixed")
 
 
@@ -28,7 +31,8 @@ class Failed:
 class Ours:
     def __init__(self, server):
         self.client = server.flight()
-        self.connection = adbc.connect(server.uri, autocommit=True)
+        self.connection = adbc.connect(server.uri, autocommit=True, db_kwargs=TIMEOUTS)
+        self.options = fl.FlightCallOptions(timeout=PATIENCE_SECONDS)
 
     def close(self):
         self.connection.close()
@@ -44,8 +48,8 @@ class Ours:
                 with self.connection.cursor() as cursor:
                     cursor.execute(text, batch)
                     return Rows(cursor.fetch_arrow_table())
-            info = self.client.get_flight_info(fl.FlightDescriptor.for_command(text.encode()))
-            return Rows(self.client.do_get(info.endpoints[0].ticket).read_all())
+            info = self.client.get_flight_info(fl.FlightDescriptor.for_command(text.encode()), self.options)
+            return Rows(self.client.do_get(info.endpoints[0].ticket, self.options).read_all())
         except (pa.ArrowException, adbc.Error) as error:
             return Failed(str(error))
 

@@ -44,8 +44,24 @@ def source(maker, depth, shared=()):
         return derived(maker, depth)
     left = table(maker)
     if depth > 0 and chance > .65:
-        return join(maker, left, derived(maker, depth) if maker.rng.random() < .15 else table(maker), depth)
+        joined = join(maker, left, derived(maker, depth) if maker.rng.random() < .15 else table(maker), depth)
+        return join(maker, joined, table(maker, ("devices", "events", "nothing")), depth) if maker.rng.random() < .2 else joined
+    if chance > .62:
+        return constants(maker)
     return left
+
+
+def constants(maker):
+    """VALUES as a table."""
+    types = [maker.type() for _ in range(maker.rng.choice((1, 2)))]
+    alias = maker.alias("v")
+    rows = [several("row", [maker.literal(t) for t in types], ", ", "(", ")", least=len(types)) for _ in range(maker.rng.choice((1, 2, 4)))]
+    # A typed first row decides the types of the columns in both dialects.
+    for literal in rows[0].kids:
+        literal.binds = False
+    names = ", ".join(f"c{i + 1}" for i in range(len(types)))
+    node = Node("derived", "source", f"(VALUES {{0}}) {alias}({names})", None, [several("rows", rows, ", ", least=1)])
+    return Source(node, [Column(alias, f"c{i + 1}", t) for i, t in enumerate(types)], [])
 
 
 def join(maker, left, right, depth):
@@ -55,7 +71,12 @@ def join(maker, left, right, depth):
     if not pairs:
         return left
     a, b = maker.rng.choice(likely if likely and maker.rng.random() < .7 else pairs)
-    conditions = [Node("join key", "bool", "({0} = {1})", None, [a.node(), b.node()])]
+    form = maker.rng.random()
+    if form < .07 and kind in ("JOIN", "LEFT JOIN"):
+        # Without an equality.
+        conditions = [Node("compare", "bool", "({0} {1} {2})", None, [a.node(), maker.word(word("<", ">=", "<>")), b.node()])]
+    else:
+        conditions = [Node("join key", "bool", "({0} IS NOT DISTINCT FROM {1})" if form > .93 else "({0} = {1})", None, [a.node(), b.node()])]
     scope = left.columns + right.columns
     if maker.rng.random() < .3:
         # DuckDB and DataFusion take conditions beside an equality in every kind of join; FULL JOIN alone asks for simple ones.
@@ -88,8 +109,20 @@ def select(maker, types, depth, outer, shared=()):
     else:
         values = [maker.value(scope, t, depth) for t in types]
     distinct = "DISTINCT " if style > .85 else ""
+    if style > .97 and reads.unique:
+        return newest(maker, values, reads, where)
     items = several("items", [item(v, i) for i, v in enumerate(values)], ", ", least=1)
     return Node("distinct" if distinct else "select", "query", f"SELECT {distinct}{{0}} FROM {{1}}{{2}}", None, [items, reads.node, where])
+
+
+def newest(maker, values, reads, where):
+    """One row of each key: the first by an order that has no ties."""
+    key = maker.rng.choice([c for c in reads.columns if c.type in ("text", "date", "int", "bool")])
+    items = several("items", [item(v, i) for i, v in enumerate(values)], ", ", least=1)
+    order = ", ".join(f"{c.alias}.{c.name}{maker.rng.choice((' DESC NULLS LAST', ' NULLS FIRST'))}" for c in reads.unique)
+    name = f"{key.alias}.{key.name}"
+    # As a query of its own, because the ORDER BY of DISTINCT ON ends it.
+    return Node("distinct on", "query", f"SELECT * FROM (SELECT DISTINCT ON ({name}) {{0}} FROM {{1}}{{2}} ORDER BY {name} NULLS LAST, {order}) {maker.alias('d')}", None, [items, reads.node, where])
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------------
@@ -111,7 +144,12 @@ def grouped(maker, types, depth, reads, where):
     having = []
     if maker.rng.random() < .3:
         having = [Node("compare", "bool", "({0} {1} {2})", None, [a := aggregate(maker, reads, maker.type(("bigint", "double", "text", "ts")), 0), maker.word(word("<", ">", "<>", ">=")), maker.literal(a.type)])]
-    group = several("group by", keys, ", ", " GROUP BY ")
+    form = maker.rng.random() if all(values[int(key.ours) - 1].kind == "column" for key in keys) else 1
+    if form < .09:
+        # By name: an ordinal is a constant in ROLLUP and CUBE.
+        keys = [values[int(key.ours) - 1] for key in keys]
+    before, after = (" GROUP BY ROLLUP (", ")") if keys and form < .06 else (" GROUP BY CUBE (", ")") if keys and form < .09 else (" GROUP BY ", "")
+    group = several("rollup" if after else "group by", keys, ", ", before, after)
     return Node("group", "query", "SELECT {0} FROM {1}{2}{3}{4}", None, [items, reads.node, where, group, several("having", having, " AND ", " HAVING ")])
 
 
@@ -145,7 +183,8 @@ def aggregate(maker, reads, type, depth):
             choices += 2 * [("sum", lambda: made("inexact", f"sum({{0}}){last}", value("double"), filtered)), ("avg", lambda: made("inexact", f"avg({{0}}){last}", value(number), filtered))] + [
                 ("spread", lambda: made("inexact", f"{rng.choice(('stddev', 'stddev_pop', 'var_samp', 'var_pop'))}({{0}}){last}", value("double"), filtered)),
                 ("corr", lambda: two(rng.choice(("corr", "covar_samp", "covar_pop")))),
-                ("median", lambda: made("median", f"median({{0}}){last}", value("double"), filtered))]
+                ("median", lambda: made("median", f"median({{0}}){last}", value("double"), filtered)),
+                ("percentile", lambda: made("percentile", f"percentile_cont({rng.choice(('0', '0.25', '0.5', '1'))}) WITHIN GROUP (ORDER BY {{0}}){last}", value("double"), filtered))]
         case "decimal":
             choices += [("sum", lambda: made("sum", f"sum({{0}}){last}", value("decimal"), filtered))]
         case "bool":
@@ -170,7 +209,7 @@ def window(maker, reads, type, depth):
     direction = lambda: Node("direction", None, rng.choice((" NULLS FIRST", " NULLS LAST", " DESC NULLS FIRST", " DESC NULLS LAST")))
     keys = [Node("sort key", None, "{0}{1}", None, [leading.node(), direction()])] if rng.random() < .6 else []
     keys += [Node("sort key", None, "{0}{1}", None, [c.node(), direction()]) for c in reads.unique]
-    over = lambda frame="": (f" OVER ({{0}}{{1}}{frame})", [partition, several("sort", keys, ", ", "ORDER BY ", least=1)])
+    over = lambda frame="": (f" OVER ({{0}}{{1}}{frame})", [partition, several("sort", keys, ", ", "ORDER BY ", least=len(keys))])
 
     def made(kind, function, frame="", kids=(), duck=None):
         tail, spec = over(frame)
