@@ -11,8 +11,8 @@ from differential.kept import ask_kept
 from differential.reasons import EXPLAINED, KNOWN
 from differential.run import Session
 
-COUNT = int(os.environ.get("DELTAPLANE_DIFFERENTIAL", "200"))
-SEED = os.environ.get("DELTAPLANE_DIFFERENTIAL_SEED", "1")
+COUNT = int(os.environ.get("DELTAPLANE_TEST_DIFFERENTIAL", "200"))
+SEED = os.environ.get("DELTAPLANE_TEST_DIFFERENTIAL_SEED", "1")
 FOLDER = pathlib.Path(__file__).parent / "differential"
 KEPT = tomllib.loads((FOLDER / "kept.toml").read_text())["kept"]
 PAGE = (pathlib.Path(__file__).parents[2] / "docs/differences-from-duckdb.md").read_text()
