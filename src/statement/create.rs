@@ -209,7 +209,7 @@ pub async fn run(
                         source.schema(),
                         source.table()
                     );
-                    columns_of(&name, &*engine.plan(&sql).await?.wire)?
+                    columns_of(&name, &engine.plan(&sql).await?.wire)?
                 }
                 None => {
                     return Err(Fault::new(

@@ -70,12 +70,12 @@ pub(super) fn column_type(
         DataType::Varchar(length)
         | DataType::CharVarying(length)
         | DataType::CharacterVarying(length)
-        | DataType::Nvarchar(length) => text_of(length.as_ref(), None).or_else(|way| refused(way)),
+        | DataType::Nvarchar(length) => text_of(length.as_ref(), None).or_else(&refused),
         // Alone it means one character.
         DataType::Char(length) | DataType::Character(length) => {
-            text_of(length.as_ref(), Some(1)).or_else(|way| refused(way))
+            text_of(length.as_ref(), Some(1)).or_else(&refused)
         }
-        DataType::String(Some(length)) => characters(*length).or_else(|way| refused(way)),
+        DataType::String(Some(length)) => characters(*length).or_else(&refused),
         DataType::Text | DataType::TinyText | DataType::MediumText | DataType::LongText => {
             plain(ColumnType::String)
         }

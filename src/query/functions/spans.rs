@@ -26,7 +26,7 @@ struct Scaled {
 }
 
 impl Scaled {
-    fn new(name: &'static str, divides: bool) -> Arc<ScalarUDF> {
+    fn function(name: &'static str, divides: bool) -> Arc<ScalarUDF> {
         Arc::new(ScalarUDF::from(Scaled {
             name,
             divides,
@@ -45,8 +45,8 @@ pub struct SpanPlanner {
 impl Default for SpanPlanner {
     fn default() -> Self {
         SpanPlanner {
-            times: Scaled::new("interval_times", false),
-            divided: Scaled::new("interval_divided", true),
+            times: Scaled::function("interval_times", false),
+            divided: Scaled::function("interval_divided", true),
         }
     }
 }
