@@ -7,8 +7,8 @@ import re
 ROOT = pathlib.Path(__file__).parents[2]
 # A block, and the answer that follows at once.
 BLOCK = re.compile(r"^```sql\n(.*?)^```\n(?:\n```csv\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-# A query in the running text, and one that is given to the command line.
-INLINE = re.compile(r"`(SELECT [^`]*)`|deltaplane sql \"([^\"]*)\"")
+# A query in the running text that names a dataset's table, and one that is given to the command line.
+INLINE = re.compile(r"`(SELECT [^`]* FROM (?:\w+\.\w+|\w+\('\w+\.)[^`]*)`|deltaplane sql \"([^\"]*)\"")
 
 
 @dataclasses.dataclass

@@ -209,6 +209,9 @@ EXPLAINED = [
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
     Reason("subquery that is refused", both(has("exists", "in", "scalar", "correlated exists", "correlated in", "correlated scalar"),
                                             ours_says("Physical plan does not support logical expression", "null_aware anti join only supports single column", "Correlated scalar subquery (in the GROUP BY|can only be used)", "subquery can only be used in")), at_once=True),
+    Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
+    Reason("time in a zone of its own", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp", "Cannot cast timezone to different timezone"))),
+    Reason("AT TIME ZONE gives an instant", both(has("zone"), types(("instant", "local time"))), at_once=True),
     Reason("rows that an error is computed for", fails_somewhere, at_once=True),
 ]
 
@@ -218,8 +221,6 @@ KNOWN = [
     Reason("parameter without a type of its own", ours_says("invalid_query", "Utf8", "Null", "Interval", "coerce", "coercion", "non UTF-8", "Cannot cast string", bound=True), at_once=True),
     Reason("parameter of another type", lambda d, _: d.only_bound, at_once=True),
     Reason("epoch of a difference", lambda d, _: d.sorts == {"values"} and "extract(epoch FROM (" in str(d)),
-    Reason("two times with zones", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
-    Reason("two times with zones", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp", "Cannot cast timezone to different timezone"))),
     Reason("IN forgets NULL under OR, NOT, CASE", gone_when(with_in_that_meets_no_null), at_once=True),
     Reason("NOT IN of nothing", lambda d, _: d.sorts == {"values"} and any(n.kind == "correlated in" and isinstance(n.kids[0], Literal) for n in d.tree.walk())),
     Reason("grouped extremes of NaN", gone_when(with_extremes_without_nan), at_once=True),
@@ -228,7 +229,6 @@ KNOWN = [
     Reason("first by order of nothing", ours_says("attempt to subtract with overflow"), at_once=True),
     Reason("DISTINCT of IS TRUE", ours_says("Physical input schema should be the same"), at_once=True),
     Reason("ANY and ALL", lambda d, _: has("any or all", "correlated any or all")(d) and not d.only_bound),
-    Reason("AT TIME ZONE gives an instant", both(has("zone"), types(("instant", "local time"))), at_once=True),
     Reason("committed rows with NaN are pruned", both(committed, gone_when(without_zeros_sign)), at_once=True),
     Reason("sliding window over NaN, infinity and large numbers", gone_when(with_windows_over_small_numbers), at_once=True),
     Reason("zero with a sign", gone_when(without_zeros_sign), at_once=True),
