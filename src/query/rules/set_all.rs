@@ -37,6 +37,12 @@ fn is_set_operation(join: &Join) -> bool {
         && join.null_equality == NullEquality::NullEqualsNull
         && join.filter.is_none()
         && !matches!(*join.left, LogicalPlan::Distinct(_))
+        && !join.on.iter().any(|(left, _)| is_occurrence(left))
+}
+
+/// A plan may be analyzed more than once.
+fn is_occurrence(key: &Expr) -> bool {
+    matches!(key, Expr::Column(column) if column.name == OCCURRENCE)
 }
 
 fn counted(join: Join) -> Result<Transformed<LogicalPlan>> {

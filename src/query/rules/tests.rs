@@ -29,6 +29,11 @@ async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
 async fn check(cases: &[(&str, &[&str])]) {
     let engine = engine_over(Vec::new()).await;
     for (sql, expected) in cases {
+        // What a client is told of it comes first.
+        engine
+            .plan(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(rows(&engine, sql).await, *expected, "{sql}");
     }
 }
