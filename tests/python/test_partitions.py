@@ -28,7 +28,7 @@ def folder(server, table):
 
 def adds(server, table):
     log = sorted((server.directory / "tables/public" / table / "_delta_log").glob("*.json"))
-    actions = [json.loads(line) for entry in log for line in entry.read_text().splitlines()]
+    actions = [json.loads(line) for entry in log for line in entry.read_text().split("\n") if line]
     return [a["add"] for a in actions if "add" in a]
 
 
