@@ -150,7 +150,7 @@ def test_what_cannot_be_bound_names_the_parameter(cursor):
     assert "no parameter 2" in refused(cursor, "SELECT ?", 1, 2)
     assert "no parameter 1" in refused(cursor, "SELECT 1", 1)
     assert "no parameter 2" in refused(cursor, "DELETE FROM p WHERE i = ?", 1, 2)
-    assert "parameter 1 has no value" in refused(cursor, "DELETE FROM p WHERE i = ?")
+    assert "parameter 1 has no value" in refused(cursor, "DELETE FROM p WHERE v = ?")
     assert "parameter 2" in refused(cursor, "SELECT i FROM p WHERE i > ? AND i = ?", 1, "abc")
     assert "parameter 1" in refused(cursor, "SELECT i FROM p WHERE ts > ?", "yesterday")
     assert "parameter 1 is List" in refused(cursor, "SELECT i FROM p WHERE i = ?", [1])
