@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, interleave};
-use arrow::datatypes::{DataType, Field, Schema, UnionFields};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, UnionFields};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 
@@ -111,6 +111,8 @@ fn plain(value: ScalarValue) -> datafusion::common::Result<ScalarValue> {
         }
         DataType::UInt64 => DataType::Int64,
         DataType::Float16 => DataType::Float32,
+        // Times of day of different units are not compared.
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
         _ => return Ok(value),
     };
     value.cast_to(&target)
@@ -196,7 +198,9 @@ fn unified(column: &ArrayRef, fields: &UnionFields) -> Result<ArrayRef, ArrowErr
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use arrow::array::{Float64Array, Int64Array, StringArray, UInt64Array, UnionArray};
+    use arrow::array::{
+        Float64Array, Int64Array, StringArray, Time32MillisecondArray, UInt64Array, UnionArray,
+    };
     use arrow::buffer::ScalarBuffer;
 
     use super::*;
@@ -250,6 +254,8 @@ mod tests {
         let kind = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::LargeUtf8));
         let words = arrow::compute::cast(&words, &kind).unwrap();
         assert_eq!(values(&bound(words).unwrap()), ["Utf8 a"]);
+        let noon: ArrayRef = Arc::new(Time32MillisecondArray::from(vec![43_200_000]));
+        assert!(values(&bound(noon).unwrap())[0].starts_with("Time64(ns)"));
         // No row: the type is known all the same.
         let none = bound(new_null_array(&DataType::Int64, 0)).unwrap();
         assert_eq!(none.executions(), 0);
