@@ -93,7 +93,6 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             ),
         ),
         ("SELECT count(*) FROM (FROM t) WHERE v > 2", "2"),
-        ("WITH w AS (FROM t WHERE id < 3) FROM w SELECT max(id)", "2"),
         (
             "SELECT max_by(k, v), min_by(K, v), max_by(id, k), arg_max(k, id), max_by(k, id) FROM t",
             "a a 2 a",

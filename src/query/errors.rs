@@ -165,7 +165,7 @@ mod tests {
     fn what_is_not_offered_is_told_without_the_parsers_tree() {
         let tree = "Unsupported ast node Pivot { table: Derived { lateral: false } }";
         let fault = fault_of(DataFusionError::NotImplemented(tree.to_owned()));
-        assert_eq!(fault.message, "This feature is not implemented: Pivot");
+        assert_eq!(fault.message, "PIVOT is not supported");
     }
 
     #[test]

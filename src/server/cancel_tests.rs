@@ -18,7 +18,7 @@ use crate::ingest::bulk::waiting_bytes;
 use crate::types::TableName;
 
 /// More than other tests ingest at the same time.
-const ROWS: usize = 1 << 20;
+const ROWS: usize = 1 << 18;
 
 fn command() -> FlightDescriptor {
     let mut command = CommandStatementIngest {

@@ -32,7 +32,7 @@ async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
             .await;
         assert_eq!(one(&engine, "SELECT sum(w) FROM v").await, "4.25");
         assert_eq!(
-            one(&engine, "SELECT \"HOW MANY\", TOP FROM lab.counted")
+            one(&engine, "SELECT \"HOW MANY\", \"TOP\" FROM lab.counted")
                 .await
                 .replace(' ', ""),
             "2|2.5"

@@ -392,7 +392,7 @@ async fn what_a_statement_gets_wrong_is_told_and_changes_nothing() {
         ("UPDATE t SET v = 'x'", Kind::Invalid, "v"),
         ("UPDATE t SET v = 1, V = 2", Kind::Invalid, "twice"),
         ("UPDATE t SET v = nothere", Kind::Invalid, "nothere"),
-        ("UPDATE t SET v = 1 FROM o", Kind::Unimplemented, "MERGE"),
+        ("UPDATE t SET v = 1 FROM nosuch", Kind::NotFound, "nosuch"),
         ("DELETE FROM t WHERE nothere = 1", Kind::Invalid, "nothere"),
         ("DELETE FROM nosuch", Kind::NotFound, "nosuch"),
         (

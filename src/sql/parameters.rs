@@ -102,7 +102,7 @@ mod tests {
             ("SELECT a FROM t LIMIT ?, ?", "SELECT a FROM t LIMIT $1, $2"),
             (
                 "SELECT percentile_cont(?) WITHIN GROUP (ORDER BY i * ?) FILTER (WHERE i > ?) FROM t",
-                "SELECT percentile_cont($1) FILTER (WHERE i > $3) WITHIN GROUP (ORDER BY i * $2) FROM t",
+                "SELECT percentile_cont($1) WITHIN GROUP (ORDER BY i * $2) FILTER (WHERE i > $3) FROM t",
             ),
             (
                 "SELECT '?', \"?\", ? -- ?\n, ? /* ? */",

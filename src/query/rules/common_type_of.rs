@@ -12,19 +12,11 @@ const DIGITS_MAX: u8 = 38;
 /// - A decimal meets a floating-point number as DOUBLE. The engine takes DECIMAL(30,15), to which 1e-20 is 0 and NaN an error.
 /// - Times meet in microseconds, which is what tables keep. The engine takes nanoseconds, in which the years before 1677 and
 ///   after 2262 are errors.
-/// - Times of day meet in nanoseconds. The engine knows no type in common of those that drivers bind, in milliseconds.
 /// - A time with a zone keeps it beside a date or a time without one, which are taken as UTC.
 pub(super) fn common_type(types: &[DataType]) -> Option<DataType> {
     if types.iter().any(DataType::is_decimal) && types.iter().any(DataType::is_floating) {
         let numbers = types.iter().all(|t| t.is_numeric() || t.is_null());
         return numbers.then_some(DataType::Float64);
-    }
-    let is_time_of_day = |t: &DataType| matches!(t, DataType::Time32(_) | DataType::Time64(_));
-    if types.iter().any(is_time_of_day) {
-        let common = DataType::Time64(TimeUnit::Nanosecond);
-        let all = types.iter().all(|t| is_time_of_day(t) || t.is_null());
-        let differ = types.iter().any(|t| *t != common && !t.is_null());
-        return (all && differ).then_some(common);
     }
     let mut zone = None;
     let mut times = false;

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
-use arrow::datatypes::{DataType, FieldRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, Months, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
@@ -19,12 +19,17 @@ use super::zone::{Zone, ZoneClock};
 
 /// `inner`: DataFusion's function of the name.
 pub(super) fn wrapped(inner: Arc<ScalarUDF>) -> ScalarUDF {
-    ScalarUDF::from(Calendar { inner })
+    let signature = match inner.name() {
+        "date_bin" => Signature::user_defined(inner.signature().volatility),
+        _ => inner.signature().clone(),
+    };
+    ScalarUDF::from(Calendar { inner, signature })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Calendar {
     inner: Arc<ScalarUDF>,
+    signature: Signature,
 }
 
 impl Calendar {
@@ -93,7 +98,7 @@ impl ScalarUDFImpl for Calendar {
     }
 
     fn signature(&self) -> &Signature {
-        self.of().signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -105,7 +110,40 @@ impl ScalarUDFImpl for Calendar {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.of().coerce_types(types)
+        if self.inner.name() != "date_bin" {
+            return self.of().coerce_types(types);
+        }
+        // Times stay in their unit: by its signature the engine would bring them to nanoseconds.
+        let (2 | 3, [stride, times, origin @ ..]) = (types.len(), types) else {
+            return plan_err!("date_bin takes an interval, a time and an origin");
+        };
+        let stride = match stride {
+            DataType::Interval(_) | DataType::Utf8 | DataType::Null => {
+                DataType::Interval(IntervalUnit::MonthDayNano)
+            }
+            other => return plan_err!("date_bin takes an interval first, not {other}"),
+        };
+        let times = match times {
+            DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) => times.clone(),
+            DataType::Date32 | DataType::Date64 | DataType::Utf8 | DataType::Null => {
+                DataType::Timestamp(TimeUnit::Microsecond, None)
+            }
+            other => return plan_err!("date_bin takes a time, not {other}"),
+        };
+        let mut coerced = vec![stride, times];
+        for origin in origin {
+            coerced.push(match origin {
+                DataType::Timestamp(_, zone) => {
+                    DataType::Timestamp(TimeUnit::Nanosecond, zone.clone())
+                }
+                DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
+                DataType::Date32 | DataType::Date64 | DataType::Utf8 | DataType::Null => {
+                    DataType::Timestamp(TimeUnit::Nanosecond, None)
+                }
+                other => return plan_err!("date_bin takes a time as its origin, not {other}"),
+            });
+        }
+        Ok(coerced)
     }
 
     fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> Result<ExprSimplifyResult> {
