@@ -476,8 +476,6 @@ pub(crate) mod identity;
 mod stop;
 
 #[cfg(test)]
-mod cancel_tests;
-#[cfg(test)]
 mod create_tests;
 #[cfg(test)]
 mod defined_tests;

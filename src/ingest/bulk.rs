@@ -36,11 +36,6 @@ const SOURCE: &str = "ingest";
 /// Bytes of rows that wait in memory, of all ingests of the process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-#[cfg(test)]
-pub(crate) fn waiting_bytes() -> usize {
-    WAITING.load(Ordering::Relaxed)
-}
-
 /// One ingest's part of [`WAITING`], given back when it is dropped.
 #[derive(Default)]
 struct Share(usize);

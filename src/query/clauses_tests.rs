@@ -148,7 +148,7 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "\"x\" 2.5 1",
         ),
         (
-            "SELECT id FROM t WHERE j ->> 's' = 'x' AND (j ->> 'n')::INT = 1",
+            "SELECT id FROM t WHERE (j ->> 's') = 'x' AND (j ->> 'n')::INT = 1",
             "1",
         ),
         (

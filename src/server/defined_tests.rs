@@ -55,7 +55,7 @@ async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
         )
         .await
         .replace(' ', ""),
-        "2|2.5|2"
+        "2|2.5|1"
     );
     run(&admin, "INSERT INTO lab.t VALUES (4, 10)")
         .await

@@ -208,7 +208,7 @@ EXPLAINED = [
     Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT")), at_once=True),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
     Reason("subquery that is refused", both(has("exists", "in", "scalar", "correlated exists", "correlated in", "correlated scalar"),
-                                            ours_says("Physical plan does not support logical expression", "null_aware anti join only supports single column", "Correlated scalar subquery (in the GROUP BY|can only be used)", "subquery can only be used in")), at_once=True),
+                                            ours_says("Physical plan does not support logical expression", "No field named __set", "null_aware anti join only supports single column", "Correlated scalar subquery (in the GROUP BY|can only be used)", "subquery can only be used in")), at_once=True),
     Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
     Reason("time in a zone of its own", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp", "Cannot cast timezone to different timezone"))),
     Reason("AT TIME ZONE gives an instant", both(has("zone"), types(("instant", "local time"))), at_once=True),
