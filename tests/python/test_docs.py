@@ -32,10 +32,8 @@ BEFORE = {
     "views.md": {"CREATE MATERIALIZED VIEW": ["DROP MATERIALIZED VIEW vehicle.metrics_1min"]},
     "alerts.md": {"CREATE ALERT": ["DROP ALERT building.silent_room"]},
     "sql.md": {
-        "SELECT payload": ["CREATE TABLE messages (payload STRING)", """INSERT INTO messages VALUES ('{"state": "on", "sensors": [{"name": "t", "value": 1.5}]}')"""],
-        "DELETE FROM devices USING": ["CREATE TABLE retired (id BIGINT)", "CREATE TABLE renamed (id BIGINT, name STRING)"],
+        "DELETE FROM devices USING": [f"CREATE TABLE incoming ({COLUMNS})", "INSERT INTO incoming VALUES (1, 'one', 'R1', 5, 'on'), (2, 'two', 'R2', NULL, 'on'), (9, 'nine', 'R9', 7, 'off')"],
         "TRUNCATE TABLE staging": ["CREATE TABLE staging (id BIGINT)"],
-        "MERGE INTO devices AS t": [f"CREATE TABLE incoming ({COLUMNS})", "INSERT INTO incoming VALUES (1, 'one', 'R1', 5, 'on'), (2, 'two', 'R2', NULL, 'on'), (9, 'nine', 'R9', 7, 'off')"],
         "SELECT * FROM devices EXCEPT": grow_devices,
     },
 }
