@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | 4 | magic `DPV1` |
 //! | 4 | 4 | CRC32C of everything behind it, little endian |
-//! | 8 | n | [`Kept`] as JSON, to the file's end |
+//! | 8 | n | `Kept` as JSON, to the file's end |
 //!
 //! Its generation rises with each write and stands in `definitions.index` as well ([`FileIndex`]), so that a file which is missing, or
 //! an older copy of itself, is told.
