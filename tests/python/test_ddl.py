@@ -7,8 +7,6 @@ import adbc_driver_flightsql.dbapi as adbc
 import pytest
 from conftest import Server
 
-DBT = '/* {"app": "dbt", "dbt_version": "1.9", "profile_name": "lake", "node_id": "model.a.b"} */\n'
-
 
 @pytest.fixture
 def plain(tmp_path):
@@ -80,31 +78,6 @@ def test_a_server_that_is_killed_while_it_makes_a_table_has_all_of_it_or_none(pl
     assert check == 0
     plain.start()
     assert plain.one("SELECT count(*) FROM source") == 200_000
-
-
-def test_the_statements_that_dbt_sends(plain, cursor):
-    for sql in [
-        'create schema if not exists "deltaplane"."marts"',
-        'create table "deltaplane"."marts"."orders__dbt_tmp" as (select 1 as id, \'a\' as state union all select 2, null)',
-        'create or replace table "deltaplane"."marts"."orders" as (select * from "deltaplane"."marts"."orders__dbt_tmp")',
-        'drop table if exists "deltaplane"."marts"."orders__dbt_tmp" cascade',
-        'create or replace view "deltaplane"."marts"."open_orders" as (select id from "deltaplane"."marts"."orders" where state is null)',
-        'create table "deltaplane"."marts"."orders__dbt_new" as (select * from "deltaplane"."marts"."orders")',
-        'alter table "deltaplane"."marts"."orders" rename to "orders__dbt_backup"',
-        'alter table "deltaplane"."marts"."orders__dbt_new" rename to "orders"',
-        'drop table if exists "deltaplane"."marts"."orders__dbt_backup" cascade',
-        'alter view "deltaplane"."marts"."open_orders" rename to "deltaplane"."marts"."waiting"',
-        'drop view if exists "deltaplane"."marts"."gone" cascade',
-        'delete from "deltaplane"."marts"."orders" using (select 1 as id) as src where orders.id = src.id',
-        'insert into "deltaplane"."marts"."orders" (id, state) (select 3, \'c\')',
-    ]:
-        cursor.execute(DBT + sql)
-    assert rows(cursor, DBT + 'select count(*) from "deltaplane"."marts"."orders"') == [(2,)]
-    assert rows(cursor, "select * from marts.waiting") == [(2,)]
-    listed = rows(cursor, "select table_name, table_type from information_schema.tables where table_schema = 'marts' and table_name not like '%quarantine' order by 1")
-    assert listed == [("orders", "BASE TABLE"), ("waiting", "VIEW")]
-    with pytest.raises(adbc.Error, match="temporary"):
-        cursor.execute(DBT + "create temporary table t as select 1 as a")
 
 
 def test_views_are_listed_as_views_and_survive_a_kill(plain, cursor):
