@@ -116,6 +116,21 @@ public class JdbcTable {
         check(query(running).equals("0"), "the query ended");
     }
 
+    /** In a JVM of another zone than UTC the driver shifts Timestamps, read and bound. Texts are right, and so is java.time where the driver has it. */
+    static void zones(String url) throws Exception {
+        Instant at = Instant.parse("2026-01-02T03:04:05.678901Z");
+        TimeZone.setDefault(TimeZone.getTimeZone("America/New_York"));
+        try (Connection there = DriverManager.getConnection(url); Statement s = there.createStatement(); ResultSet r = s.executeQuery("SELECT at, local FROM lab.kinds WHERE id = 1")) {
+            check(r.next() && r.getString(1).equals("2026-01-02 03:04:05.678901") && r.getString(2).equals("2026-01-02 03:04:05.678901"), "texts " + r.getString(1));
+            check(!r.getTimestamp(1).toInstant().equals(at), "getTimestamp is right now: docs/clients.md says that it is not");
+            if (!there.getMetaData().getDriverVersion().startsWith("18.2")) check(r.getObject(1, Instant.class).equals(at) && r.getObject(2, LocalDateTime.class).equals(LocalDateTime.parse("2026-01-02T03:04:05.678901")), "java.time");
+            try (PreparedStatement p = there.prepareStatement("SELECT count(*) FROM lab.kinds WHERE date_trunc('millisecond', at) = ?")) {
+                p.setTimestamp(1, Timestamp.from(Instant.parse("2026-01-02T03:04:05.678Z")));
+                try (ResultSet n = p.executeQuery()) { check(n.next() && n.getLong(1) == 0, "setTimestamp is right now: docs/clients.md says that it is not"); }
+            }
+        }
+    }
+
     static void errors() throws Exception {
         try { query("SELECT pressure FROM lab.kinds"); throw new AssertionError("no error"); }
         catch (SQLException e) { check((e.getMessage() + e.getCause()).contains("No field named pressure"), e.getMessage()); }
@@ -136,5 +151,6 @@ public class JdbcTable {
             cell("yes", "errors", JdbcTable::errors);
             cell("yes", "versions", () -> check(query("SELECT count(*) AS n FROM lab.grown VERSION AS OF 1").equals("1"), "rows of version 1"));
         }
+        cell("yes", "zones", () -> zones(a[0]));
     }
 }

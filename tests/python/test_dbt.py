@@ -194,6 +194,23 @@ def test_an_incremental_model_takes_what_is_new(dbt, delete):
     assert dbt('select note, code from "deltaplane"."marts"."orders" where order_id = 1') == [(None, None)]
 
 
+def test_the_strategy_merge_is_refused_and_names_the_cause(dbt):
+    """It names the columns to insert without their table. docs/clients.md says so."""
+    dbt('create table "deltaplane"."marts"."orders" as (select 1 as order_id, 2.5 as amount)')
+    with pytest.raises(adbc.Error, match="ambiguous_name"):
+        dbt('''
+    merge into "deltaplane"."marts"."orders" as DBT_INTERNAL_DEST
+        using (select 1 as order_id, 3.5 as amount) as DBT_INTERNAL_SOURCE
+        on ((DBT_INTERNAL_SOURCE.order_id = DBT_INTERNAL_DEST.order_id))
+    when matched then update set
+        "order_id" = DBT_INTERNAL_SOURCE."order_id","amount" = DBT_INTERNAL_SOURCE."amount"
+    when not matched then insert
+        ("order_id", "amount")
+    values
+        ("order_id", "amount")
+    ''')
+
+
 def test_a_snapshot_is_begun_and_closed(dbt):
     dbt('''
     create table "deltaplane"."marts"."orders_snapshot"
