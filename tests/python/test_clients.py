@@ -1,7 +1,6 @@
 """SQL tools: Python ADBC, plain pyarrow.flight and the JDBC driver in two versions."""
 
 import os
-import pathlib
 import subprocess
 
 import adbc_driver_flightsql.dbapi as adbc
@@ -9,10 +8,10 @@ import adbc_driver_manager
 import pyarrow.compute as pc
 import pyarrow.flight as fl
 import pytest
+from clients.programs import JDBC_VERSIONS, jdbc_program
 from conftest import Stream, rows
 
 FETCH_ROWS = int(os.environ.get("DELTAPLANE_TEST_FETCH_ROWS", "300000"))
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def connect(server):
@@ -74,12 +73,10 @@ def test_many_rows_come_whole_to_adbc_and_pyarrow(server):
     assert pc.count_distinct(table["ts"]).as_py() == FETCH_ROWS, "none doubled"
 
 
-@pytest.mark.parametrize("version", (ROOT / "tests/java/driver-versions").read_text().split())
+@pytest.mark.parametrize("version", JDBC_VERSIONS)
 def test_the_jdbc_driver_connects_lists_queries_and_fetches(server, version):
-    jar = pathlib.Path(os.environ["DELTAPLANE_JDBC_DIR"]) / f"flight-sql-jdbc-driver-{version}.jar"
     server.simulate("--source", "standin", "--rate", 0, "--rows", FETCH_ROWS)
     url = f"jdbc:arrow-flight-sql://127.0.0.1:{server.port}/?useEncryption=false"
-    done = subprocess.run(["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-cp", jar, ROOT / "tests/java/JdbcCheck.java", url, str(FETCH_ROWS)],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(jdbc_program(version, "JdbcCheck", url, str(FETCH_ROWS)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().endswith("all ok")

@@ -1,7 +1,6 @@
 """Statements that change rows and read older versions, by real clients, while producers stream and while the server is killed."""
 
 import os
-import pathlib
 import random
 import subprocess
 import threading
@@ -12,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.flight as fl
 import pytest
+from clients.programs import JDBC_VERSIONS, jdbc_program
 from conftest import Server, Stream, rows
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("DELTAPLANE_TEST_DML_KILLS", "3"))
 SECONDS = float(os.environ.get("DELTAPLANE_TEST_DML_SECONDS", "4"))
 
@@ -247,16 +246,14 @@ def test_a_row_that_breaks_a_rule_and_a_quarantine_are_guarded(server):
     assert server.one("SELECT count(*) FROM reactor.raw WHERE event_date = CAST(ts AS DATE)") == 2
 
 
-@pytest.mark.parametrize("version", (ROOT / "tests/java/driver-versions").read_text().split())
+@pytest.mark.parametrize("version", JDBC_VERSIONS)
 def test_jdbc_counts_rows(server, version):
     s = Stream(server, "p")
     s.send(1, rows(10))
     s.ack(1)
     s.close()
-    jar = pathlib.Path(os.environ["DELTAPLANE_JDBC_DIR"]) / f"flight-sql-jdbc-driver-{version}.jar"
     url = f"jdbc:arrow-flight-sql://127.0.0.1:{server.port}/?useEncryption=false"
-    done = subprocess.run(["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-cp", jar, ROOT / "tests/java/JdbcDml.java", url],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(jdbc_program(version, "JdbcDml", url), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -2,8 +2,6 @@
 
 import datetime
 import decimal
-import os
-import pathlib
 import subprocess
 
 import adbc_driver_flightsql.dbapi as adbc
@@ -11,8 +9,8 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from clients.programs import JDBC_VERSIONS, jdbc_program
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 Error = adbc_driver_manager.Error
 NOON = datetime.datetime(2026, 11, 1, 12)
 DAY = datetime.date(2026, 11, 1)
@@ -251,11 +249,9 @@ def test_a_ticket_is_for_the_values_that_it_was_given_for(server, cursor):
     assert client.do_get(info.endpoints[0].ticket).read_all().to_pylist() == [{"x": "a"}]
 
 
-@pytest.mark.parametrize("version", (ROOT / "tests/java/driver-versions").read_text().split())
+@pytest.mark.parametrize("version", JDBC_VERSIONS)
 def test_jdbc_binds_what_it_is_told_to(server, version):
-    jar = pathlib.Path(os.environ["DELTAPLANE_JDBC_DIR"]) / f"flight-sql-jdbc-driver-{version}.jar"
     url = f"jdbc:arrow-flight-sql://127.0.0.1:{server.port}/?useEncryption=false"
-    done = subprocess.run(["java", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-cp", jar, ROOT / "tests/java/JdbcParameters.java", url],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(jdbc_program(version, "JdbcParameters", url), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().endswith("all ok")

@@ -11,8 +11,14 @@ from clients import CAPABILITIES, Client, absent
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = pathlib.Path(os.environ.get("DELTAPLANE_JDBC_DIR", pathlib.Path.home() / ".cache/deltaplane-tests"))
+JDBC_VERSIONS = (ROOT / "tests/java/driver-versions").read_text().split()
 # The JDBC driver shifts times in any other zone, as docs/clients.md says.
 JAVA = ["java", "-Duser.timezone=UTC", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.nio=ALL-UNNAMED"]
+
+
+def jdbc_program(version, program, *arguments):
+    """The command that runs a program of tests/java with the driver of that version."""
+    return [*JAVA, "-cp", CACHE / f"flight-sql-jdbc-driver-{version}.jar", ROOT / f"tests/java/{program}.java", *arguments]
 
 
 def pinned(file, before):
@@ -54,7 +60,7 @@ def jdbc(version):
 
         def command(self):
             url = f"jdbc:arrow-flight-sql://127.0.0.1:{self.server.port}/?useEncryption=false"
-            return [*JAVA, "-cp", CACHE / f"flight-sql-jdbc-driver-{version}.jar", ROOT / "tests/java/JdbcTable.java", url, self.schema]
+            return jdbc_program(version, "JdbcTable", url, self.schema)
 
         def zones(self):
             self.says("yes", "zones")
@@ -104,4 +110,4 @@ class Superset(Program):
         return ["env", f"PYTHONPATH={ROOT}/tests/python", python, "-W", "ignore", ROOT / "tests/superset/check.py", str(self.server.port), self.schema, home]
 
 
-JDBC = [jdbc(version) for version in (ROOT / "tests/java/driver-versions").read_text().split()]
+JDBC = [jdbc(version) for version in JDBC_VERSIONS]

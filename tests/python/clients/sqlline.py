@@ -9,10 +9,10 @@ import subprocess
 import time
 
 from clients import COLUMNS, MISTAKE, NAMED, OLDER, TYPES, Client, absent
-from clients.programs import CACHE, JAVA, ROOT
+from clients.programs import CACHE, JAVA, JDBC_VERSIONS, ROOT
 
 VERSION = (ROOT / "tests/java/sqlline-version").read_text().strip()
-DRIVER = (ROOT / "tests/java/driver-versions").read_text().split()[-1]
+DRIVER = JDBC_VERSIONS[-1]
 NO_VALUES = "SELECT id FROM lab.kinds WHERE id = ?;"
 
 
