@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
 use super::expected::note_unlogged;
@@ -20,6 +18,7 @@ use crate::fault::{Fault, Kind};
 use crate::records::{Created, Record, Stamp};
 use crate::types::{Incarnation, Lsn, TableName};
 use crate::wal::Reservation;
+use futures::future::BoxFuture;
 
 /// The `txn` by which owners of a table follow one another (DESIGN, "Ownership").
 pub const OWNER_TXN: &str = "deltaplane/owner";
@@ -104,15 +103,14 @@ pub enum IfThere {
 }
 
 /// Who gives a table that is being created its first rows.
-#[async_trait]
 pub trait Founding: Send {
     /// Stages them. Nobody else knows of the table yet.
-    async fn stage(
-        &mut self,
-        shared: &Arc<Shared>,
-        contract: &Arc<Contract>,
+    fn stage<'a>(
+        &'a mut self,
+        shared: &'a Arc<Shared>,
+        contract: &'a Arc<Contract>,
         stager: Stager,
-    ) -> Result<Staged, Fault>;
+    ) -> BoxFuture<'a, Result<Staged, Fault>>;
 }
 
 /// Creates the table and its quarantine, in Delta and in the log. Returns false if it is there already and may be.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arrow::array::RecordBatch;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::Shared;
@@ -18,19 +18,22 @@ use crate::types::TableName;
 use crate::validate::{Keys, References, Validator};
 
 /// Reads the newest rows, hot ones included.
-#[async_trait]
 pub trait RowReader: Send + Sync {
     /// Distinct values of a column, as text.
-    async fn values(&self, table: &TableName, column: &str) -> Result<HashSet<String>, Fault>;
+    fn values<'a>(
+        &'a self,
+        table: &'a TableName,
+        column: &'a str,
+    ) -> BoxFuture<'a, Result<HashSet<String>, Fault>>;
 
     /// The newest `limit` rows by event time, oldest first, as columns of the contract in its order. `files`: of these files
     /// alone; none given, of all rows that a query sees.
-    async fn newest(
-        &self,
-        contract: &Contract,
+    fn newest<'a>(
+        &'a self,
+        contract: &'a Contract,
         limit: usize,
         files: Option<Arc<PinnedFiles>>,
-    ) -> Result<Vec<RecordBatch>, Fault>;
+    ) -> BoxFuture<'a, Result<Vec<RecordBatch>, Fault>>;
 }
 
 /// What a table looked like when its values were read: incarnation, version, hot rows.

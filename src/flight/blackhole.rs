@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightDescriptor, PutResult};
-use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,6 @@ use crate::types::{Lsn, TableName};
 
 struct Nothing;
 
-#[async_trait]
 impl PutHandler for Nothing {
     fn put(
         &self,
@@ -40,12 +39,21 @@ impl PutHandler for Nothing {
         futures::stream::once(drained).boxed()
     }
 
-    async fn ingest(&self, _: Ingest, _: PutInput, _: CancellationToken) -> Result<u64, Fault> {
-        Err(not_real())
+    fn ingest(
+        &self,
+        _: Ingest,
+        _: PutInput,
+        _: CancellationToken,
+    ) -> BoxFuture<'_, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn stage(&self, _: &Ingest, _: PutInput) -> Result<Option<RecordBatch>, Fault> {
-        Err(not_real())
+    fn stage<'a>(
+        &'a self,
+        _: &'a Ingest,
+        _: PutInput,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 }
 
@@ -53,94 +61,121 @@ fn not_real() -> Fault {
     Fault::internal("not a real server")
 }
 
-#[async_trait]
 impl TableAdmin for Nothing {
-    async fn create(&self, _: Contract, _: bool) -> Result<bool, Fault> {
-        Ok(false)
+    fn create(&self, _: Contract, _: bool) -> BoxFuture<'_, Result<bool, Fault>> {
+        Box::pin(async move { Ok(false) })
     }
 
-    async fn create_from(
-        &self,
+    fn create_from<'a>(
+        &'a self,
         _: crate::statement::create::Creation,
-        _: &Bound,
-    ) -> Result<u64, Fault> {
-        Err(not_real())
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn rename(&self, _: &TableName, _: &TableName) -> Result<(), Fault> {
-        Err(not_real())
+    fn rename<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: &'a TableName,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
-        Err(not_real())
+    fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
-        Ok(false)
+    fn drop<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: bool,
+        _: bool,
+    ) -> BoxFuture<'a, Result<bool, Fault>> {
+        Box::pin(async move { Ok(false) })
     }
 
-    async fn alter(&self, _: &TableName, _: &crate::catalog::alter::Plan<'_>) -> Result<(), Fault> {
-        Err(not_real())
+    fn alter<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: &'a crate::catalog::alter::Plan<'a>,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
-        Err(not_real())
+    fn view(&self, _: crate::statement::ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn alert(&self, _: crate::statement::AlertChange) -> Result<Option<RecordBatch>, Fault> {
-        Err(not_real())
-    }
-
-    async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
-        Err(not_real())
-    }
-
-    async fn stage(&self, _: &Insert, _: &Bound) -> Result<Option<RecordBatch>, Fault> {
-        Err(not_real())
-    }
-
-    async fn append(&self, _: &TableName, _: Vec<RecordBatch>) -> Result<u64, Fault> {
-        Err(not_real())
-    }
-
-    async fn change_rows(&self, _: crate::statement::dml::Dml, _: &Bound) -> Result<u64, Fault> {
-        Err(not_real())
-    }
-
-    async fn hold(
+    fn alert(
         &self,
+        _: crate::statement::AlertChange,
+    ) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
+    fn insert<'a>(&'a self, _: Insert, _: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
+    fn stage<'a>(
+        &'a self,
+        _: &'a Insert,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
+    fn append<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: Vec<RecordBatch>,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
+    fn change_rows<'a>(
+        &'a self,
         _: crate::statement::dml::Dml,
-        _: &Bound,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
+    fn hold<'a>(
+        &'a self,
+        _: crate::statement::dml::Dml,
+        _: &'a Bound,
         _: Vec<RecordBatch>,
         _: Option<Arc<crate::statement::dml::Held>>,
-    ) -> Result<(u64, crate::statement::dml::Held), Fault> {
-        Err(not_real())
+    ) -> BoxFuture<'a, Result<(u64, crate::statement::dml::Held), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn commit(
+    fn commit(
         &self,
         _: Arc<crate::statement::dml::Held>,
         _: Vec<RecordBatch>,
-    ) -> Result<(), Fault> {
-        Err(not_real())
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
-        Err(not_real())
+    fn restore(&self, _: crate::statement::restore::Restore) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Err(not_real()) })
     }
 
-    async fn replay(
+    fn replay(
         &self,
         _: crate::statement::Replay,
-    ) -> Result<crate::ingest::replay::Outcome, Fault> {
-        Err(Fault::internal("not a real server"))
+    ) -> BoxFuture<'_, Result<crate::ingest::replay::Outcome, Fault>> {
+        Box::pin(async move { Err(Fault::internal("not a real server")) })
     }
 
-    async fn upkeep(
+    fn upkeep(
         &self,
         _: crate::statement::Upkeep,
-    ) -> Result<arrow::array::RecordBatch, Fault> {
-        Err(Fault::internal("not a real server"))
+    ) -> BoxFuture<'_, Result<arrow::array::RecordBatch, Fault>> {
+        Box::pin(async move { Err(Fault::internal("not a real server")) })
     }
 }
 

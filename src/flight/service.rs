@@ -14,9 +14,9 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,6 @@ use crate::statement::TableAdmin;
 use crate::statement::transaction::Transactions;
 
 /// Takes DoPut streams that bring rows.
-#[async_trait]
 pub trait PutHandler: Send + Sync {
     /// A stream whose descriptor names a table.
     fn put(
@@ -49,14 +48,18 @@ pub trait PutHandler: Send + Sync {
     ) -> BoxStream<'static, Result<PutResult, Status>>;
     /// A bulk ingest that commits by itself. Returns how many rows are in the table by it. `abandoned`: nobody waits for the
     /// answer any more.
-    async fn ingest(
+    fn ingest(
         &self,
         asked: Ingest,
         input: PutInput,
         abandoned: CancellationToken,
-    ) -> Result<u64, Fault>;
+    ) -> BoxFuture<'_, Result<u64, Fault>>;
     /// The rows of a bulk ingest, for a transaction to write.
-    async fn stage(&self, asked: &Ingest, input: PutInput) -> Result<Option<RecordBatch>, Fault>;
+    fn stage<'a>(
+        &'a self,
+        asked: &'a Ingest,
+        input: PutInput,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>>;
 }
 
 /// How often what is idle is looked for.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use super::bulk::{Side, at_row};
@@ -33,61 +33,62 @@ impl FirstRows {
     }
 }
 
-#[async_trait]
 impl Founding for FirstRows {
     /// # Errors
     /// What the rows' source meets; INVALID_ARGUMENT `rule_broken` with the first row that breaks a rule; the store's.
-    async fn stage(
-        &mut self,
-        shared: &Arc<Shared>,
-        contract: &Arc<Contract>,
+    fn stage<'a>(
+        &'a mut self,
+        shared: &'a Arc<Shared>,
+        contract: &'a Arc<Contract>,
         stager: Stager,
-    ) -> Result<Staged, Fault> {
-        let judge = Judge {
-            validator: Validator::new(contract.clone()),
-            references: shared.lookups.references(shared, contract).await?,
-            source: Source::new(SOURCE),
-            ingest_ts: shared.clock.now(),
-            seq: offset_i64(shared.log.durable()),
-            bytes_max: shared.config.memory.query_bytes_max.as_usize(),
-        };
-        let mut side = Side::new(stager);
-        let (mut whole, mut bytes, mut received) = (Vec::new(), 0, 0);
-        while let Some(batch) = self.rows.next().await {
-            let Some(batch) = named(contract, &[], vec![batch?])? else {
-                continue;
+    ) -> BoxFuture<'a, Result<Staged, Fault>> {
+        Box::pin(async move {
+            let judge = Judge {
+                validator: Validator::new(contract.clone()),
+                references: shared.lookups.references(shared, contract).await?,
+                source: Source::new(SOURCE),
+                ingest_ts: shared.clock.now(),
+                seq: offset_i64(shared.log.durable()),
+                bytes_max: shared.config.memory.query_bytes_max.as_usize(),
             };
-            let first = received;
-            received += batch.num_rows() as u64;
-            if !judge.validator.needs_history() {
-                let judged = judge.accepted(&batch, None);
-                side.push(judged.map_err(|f| at_row(f, first))?).await?;
-                continue;
+            let mut side = Side::new(stager);
+            let (mut whole, mut bytes, mut received) = (Vec::new(), 0, 0);
+            while let Some(batch) = self.rows.next().await {
+                let Some(batch) = named(contract, &[], vec![batch?])? else {
+                    continue;
+                };
+                let first = received;
+                received += batch.num_rows() as u64;
+                if !judge.validator.needs_history() {
+                    let judged = judge.accepted(&batch, None);
+                    side.push(judged.map_err(|f| at_row(f, first))?).await?;
+                    continue;
+                }
+                bytes += batch.get_array_memory_size();
+                if bytes > judge.bytes_max {
+                    return Err(Fault::new(
+                        Kind::Exhausted,
+                        "insert_too_large",
+                        format!(
+                            "the rules of {} ask all rows at once, and the rows take more than {} bytes; create the table without UNIQUE, or raise memory.query_bytes_max",
+                            contract.table, judge.bytes_max
+                        ),
+                    ));
+                }
+                whole.push(batch);
             }
-            bytes += batch.get_array_memory_size();
-            if bytes > judge.bytes_max {
-                return Err(Fault::new(
-                    Kind::Exhausted,
-                    "insert_too_large",
-                    format!(
-                        "the rules of {} ask all rows at once, and the rows take more than {} bytes; create the table without UNIQUE, or raise memory.query_bytes_max",
-                        contract.table, judge.bytes_max
-                    ),
-                ));
+            if let Some(first) = whole.first() {
+                let all = concat_batches(&first.schema(), &whole)
+                    .map_err(|e| Fault::internal(format!("rows of a new table: {e}")))?;
+                drop(whole);
+                // There are no earlier ones.
+                let mut keys = Keys::new(DEDUP_KEYS_MAX);
+                keys.load(&judge.validator, &[])?;
+                side.push(judge.accepted(&all, Some(&keys))?).await?;
             }
-            whole.push(batch);
-        }
-        if let Some(first) = whole.first() {
-            let all = concat_batches(&first.schema(), &whole)
-                .map_err(|e| Fault::internal(format!("rows of a new table: {e}")))?;
-            drop(whole);
-            // There are no earlier ones.
-            let mut keys = Keys::new(DEDUP_KEYS_MAX);
-            keys.load(&judge.validator, &[])?;
-            side.push(judge.accepted(&all, Some(&keys))?).await?;
-        }
-        side.stage().await?;
-        Ok(side.take())
+            side.stage().await?;
+            Ok(side.take())
+        })
     }
 }
 

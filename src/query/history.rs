@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
+use super::scan::scan_by_planned;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
     StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::catalog::view::Snapshot;
@@ -192,7 +193,6 @@ fn detail(name: &str, detail: &Detail) -> Vec<ArrayRef> {
     ]
 }
 
-#[async_trait]
 impl TableProvider for LogTable {
     fn schema(&self) -> SchemaRef {
         schema(self.about)
@@ -202,24 +202,34 @@ impl TableProvider for LogTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl LogTable {
+    fn planned<'a>(
+        &'a self,
+        _: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let failed = |e: crate::cold::Error| DataFusionError::External(Box::new(Fault::from(e)));
-        let columns = match self.about {
-            About::History => versions(&self.history.entries(self.limit).await.map_err(failed)?),
-            About::Detail => detail(&self.name, &self.history.detail().await.map_err(failed)?),
-        };
-        let batch = RecordBatch::try_new(self.schema(), columns)?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![batch]],
-            self.schema(),
-            projection.cloned(),
-        )?)
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let failed =
+                |e: crate::cold::Error| DataFusionError::External(Box::new(Fault::from(e)));
+            let columns = match self.about {
+                About::History => {
+                    versions(&self.history.entries(self.limit).await.map_err(failed)?)
+                }
+                About::Detail => detail(&self.name, &self.history.detail().await.map_err(failed)?),
+            };
+            let batch = RecordBatch::try_new(self.schema(), columns)?;
+            let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
+                &[vec![batch]],
+                self.schema(),
+                projection.cloned(),
+            )?;
+            Ok(plan)
+        })
     }
 }
 

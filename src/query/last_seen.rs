@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Column, Result as DfResult, ScalarValue};
@@ -19,8 +18,10 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
+use futures::future::BoxFuture;
 
 use super::latest::{self, Newest, OfTable, external, find};
+use super::scan::scan_by_planned;
 use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
@@ -198,7 +199,6 @@ impl std::fmt::Debug for LastRows {
     }
 }
 
-#[async_trait]
 impl TableProvider for LastRows {
     fn schema(&self) -> SchemaRef {
         self.asked.schema.clone()
@@ -208,23 +208,31 @@ impl TableProvider for LastRows {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl LastRows {
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let state = state.as_any().downcast_ref::<SessionState>();
-        let state = state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
-        let context = SessionContext::new_with_state(state.clone());
-        let reduce = |inputs| self.reduced(&context, inputs);
-        let rows = latest::carried(&self.view, &self.known, &self.asked.schema, reduce).await?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            self.schema(),
-            projection.cloned(),
-        )?)
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let state = state.as_any().downcast_ref::<SessionState>();
+            let state =
+                state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
+            let context = SessionContext::new_with_state(state.clone());
+            let reduce = |inputs| self.reduced(&context, inputs);
+            let rows = latest::carried(&self.view, &self.known, &self.asked.schema, reduce).await?;
+            let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
+                &[vec![rows]],
+                self.schema(),
+                projection.cloned(),
+            )?;
+            Ok(plan)
+        })
     }
 }
 

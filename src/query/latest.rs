@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::JoinType;
@@ -21,9 +20,11 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::provider::SnapshotTable;
+use super::scan::scan_by_planned;
 use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, FileList};
@@ -193,7 +194,6 @@ struct LatestRows {
     known: OfTable,
 }
 
-#[async_trait]
 impl TableProvider for LatestRows {
     fn schema(&self) -> SchemaRef {
         self.view.schema.clone()
@@ -203,23 +203,31 @@ impl TableProvider for LatestRows {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl LatestRows {
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let state = state.as_any().downcast_ref::<SessionState>();
-        let state = state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
-        let context = SessionContext::new_with_state(state.clone());
-        let reduce = |inputs| self.reduced(&context, inputs);
-        let rows = carried(&self.view, &self.known, &self.schema(), reduce).await?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            self.schema(),
-            projection.cloned(),
-        )?)
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let state = state.as_any().downcast_ref::<SessionState>();
+            let state =
+                state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
+            let context = SessionContext::new_with_state(state.clone());
+            let reduce = |inputs| self.reduced(&context, inputs);
+            let rows = carried(&self.view, &self.known, &self.schema(), reduce).await?;
+            let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
+                &[vec![rows]],
+                self.schema(),
+                projection.cloned(),
+            )?;
+            Ok(plan)
+        })
     }
 }
 

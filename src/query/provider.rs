@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
+use futures::future::BoxFuture;
 
 use super::SnapshotSource;
 use super::limits::external;
+use super::scan::scan_by_planned;
 use crate::catalog::view::TableView;
 
 #[derive(Debug)]
@@ -29,7 +30,6 @@ impl SnapshotTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for SnapshotTable {
     fn schema(&self) -> SchemaRef {
         self.view.schema.clone()
@@ -47,29 +47,35 @@ impl TableProvider for SnapshotTable {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_planned!();
+}
+
+impl SnapshotTable {
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let cold_wanted = !self.view.cold.files().is_empty();
-        if self.hot.is_empty() {
-            return self.view.cold.scan(state, projection, filters, limit);
-        }
-        let partitions = state.config().target_partitions().clamp(1, self.hot.len());
-        let mut groups: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
-        for (index, batch) in self.hot.iter().enumerate() {
-            groups[index * partitions / self.hot.len()].push(batch.clone());
-        }
-        let hot: Arc<dyn ExecutionPlan> =
-            MemorySourceConfig::try_new_exec(&groups, self.schema(), projection.cloned())?;
-        if !cold_wanted {
-            return Ok(hot);
-        }
-        let cold = self.view.cold.scan(state, projection, filters, limit)?;
-        UnionExec::try_new(vec![cold, hot])
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let cold_wanted = !self.view.cold.files().is_empty();
+            if self.hot.is_empty() {
+                return self.view.cold.scan(state, projection, filters, limit);
+            }
+            let partitions = state.config().target_partitions().clamp(1, self.hot.len());
+            let mut groups: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
+            for (index, batch) in self.hot.iter().enumerate() {
+                groups[index * partitions / self.hot.len()].push(batch.clone());
+            }
+            let hot: Arc<dyn ExecutionPlan> =
+                MemorySourceConfig::try_new_exec(&groups, self.schema(), projection.cloned())?;
+            if !cold_wanted {
+                return Ok(hot);
+            }
+            let cold = self.view.cold.scan(state, projection, filters, limit)?;
+            UnionExec::try_new(vec![cold, hot])
+        })
     }
 }
 
@@ -100,7 +106,6 @@ impl std::fmt::Debug for SystemTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for SystemTable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
@@ -110,18 +115,25 @@ impl TableProvider for SystemTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl SystemTable {
+    fn planned<'a>(
+        &'a self,
+        _: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.source.system_table(self.name).map_err(external)?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            self.schema.clone(),
-            projection.cloned(),
-        )?)
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let rows = self.source.system_table(self.name).map_err(external)?;
+            let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
+                &[vec![rows]],
+                self.schema.clone(),
+                projection.cloned(),
+            )?;
+            Ok(plan)
+        })
     }
 }

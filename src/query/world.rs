@@ -15,12 +15,14 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 
 use super::errors::fault_of;
 use super::last_seen;
 use super::latest::{self, Newest};
 use super::limits::external;
 use super::provider::SnapshotTable;
+use super::scan::scan_by_planned;
 use super::{CATALOG, PUBLIC, SYSTEM};
 use crate::catalog::defined::{StoredView, VIEWS_DEEP};
 use crate::catalog::view::{Snapshot, TableView};
@@ -132,6 +134,58 @@ impl SnapshotSchema {
     }
 }
 
+impl SnapshotSchema {
+    /// Under one lifetime, for the compiler's sake (`scan`).
+    fn provider<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>>> {
+        Box::pin(async move {
+            if let Some(described) = self.described(name) {
+                return Ok(Some(described.clone()));
+            }
+            let Some(view) = self.view(name) else {
+                let Some(view) = self.stored_view(name) else {
+                    return Ok(None);
+                };
+                let made = match self.too_deep(&view.name) {
+                    Some(fault) => Err(fault),
+                    None => super::stored::provider(&self.world, view).await,
+                };
+                return Ok(Some(made.unwrap_or_else(|fault| {
+                    Arc::new(Broken {
+                        schema: view.columns_schema(),
+                        fault,
+                    })
+                })));
+            };
+            if view.progress.is_none() {
+                return Ok(Some(Arc::new(SnapshotTable::new(view.clone()))));
+            }
+            let world = &self.world;
+            if let Some(fault) = self.too_deep(&view.name) {
+                return Ok(Some(Arc::new(Broken {
+                    schema: view.schema.clone(),
+                    fault,
+                })));
+            }
+            let inner = World {
+                depth: world.depth + 1,
+                ..(**world).clone()
+            };
+            let state = inner.session();
+            let made = super::view::provider(&state, view, &world.snapshot, &world.others).await;
+            // A view that cannot be planned fails the query that reads it, and no list of tables.
+            Ok(Some(made.unwrap_or_else(|error| {
+                Arc::new(Broken {
+                    schema: view.schema.clone(),
+                    fault: fault_of(error),
+                })
+            })))
+        })
+    }
+}
+
 #[async_trait]
 impl SchemaProvider for SnapshotSchema {
     fn table_names(&self) -> Vec<String> {
@@ -140,48 +194,16 @@ impl SchemaProvider for SnapshotSchema {
         tables.chain(views).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(described) = self.described(name) {
-            return Ok(Some(described.clone()));
-        }
-        let Some(view) = self.view(name) else {
-            let Some(view) = self.stored_view(name) else {
-                return Ok(None);
-            };
-            let made = match self.too_deep(&view.name) {
-                Some(fault) => Err(fault),
-                None => super::stored::provider(&self.world, view).await,
-            };
-            return Ok(Some(made.unwrap_or_else(|fault| {
-                Arc::new(Broken {
-                    schema: view.columns_schema(),
-                    fault,
-                })
-            })));
-        };
-        if view.progress.is_none() {
-            return Ok(Some(Arc::new(SnapshotTable::new(view.clone()))));
-        }
-        let world = &self.world;
-        if let Some(fault) = self.too_deep(&view.name) {
-            return Ok(Some(Arc::new(Broken {
-                schema: view.schema.clone(),
-                fault,
-            })));
-        }
-        let inner = World {
-            depth: world.depth + 1,
-            ..(**world).clone()
-        };
-        let state = inner.session();
-        let made = super::view::provider(&state, view, &world.snapshot, &world.others).await;
-        // A view that cannot be planned fails the query that reads it, and no list of tables.
-        Ok(Some(made.unwrap_or_else(|error| {
-            Arc::new(Broken {
-                schema: view.schema.clone(),
-                fault: fault_of(error),
-            })
-        })))
+    fn table<'a, 'b, 'c>(
+        &'a self,
+        name: &'b str,
+    ) -> BoxFuture<'c, Result<Option<Arc<dyn TableProvider>>>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        self.provider(name)
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -206,7 +228,6 @@ pub(super) struct Broken {
     pub fault: Fault,
 }
 
-#[async_trait]
 impl TableProvider for Broken {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
@@ -216,13 +237,17 @@ impl TableProvider for Broken {
         TableType::View
     }
 
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        _: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl Broken {
+    fn planned<'a>(
+        &'a self,
+        _: &'a dyn Session,
+        _: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Err(external(self.fault.clone()))
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move { Err(external(self.fault.clone())) })
     }
 }

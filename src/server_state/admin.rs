@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::text;
@@ -52,207 +52,275 @@ impl Admin {
     }
 }
 
-#[async_trait]
 impl TableAdmin for Admin {
-    async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault> {
-        if contract.view.is_some() {
-            return Err(Fault::invalid(
-                "invalid_contract",
-                "a view is made by CREATE MATERIALIZED VIEW, not by a property",
-            ));
-        }
-        lifecycle::create(&self.shared, contract, if_not_exists).await
-    }
-
-    async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault> {
-        create::run(&self.shared, &self.engine, creation, bound).await
-    }
-
-    async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Fault> {
-        if self.shared.definitions.now().view(name).is_some() {
-            let (name, to) = (name.clone(), to.clone());
-            return self.define(Define::RenameView { name, to }).await;
-        }
-        if self.shared.table(name)?.contract().view.is_some() {
-            return Err(Fault::new(
-                Kind::Unimplemented,
-                "not_implemented",
-                format!(
-                    "a materialized view keeps its name, view={name}; create one of the other name and drop this one"
-                ),
-            ));
-        }
-        crate::catalog::rename::rename(&self.shared, name, to).await
-    }
-
-    async fn define(&self, define: Define) -> Result<(), Fault> {
-        define::run(&self.shared, &self.engine, define).await
-    }
-
-    async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault> {
-        if let Some(view) = self.shared.definitions.now().view(name) {
-            return Err(Fault::invalid(
-                "is_a_view",
-                format!("{} is a view; use DROP VIEW", view.name),
-            ));
-        }
-        if let Ok(table) = self.shared.table(name)
-            && table.contract().view.is_some()
-        {
-            return Err(Fault::invalid(
-                "is_a_view",
-                format!("{name} is a materialized view; use DROP MATERIALIZED VIEW"),
-            ));
-        }
-        if cascade {
-            self.views.remove_readers(name).await?;
-        }
-        lifecycle::drop(&self.shared, name, if_exists).await
-    }
-
-    async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault> {
-        let table = self.shared.table(name)?;
-        if table.contract().view.is_some() {
-            return Err(Fault::invalid(
-                "is_a_view",
-                format!(
-                    "{name} is a materialized view; use ALTER MATERIALIZED VIEW {name} SET (delay = '5s') or .. AS SELECT .."
-                ),
-            ));
-        }
-        crate::catalog::alter::alter(&self.shared, name, plan).await?;
-        if table.is_parked() {
-            // The change may be what it needed. What it still lacks, the table's state says.
-            self.upkeep.repair(name, false).await?;
-        }
-        Ok(())
-    }
-
-    async fn upkeep(&self, upkeep: crate::statement::Upkeep) -> Result<RecordBatch, Fault> {
-        self.upkeep.answer(upkeep).await
-    }
-
-    async fn view(&self, change: ViewChange) -> Result<u64, Fault> {
-        let views = &self.views;
-        match change {
-            ViewChange::Create {
-                view,
-                if_not_exists,
-                or_replace,
-            } => views.create(view, if_not_exists, or_replace).await?,
-            ViewChange::Drop { name, if_exists } => views.remove(&name, if_exists).await?,
-            ViewChange::Refresh { name, full, day } => {
-                return views.refresh_now(&name, full, day).await;
+    fn create(
+        &self,
+        contract: Contract,
+        if_not_exists: bool,
+    ) -> BoxFuture<'_, Result<bool, Fault>> {
+        Box::pin(async move {
+            if contract.view.is_some() {
+                return Err(Fault::invalid(
+                    "invalid_contract",
+                    "a view is made by CREATE MATERIALIZED VIEW, not by a property",
+                ));
             }
-            ViewChange::Set { name, settings } => views.set(&name, &settings).await?,
-            ViewChange::Query { name, sql } => views.query(&name, sql, None).await?,
-        }
-        Ok(0)
+            lifecycle::create(&self.shared, contract, if_not_exists).await
+        })
     }
 
-    async fn alert(&self, change: AlertChange) -> Result<Option<RecordBatch>, Fault> {
-        let alerts = &self.alerts;
-        match change {
-            AlertChange::Create {
-                alert,
-                if_not_exists,
-                or_replace,
-                text,
-            } => {
-                let creation = alert::Creation {
-                    alert: *alert,
+    fn create_from<'a>(
+        &'a self,
+        creation: Creation,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { create::run(&self.shared, &self.engine, creation, bound).await })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        name: &'a TableName,
+        to: &'a TableName,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            if self.shared.definitions.now().view(name).is_some() {
+                let (name, to) = (name.clone(), to.clone());
+                return self.define(Define::RenameView { name, to }).await;
+            }
+            if self.shared.table(name)?.contract().view.is_some() {
+                return Err(Fault::new(
+                    Kind::Unimplemented,
+                    "not_implemented",
+                    format!(
+                        "a materialized view keeps its name, view={name}; create one of the other name and drop this one"
+                    ),
+                ));
+            }
+            crate::catalog::rename::rename(&self.shared, name, to).await
+        })
+    }
+
+    fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { define::run(&self.shared, &self.engine, define).await })
+    }
+
+    fn drop<'a>(
+        &'a self,
+        name: &'a TableName,
+        if_exists: bool,
+        cascade: bool,
+    ) -> BoxFuture<'a, Result<bool, Fault>> {
+        Box::pin(async move {
+            if let Some(view) = self.shared.definitions.now().view(name) {
+                return Err(Fault::invalid(
+                    "is_a_view",
+                    format!("{} is a view; use DROP VIEW", view.name),
+                ));
+            }
+            if let Ok(table) = self.shared.table(name)
+                && table.contract().view.is_some()
+            {
+                return Err(Fault::invalid(
+                    "is_a_view",
+                    format!("{name} is a materialized view; use DROP MATERIALIZED VIEW"),
+                ));
+            }
+            if cascade {
+                self.views.remove_readers(name).await?;
+            }
+            lifecycle::drop(&self.shared, name, if_exists).await
+        })
+    }
+
+    fn alter<'a>(
+        &'a self,
+        name: &'a TableName,
+        plan: &'a Plan<'a>,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let table = self.shared.table(name)?;
+            if table.contract().view.is_some() {
+                return Err(Fault::invalid(
+                    "is_a_view",
+                    format!(
+                        "{name} is a materialized view; use ALTER MATERIALIZED VIEW {name} SET (delay = '5s') or .. AS SELECT .."
+                    ),
+                ));
+            }
+            crate::catalog::alter::alter(&self.shared, name, plan).await?;
+            if table.is_parked() {
+                // The change may be what it needed. What it still lacks, the table's state says.
+                self.upkeep.repair(name, false).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn upkeep(
+        &self,
+        upkeep: crate::statement::Upkeep,
+    ) -> BoxFuture<'_, Result<RecordBatch, Fault>> {
+        Box::pin(async move { self.upkeep.answer(upkeep).await })
+    }
+
+    fn view(&self, change: ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+        Box::pin(async move {
+            let views = &self.views;
+            match change {
+                ViewChange::Create {
+                    view,
                     if_not_exists,
                     or_replace,
-                    text: &text,
-                };
-                alerts.create(creation).await?;
+                } => views.create(view, if_not_exists, or_replace).await?,
+                ViewChange::Drop { name, if_exists } => views.remove(&name, if_exists).await?,
+                ViewChange::Refresh { name, full, day } => {
+                    return views.refresh_now(&name, full, day).await;
+                }
+                ViewChange::Set { name, settings } => views.set(&name, &settings).await?,
+                ViewChange::Query { name, sql } => views.query(&name, sql, None).await?,
             }
-            AlertChange::Drop { name, if_exists } => alerts.remove(&name, if_exists).await?,
-            AlertChange::Pause { name, paused } => alerts.pause(&name, paused).await?,
-            AlertChange::Show { ref name } => {
-                let ddl = text([alerts.definition(name)?]);
-                let rows = RecordBatch::try_new(change.schema(), vec![ddl]);
-                let rows = rows.map_err(|e| Fault::internal(e.to_string()))?;
-                return Ok(Some(rows));
-            }
-        }
-        Ok(None)
+            Ok(0)
+        })
     }
 
-    async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault> {
-        let table = self.shared.writable(&insert.table)?;
-        let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let gathered = values::rows(&self.engine, &insert, bound, limit).await?;
-        let (batches, _charged) = (gathered.batches, gathered.bytes);
-        match &insert.replace {
-            None => ingest::insert::append(&self.shared, &table, &insert.columns, batches).await,
-            Some(matching) => {
-                ingest::insert::replace(&self.shared, &table, &insert.columns, batches, matching)
+    fn alert(&self, change: AlertChange) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move {
+            let alerts = &self.alerts;
+            match change {
+                AlertChange::Create {
+                    alert,
+                    if_not_exists,
+                    or_replace,
+                    text,
+                } => {
+                    let creation = alert::Creation {
+                        alert: *alert,
+                        if_not_exists,
+                        or_replace,
+                        text: &text,
+                    };
+                    alerts.create(creation).await?;
+                }
+                AlertChange::Drop { name, if_exists } => alerts.remove(&name, if_exists).await?,
+                AlertChange::Pause { name, paused } => alerts.pause(&name, paused).await?,
+                AlertChange::Show { ref name } => {
+                    let ddl = text([alerts.definition(name)?]);
+                    let rows = RecordBatch::try_new(change.schema(), vec![ddl]);
+                    let rows = rows.map_err(|e| Fault::internal(e.to_string()))?;
+                    return Ok(Some(rows));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn insert<'a>(&'a self, insert: Insert, bound: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move {
+            let table = self.shared.writable(&insert.table)?;
+            let limit = self.shared.config.memory.query_bytes_max.as_usize();
+            let gathered = values::rows(&self.engine, &insert, bound, limit).await?;
+            let (batches, _charged) = (gathered.batches, gathered.bytes);
+            match &insert.replace {
+                None => {
+                    ingest::insert::append(&self.shared, &table, &insert.columns, batches).await
+                }
+                Some(matching) => {
+                    ingest::insert::replace(
+                        &self.shared,
+                        &table,
+                        &insert.columns,
+                        batches,
+                        matching,
+                    )
                     .await
+                }
             }
-        }
+        })
     }
 
-    async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault> {
-        dml::run(&self.shared, &self.engine, dml, bound).await
-    }
-
-    async fn hold(
-        &self,
+    fn change_rows<'a>(
+        &'a self,
         dml: dml::Dml,
-        bound: &Bound,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { dml::run(&self.shared, &self.engine, dml, bound).await })
+    }
+
+    fn hold<'a>(
+        &'a self,
+        dml: dml::Dml,
+        bound: &'a Bound,
         rows: Vec<RecordBatch>,
         held: Option<Arc<dml::Held>>,
-    ) -> Result<(u64, dml::Held), Fault> {
-        dml::hold(&self.shared, &self.engine, dml, bound, rows, held).await
+    ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>> {
+        Box::pin(async move { dml::hold(&self.shared, &self.engine, dml, bound, rows, held).await })
     }
 
-    async fn commit(&self, held: Arc<dml::Held>, rows: Vec<RecordBatch>) -> Result<(), Fault> {
-        // A commit that has begun is finished, whether or not its caller still waits.
-        let shared = self.shared.clone();
-        tokio::spawn(async move { held.commit(&shared, rows).await })
-            .await
-            .map_err(|e| Fault::internal(format!("commit: {e}")))?
+    fn commit(
+        &self,
+        held: Arc<dml::Held>,
+        rows: Vec<RecordBatch>,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            // A commit that has begun is finished, whether or not its caller still waits.
+            let shared = self.shared.clone();
+            tokio::spawn(async move { held.commit(&shared, rows).await })
+                .await
+                .map_err(|e| Fault::internal(format!("commit: {e}")))?
+        })
     }
 
-    async fn restore(&self, restore: restore::Restore) -> Result<(), Fault> {
-        restore::run(&self.shared, restore).await
+    fn restore(&self, restore: restore::Restore) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { restore::run(&self.shared, restore).await })
     }
 
-    async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault> {
-        let table = self.shared.writable(&insert.table)?;
-        let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let gathered = values::rows(&self.engine, insert, bound, limit).await?;
-        let (batches, _charged) = (gathered.batches, gathered.bytes);
-        ingest::insert::staged(&self.shared, &table, &insert.columns, batches).await
+    fn stage<'a>(
+        &'a self,
+        insert: &'a Insert,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move {
+            let table = self.shared.writable(&insert.table)?;
+            let limit = self.shared.config.memory.query_bytes_max.as_usize();
+            let gathered = values::rows(&self.engine, insert, bound, limit).await?;
+            let (batches, _charged) = (gathered.batches, gathered.bytes);
+            ingest::insert::staged(&self.shared, &table, &insert.columns, batches).await
+        })
     }
 
-    async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
-        let table = self.shared.writable(table)?;
-        ingest::insert::append_staged(&self.shared, &table, rows).await
+    fn append<'a>(
+        &'a self,
+        table: &'a TableName,
+        rows: Vec<RecordBatch>,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move {
+            let table = self.shared.writable(table)?;
+            ingest::insert::append_staged(&self.shared, &table, rows).await
+        })
     }
 
-    async fn replay(&self, replay: Replay) -> Result<ingest::replay::Outcome, Fault> {
-        let table = self.shared.writable(&replay.table)?;
-        let quarantine = replay.table.quarantine();
-        let filter = match &replay.condition {
-            Some(condition) => Some(self.engine.filter(&quarantine, condition).await?),
-            None => None,
-        };
-        let request = ingest::replay::Request {
-            overrides: replay.overrides,
-            filter,
-            dry_run: replay.dry_run,
-        };
-        // A move that has begun is finished, whether or not its caller still waits.
-        let shared = self.shared.clone();
-        tokio::spawn(async move { ingest::replay::replay(&shared, &table, &request).await })
-            .await
-            .map_err(|e| Fault::internal(format!("replay: {e}")))?
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<ingest::replay::Outcome, Fault>> {
+        Box::pin(async move {
+            let table = self.shared.writable(&replay.table)?;
+            let quarantine = replay.table.quarantine();
+            let filter = match &replay.condition {
+                Some(condition) => Some(self.engine.filter(&quarantine, condition).await?),
+                None => None,
+            };
+            let request = ingest::replay::Request {
+                overrides: replay.overrides,
+                filter,
+                dry_run: replay.dry_run,
+            };
+            // A move that has begun is finished, whether or not its caller still waits.
+            let shared = self.shared.clone();
+            tokio::spawn(async move { ingest::replay::replay(&shared, &table, &request).await })
+                .await
+                .map_err(|e| Fault::internal(format!("replay: {e}")))?
+        })
     }
 }
 
-#[async_trait]
 impl PutHandler for Admin {
     fn put(
         &self,
@@ -262,16 +330,24 @@ impl PutHandler for Admin {
         crate::flight::put::serve(self.shared.clone(), descriptor, input)
     }
 
-    async fn ingest(
+    fn ingest(
         &self,
         asked: Ingest,
         input: PutInput,
         abandoned: CancellationToken,
-    ) -> Result<u64, Fault> {
-        crate::flight::ingest::run(self.shared.clone(), asked, input, abandoned).await
+    ) -> BoxFuture<'_, Result<u64, Fault>> {
+        Box::pin(async move {
+            crate::flight::ingest::run(self.shared.clone(), asked, input, abandoned).await
+        })
     }
 
-    async fn stage(&self, asked: &Ingest, input: PutInput) -> Result<Option<RecordBatch>, Fault> {
-        crate::flight::ingest::stage(self.shared.clone(), asked, input).await
+    fn stage<'a>(
+        &'a self,
+        asked: &'a Ingest,
+        input: PutInput,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(
+            async move { crate::flight::ingest::stage(self.shared.clone(), asked, input).await },
+        )
     }
 }

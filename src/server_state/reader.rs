@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use crate::catalog::lookup::RowReader;
 use crate::cold::PinnedFiles;
@@ -24,72 +24,79 @@ impl EngineReader {
     }
 }
 
-#[async_trait]
 impl RowReader for EngineReader {
-    async fn values(&self, table: &TableName, column: &str) -> Result<HashSet<String>, Fault> {
-        let sql = format!(
-            "SELECT DISTINCT CAST(\"{column}\" AS VARCHAR) FROM {}.{} WHERE \"{column}\" IS NOT NULL",
-            table.schema(),
-            table.table()
-        );
-        let mut out = HashSet::new();
-        for batch in self.engine.query(&sql, None).await?.collect().await? {
-            out.extend(
-                batch
-                    .column(0)
-                    .as_string::<i32>()
-                    .iter()
-                    .flatten()
-                    .map(str::to_owned),
+    fn values<'a>(
+        &'a self,
+        table: &'a TableName,
+        column: &'a str,
+    ) -> BoxFuture<'a, Result<HashSet<String>, Fault>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT DISTINCT CAST(\"{column}\" AS VARCHAR) FROM {}.{} WHERE \"{column}\" IS NOT NULL",
+                table.schema(),
+                table.table()
             );
-        }
-        Ok(out)
+            let mut out = HashSet::new();
+            for batch in self.engine.query(&sql, None).await?.collect().await? {
+                out.extend(
+                    batch
+                        .column(0)
+                        .as_string::<i32>()
+                        .iter()
+                        .flatten()
+                        .map(str::to_owned),
+                );
+            }
+            Ok(out)
+        })
     }
 
-    async fn newest(
-        &self,
-        contract: &Contract,
+    fn newest<'a>(
+        &'a self,
+        contract: &'a Contract,
         limit: usize,
         files: Option<Arc<PinnedFiles>>,
-    ) -> Result<Vec<RecordBatch>, Fault> {
-        let columns: Vec<String> = contract
-            .columns
-            .iter()
-            .map(|c| format!("\"{}\"", c.name))
-            .collect();
-        let order = contract
-            .event_time
-            .as_ref()
-            .map_or_else(String::new, |t| format!(" ORDER BY \"{t}\" DESC"));
-        let name = &contract.table;
-        let sql = format!(
-            "SELECT {} FROM \"{}\".\"{}\"{order} LIMIT {limit}",
-            columns.join(", "),
-            name.schema(),
-            name.table()
-        );
-        let rows = match files {
-            None => self.engine.query(&sql, None).await?,
-            Some(files) => {
-                let mut snapshot = self.engine.snapshot();
-                let mut tables = (*snapshot.tables).clone();
-                if let Some(own) = tables.get_mut(&name.folded()) {
-                    own.cold = files;
-                    own.hot = Arc::default();
+    ) -> BoxFuture<'a, Result<Vec<RecordBatch>, Fault>> {
+        Box::pin(async move {
+            let columns: Vec<String> = contract
+                .columns
+                .iter()
+                .map(|c| format!("\"{}\"", c.name))
+                .collect();
+            let order = contract
+                .event_time
+                .as_ref()
+                .map_or_else(String::new, |t| format!(" ORDER BY \"{t}\" DESC"));
+            let name = &contract.table;
+            let sql = format!(
+                "SELECT {} FROM \"{}\".\"{}\"{order} LIMIT {limit}",
+                columns.join(", "),
+                name.schema(),
+                name.table()
+            );
+            let rows = match files {
+                None => self.engine.query(&sql, None).await?,
+                Some(files) => {
+                    let mut snapshot = self.engine.snapshot();
+                    let mut tables = (*snapshot.tables).clone();
+                    if let Some(own) = tables.get_mut(&name.folded()) {
+                        own.cold = files;
+                        own.hot = Arc::default();
+                    }
+                    snapshot.tables = Arc::new(tables);
+                    self.engine.query_over(snapshot, &sql, None).await?
                 }
-                snapshot.tables = Arc::new(tables);
-                self.engine.query_over(snapshot, &sql, None).await?
-            }
-        };
-        let mut batches = rows.collect().await?;
-        batches.reverse();
-        let oldest_first = batches.iter().map(|batch| {
-            let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-            let back: UInt32Array = (0..rows).rev().collect();
-            arrow::compute::take_record_batch(batch, &back)
-        });
-        oldest_first
-            .collect::<Result<_, _>>()
-            .map_err(|e| Fault::internal(format!("newest rows: {e}")))
+            };
+            let mut batches = rows.collect().await?;
+            batches.reverse();
+            let oldest_first = batches.iter().map(|batch| {
+                let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+                let back: UInt32Array = (0..rows).rev().collect();
+                arrow::compute::take_record_batch(batch, &back)
+            });
+            oldest_first
+                .collect::<Result<_, _>>()
+                .map_err(|e| Fault::internal(format!("newest rows: {e}")))
+        })
     }
 }

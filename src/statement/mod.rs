@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use datafusion::sql::sqlparser::ast::AlterTableOperation;
 
@@ -47,46 +47,80 @@ pub use replay::Replay;
 pub use upkeep::Upkeep;
 pub use views::ViewChange;
 
-/// Who creates and drops tables.
-#[async_trait]
+/// Who creates and drops tables. Each future has one lifetime: under those of `#[async_trait]` the compiler takes seconds for each
+/// to see that it is `Send`.
 pub trait TableAdmin: Send + Sync {
     /// True if it was created, false if it was there and may be.
-    async fn create(&self, contract: Contract, if_not_exists: bool) -> Result<bool, Fault>;
+    fn create(&self, contract: Contract, if_not_exists: bool)
+    -> BoxFuture<'_, Result<bool, Fault>>;
     /// Returns how many rows the table has from the start.
-    async fn create_from(&self, creation: Creation, bound: &Bound) -> Result<u64, Fault>;
-    async fn define(&self, define: Define) -> Result<(), Fault>;
+    fn create_from<'a>(
+        &'a self,
+        creation: Creation,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
+    fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>>;
     /// `cascade`: with the materialized views that read it.
-    async fn drop(&self, name: &TableName, if_exists: bool, cascade: bool) -> Result<bool, Fault>;
-    async fn rename(&self, name: &TableName, to: &TableName) -> Result<(), Fault>;
+    fn drop<'a>(
+        &'a self,
+        name: &'a TableName,
+        if_exists: bool,
+        cascade: bool,
+    ) -> BoxFuture<'a, Result<bool, Fault>>;
+    fn rename<'a>(
+        &'a self,
+        name: &'a TableName,
+        to: &'a TableName,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
     /// `plan` says what the statement means for the contract in force.
-    async fn alter(&self, name: &TableName, plan: &Plan<'_>) -> Result<(), Fault>;
+    fn alter<'a>(
+        &'a self,
+        name: &'a TableName,
+        plan: &'a Plan<'a>,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
     /// Returns how many buckets a refresh computed.
-    async fn view(&self, change: ViewChange) -> Result<u64, Fault>;
+    fn view(&self, change: ViewChange) -> BoxFuture<'_, Result<u64, Fault>>;
     /// The answer has the columns of [`Change::schema`].
-    async fn alert(&self, change: AlertChange) -> Result<Option<RecordBatch>, Fault>;
+    fn alert(&self, change: AlertChange) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>>;
     /// Returns how many rows were written, by all executions together.
-    async fn insert(&self, insert: Insert, bound: &Bound) -> Result<u64, Fault>;
+    fn insert<'a>(&'a self, insert: Insert, bound: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>>;
     /// The rows that an INSERT would append, judged and in the table's schema. Writes nothing.
-    async fn stage(&self, insert: &Insert, bound: &Bound) -> Result<Option<RecordBatch>, Fault>;
+    fn stage<'a>(
+        &'a self,
+        insert: &'a Insert,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>>;
     /// Appends staged rows, all or none.
-    async fn append(&self, table: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault>;
+    fn append<'a>(
+        &'a self,
+        table: &'a TableName,
+        rows: Vec<RecordBatch>,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// Returns how many rows were changed, deleted and inserted.
-    async fn change_rows(&self, dml: dml::Dml, bound: &Bound) -> Result<u64, Fault>;
+    fn change_rows<'a>(
+        &'a self,
+        dml: dml::Dml,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// The same in a transaction, over the rows of the table that it holds and what earlier statements have `held`. Returns what
     /// it holds from now on in the place of both, in no version yet.
-    async fn hold(
-        &self,
+    fn hold<'a>(
+        &'a self,
         dml: dml::Dml,
-        bound: &Bound,
+        bound: &'a Bound,
         rows: Vec<RecordBatch>,
         held: Option<Arc<dml::Held>>,
-    ) -> Result<(u64, dml::Held), Fault>;
+    ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>>;
     /// Commits what statements of a transaction have held, and rows that were staged since: all or nothing.
-    async fn commit(&self, held: Arc<dml::Held>, rows: Vec<RecordBatch>) -> Result<(), Fault>;
-    async fn restore(&self, restore: restore::Restore) -> Result<(), Fault>;
-    async fn replay(&self, replay: Replay) -> Result<Outcome, Fault>;
+    fn commit(
+        &self,
+        held: Arc<dml::Held>,
+        rows: Vec<RecordBatch>,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+    fn restore(&self, restore: restore::Restore) -> BoxFuture<'_, Result<(), Fault>>;
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Outcome, Fault>>;
     /// The answer has the columns of [`Upkeep::schema`].
-    async fn upkeep(&self, upkeep: Upkeep) -> Result<RecordBatch, Fault>;
+    fn upkeep(&self, upkeep: Upkeep) -> BoxFuture<'_, Result<RecordBatch, Fault>>;
 }
 
 /// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
+use futures::future::BoxFuture;
 
 use super::*;
 use crate::catalog::alter::Plan;
@@ -12,74 +13,101 @@ use crate::statement::Insert;
 #[derive(Default)]
 struct Recorder(Mutex<Vec<usize>>);
 
-#[async_trait::async_trait]
 impl TableAdmin for Recorder {
-    async fn create(&self, _: Contract, _: bool) -> Result<bool, Fault> {
-        Ok(true)
+    fn create(&self, _: Contract, _: bool) -> BoxFuture<'_, Result<bool, Fault>> {
+        Box::pin(async move { Ok(true) })
     }
-    async fn create_from(
-        &self,
+    fn create_from<'a>(
+        &'a self,
         _: crate::statement::create::Creation,
-        _: &Bound,
-    ) -> Result<u64, Fault> {
-        Ok(0)
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Ok(0) })
     }
-    async fn rename(&self, _: &TableName, _: &TableName) -> Result<(), Fault> {
-        Ok(())
+    fn rename<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: &'a TableName,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move { Ok(()) })
     }
-    async fn define(&self, _: crate::statement::define::Define) -> Result<(), Fault> {
-        Ok(())
+    fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Ok(()) })
     }
-    async fn drop(&self, _: &TableName, _: bool, _: bool) -> Result<bool, Fault> {
-        Ok(true)
+    fn drop<'a>(
+        &'a self,
+        _: &'a TableName,
+        _: bool,
+        _: bool,
+    ) -> BoxFuture<'a, Result<bool, Fault>> {
+        Box::pin(async move { Ok(true) })
     }
-    async fn alter(&self, _: &TableName, _: &Plan<'_>) -> Result<(), Fault> {
-        Ok(())
+    fn alter<'a>(&'a self, _: &'a TableName, _: &'a Plan<'a>) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move { Ok(()) })
     }
-    async fn change_rows(&self, _: crate::statement::dml::Dml, _: &Bound) -> Result<u64, Fault> {
-        Ok(1)
-    }
-    async fn hold(
-        &self,
+    fn change_rows<'a>(
+        &'a self,
         _: crate::statement::dml::Dml,
-        _: &Bound,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Ok(1) })
+    }
+    fn hold<'a>(
+        &'a self,
+        _: crate::statement::dml::Dml,
+        _: &'a Bound,
         _: Vec<RecordBatch>,
         _: Option<Arc<dml::Held>>,
-    ) -> Result<(u64, dml::Held), Fault> {
-        Err(Fault::internal("no tables here"))
+    ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>> {
+        Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
-    async fn commit(&self, _: Arc<dml::Held>, _: Vec<RecordBatch>) -> Result<(), Fault> {
-        Err(Fault::internal("no tables here"))
+    fn commit(&self, _: Arc<dml::Held>, _: Vec<RecordBatch>) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
-    async fn view(&self, _: crate::statement::ViewChange) -> Result<u64, Fault> {
-        Ok(0)
+    fn view(&self, _: crate::statement::ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+        Box::pin(async move { Ok(0) })
     }
-    async fn alert(&self, _: crate::statement::AlertChange) -> Result<Option<RecordBatch>, Fault> {
-        Ok(None)
+    fn alert(
+        &self,
+        _: crate::statement::AlertChange,
+    ) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move { Ok(None) })
     }
-    async fn restore(&self, _: crate::statement::restore::Restore) -> Result<(), Fault> {
-        Ok(())
+    fn restore(&self, _: crate::statement::restore::Restore) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move { Ok(()) })
     }
-    async fn replay(
+    fn replay(
         &self,
         _: crate::statement::Replay,
-    ) -> Result<crate::ingest::replay::Outcome, Fault> {
-        Ok(crate::ingest::replay::Outcome::default())
+    ) -> BoxFuture<'_, Result<crate::ingest::replay::Outcome, Fault>> {
+        Box::pin(async move { Ok(crate::ingest::replay::Outcome::default()) })
     }
-    async fn insert(&self, _: Insert, _: &Bound) -> Result<u64, Fault> {
-        Ok(1)
+    fn insert<'a>(&'a self, _: Insert, _: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Ok(1) })
     }
-    async fn stage(&self, _: &Insert, _: &Bound) -> Result<Option<RecordBatch>, Fault> {
-        let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
-        Ok(Some(RecordBatch::try_from_iter([("a", column)]).unwrap()))
+    fn stage<'a>(
+        &'a self,
+        _: &'a Insert,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+        Box::pin(async move {
+            let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+            Ok(Some(RecordBatch::try_from_iter([("a", column)]).unwrap()))
+        })
     }
-    async fn append(&self, _: &TableName, rows: Vec<RecordBatch>) -> Result<u64, Fault> {
-        let count = rows.iter().map(RecordBatch::num_rows).sum();
-        self.0.lock().push(count);
-        Ok(count as u64)
+    fn append<'a>(
+        &'a self,
+        _: &'a TableName,
+        rows: Vec<RecordBatch>,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move {
+            let count = rows.iter().map(RecordBatch::num_rows).sum();
+            self.0.lock().push(count);
+            Ok(count as u64)
+        })
     }
-    async fn upkeep(&self, _: crate::statement::Upkeep) -> Result<RecordBatch, Fault> {
-        Err(Fault::internal("no tables here"))
+    fn upkeep(&self, _: crate::statement::Upkeep) -> BoxFuture<'_, Result<RecordBatch, Fault>> {
+        Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
 }
 

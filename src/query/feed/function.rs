@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
@@ -13,11 +12,13 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 
 use super::super::table_function::{named_table, table_of};
 use super::{Followed, rows};
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
+use crate::query::scan::scan_by_planned;
 
 pub(super) const NAME: &str = "table_changes";
 const FORM: &str = "table_changes('schema.table', first_version [, last_version])";
@@ -119,7 +120,6 @@ impl std::fmt::Debug for Versions {
     }
 }
 
-#[async_trait]
 impl TableProvider for Changes {
     fn schema(&self) -> SchemaRef {
         self.0.schema.clone()
@@ -129,22 +129,29 @@ impl TableProvider for Changes {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    scan_by_planned!();
+}
+
+impl Changes {
+    fn planned<'a>(
+        &'a self,
+        _: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let read = Arc::new(Reading(self.0.clone()));
-        Ok(Arc::new(StreamingTableExec::try_new(
-            self.schema(),
-            vec![read],
-            projection,
-            [],
-            false,
-            limit,
-        )?))
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let read = Arc::new(Reading(self.0.clone()));
+            let plan: Arc<dyn ExecutionPlan> = Arc::new(StreamingTableExec::try_new(
+                self.schema(),
+                vec![read],
+                projection,
+                [],
+                false,
+                limit,
+            )?);
+            Ok(plan)
+        })
     }
 }
 
