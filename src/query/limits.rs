@@ -21,6 +21,7 @@ use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
+use super::pushdown::{AboveAggregates, ByName, Unmark};
 use super::running;
 use crate::fault::{Fault, Kind};
 
@@ -163,7 +164,10 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));
         }
-        rules.push(rule);
+        rules.push(match rule.name() {
+            AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
+            _ => rule,
+        });
     }
     rules.push(Arc::new(CheckArguments));
     rules
@@ -171,6 +175,9 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// DataFusion's rule that brings the filters of running operators to the scans.
 const FILTERS_TO_SCANS: &str = "FilterPushdown(Post)";
+
+/// DataFusion's rule that moves filters towards the scans.
+const FILTERS_DOWN: &str = "FilterPushdown";
 
 /// [`optimizer_rules`] of physical plans.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
@@ -182,7 +189,12 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         if rule.name() == FILTERS_TO_SCANS {
             rules.push(Arc::new(FilterExtremes));
         }
-        rules.push(rule);
+        match rule.name() {
+            // The last: what looks at neighbours has been before it.
+            FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
+            FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
+            _ => rules.push(rule),
+        }
     }
     rules
 }

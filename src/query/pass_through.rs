@@ -19,6 +19,8 @@ pub(super) trait PassThrough:
     Clone + fmt::Debug + fmt::Display + Send + Sync + 'static
 {
     const NAME: &'static str;
+    /// Whether filters from above may go below it.
+    const FILTERS_PASS: bool = true;
 
     /// Of one partition.
     fn stream(
@@ -102,7 +104,11 @@ impl<P: PassThrough> ExecutionPlan for PassThroughExec<P> {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        FilterDescription::from_children(filters, &self.children())
+        let children = self.children();
+        match P::FILTERS_PASS {
+            true => FilterDescription::from_children(filters, &children),
+            false => Ok(FilterDescription::all_unsupported(&filters, &children)),
+        }
     }
 
     fn try_pushdown_sort(
