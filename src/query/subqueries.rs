@@ -4,7 +4,8 @@
 //!   subquery's own column. The extremes of the values decide as well, with their count and that of the nulls.
 //! - `EXISTS (SELECT count(*) ..)` and `x IN (SELECT count(*) ..)` that name columns of the query around them: an aggregate without
 //!   GROUP BY has one row also where it has no rows to count, which a join with groups does not give.
-//! - Each of them, `IN` and `EXISTS` as a column of a result, where there is no row to leave out.
+//!
+//! `rules::subquery_values` tells the values of the other `IN` and `EXISTS` apart, once names are resolved.
 
 use std::ops::ControlFlow;
 
@@ -20,84 +21,49 @@ use crate::sql::{check_bytes, parse_own_expr};
 /// # Errors
 /// INVALID_ARGUMENT: an operator that has no such form.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
-    let mut columns = Columns(None);
-    let _ = statement.visit(&mut columns);
-    if let Some(fault) = columns.0 {
-        return Err(fault);
-    }
-    all(statement, false)
-}
-
-/// Columns of results come first, while they can be told from conditions.
-struct Columns(Option<Fault>);
-
-impl VisitorMut for Columns {
-    type Break = ();
-
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let SetExpr::Select(select) = &mut *query.body else {
-            return ControlFlow::Continue(());
-        };
-        for item in &mut select.projection {
-            let before = item.clone();
-            let expr = match item {
-                SelectItem::UnnamedExpr(expr) => expr,
-                SelectItem::ExprWithAlias { expr, .. } => expr,
-                _ => continue,
-            };
-            if let Err(fault) = all(expr, true) {
-                self.0 = self.0.take().or(Some(fault));
-            }
-            // It keeps the name that it would have had.
-            if let (SelectItem::UnnamedExpr(old), SelectItem::UnnamedExpr(new)) = (&before, &*item)
-                && old != new
-            {
-                *item = SelectItem::ExprWithAlias {
-                    expr: new.clone(),
-                    alias: Ident::with_quote('"', old.to_string().replace('"', "")),
-                };
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Innermost first. `shown`: as a value, which has to be null where the standard says so and cannot be a join. What stands in a
-/// query within such a value is left for later.
-fn all(node: &mut impl VisitMut, shown: bool) -> Result<(), Fault> {
-    let mut rewriter = Rewriter {
-        shown,
-        depth: 0,
-        failed: None,
-    };
-    let _ = node.visit(&mut rewriter);
+    let mut rewriter = Rewriter::default();
+    let _ = statement.visit(&mut rewriter);
     rewriter.failed.map_or(Ok(()), Err)
 }
 
+/// Innermost first.
+#[derive(Default)]
 struct Rewriter {
-    shown: bool,
-    depth: usize,
+    /// The columns of the results of the queries around, as they were written, where they have no other name.
+    written: Vec<Vec<Option<String>>>,
     failed: Option<Fault>,
 }
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let written = match &*query.body {
+            SetExpr::Select(select) => select.projection.iter().map(written).collect(),
+            _ => Vec::new(),
+        };
+        self.written.push(written);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
+    /// A column keeps the name that it would have had.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let written = self.written.pop().unwrap_or_default();
+        if let SetExpr::Select(select) = &mut *query.body {
+            for (item, written) in select.projection.iter_mut().zip(written) {
+                if let (SelectItem::UnnamedExpr(expr), Some(written)) = (&mut *item, written) {
+                    *item = SelectItem::ExprWithAlias {
+                        expr: expr.clone(),
+                        alias: Ident::with_quote('"', written.replace('"', "")),
+                    };
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.shown && self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        let made = rewritten(expr, self.shown).and_then(|text| match text {
+        let made = rewritten(expr).and_then(|text| match text {
             // A set stands in it several times: sets within sets multiply.
             Some(text) => check_bytes(&text).and_then(|()| parse_own_expr(&text).map(Some)),
             None => Ok(None),
@@ -111,7 +77,35 @@ impl VisitorMut for Rewriter {
     }
 }
 
-fn rewritten(expr: &Expr, shown: bool) -> Result<Option<String>, Fault> {
+/// A column without a name that asks a set, as text.
+fn written(item: &SelectItem) -> Option<String> {
+    let SelectItem::UnnamedExpr(expr) = item else {
+        return None;
+    };
+    let mut sets = Sets(false);
+    let _ = expr.visit(&mut sets);
+    sets.0.then(|| expr.to_string())
+}
+
+/// Whether a set is asked.
+struct Sets(bool);
+
+impl Visitor for Sets {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.0 |= match expr {
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+                matches!(**right, Expr::Subquery(_))
+            }
+            Expr::InSubquery { .. } | Expr::Exists { .. } => true,
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: &Expr) -> Result<Option<String>, Fault> {
     Ok(match expr {
         Expr::AnyOp {
             left,
@@ -119,7 +113,7 @@ fn rewritten(expr: &Expr, shown: bool) -> Result<Option<String>, Fault> {
             right,
             ..
         } => match &**right {
-            Expr::Subquery(set) => Some(any(left, compare_op, set, shown)?),
+            Expr::Subquery(set) => Some(any(left, compare_op, set)?),
             _ => None,
         },
         Expr::AllOp {
@@ -127,15 +121,15 @@ fn rewritten(expr: &Expr, shown: bool) -> Result<Option<String>, Fault> {
             compare_op,
             right,
         } => match &**right {
-            Expr::Subquery(set) => Some(every(left, compare_op, set, shown)?),
+            Expr::Subquery(set) => Some(every(left, compare_op, set)?),
             _ => None,
         },
         Expr::InSubquery {
             expr,
             subquery,
             negated,
-        } => is_in(expr, subquery, *negated, shown),
-        Expr::Exists { subquery, negated } => exists(subquery, *negated, shown),
+        } => is_in(expr, subquery, *negated),
+        Expr::Exists { subquery, negated } => exists(subquery, *negated),
         _ => None,
     })
 }
@@ -224,12 +218,12 @@ fn differs(x: &Expr, set: &Query) -> String {
     format!("({x}) <> {least} OR ({x}) <> {most}")
 }
 
-fn any(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<String, Fault> {
+fn any(x: &Expr, op: &BinaryOperator, set: &Query) -> Result<String, Fault> {
     let Counts { none, unknown } = counts(x, set);
     let holds = match op {
         BinaryOperator::Eq => {
             let plain = || format!("({x}) IN ({set})");
-            return Ok(is_in(x, set, false, shown).unwrap_or_else(plain));
+            return Ok(is_in(x, set, false).unwrap_or_else(plain));
         }
         BinaryOperator::NotEq => differs(x, set),
         op => match extreme(op, false) {
@@ -242,12 +236,12 @@ fn any(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<String
     ))
 }
 
-fn every(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<String, Fault> {
+fn every(x: &Expr, op: &BinaryOperator, set: &Query) -> Result<String, Fault> {
     let Counts { none, unknown } = counts(x, set);
     let fails = match op {
         BinaryOperator::NotEq => {
             let plain = || format!("({x}) NOT IN ({set})");
-            return Ok(is_in(x, set, true, shown).unwrap_or_else(plain));
+            return Ok(is_in(x, set, true).unwrap_or_else(plain));
         }
         BinaryOperator::Eq => differs(x, set),
         op => match extreme(op, true) {
@@ -260,36 +254,23 @@ fn every(x: &Expr, op: &BinaryOperator, set: &Query, shown: bool) -> Result<Stri
     ))
 }
 
-fn is_in(x: &Expr, set: &Query, negated: bool, shown: bool) -> Option<String> {
+fn is_in(x: &Expr, set: &Query, negated: bool) -> Option<String> {
     let not = if negated { "NOT " } else { "" };
-    if let Some(row) = one_row(set) {
-        let same = format!("({x}) = ({set})");
-        return match row.having {
-            None => Some(format!("({not}({same}))")),
-            Some(_) => Some(format!("({not}({} AND {same}))", kept(row)?)),
-        };
+    let row = one_row(set)?;
+    let same = format!("({x}) = ({set})");
+    match row.having {
+        None => Some(format!("({not}({same}))")),
+        Some(_) => Some(format!("({not}({} AND {same}))", kept(row)?)),
     }
-    if !shown {
-        return None;
-    }
-    let Counts { none, unknown } = counts(x, set);
-    let found = format!(
-        "(SELECT count(*) FROM ({set}) AS \"__set\"(\"__value\") WHERE \"__value\" = ({x})) > 0"
-    );
-    Some(format!(
-        "({not}(CASE WHEN {none} THEN false WHEN {found} THEN true WHEN {unknown} THEN NULL ELSE false END))"
-    ))
 }
 
-fn exists(set: &Query, negated: bool, shown: bool) -> Option<String> {
+fn exists(set: &Query, negated: bool) -> Option<String> {
     let not = if negated { "NOT " } else { "" };
-    if let Some(row) = one_row(set) {
-        return match row.having {
-            None => Some(if negated { "false" } else { "true" }.to_owned()),
-            Some(_) => Some(format!("({not}({}))", kept(row)?)),
-        };
+    let row = one_row(set)?;
+    match row.having {
+        None => Some(if negated { "false" } else { "true" }.to_owned()),
+        Some(_) => Some(format!("({not}({}))", kept(row)?)),
     }
-    shown.then(|| format!("({not}((SELECT count(*) FROM ({set}) AS \"__set\") > 0))"))
 }
 
 /// Whether the one row of an aggregate passes its HAVING; none if that cannot be asked alone.

@@ -81,6 +81,42 @@ async fn sets_are_compared_as_the_standard_says() {
             "2",
         ),
         ("v IN (SELECT v FROM lab.t WHERE k = 'a')".into(), "1"),
+        // Unknown where it is not the same as false.
+        ("NOT (v IN (SELECT v FROM lab.t)) OR id < 0".into(), ""),
+        (format!("v NOT IN {known} OR id < 0"), ""),
+        (format!("(v IN {known}) IS NULL"), "3"),
+        (format!("(v IN {known}) = false"), ""),
+        (
+            format!("CASE WHEN v IN {known} THEN false ELSE true END"),
+            "3",
+        ),
+        (format!("v IN {known} OR k = 'b'"), "1;2;3"),
+        (format!("v NOT IN {none} OR id < 0"), "1;2;3"),
+        (
+            "1 NOT IN (SELECT 1 FROM lab.t b WHERE b.id = t.id + 1)".into(),
+            "3",
+        ),
+        (
+            "v NOT IN (SELECT b.v FROM lab.t b WHERE b.k = t.k)".into(),
+            "",
+        ),
+        (
+            "v NOT IN (SELECT b.v FROM lab.t b WHERE b.id = t.id + 1)".into(),
+            "1;3",
+        ),
+        (
+            "(v NOT IN (SELECT b.v FROM lab.t b WHERE b.id = t.id + 1)) IS NULL".into(),
+            "2",
+        ),
+        (
+            "CAST(NULL AS DOUBLE) NOT IN (SELECT v FROM lab.t)".into(),
+            "",
+        ),
+        (format!("CAST(NULL AS DOUBLE) NOT IN {none}"), "1;2;3"),
+        (
+            "2.0 NOT IN (SELECT v FROM lab.t WHERE id < 2)".into(),
+            "1;2;3",
+        ),
     ];
     let mut statements: Vec<(String, &str)> = conditions
         .iter()
@@ -97,6 +133,26 @@ async fn sets_are_compared_as_the_standard_says() {
         (format!("v >= ALL {none}"), "true;true;true"),
         ("v IN (SELECT v FROM lab.t)".into(), "true;true;"),
         (
+            "v NOT IN (SELECT b.v FROM lab.t b WHERE b.k = t.k)".into(),
+            "false;false;",
+        ),
+        (
+            "v IN (SELECT b.v FROM lab.t b WHERE b.id = t.id + 1)".into(),
+            "false;;false",
+        ),
+        (
+            "EXISTS (SELECT 1 FROM lab.t b WHERE b.id = t.id + 1)".into(),
+            "true;true;false",
+        ),
+        (
+            "NOT EXISTS (SELECT 1 FROM lab.t b WHERE b.id = t.id + 1)".into(),
+            "false;false;true",
+        ),
+        (
+            "CASE WHEN k IN (SELECT b.k FROM lab.t b WHERE b.id = t.id) THEN 1 ELSE 2 END".into(),
+            "1;1;1",
+        ),
+        (
             "v NOT IN (SELECT v FROM lab.t WHERE id = 1)".into(),
             "false;true;",
         ),
@@ -109,6 +165,32 @@ async fn sets_are_compared_as_the_standard_says() {
         (format!("SELECT {c} FROM lab.t AS t ORDER BY id"), *values)
     };
     statements.extend(columns.iter().map(of_column));
+    // In aggregates, groups, windows and orders.
+    let elsewhere = [
+        // One table in both, and no name that tells them apart.
+        (format!("SELECT id FROM lab.t WHERE v NOT IN {known} OR id < 0"), ""),
+        ("SELECT id FROM lab.t WHERE v NOT IN (SELECT v FROM lab.t WHERE id = 1) OR id < 0".into(), "2"),
+        ("SELECT v IN (SELECT v FROM lab.t WHERE id = 1) FROM lab.t ORDER BY id".into(), "true;false;"),
+        (format!("SELECT count(*) FILTER (WHERE v IN {known}) FROM lab.t"), "2"),
+        (format!("SELECT sum(CASE WHEN v NOT IN {known} THEN 0 ELSE id END) FROM lab.t"), "6"),
+        (
+            "SELECT count(*) FROM lab.t GROUP BY EXISTS (SELECT 1 FROM lab.t b WHERE b.id = t.id + 1) ORDER BY 1".into(),
+            "1;2",
+        ),
+        (
+            "SELECT id FROM lab.t ORDER BY EXISTS (SELECT 1 FROM lab.t b WHERE b.id = t.id + 1), id DESC".into(),
+            "3;2;1",
+        ),
+        (
+            "SELECT sum(id) OVER (PARTITION BY v IN (SELECT v FROM lab.t) ORDER BY id) FROM lab.t ORDER BY id".into(),
+            "1;3;3",
+        ),
+        (
+            "SELECT k FROM lab.t GROUP BY k HAVING NOT (sum(v) IN (SELECT v FROM lab.t WHERE id = 1)) ORDER BY k".into(),
+            "b",
+        ),
+    ];
+    statements.extend(elsewhere);
     for (sql, expected) in statements {
         let result = engine.query(&sql, None).await;
         let result = result.unwrap_or_else(|e| panic!("{sql}: {e}"));
