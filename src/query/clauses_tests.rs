@@ -103,6 +103,31 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
         ),
         ("SELECT max_by(id, v) FROM t WHERE false", ""),
         (
+            "SELECT 'a_b' LIKE 'a!_b' ESCAPE '!' AND 'axb' NOT LIKE 'a!_b' ESCAPE '!'",
+            "true",
+        ),
+        (
+            "SELECT 'a!x' LIKE 'a!!%' ESCAPE '!' AND 'A%' ILIKE 'a^%' ESCAPE '^'",
+            "true",
+        ),
+        (
+            r"SELECT 'a\b' LIKE 'a\b' ESCAPE '!' AND 'a\b' LIKE 'a\_' ESCAPE ''",
+            "true",
+        ),
+        (
+            r"SELECT 'a%b' LIKE 'a\%b' ESCAPE '\' AND 'a%' LIKE 'a''%' ESCAPE ''''",
+            "true",
+        ),
+        (
+            "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY ROLLUP (1) ORDER BY 1 NULLS LAST",
+            "a 1,b 1,2",
+        ),
+        (
+            "SELECT DISTINCT ON (k) id FROM t ORDER BY k NULLS LAST, k NULLS FIRST, id DESC LIMIT 1",
+            "3",
+        ),
+        (r#"SELECT '{"a": "x"}' ->> 'a' = 'x'"#, "true"),
+        (
             "SELECT max_by(v, v), min_by(id, id) FILTER (WHERE id > 1) FROM t",
             "3.5 2",
         ),
@@ -148,7 +173,7 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "\"x\" 2.5 1",
         ),
         (
-            "SELECT id FROM t WHERE (j ->> 's') = 'x' AND (j ->> 'n')::INT = 1",
+            "SELECT id FROM t WHERE (j ->> 's') = 'x' AND (j ->> 'n')::BIGINT = 1",
             "1",
         ),
         (

@@ -164,6 +164,8 @@ impl Engine {
         options.execution.parquet.pushdown_filters = false;
         // Its queue panics at a NaN.
         options.optimizer.enable_topk_aggregation = false;
+        // It compares whether a column may be null, which `IS TRUE` makes better known on the way.
+        options.execution.skip_physical_aggregate_schema_check = true;
         options.execution.time_zone = Some("UTC".to_owned());
         // Ours is `extreme_filter`.
         options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
@@ -181,6 +183,8 @@ impl Engine {
         planners.insert(0, Arc::new(JoinPlanner::default()));
         planners.insert(0, Arc::new(SpanPlanner::default()));
         planners.insert(0, Arc::new(JsonPlanner::default()));
+        planners.insert(0, Arc::new(rules::SignedCounts));
+        planners.insert(0, Arc::new(times::PartPlanner::default()));
         let mut state = builder.build();
         // Tools show it as the server's version; it would be DataFusion's.
         let _ = state.register_udf(Arc::new(version()));

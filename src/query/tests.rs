@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
+use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 
 use super::*;
@@ -77,6 +78,28 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
         batch_bytes: 256 << 20,
     };
     Engine::new(config, Arc::new(Fixed(snapshot))).unwrap()
+}
+
+/// A statement's rows: `;` between rows and `,` between values.
+pub(super) async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
+    let batches = engine.query(sql, None).await?.collect().await?;
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter();
+            let values = values.map(|c| array_value_to_string(c, row).unwrap());
+            rows.push(values.collect::<Vec<_>>().join(","));
+        }
+    }
+    Ok(rows.join(";"))
+}
+
+/// Each statement has the rows beside it.
+pub(super) async fn holds(engine: &Engine, cases: &[(&str, &str)]) {
+    for (sql, expected) in cases {
+        let found = answer(engine, sql).await;
+        assert_eq!(found.as_deref(), Ok(*expected), "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -522,6 +545,69 @@ async fn a_long_value_is_not_repeated_for_each_row_of_a_batch() {
             ScalarValue::try_from_array(sum, 0).unwrap().to_string(),
             "50000000",
             "{sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn counts_and_ranks_may_be_below_zero_when_they_are_subtracted() {
+    let numbered = "(SELECT n, row_number() OVER (ORDER BY n) AS up, rank() OVER (ORDER BY n DESC) AS down FROM reactor.raw) q";
+    holds(
+        &engine().await,
+        &[
+            (
+                &format!("SELECT up - down FROM {numbered} ORDER BY n"),
+                "-2;0;2",
+            ),
+            (
+                &format!("SELECT n FROM {numbered} WHERE up - down < 0"),
+                "1",
+            ),
+            (
+                &format!("SELECT -up, up | -1, arrow_typeof(down) FROM {numbered} WHERE n = 2"),
+                "-2,-1,Int64",
+            ),
+            (
+                "SELECT approx_distinct(id) - approx_distinct(n) FROM reactor.raw",
+                "-1",
+            ),
+            (
+                "SELECT cardinality(make_array(1)) - array_length(make_array(1, 2))",
+                "-1",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn operators_on_bits_take_whole_numbers_and_keep_nulls() {
+    let engine = engine().await;
+    holds(
+        &engine,
+        &[
+            (
+                "SELECT nullif(n, 2) ^ nullif(n, 2) FROM reactor.raw ORDER BY n",
+                "0;;0",
+            ),
+            (
+                "SELECT (nullif(n, 2) ^ 5) ^ nullif(n, 2) FROM reactor.raw ORDER BY n",
+                "5;;5",
+            ),
+            ("SELECT n & 1 FROM reactor.raw ORDER BY n", "1;0;1"),
+        ],
+    )
+    .await;
+    for sql in [
+        "SELECT at & 1 FROM reactor.raw",
+        "SELECT 1 | 2.5",
+        "SELECT n << 1.5 FROM reactor.raw",
+    ] {
+        let fault = answer(&engine, sql).await.unwrap_err();
+        assert_eq!(fault.kind, Kind::Invalid, "{sql}: {fault}");
+        assert!(
+            fault.to_string().contains("whole numbers"),
+            "{sql}: {fault}"
         );
     }
 }

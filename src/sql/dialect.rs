@@ -1,4 +1,5 @@
-//! The SQL that is spoken here: sqlparser's generic dialect, with the precedence of `IS [NOT] DISTINCT FROM` mended.
+//! The SQL that is spoken here: sqlparser's generic dialect, with the precedence of `IS [NOT] DISTINCT FROM` mended, and
+//! that of the operators on JSON as in PostgreSQL.
 //!
 //! sqlparser's `derive_dialect!` would spare the list of methods. It works within sqlparser's own crate only, because it reads
 //! the trait's source from the folder of the crate that is compiled, and it overrides no method that parses.
@@ -20,6 +21,7 @@ const IN_A_ROW: usize = 8;
 pub(super) struct Spoken(GenericDialect);
 
 /// Asks the generic dialect. What it says yes to stands here: a new version of sqlparser may have more in `dialect/generic.rs`.
+/// Left out is `supports_multiline_comment_hints`: `/*! .. */` is a comment, and not text that is hidden from who counts it.
 macro_rules! as_generic {
     ($($method:ident,)*) => {
         $(fn $method(&self) -> bool {
@@ -44,6 +46,15 @@ impl Dialect for Spoken {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         self.0.is_identifier_part(ch)
+    }
+
+    /// `->`, `->>`, `@>` and the like bind tighter than a comparison and less than a sum, as in PostgreSQL (4.1.6): the generic
+    /// dialect reads `a ->> 'k' = 'v'` as `a ->> ('k' = 'v')`.
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        match precedence {
+            Precedence::PgOther => self.0.prec_value(Precedence::Xor) + 1,
+            other => self.0.prec_value(other),
+        }
     }
 
     /// What becomes of it stands in `query/functions/clauses`.
@@ -122,7 +133,6 @@ impl Dialect for Spoken {
         supports_struct_literal,
         supports_empty_projections,
         supports_nested_comments,
-        supports_multiline_comment_hints,
         supports_user_host_grantee,
         supports_string_escape_constant,
         supports_array_typedef_with_brackets,

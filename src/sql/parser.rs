@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor,
     VisitorMut, WildcardAdditionalOptions,
 };
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
@@ -105,7 +106,26 @@ fn fault(error: ParserError) -> Fault {
     }
 }
 
-fn parse(tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
+/// `SELECT top FROM t` asks for a column, since `TOP n` is another engine's LIMIT: sqlparser takes the word for that in any dialect.
+fn top_is_a_name(tokens: &mut [TokenWithSpan]) {
+    for at in 1..tokens.len() {
+        let number_follows = tokens
+            .get(at + 1)
+            .is_some_and(|next| matches!(next.token, Token::Number(..) | Token::LParen));
+        let selected = matches!(&tokens[at - 1].token, Token::Word(word)
+            if matches!(word.keyword, Keyword::SELECT | Keyword::DISTINCT | Keyword::ALL));
+        if let Token::Word(word) = &mut tokens[at].token
+            && word.keyword == Keyword::TOP
+            && selected
+            && !number_follows
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+}
+
+fn parse(mut tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
+    top_is_a_name(&mut tokens);
     let mut statements = parser(versions::rewrite(tokens)?, nesting)
         .parse_statements()
         .map_err(fault)?;

@@ -101,6 +101,7 @@ mod tests {
             ("SELECT a, b FROM t", 6, 4),
             ("SELECT 'it''s, one text' -- and, a comment\n", 3, 3),
             ("SELECT /* a /* nested */ , , one */ \"a, column\"", 2, 3),
+            ("SELECT 1 /*! , 2 */", 3, 3),
             ("", 0, 0),
         ] {
             assert_eq!(tokens_at_most(sql), AtMost { words, spaces }, "{sql}");

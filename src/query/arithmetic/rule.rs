@@ -8,7 +8,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, when,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::checked::{
@@ -105,8 +107,13 @@ impl CheckArithmetic {
                     let function = operation(op, &l, &r)?;
                     return Ok(Transformed::yes(function.call(vec![*left, *right])));
                 }
-                let same = BinaryExpr { left, op, right };
-                Ok(Transformed::no(Expr::BinaryExpr(same)))
+                let guard = (op == Operator::BitwiseXor && is_deleted(&left, &right))
+                    .then(|| right.clone());
+                let same = Expr::BinaryExpr(BinaryExpr { left, op, right });
+                Ok(match guard {
+                    Some(guard) => Transformed::yes(when(guard.is_not_null(), same).end()?),
+                    None => Transformed::no(same),
+                })
             }
             Expr::Negative(value) => Ok(Transformed::yes(self.negative.call(vec![*value]))),
             Expr::Literal(ref value, _) => {
@@ -144,6 +151,19 @@ impl CheckArithmetic {
             false => Transformed::no(expr),
         })
     }
+}
+
+/// Of `a ^ a` and `a ^ b ^ a` the optimizer makes 0 and b, also where a is null.
+fn is_deleted(left: &Expr, right: &Expr) -> bool {
+    fn among(expr: &Expr, operand: &Expr) -> bool {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == Operator::BitwiseXor => {
+                among(left, operand) || among(right, operand)
+            }
+            other => other == operand,
+        }
+    }
+    among(left, right) || among(right, left)
 }
 
 /// A text can be any NaN, and a small number becomes -0.0 where it gets fewer digits.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Decimal128Array, Float64Array, Int64Array, RecordBatch};
-use arrow::util::display::array_value_to_string;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::Kind;
 use crate::query::Engine;
-use crate::query::tests::engine_over;
+use crate::query::tests::{answer, engine_over};
 
 const TOP: i64 = i64::MAX;
 
@@ -26,20 +25,6 @@ async fn engine() -> Engine {
         ),
     ]);
     engine_over(vec![("lab.t", numbers.unwrap())]).await
-}
-
-/// The rows as text: values with commas between them, rows with semicolons.
-async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine.query(sql, None).await?.collect().await?;
-    let mut rows = Vec::new();
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let values = batch.columns().iter();
-            let values = values.map(|c| array_value_to_string(c, row).unwrap());
-            rows.push(values.collect::<Vec<_>>().join(","));
-        }
-    }
-    Ok(rows.join(";"))
 }
 
 #[tokio::test]

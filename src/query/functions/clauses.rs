@@ -1,11 +1,12 @@
 //! Clauses of a query that DataFusion does not plan, in words that it does: `FETCH FIRST n ROWS ONLY` is a LIMIT, `ORDER BY ALL`
-//! the numbers of the results.
+//! the numbers of the results, a number in `ROLLUP (1)` the result that it stands for, and `LIKE 'a!%' ESCAPE '!'` a pattern whose
+//! escape is the backslash.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, VisitMut,
-    VisitorMut,
+    Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
+    SetExpr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use crate::fault::{Fault, Kind};
@@ -34,6 +35,134 @@ impl VisitorMut for Rewriter {
             }
         }
     }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = &*query.body
+            && let Some(Distinct::On(_)) = select.distinct
+            && let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(keys) = &mut order_by.kind
+        {
+            once_each(keys);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        grouped_by_number(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match escaped_otherwise(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.0 = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+/// A key that comes again orders nothing, and DataFusion's DISTINCT ON counts the keys.
+fn once_each(keys: &mut Vec<OrderByExpr>) {
+    let mut seen: Vec<Expr> = Vec::new();
+    keys.retain(|key| {
+        let new = !seen.contains(&key.expr);
+        if new {
+            seen.push(key.expr.clone());
+        }
+        new
+    });
+}
+
+/// Within ROLLUP, CUBE and GROUPING SETS, as DataFusion does it outside of them.
+fn grouped_by_number(select: &mut Select) {
+    let Select {
+        group_by: GroupByExpr::Expressions(keys, _),
+        projection,
+        ..
+    } = select
+    else {
+        return;
+    };
+    for key in keys {
+        let (Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets)) = key else {
+            continue;
+        };
+        for key in sets.iter_mut().flatten() {
+            let Expr::Value(ValueWithSpan {
+                value: Value::Number(number, _),
+                ..
+            }) = key
+            else {
+                continue;
+            };
+            let item = number.parse::<usize>().ok();
+            let item = item.and_then(|n| projection.get(n.checked_sub(1)?));
+            if let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) =
+                item
+            {
+                *key = expr.clone();
+            }
+        }
+    }
+}
+
+/// DataFusion knows one escape, the backslash.
+fn escaped_otherwise(expr: &mut Expr) -> Result<(), Fault> {
+    let (Expr::Like {
+        pattern,
+        escape_char,
+        ..
+    }
+    | Expr::ILike {
+        pattern,
+        escape_char,
+        ..
+    }) = expr
+    else {
+        return Ok(());
+    };
+    let Some(ValueWithSpan {
+        value: Value::SingleQuotedString(sign),
+        ..
+    }) = escape_char
+    else {
+        return Ok(());
+    };
+    if sign == "\\" {
+        *escape_char = None;
+        return Ok(());
+    }
+    let mut chars = sign.chars();
+    let quoted = match (chars.next(), chars.next()) {
+        // Without an escape every backslash is itself.
+        (None, _) => {
+            **pattern = parse_own_expr(&format!("replace({pattern}, '\\', '\\\\')"))?;
+            *escape_char = None;
+            return Ok(());
+        }
+        (Some('\''), None) => "''".to_owned(),
+        (Some(one), None) => one.to_string(),
+        _ => {
+            return Err(syntax(format!(
+                "ESCAPE takes one character, or '' for none, escape='{sign}'"
+            )));
+        }
+    };
+    let mut text = format!("replace({pattern}, '\\', '\\\\')");
+    // The escape of the escape waits aside, so that what follows it is not read as escaped.
+    for (from, to) in [
+        (format!("{quoted}{quoted}"), "\u{1}".to_owned()),
+        (format!("{quoted}%"), "\\%".to_owned()),
+        (format!("{quoted}_"), "\\_".to_owned()),
+        ("\u{1}".to_owned(), quoted.clone()),
+    ] {
+        text = format!("replace({text}, '{from}', '{to}')");
+    }
+    **pattern = parse_own_expr(&text)?;
+    *escape_char = None;
+    Ok(())
 }
 
 fn refused<T>(text: &str) -> Result<T, Fault> {

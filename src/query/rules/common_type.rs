@@ -18,9 +18,19 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
 use super::common_type_of::{as_decimal, common_type, compared_type};
+use crate::fault::Fault;
+use crate::query::limits::external;
 
 /// Functions whose arguments are values of one kind, and whose result is one of them.
 const CHOOSING: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull"];
+
+const BIT_OPERATORS: [Operator; 5] = [
+    Operator::BitwiseAnd,
+    Operator::BitwiseOr,
+    Operator::BitwiseXor,
+    Operator::BitwiseShiftLeft,
+    Operator::BitwiseShiftRight,
+];
 
 #[derive(Debug)]
 pub(super) struct CommonType;
@@ -169,6 +179,9 @@ impl Rewriter<'_> {
     fn binary(&self, binary: BinaryExpr) -> Result<Transformed<Expr>> {
         let BinaryExpr { left, op, right } = binary;
         let sides = vec![*left, *right];
+        if BIT_OPERATORS.contains(&op) {
+            self.check_bits(op, &sides)?;
+        }
         // Comparisons, and patterns, whose sides are texts.
         let (sides, changed) = if op.supports_propagation() {
             self.compared(sides)?
@@ -186,6 +199,24 @@ impl Rewriter<'_> {
         let [left, right] = two(sides)?;
         let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
         Ok(Transformed::new_transformed(expr, changed))
+    }
+
+    /// Bits of a number with a fraction are nobody's wish: the engine would cut the fraction off.
+    fn check_bits(&self, op: Operator, sides: &[Expr]) -> Result<()> {
+        for data_type in self.types(sides)? {
+            if data_type.is_floating() || data_type.is_decimal() {
+                let name = if data_type.is_decimal() {
+                    "DECIMAL"
+                } else {
+                    "DOUBLE"
+                };
+                return Err(external(Fault::invalid(
+                    "invalid_query",
+                    format!("{op} takes whole numbers, found {name}; cast the value to BIGINT"),
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn between(&self, between: Between) -> Result<Transformed<Expr>> {

@@ -3,6 +3,8 @@
 mod common_type;
 mod common_type_of;
 mod set_all;
+mod signed;
+mod subquery_values;
 #[cfg(test)]
 mod tests;
 mod type_names;
@@ -15,12 +17,15 @@ use super::arithmetic::CheckArithmetic;
 use super::times::ZonedCasts;
 use super::window_frames::FramesOfEquals;
 
+pub(super) use signed::SignedCounts;
 pub(super) use type_names::engine_types;
 
 /// What the analyzer does, in its order.
 pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(set_all::CountOccurrences),
+        Arc::new(subquery_values::SubqueryValues),
+        Arc::new(SignedCounts),
         Arc::new(common_type::CommonType),
         Arc::new(FramesOfEquals),
     ];

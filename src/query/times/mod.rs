@@ -1,8 +1,10 @@
-//! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for
-//! `+ INTERVAL` (`shift`), for buckets (`functions/bucket`), `date_bin` and `date_trunc` (`calendar`).
+//! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an
+//! instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for `+ INTERVAL` (`shift`), for buckets (`functions/bucket`),
+//! `date_bin` and `date_trunc` (`calendar`). The time between two times has parts (`part`).
 
 mod at_zone;
 mod calendar;
+mod part;
 mod shift;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,7 @@ use datafusion::common::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
 
 pub(super) use at_zone::{ZonedCasts, rewrite as rewrite_at_time_zone};
+pub(super) use part::PartPlanner;
 pub(super) use shift::{is_zoned, shifted};
 pub(super) use zone::{Zone, ZoneClock};
 
@@ -28,5 +31,6 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
             state.register_udf(Arc::new(calendar::wrapped(inner)))?;
         }
     }
+    state.register_udf(Arc::new(part::function()))?;
     Ok(())
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Date32Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::util::display::array_value_to_string;
 
-use crate::fault::Fault;
 use crate::query::Engine;
-use crate::query::tests::engine_over;
+use crate::query::tests::{answer, engine_over, holds};
 
 fn micros(text: &str) -> i64 {
     let at = chrono::DateTime::parse_from_rfc3339(text).unwrap();
@@ -38,30 +36,9 @@ async fn engine() -> Engine {
     engine_over(vec![("lab.t", times.unwrap())]).await
 }
 
-async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine.query(sql, None).await?.collect().await?;
-    let mut rows = Vec::new();
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let values = batch.columns().iter();
-            let values = values.map(|c| array_value_to_string(c, row).unwrap());
-            rows.push(values.collect::<Vec<_>>().join(","));
-        }
-    }
-    Ok(rows.join(";"))
-}
-
-async fn holds(cases: &[(&str, &str)]) {
-    let engine = engine().await;
-    for (sql, expected) in cases {
-        let found = answer(&engine, sql).await;
-        assert_eq!(found.as_deref(), Ok(*expected), "{sql}");
-    }
-}
-
 #[tokio::test]
 async fn every_year_can_be_worked_with() {
-    holds(&[
+    holds(&engine().await, &[
         ("SELECT count(*) FROM lab.t WHERE ts < '9999-12-31' AND n > '0001-01-01'", "3"),
         ("SELECT count(*) FROM lab.t WHERE ts < DATE '9999-12-31' AND d < '9999-12-31'", "3"),
         ("SELECT count(*) FROM lab.t WHERE ts IN (TIMESTAMP '9999-12-30 12:00:00', DATE '2026-01-01')", "1"),
@@ -78,7 +55,7 @@ async fn every_year_can_be_worked_with() {
 
 #[tokio::test]
 async fn a_local_time_is_an_instant_whatever_the_clock_does() {
-    holds(&[
+    holds(&engine().await, &[
         (
             "SELECT n AT TIME ZONE 'Europe/Berlin' FROM lab.t ORDER BY n",
             "2026-03-29T03:30:00+02:00;2026-10-25T02:30:00+01:00;9999-12-31T00:00:00+01:00",
@@ -107,9 +84,13 @@ async fn buckets_begin_at_local_midnight() {
         "tumble(ts AT TIME ZONE 'Europe/Berlin', '1 day')",
         "date_bin(INTERVAL '1 day', ts AT TIME ZONE 'Europe/Berlin')",
     ] {
-        holds(&[(&format!("SELECT {call} {first}"), midnight)]).await;
+        holds(
+            &engine().await,
+            &[(&format!("SELECT {call} {first}"), midnight)],
+        )
+        .await;
     }
-    holds(&[
+    holds(&engine().await, &[
         (
             "SELECT unnest(hop(ts, '1 day', '2 days', 'Europe/Berlin')) FROM lab.t WHERE ts < '2026-04-01'",
             "2026-03-28T00:00:00+01:00;2026-03-29T00:00:00+01:00",
@@ -150,4 +131,25 @@ async fn buckets_begin_at_local_midnight() {
         assert_eq!(fault.kind, crate::fault::Kind::Invalid, "{fault}");
         assert!(fault.message.contains(part), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn the_time_between_two_times_has_parts() {
+    let between = "(TIMESTAMP '2026-01-02 01:30:01.5' - TIMESTAMP '2026-01-01 00:00:00')";
+    let of_rows = "(ts - (ts - INTERVAL '1 day 1 hour 30 minutes 1.007007 seconds'))";
+    holds(
+        &engine().await,
+        &[
+            (
+                &format!("SELECT extract(day FROM {between}), extract(hour FROM {between}), extract(minute FROM {between}), extract(second FROM {between}), extract(epoch FROM {between})"),
+                "1,1,30,1,91801.5",
+            ),
+            (
+                &format!("SELECT date_part('hour', {of_rows}), date_part('minute', {of_rows}), date_part('epoch', {of_rows}) FROM lab.t WHERE d < '2026-06-01'"),
+                "1,30,91801.007007",
+            ),
+            ("SELECT extract(epoch FROM (TIMESTAMP '2026-01-01 00:00:00' - TIMESTAMP '2026-01-01 00:00:01.25'))", "-1.25"),
+        ],
+    )
+    .await;
 }
