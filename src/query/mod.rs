@@ -17,6 +17,7 @@ mod last_seen;
 mod lateral;
 mod latest;
 mod limits;
+mod long_numbers;
 mod longest_row;
 mod meter;
 mod metered;

@@ -19,6 +19,7 @@ use super::errors::fault_of;
 use super::functions::write_out;
 use super::latest::Newest;
 use super::limits::QueryLimits;
+use super::long_numbers;
 use super::names::{self, Resolved};
 use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
@@ -290,6 +291,7 @@ impl Session {
         write_out(&mut statement, &self.snapshot)?;
         rules::engine_types(&mut statement);
         subqueries::rewrite(&mut statement)?;
+        long_numbers::rewrite(&mut statement)?;
         let Resolved { statement, counts } =
             names::resolve(statement, &self.snapshot, &self.others)?;
         Ok((statement, counts))

@@ -611,3 +611,23 @@ async fn operators_on_bits_take_whole_numbers_and_keep_nulls() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_number_keeps_the_digits_that_are_written() {
+    holds(
+        &engine().await,
+        &[
+            ("SELECT CAST(1234567890123456.7891 AS DECIMAL(20, 4))", "1234567890123456.7891"),
+            ("SELECT 12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+            ("SELECT -9223372036854775808, arrow_typeof(-9223372036854775808)", "-9223372036854775808,Int64"),
+            ("SELECT -9223372036854775809, 9223372036854775808", "-9223372036854775809,9223372036854775808"),
+            (
+                "SELECT n FROM reactor.raw WHERE CAST('1234567890123456.7891' AS DECIMAL(20, 4)) = 1234567890123456.7891 AND n = 1",
+                "1",
+            ),
+            ("SELECT CAST('1234567890123456.7891' AS DECIMAL(20, 4)) + 0.0001 - 1.5", "1234567890123455.2892"),
+            ("SELECT at * 3.14159265358979323846 > 3.14, arrow_typeof(1.5) FROM reactor.raw WHERE n = 1", "true,Float64"),
+        ],
+    )
+    .await;
+}

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod dialect;
+mod ignored;
 mod names;
 mod parameters;
 mod parser;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::cursor::syntax;
 use super::dialect::DIALECT;
+use super::ignored;
 use super::parameters;
 use super::text::{self, TextLimits, tokenize};
 use super::versions;
@@ -131,6 +132,7 @@ fn parse(mut tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fa
         .map_err(fault)?;
     match (statements.pop(), statements.is_empty()) {
         (Some(mut statement), true) => {
+            ignored::check(&statement)?;
             let _ = VisitMut::visit(&mut statement, &mut Selected);
             Ok(statement)
         }

@@ -185,6 +185,10 @@ impl Rewriter<'_> {
         // Comparisons, and patterns, whose sides are texts.
         let (sides, changed) = if op.supports_propagation() {
             self.compared(sides)?
+        } else if matches!(op, Operator::Plus | Operator::Minus)
+            && let Some(exact) = exact(&sides, &self.types(&sides)?)
+        {
+            (exact, true)
         } else if op == Operator::Minus {
             let times = self.types(&sides)?;
             match common_type(&times) {

@@ -1,9 +1,9 @@
 //! Text to [`Dml`]. Delta's `UPDATE SET *` and `INSERT *` are taken out of the tokens before sqlparser sees them.
 
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, MergeAction, MergeClauseKind,
-    MergeInsertKind, ObjectName, Statement, TableAlias, TableFactor, TableWithJoins, Update,
-    UpdateTableFromKind, Value,
+    Assignment, AssignmentTarget, CascadeOption, Delete, Expr, FromTable, Ident, MergeAction,
+    MergeClauseKind, MergeInsertKind, ObjectName, Statement, TableAlias, TableFactor,
+    TableWithJoins, Truncate, TruncateTableTarget, Update, UpdateTableFromKind, Value,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -40,18 +40,53 @@ fn dml(statement: Statement) -> Result<Dml, Fault> {
         Statement::Update(update) => self::update(update),
         Statement::Delete(delete) => self::delete(delete),
         Statement::Merge(merge) => self::merge(merge),
-        Statement::Truncate(truncate) => match truncate.table_names.as_slice() {
-            [table] => Ok(Dml {
-                table: table_name(&table.name)?,
-                alias: last(&table.name),
-                work: Work::Delete { selection: None },
-                condition: None,
-                parameters: 0,
-            }),
-            _ => Err(unsupported("TRUNCATE of several tables")),
-        },
+        Statement::Truncate(truncate) => self::truncate(&truncate),
         _ => Err(syntax("expected UPDATE, DELETE, MERGE or TRUNCATE TABLE")),
     }
+}
+
+fn truncate(truncate: &Truncate) -> Result<Dml, Fault> {
+    let Truncate {
+        table_names,
+        partitions,
+        table: _,
+        if_exists,
+        // There are no sequences.
+        identity: _,
+        cascade,
+        on_cluster,
+    } = truncate;
+    let [
+        TruncateTableTarget {
+            name,
+            only: _,
+            has_asterisk: _,
+        },
+    ] = table_names.as_slice()
+    else {
+        return Err(unsupported("TRUNCATE of several tables"));
+    };
+    if partitions.is_some() {
+        return Err(unsupported(
+            "TRUNCATE .. PARTITION; say DELETE FROM .. WHERE with the partition's values",
+        ));
+    }
+    if *if_exists {
+        return Err(unsupported("TRUNCATE TABLE IF EXISTS"));
+    }
+    if let Some(CascadeOption::Cascade) = cascade {
+        return Err(unsupported("TRUNCATE .. CASCADE"));
+    }
+    if on_cluster.is_some() {
+        return Err(unsupported("ON CLUSTER"));
+    }
+    Ok(Dml {
+        table: table_name(name)?,
+        alias: last(name),
+        work: Work::Delete { selection: None },
+        condition: None,
+        parameters: 0,
+    })
 }
 
 /// `SET *` becomes `SET "*" = 0`, `INSERT *` becomes `INSERT ROW`.
