@@ -67,6 +67,24 @@ async fn set_operations_with_all_count_rows() {
 }
 
 #[tokio::test]
+async fn set_operations_have_the_type_in_which_both_sides_meet() {
+    check(&[
+        ("SELECT 1 AS c INTERSECT SELECT 1.0", &["1.0"]),
+        (
+            "SELECT x FROM (VALUES (1), (2), (NULL)) t(x) EXCEPT SELECT 1.5 ORDER BY 1",
+            &["1.0", "2.0", "null"],
+        ),
+        (
+            "SELECT x FROM (VALUES (1), (1), (2)) t(x) EXCEPT ALL SELECT 1.0 ORDER BY 1",
+            &["1.0", "2.0"],
+        ),
+        ("SELECT arrow_typeof(c) FROM (SELECT DATE '2026-01-01' AS c INTERSECT SELECT TIMESTAMP '2026-01-01 00:00:00') q", &["Timestamp(µs)"]),
+        ("SELECT coalesce(X'00', NULL), nullif(NULL, X'01')", &["00,null"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn decimals_meet_floats_as_doubles() {
     check(&[
         (
