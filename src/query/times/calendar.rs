@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, Months, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
+use datafusion::common::types::{NativeType, logical_date, logical_string};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    Coercion, ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, TypeSignature, TypeSignatureClass, Volatility,
 };
 
 use super::zone::{Zone, ZoneClock};
@@ -21,9 +22,27 @@ use super::zone::{Zone, ZoneClock};
 pub(super) fn wrapped(inner: Arc<ScalarUDF>) -> ScalarUDF {
     let signature = match inner.name() {
         "date_bin" => Signature::user_defined(inner.signature().volatility),
-        _ => inner.signature().clone(),
+        _ => of_date_trunc(inner.signature().volatility),
     };
     ScalarUDF::from(Calendar { inner, signature })
+}
+
+/// DataFusion's, but that a date and a text become microseconds: nanoseconds end in 2262.
+fn of_date_trunc(volatility: Volatility) -> Signature {
+    let unit = || Coercion::new_exact(TypeSignatureClass::Native(logical_string()));
+    let as_times = vec![
+        TypeSignatureClass::Native(logical_string()),
+        TypeSignatureClass::Native(logical_date()),
+    ];
+    let micros = NativeType::Timestamp(TimeUnit::Microsecond, None);
+    let time = Coercion::new_implicit(TypeSignatureClass::Timestamp, as_times, micros);
+    Signature::one_of(
+        vec![
+            TypeSignature::Coercible(vec![unit(), time]),
+            TypeSignature::Coercible(vec![unit(), Coercion::new_exact(TypeSignatureClass::Time)]),
+        ],
+        volatility,
+    )
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

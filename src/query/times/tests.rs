@@ -41,6 +41,7 @@ async fn every_year_can_be_worked_with() {
     holds(&engine().await, &[
         ("SELECT count(*) FROM lab.t WHERE ts < '9999-12-31' AND n > '0001-01-01'", "3"),
         ("SELECT count(*) FROM lab.t WHERE ts < DATE '9999-12-31' AND d < '9999-12-31'", "3"),
+        ("SELECT CAST(date_trunc('month', max(d)) AS DATE), date_trunc('year', DATE '0001-05-05') FROM lab.t", "9999-12-01,0001-01-01T00:00:00"),
         ("SELECT count(*) FROM lab.t WHERE ts IN (TIMESTAMP '9999-12-30 12:00:00', DATE '2026-01-01')", "1"),
         // The column is not brought to the nanoseconds of now().
         ("SELECT count(*) FROM lab.t WHERE ts > now() + INTERVAL '1000 days'", "1"),

@@ -108,6 +108,15 @@ def with_extremes_without_nan(node):
     return with_first_kid(node, "CASE WHEN NOT isnan({0}) THEN {0} END") if node.kind in ("min", "max", "window extreme", "percentile") and node.type in FLOATS else node
 
 
+def with_positive_zeros(node):
+    """A double whose zeros have no sign, in both engines."""
+    return Node("add", node.type, "({0} + 0.0)", "({0} + 0.0::DOUBLE)", [node]) if node.type in FLOATS else node
+
+
+def with_sign_without_nan(node):
+    return with_first_kid(node, "CASE WHEN NOT isnan({0}) THEN {0} END") if node.kind == "sign" else node
+
+
 def without_undefined(node):
     if node.kind not in ("inexact", "window inexact"):
         return node
@@ -143,6 +152,9 @@ EXPLAINED = [
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, nan_of_infinities), at_once=True),
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, duck_says("is out of range!")), at_once=True),
     Reason("sign of NaN", both(has("sign"), becomes("nan", 0.0))),
+    Reason("sign of NaN", both(has("sign"), gone_when(with_sign_without_nan)), at_once=True),
+    Reason("sign of zero", both(has("divide"), gone_when(with_positive_zeros)), at_once=True),
+    Reason("correlated subquery beside DISTINCT ON", ours_says("Correlated scalar subquery can only be used in Projection, Filter, Aggregate plan nodes"), at_once=True),
     Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT")), at_once=True),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
     Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
