@@ -194,21 +194,29 @@ def test_an_incremental_model_takes_what_is_new(dbt, delete):
     assert dbt('select note, code from "deltaplane"."marts"."orders" where order_id = 1') == [(None, None)]
 
 
-def test_the_strategy_merge_is_refused_and_names_the_cause(dbt):
-    """It names the columns to insert without their table. docs/clients.md says so."""
-    dbt('create table "deltaplane"."marts"."orders" as (select 1 as order_id, 2.5 as amount)')
-    with pytest.raises(adbc.Error, match="ambiguous_name"):
-        dbt('''
+def test_the_strategy_merge_changes_what_is_there_and_adds_what_is_new(dbt):
+    """It names the columns to insert without their table: those are the source's, and in the last clause the table's."""
+    dbt('create table "deltaplane"."marts"."orders" as (select 1 as order_id, 2.5 as amount union all select 1001, 9.5 union all select 5, 6.5)')
+    dbt('create table "deltaplane"."marts"."orders__dbt_tmp" as (select 1 as order_id, 3.5 as amount union all select 2, 4.5 union all select 3, 0.5)')
+    merge = '''
     merge into "deltaplane"."marts"."orders" as DBT_INTERNAL_DEST
-        using (select 1 as order_id, 3.5 as amount) as DBT_INTERNAL_SOURCE
+        using "deltaplane"."marts"."orders__dbt_tmp" as DBT_INTERNAL_SOURCE
         on ((DBT_INTERNAL_SOURCE.order_id = DBT_INTERNAL_DEST.order_id))
     when matched then update set
         "order_id" = DBT_INTERNAL_SOURCE."order_id","amount" = DBT_INTERNAL_SOURCE."amount"
-    when not matched then insert
+    when not matched and amount > 1 then insert
         ("order_id", "amount")
     values
         ("order_id", "amount")
-    ''')
+    when not matched by source and order_id > 1000 then delete
+    '''
+    for _ in range(2):
+        dbt(merge)
+        assert dbt('select order_id, amount from "deltaplane"."marts"."orders" order by 1') == [(1, 3.5), (2, 4.5), (5, 6.5)]
+    dbt(merge.replace("then delete", "then update set amount = amount + order_id").replace("order_id > 1000", "order_id > 4"))
+    assert dbt('select order_id, amount from "deltaplane"."marts"."orders" order by 1') == [(1, 3.5), (2, 4.5), (5, 11.5)]
+    with pytest.raises(adbc.Error, match="column_not_visible"):
+        dbt(merge.replace("and amount > 1", "and DBT_INTERNAL_DEST.amount > 1"))
 
 
 def test_a_snapshot_is_begun_and_closed(dbt):

@@ -13,6 +13,7 @@ mod parameters;
 mod parse;
 mod query;
 mod unique;
+mod visible;
 
 pub use execute::run;
 pub(super) use execute::target;

@@ -4,11 +4,12 @@
 //! value is computed only where its clause applies, and keeps its own type: the contract turns it into the column's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, TableFactor, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, TableFactor};
 
+use super::visible::{OneSide, text};
 use super::{Action, Dml, Merge, Values, When, Work};
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
@@ -84,39 +85,20 @@ fn column<'a>(contract: &'a Contract, name: &str) -> Result<&'a str, Fault> {
     ))
 }
 
-/// `schema.table.column` becomes `table.column`: in the query the tables stand under their aliases.
-struct Shorten<'a>(&'a [(String, String)]);
-
-impl VisitorMut for Shorten<'_> {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::CompoundIdentifier(idents) = expr
-            && let [.., schema, table, _] = idents.as_slice()
-            && self.0.iter().any(|(s, t)| {
-                s.eq_ignore_ascii_case(&schema.value) && t.eq_ignore_ascii_case(&table.value)
-            })
-        {
-            idents.drain(..idents.len() - 2);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 struct Builder<'a> {
     contract: Option<&'a Contract>,
     alias: String,
     full_names: Vec<(String, String)>,
+    /// Whose columns alone the clause that is built sees.
+    side: Option<OneSide>,
     types: BTreeMap<usize, DataType>,
     /// Of the result.
     items: Vec<String>,
 }
 
 impl Builder<'_> {
-    fn text(&self, expr: &Expr) -> String {
-        let mut expr = expr.clone();
-        let _ = expr.visit(&mut Shorten(&self.full_names));
-        expr.to_string()
+    fn text(&self, expr: &Expr) -> Result<String, Fault> {
+        text(expr, &self.full_names, self.side.as_ref())
     }
 
     fn contract(&self) -> Result<&Contract, Fault> {
@@ -143,7 +125,7 @@ impl Builder<'_> {
         for (name, value) in values {
             let name = column(self.contract()?, name)?.to_owned();
             self.note(&name, value);
-            if out.insert(name.clone(), self.text(value)).is_some() {
+            if out.insert(name.clone(), self.text(value)?).is_some() {
                 return Err(Fault::invalid(
                     "duplicate_column",
                     format!("column assigned twice, column={name}"),
@@ -198,6 +180,7 @@ pub(super) fn build(
     let mut builder = Builder {
         contract,
         full_names: vec![(dml.table.schema().to_owned(), dml.table.table().to_owned())],
+        side: None,
         types: BTreeMap::new(),
         items: vec![
             format!("{alias}.{} AS {}", quoted(FILE), quoted(FILE)),
@@ -211,25 +194,24 @@ pub(super) fn build(
         quoted(rows.table()),
         builder.alias
     );
-    let filter = |builder: &Builder<'_>, selection: &Option<Expr>| {
-        selection
-            .as_ref()
-            .map_or_else(String::new, |s| format!(" WHERE {}", builder.text(s)))
+    let filter = |builder: &Builder<'_>, selection: &Option<Expr>| match selection {
+        Some(condition) => builder.text(condition).map(|c| format!(" WHERE {c}")),
+        None => Ok(String::new()),
     };
     let (clauses, tail, repeats) = match &dml.work {
         Work::Delete { selection } => {
             builder.items.push("1 AS \"__clause\"".to_owned());
-            let tail = format!("{from}{}", filter(&builder, selection));
+            let tail = format!("{from}{}", filter(&builder, selection)?);
             (vec![Made::Nothing], tail, false)
         }
         Work::Update { set, selection } => {
             builder.items.push("1 AS \"__clause\"".to_owned());
             let set = builder.named(set)?;
             let made = builder.changed(set, &|value| format!("({value})"))?;
-            let tail = format!("{from}{}", filter(&builder, selection));
+            let tail = format!("{from}{}", filter(&builder, selection)?);
             (vec![made], tail, false)
         }
-        Work::Merge(merge) => self::merge(&mut builder, merge, &from)?,
+        Work::Merge(merge) => self::merge(&mut builder, &dml.alias, merge, &from)?,
     };
     Ok(Query {
         sql: format!("SELECT {} FROM {tail}", builder.items.join(", ")),
@@ -242,6 +224,7 @@ pub(super) fn build(
 
 fn merge(
     builder: &mut Builder<'_>,
+    target: &str,
     merge: &Merge,
     from: &str,
 ) -> Result<(Vec<Made>, String, bool), Fault> {
@@ -270,13 +253,14 @@ fn merge(
     let not = |there: &str| format!("NOT ({there})");
     let mut which = "CASE".to_owned();
     for (clause, number) in merge.clauses.iter().zip(1..) {
+        builder.side = OneSide::of(clause.when, target, &merge.called);
         let mut condition = match clause.when {
             When::Matched => format!("{target_there} AND {source_there}"),
             When::NotMatched => not(&target_there),
             When::NotMatchedBySource => not(&source_there),
         };
         if let Some(more) = &clause.condition {
-            condition = format!("{condition} AND ({})", builder.text(more));
+            condition = format!("{condition} AND ({})", builder.text(more)?);
         }
         which.push_str(&format!(" WHEN {condition} THEN {number}"));
     }
@@ -284,6 +268,7 @@ fn merge(
     builder.items.push(format!("{which} AS \"__clause\""));
     let mut clauses = Vec::new();
     for (clause, number) in merge.clauses.iter().zip(1..) {
+        builder.side = OneSide::of(clause.when, target, &merge.called);
         let guard = |value: &str| format!("CASE WHEN ({which}) = {number} THEN ({value}) END");
         let all = |contract: &Contract| -> Vec<(String, String)> {
             let columns = contract.columns.iter();
@@ -336,11 +321,12 @@ fn merge(
             }
         });
     }
+    builder.side = None;
     let tail = format!(
         "{from} {join} (SELECT *, 1 AS {} FROM {}) AS {source} ON {} WHERE ({which}) > 0",
         quoted(SOURCE),
         merge.source,
-        builder.text(&merge.on)
+        builder.text(&merge.on)?
     );
     let mut matched = merge.clauses.iter().filter(|c| c.when == When::Matched);
     let lone_delete = matches!(
