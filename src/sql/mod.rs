@@ -13,6 +13,7 @@ mod parser;
 mod statement;
 mod text;
 mod text_size;
+mod type_names;
 mod versions;
 
 pub use cursor::{Cursor, syntax};
@@ -23,4 +24,5 @@ pub(crate) use parser::{parse_own, parse_own_expr, parse_own_tokens, tokens_of_o
 pub use statement::{Kind, Statement, parse};
 pub(crate) use text::check_bytes;
 pub use text::{TextLimits, first_word, tokenize};
+pub use type_names::usual_type;
 pub use versions::literal as version_literal;

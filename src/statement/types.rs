@@ -4,11 +4,12 @@
 //! table could not keep (an unsigned number, a length of bytes, nanoseconds) is refused with the type to use instead.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryLength, CharLengthUnits, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo,
+    CharLengthUnits, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo,
 };
 
 use crate::dataset::{ColumnType, Error};
 use crate::fault::Fault;
+use crate::sql::usual_type;
 
 /// Digits of a second's fraction that a timestamp keeps.
 const FRACTION_MAX: u64 = 6;
@@ -32,28 +33,21 @@ pub(super) fn column_type(
         ))
     };
     let plain = |data_type: ColumnType| Ok((data_type, None));
-    match given {
+    let mut usual = given.clone();
+    usual_type(&mut usual);
+    match &usual {
         DataType::TinyInt(_) => plain(ColumnType::Byte),
-        DataType::SmallInt(_) | DataType::Int2(_) | DataType::Int16 => plain(ColumnType::Short),
-        DataType::MediumInt(_)
-        | DataType::Int(_)
-        | DataType::Integer(_)
-        | DataType::Int4(_)
-        | DataType::Int32 => plain(ColumnType::Int),
-        DataType::BigInt(_) | DataType::Int8(_) | DataType::Int64 => plain(ColumnType::Long),
-        DataType::Real | DataType::Float4 | DataType::Float32 => plain(ColumnType::Float),
-        DataType::Float8
-        | DataType::Float64
-        | DataType::DoublePrecision
-        | DataType::Double(ExactNumberInfo::None) => plain(ColumnType::Double),
-        DataType::Float(ExactNumberInfo::None) => plain(ColumnType::Float),
-        // Binary digits, as in PostgreSQL.
-        DataType::Float(ExactNumberInfo::Precision(1..=24)) => plain(ColumnType::Float),
-        DataType::Float(ExactNumberInfo::Precision(25..=53)) => plain(ColumnType::Double),
+        DataType::SmallInt(_) => plain(ColumnType::Short),
+        DataType::Int(_) => plain(ColumnType::Int),
+        DataType::BigInt(_) => plain(ColumnType::Long),
+        DataType::Real | DataType::Float(ExactNumberInfo::None) => plain(ColumnType::Float),
+        DataType::DoublePrecision | DataType::Double(ExactNumberInfo::None) => {
+            plain(ColumnType::Double)
+        }
         DataType::Float(_) | DataType::Double(_) => {
             refused("say FLOAT or DOUBLE, or DECIMAL(precision, scale) for exact decimals")
         }
-        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
+        DataType::Numeric(info) | DataType::Decimal(info) => {
             let (precision, scale) = match info {
                 ExactNumberInfo::None => {
                     return refused("say its precision and scale, such as DECIMAL(18,3)");
@@ -67,23 +61,12 @@ pub(super) fn column_type(
                 Err(()) => refused("a precision is 1 to 38, a scale 0 to the precision"),
             }
         }
-        DataType::Varchar(length)
-        | DataType::CharVarying(length)
-        | DataType::CharacterVarying(length)
-        | DataType::Nvarchar(length) => text_of(length.as_ref(), None).or_else(&refused),
+        DataType::Varchar(length) => text_of(length.as_ref(), None).or_else(&refused),
         // Alone it means one character.
-        DataType::Char(length) | DataType::Character(length) => {
-            text_of(length.as_ref(), Some(1)).or_else(&refused)
-        }
+        DataType::Char(length) => text_of(length.as_ref(), Some(1)).or_else(&refused),
         DataType::String(Some(length)) => characters(*length).or_else(&refused),
-        DataType::Text | DataType::TinyText | DataType::MediumText | DataType::LongText => {
-            plain(ColumnType::String)
-        }
-        DataType::Bytea
-        | DataType::Binary(None)
-        | DataType::Blob(None)
-        | DataType::Bytes(None)
-        | DataType::Varbinary(None | Some(BinaryLength::Max)) => plain(ColumnType::Binary),
+        DataType::Text => plain(ColumnType::String),
+        DataType::Bytea => plain(ColumnType::Binary),
         DataType::Binary(_) | DataType::Blob(_) | DataType::Bytes(_) | DataType::Varbinary(_) => {
             refused("a length of bytes is not kept: say BINARY")
         }
@@ -98,10 +81,13 @@ pub(super) fn column_type(
                 }
             }
         }
-        DataType::TimestampNtz(digits) if digits.is_none_or(|d| d <= FRACTION_MAX) => {
-            plain(ColumnType::TimestampNtz)
-        }
-        DataType::Datetime(_) | DataType::Datetime64(..) => {
+        DataType::TimestampNtz(digits) => match digits {
+            Some(digits) if *digits > FRACTION_MAX => {
+                refused("a timestamp keeps microseconds: say TIMESTAMP_NTZ")
+            }
+            _ => plain(ColumnType::TimestampNtz),
+        },
+        DataType::Datetime64(..) => {
             refused("say TIMESTAMP, which is an instant, or TIMESTAMP_NTZ, which has no zone")
         }
         DataType::Time(..) | DataType::Interval { .. } => {
@@ -123,13 +109,7 @@ pub(super) fn column_type(
                 return refused("Delta has no unsigned types: use the next larger signed one");
             }
             // Words of Delta's and of TOML's that SQL has none for.
-            let own = match text.to_ascii_lowercase().replace(' ', "").as_str() {
-                "timestamp_ltz" => Ok(ColumnType::Timestamp),
-                number if number.starts_with("number(") => {
-                    number.replacen("number", "decimal", 1).parse()
-                }
-                word => word.parse(),
-            };
+            let own = text.to_ascii_lowercase().replace(' ', "").parse();
             own.map_or_else(|()| refused("use one of these"), plain)
         }
     }
@@ -198,6 +178,12 @@ mod tests {
             ("VARCHAR(3)", ColumnType::String, Some(3)),
             ("CHARACTER VARYING(10)", ColumnType::String, Some(10)),
             ("NVARCHAR(7)", ColumnType::String, Some(7)),
+            ("CLOB", ColumnType::String, None),
+            ("CLOB(9)", ColumnType::String, Some(9)),
+            ("NTEXT", ColumnType::String, None),
+            ("VARCHAR2(7)", ColumnType::String, Some(7)),
+            ("BPCHAR(7)", ColumnType::String, Some(7)),
+            ("NCHAR", ColumnType::String, Some(1)),
             ("CHAR(2)", ColumnType::String, Some(2)),
             ("CHAR", ColumnType::String, Some(1)),
             ("STRING", ColumnType::String, None),
@@ -213,6 +199,11 @@ mod tests {
                 None,
             ),
             ("TIMESTAMP_NTZ", ColumnType::TimestampNtz, None),
+            ("DATETIME", ColumnType::TimestampNtz, None),
+            ("DATETIME(3)", ColumnType::TimestampNtz, None),
+            ("DATETIME2(6)", ColumnType::TimestampNtz, None),
+            ("DATETIMEOFFSET", ColumnType::Timestamp, None),
+            ("TIMESTAMP_LTZ", ColumnType::Timestamp, None),
         ] {
             assert_eq!(read(text).unwrap(), (expected, length), "{text}");
         }
@@ -230,7 +221,9 @@ mod tests {
             ("VARCHAR(9 OCTETS)", "characters"),
             ("BINARY(16)", "BINARY"),
             ("TIMESTAMP(9)", "microseconds"),
-            ("DATETIME", "TIMESTAMP_NTZ"),
+            ("NUMBER", "precision"),
+            ("DATETIME2(7)", "microseconds"),
+            ("DateTime64(3)", "TIMESTAMP_NTZ"),
             ("TIME", "BIGINT"),
             ("UUID", "STRING"),
             ("JSON", "STRING"),

@@ -4,11 +4,9 @@ import java.time.LocalDateTime;
 import java.util.*;
 import org.apache.arrow.adbc.core.*;
 import org.apache.arrow.adbc.driver.flightsql.FlightSqlDriver;
-import org.apache.arrow.adbc.sql.SqlQuirks;
 import org.apache.arrow.memory.*;
 import org.apache.arrow.vector.*;
 import org.apache.arrow.vector.ipc.ArrowReader;
-import org.apache.arrow.vector.types.pojo.ArrowType;
 import org.apache.arrow.vector.types.pojo.Field;
 
 /**
@@ -161,8 +159,6 @@ public class AdbcTable {
         schema = a[1];
         Map<String, Object> options = new HashMap<>();
         AdbcDriver.PARAM_URI.set(options, a[0]);
-        // The driver names a text CLOB when it creates a table.
-        options.put(AdbcDriver.PARAM_SQL_QUIRKS, SqlQuirks.builder().arrowToSqlTypeNameMapping(t -> t instanceof ArrowType.Utf8 ? "STRING" : "BIGINT").build());
         try (BufferAllocator root = new RootAllocator(); AdbcDatabase database = new FlightSqlDriver(root).open(options); AdbcConnection connection = database.connect()) {
             allocator = root;
             c = connection;

@@ -139,6 +139,14 @@ async fn times_meet_in_microseconds_and_keep_their_zone() {
             "SELECT CAST('2020-01-01 00:00:01' AS TIMESTAMP_NTZ), CAST('ab' AS BINARY)",
             &["2020-01-01T00:00:01,6162"],
         ),
+        (
+            "SELECT CAST(1 AS CLOB), CAST(1 AS CHARACTER VARYING(9)), 1::NVARCHAR, '7'::INT8, '7'::LONG, '1.5'::NUMBER(4,2), CAST('2020-01-01' AS DATETIME)",
+            &["1,1,1,7,7,1.50,2020-01-01T00:00:00"],
+        ),
+        (
+            "SELECT arrow_typeof(CAST(1 AS FLOAT(53))), arrow_typeof(1::FLOAT8), arrow_typeof(1::INT2)",
+            &["Float64,Float64,Int16"],
+        ),
     ])
     .await;
 }

@@ -6,8 +6,10 @@ use datafusion::sql::sqlparser::ast::{
     DataType, Expr, Statement, TimezoneInfo, TypedString, visit_expressions_mut,
 };
 
+use crate::sql::usual_type;
+
 /// Times have the microseconds of tables: in nanoseconds, which the engine takes for `TIMESTAMP`, the years before 1677 and after 2262 are
-/// errors. `TIMESTAMP_NTZ` and `BINARY` are known in CREATE TABLE, and so are they in CAST.
+/// errors. The names that CREATE TABLE knows are known in CAST as well.
 pub(in crate::query) fn engine_types(statement: &mut Statement) {
     let _ = visit_expressions_mut(statement, |expr| {
         match expr {
@@ -21,6 +23,7 @@ pub(in crate::query) fn engine_types(statement: &mut Statement) {
 }
 
 fn rename(data_type: &mut DataType) {
+    usual_type(data_type);
     match data_type {
         DataType::Timestamp(precision @ None, _) => *precision = Some(6),
         DataType::TimestampNtz { .. } => {
