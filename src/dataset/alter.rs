@@ -13,6 +13,11 @@ pub enum Alteration {
     AddRule(Rule),
     /// By its own name (`range:AT`) or as a constraint's (`range_AT`).
     DropRule(String),
+    /// What a column is, for its readers. None takes it away.
+    Describe {
+        column: String,
+        text: Option<String>,
+    },
     Set(BTreeMap<String, String>),
 }
 
@@ -20,7 +25,17 @@ fn constraint_name(rule: &str) -> String {
     rule.replace(':', "_")
 }
 
+/// By its own name, or as a constraint.
+fn is_called(rule: &Rule, name: &str) -> bool {
+    rule.name == name || constraint_name(&rule.name).eq_ignore_ascii_case(name)
+}
+
 impl Contract {
+    /// Is there a rule that `DROP CONSTRAINT` finds by this name?
+    pub fn has_constraint(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| is_called(rule, name))
+    }
+
     /// The contract with the changes, as its next version.
     ///
     /// # Errors
@@ -52,9 +67,7 @@ impl Contract {
                 }
                 Alteration::DropRule(name) => {
                     let before = next.rules.len();
-                    next.rules.retain(|r| {
-                        r.name != *name && !constraint_name(&r.name).eq_ignore_ascii_case(name)
-                    });
+                    next.rules.retain(|rule| !is_called(rule, name));
                     if next.rules.len() == before {
                         let known: Vec<String> = self
                             .rules
@@ -67,6 +80,22 @@ impl Contract {
                             problem: format!("there is no such rule; rules: {}", known.join(", ")),
                         });
                     }
+                }
+                Alteration::Describe { column, text } => {
+                    let own = next.columns.iter_mut();
+                    let Some(own) = own
+                        .into_iter()
+                        .find(|c| c.name.eq_ignore_ascii_case(column))
+                    else {
+                        let known: Vec<&str> = self.columns.iter().map(|c| &*c.name).collect();
+                        return Err(Error::NoColumn {
+                            table: self.table.to_string(),
+                            column: column.clone(),
+                            place: "COMMENT ON COLUMN",
+                            known: known.join(", "),
+                        });
+                    };
+                    own.description.clone_from(text);
                 }
                 Alteration::Set(properties) => next.set_properties(properties)?,
             }

@@ -331,6 +331,26 @@ impl Session {
         }
         fault
     }
+    let problem = match statement {
+        Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. } => {
+            "a transaction is begun and ended by calls of the client, not by a statement; switch autocommit off and call commit or rollback (ADBC: autocommit=False, JDBC: setAutoCommit(false)). With autocommit each statement takes effect by itself".to_owned()
+        }
+        Statement::Savepoint { .. } | Statement::ReleaseSavepoint { .. } => {
+            "savepoints are not supported; commit or roll back the whole transaction".to_owned()
+        }
+        Statement::Use(_) => {
+            "USE is not supported; write schema.table, or set the session option schema by the client's own call (ADBC Python: connection.adbc_current_db_schema = 'name')".to_owned()
+        }
+        Statement::Set(_) => {
+            "SET is not supported; options of a session are set by the client's own call: catalog, schema, deltaplane.timestamp_unit".to_owned()
+        }
+        _ => format!(
+            "this statement is not supported; known: {}",
+            sql::Kind::all_beginnings()
+        ),
+    };
 }
 
 fn only_query(statement: &Statement) -> Result<(), Fault> {
@@ -340,7 +360,7 @@ fn only_query(statement: &Statement) -> Result<(), Fault> {
     Err(Fault::new(
         Kind::Unimplemented,
         "unsupported_statement",
-        "this statement is not supported; known: SELECT, WITH, VALUES, EXPLAIN, SUBSCRIBE, SHOW TABLES, SHOW VIEWS, SHOW COLUMNS, SHOW SCHEMAS, SHOW CATALOGS, SHOW CREATE TABLE, DESCRIBE, DESCRIBE HISTORY, DESCRIBE DETAIL, INSERT, UPDATE, DELETE, MERGE, RESTORE TABLE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SCHEMA, CREATE ALERT, ALTER TABLE, ALTER VIEW, DROP TABLE, DROP VIEW",
+        problem,
     ))
 }
 

@@ -25,6 +25,8 @@ pub enum Kind {
     DropTable,
     /// `ALTER TABLE`
     AlterTable,
+    /// `COMMENT ON`
+    Comment,
     /// `CREATE | DROP | REFRESH | ALTER MATERIALIZED VIEW`
     View,
     /// `CREATE [OR REPLACE] [TEMPORARY] VIEW`, `DROP | ALTER VIEW`
@@ -39,6 +41,79 @@ pub enum Kind {
     Replay,
     /// `OPTIMIZE`, `VACUUM`, `CHECK`, `REPAIR`
     Upkeep,
+}
+
+impl Kind {
+    const ALL: [Kind; 16] = [
+        Kind::Query,
+        Kind::Subscribe,
+        Kind::Log,
+        Kind::Insert,
+        Kind::Rows,
+        Kind::CreateTable,
+        Kind::DropTable,
+        Kind::AlterTable,
+        Kind::Comment,
+        Kind::View,
+        Kind::StoredView,
+        Kind::Schema,
+        Kind::Alert,
+        Kind::Restore,
+        Kind::Replay,
+        Kind::Upkeep,
+    ];
+
+    /// The beginnings of its statements.
+    fn beginnings(self) -> &'static [&'static str] {
+        match self {
+            Kind::Query => &[
+                "SELECT",
+                "WITH",
+                "VALUES",
+                "FROM",
+                "EXPLAIN",
+                "SHOW TABLES",
+                "SHOW VIEWS",
+                "SHOW COLUMNS",
+                "SHOW SCHEMAS",
+                "SHOW CATALOGS",
+                "SHOW CREATE TABLE",
+                "SHOW CREATE VIEW",
+                "DESCRIBE",
+            ],
+            Kind::Subscribe => &["SUBSCRIBE"],
+            Kind::Log => &["DESCRIBE HISTORY", "DESCRIBE DETAIL"],
+            Kind::Insert => &["INSERT INTO"],
+            Kind::Rows => &["UPDATE", "DELETE FROM", "MERGE INTO", "TRUNCATE TABLE"],
+            Kind::CreateTable => &["CREATE TABLE", "CREATE OR REPLACE TABLE"],
+            Kind::DropTable => &["DROP TABLE"],
+            Kind::AlterTable => &["ALTER TABLE"],
+            Kind::Comment => &["COMMENT ON COLUMN"],
+            Kind::View => &[
+                "CREATE MATERIALIZED VIEW",
+                "ALTER MATERIALIZED VIEW",
+                "REFRESH MATERIALIZED VIEW",
+                "DROP MATERIALIZED VIEW",
+            ],
+            Kind::StoredView => &["CREATE VIEW", "ALTER VIEW", "DROP VIEW"],
+            Kind::Schema => &["CREATE SCHEMA", "DROP SCHEMA"],
+            Kind::Alert => &[
+                "CREATE ALERT",
+                "ALTER ALERT",
+                "SHOW CREATE ALERT",
+                "DROP ALERT",
+            ],
+            Kind::Restore => &["RESTORE TABLE"],
+            Kind::Replay => &["REPLAY QUARANTINE"],
+            Kind::Upkeep => &["OPTIMIZE", "VACUUM", "CHECK TABLE", "REPAIR TABLE"],
+        }
+    }
+
+    /// The beginnings of all statements that are supported, for messages.
+    pub fn all_beginnings() -> String {
+        let all = Kind::ALL.iter().flat_map(|kind| kind.beginnings());
+        all.copied().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A text that was cut into tokens.
@@ -119,6 +194,8 @@ impl<'a> Statement<'a> {
             Kind::DropTable
         } else if is(0, &["ALTER"]) && is(1, &["TABLE"]) {
             Kind::AlterTable
+        } else if is(0, &["COMMENT"]) && (is(1, &["ON"]) || is(1, &["IF"])) {
+            Kind::Comment
         } else {
             Kind::Query
         }
@@ -137,7 +214,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 40] = [
+    const CASES: [(&str, Kind); 41] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -160,6 +237,7 @@ mod tests {
         ("CREATE TEMPORARY TABLE b (x INT)", Kind::CreateTable),
         ("DROP TABLE IF EXISTS a.b", Kind::DropTable),
         ("ALTER TABLE a.b ADD COLUMN c INT", Kind::AlterTable),
+        ("COMMENT ON COLUMN a.b.c IS 'd'", Kind::Comment),
         ("CREATE MATERIALIZED VIEW a.b AS SELECT 1", Kind::View),
         (
             "CREATE OR REPLACE MATERIALIZED VIEW a.b AS SELECT 1",
@@ -185,6 +263,19 @@ mod tests {
         ("CHECK TABLE a.b", Kind::Upkeep),
         ("REPAIR TABLE a.b", Kind::Upkeep),
     ];
+
+    #[test]
+    fn what_is_supported_is_listed_by_its_kind() {
+        for kind in Kind::ALL {
+            for beginning in kind.beginnings() {
+                let text = format!("{beginning} a");
+                assert_eq!(parse(&text).unwrap().kind(), kind, "{text}");
+            }
+        }
+        for (sql, kind) in CASES {
+            assert!(Kind::ALL.contains(&kind), "{sql}");
+        }
+    }
 
     #[test]
     fn comments_before_and_within_change_nothing() {

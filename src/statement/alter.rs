@@ -1,33 +1,52 @@
-//! `ALTER TABLE`: columns, constraints and properties; several in one statement, separated by commas.
+//! `ALTER TABLE`: columns, constraints and properties; several in one statement, separated by commas. `COMMENT ON COLUMN`.
 
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, Expr, RenameTableNameKind, SqlOption, Statement, TableConstraint, Value,
+    AlterTableOperation, CommentObject, Expr, RenameTableNameKind, SqlOption, Statement,
+    TableConstraint, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use super::{Change, checks, columns, ddl};
-use crate::dataset::{Alteration, Contract};
-use crate::fault::Fault;
+use crate::dataset::{Alteration, Column, Contract};
+use crate::fault::{Fault, Kind};
+use crate::query::default_schema;
 use crate::sql::{parse_tokens, parts, resolve, syntax};
 
 const KNOWN: &str =
     "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
 
+/// What a statement changes of a contract.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Altering {
+    Operations(Vec<AlterTableOperation>),
+    /// None takes the comment away.
+    Comment {
+        column: String,
+        text: Option<String>,
+    },
+}
+
 pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
     match parse_tokens(tokens)? {
         Statement::AlterTable(alter) => {
             let name = ddl::table_name(&alter.name)?;
+            let if_exists = alter.if_exists;
             if let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() {
                 let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
                 // As in PostgreSQL, a name alone stays in its schema.
                 let to = resolve(&parts(to), name.schema())?;
-                return Ok(Change::Rename { name, to });
+                return Ok(Change::Rename {
+                    name,
+                    to,
+                    if_exists,
+                });
             }
             Ok(Change::Alter {
                 name,
-                operations: alter.operations,
+                altering: Altering::Operations(alter.operations),
+                if_exists,
             })
         }
         _ => Err(syntax(format!(
@@ -36,11 +55,72 @@ pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
     }
 }
 
-/// What the operations mean for a contract.
+/// `COMMENT [IF EXISTS] ON COLUMN table.column IS 'text'`
 ///
 /// # Errors
-/// INVALID_ARGUMENT for a CHECK that is no rule kind; UNIMPLEMENTED for an operation that is not known.
-pub(super) fn alterations(
+/// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for a comment on anything else.
+pub(super) fn comment(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+    let Statement::Comment {
+        object_type,
+        object_name,
+        comment,
+        if_exists,
+    } = parse_tokens(tokens)?
+    else {
+        return Err(syntax("expected COMMENT ON COLUMN table.column IS 'text'"));
+    };
+    if object_type != CommentObject::Column {
+        return Err(Fault::new(
+            Kind::Unimplemented,
+            "not_implemented",
+            format!(
+                "COMMENT ON {object_type} is not supported, name={object_name}; comments are kept for the columns of tables: COMMENT ON COLUMN table.column IS 'text'"
+            ),
+        ));
+    }
+    match parts(&object_name).as_slice() {
+        [table @ .., column] if !table.is_empty() => Ok(Change::Alter {
+            name: resolve(table, &default_schema())?,
+            altering: Altering::Comment {
+                column: (*column).to_owned(),
+                text: comment.filter(|text| !text.is_empty()),
+            },
+            if_exists,
+        }),
+        _ => Err(syntax(format!(
+            "COMMENT ON COLUMN names a column with its table, name={object_name}; write table.column"
+        ))),
+    }
+}
+
+impl Altering {
+    /// What it means for a contract.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a CHECK that is no rule kind; UNIMPLEMENTED for an operation that is not known.
+    pub(super) fn alterations(&self, contract: &Contract) -> Result<Vec<Alteration>, Fault> {
+        match self {
+            Altering::Operations(operations) => alterations(contract, operations),
+            Altering::Comment { column, text } => {
+                let own = find(contract, column);
+                if own.is_some_and(|own| own.description == *text) {
+                    return Ok(Vec::new());
+                }
+                Ok(vec![Alteration::Describe {
+                    column: column.clone(),
+                    text: text.clone(),
+                }])
+            }
+        }
+    }
+}
+
+fn find<'a>(contract: &'a Contract, column: &str) -> Option<&'a Column> {
+    let mut columns = contract.columns.iter();
+    columns.find(|own| own.name.eq_ignore_ascii_case(column))
+}
+
+fn alterations(
     contract: &Contract,
     operations: &[AlterTableOperation],
 ) -> Result<Vec<Alteration>, Fault> {
@@ -49,6 +129,11 @@ pub(super) fn alterations(
     let mut known = contract.clone();
     for operation in operations {
         match operation {
+            AlterTableOperation::AddColumn {
+                column_def,
+                if_not_exists: true,
+                ..
+            } if find(&known, &column_def.name.value).is_some() => {}
             AlterTableOperation::AddColumn { column_def, .. } => {
                 let parsed = columns::column(column_def.clone())?;
                 refuse_in_alter(&parsed)?;
@@ -63,6 +148,11 @@ pub(super) fn alterations(
                 constraint: TableConstraint::Check(check),
                 ..
             } => out.extend(rules(&mut known, &check.expr)?),
+            AlterTableOperation::DropConstraint {
+                name,
+                if_exists: true,
+                ..
+            } if !contract.has_constraint(&name.value) => {}
             AlterTableOperation::DropConstraint { name, .. } => {
                 out.push(Alteration::DropRule(name.value.clone()));
             }
@@ -71,7 +161,7 @@ pub(super) fn alterations(
             }
             other => {
                 return Err(Fault::new(
-                    crate::fault::Kind::Unimplemented,
+                    Kind::Unimplemented,
                     "not_implemented",
                     format!("not supported: {other}; known: {KNOWN}"),
                 ));
@@ -85,7 +175,7 @@ pub(super) fn alterations(
 fn refuse_in_alter(parsed: &columns::ParsedColumn) -> Result<(), Fault> {
     let refused = |what: &str, way_out: &str| {
         Err(Fault::new(
-            crate::fault::Kind::Unimplemented,
+            Kind::Unimplemented,
             "not_implemented",
             format!(
                 "{what} of a column that is added is not supported, column={}; {way_out}",

@@ -22,6 +22,7 @@ pub mod values;
 mod views;
 
 pub use alerts::AlertChange;
+pub use alter::Altering;
 pub use bound::Bound;
 
 use std::sync::Arc;
@@ -30,11 +31,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::future::BoxFuture;
 
-use datafusion::sql::sqlparser::ast::AlterTableOperation;
-
 use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::ingest::replay::Outcome;
 use crate::query::{Engine, default_schema};
 use crate::sql::{self, Kind as Says, first_word};
@@ -151,11 +150,13 @@ pub enum Change {
     },
     Alter {
         name: TableName,
-        operations: Vec<AlterTableOperation>,
+        altering: Altering,
+        if_exists: bool,
     },
     Rename {
         name: TableName,
         to: TableName,
+        if_exists: bool,
     },
     View(Box<ViewChange>),
     Define(Box<Define>),
@@ -206,6 +207,7 @@ impl Change {
             Says::CreateTable => ddl::create(table())?,
             Says::DropTable => ddl::drop_table(statement.into_tokens())?,
             Says::AlterTable => alter::parse(statement.into_tokens())?,
+            Says::Comment => alter::comment(statement.into_tokens())?,
             Says::StoredView => {
                 let head = statement.cursor("view", &schema);
                 Change::Define(Box::new(define::view(head, &schema)?))
@@ -280,6 +282,10 @@ impl Change {
         match self {
             Change::Create { .. } | Change::CreateFrom(_) => "CREATE",
             Change::Drop { .. } => "DROP",
+            Change::Alter {
+                altering: Altering::Comment { .. },
+                ..
+            } => "COMMENT",
             Change::Alter { .. } | Change::Rename { .. } => "ALTER",
             Change::Insert(_) => "INSERT",
             Change::Rows(dml) => dml.verb(),
@@ -315,11 +321,19 @@ impl Change {
                 if_exists,
                 cascade,
             } => admin.drop(&name, if_exists, cascade).await.map(|_| 0),
-            Change::Alter { name, operations } => {
-                let plan = |contract: &Contract| alter::alterations(contract, &operations);
-                admin.alter(&name, &plan).await.map(|()| 0)
+            Change::Alter {
+                name,
+                altering,
+                if_exists,
+            } => {
+                let plan = |contract: &Contract| altering.alterations(contract);
+                if_there(if_exists, admin.alter(&name, &plan).await)
             }
-            Change::Rename { name, to } => admin.rename(&name, &to).await.map(|()| 0),
+            Change::Rename {
+                name,
+                to,
+                if_exists,
+            } => if_there(if_exists, admin.rename(&name, &to).await),
             Change::View(change) => admin.view(*change).await,
             Change::Define(define) => admin.define(*define).await.map(|()| 0),
             Change::Alert(change) => {
@@ -347,5 +361,17 @@ impl Change {
             }
         };
         written.map(Done::from)
+    }
+}
+
+/// With `IF EXISTS` a statement about a table that is not there has nothing to do.
+fn if_there(if_exists: bool, outcome: Result<(), Fault>) -> Result<u64, Fault> {
+    match outcome {
+        Err(fault)
+            if if_exists && fault.kind == Kind::NotFound && fault.reason == "table_not_found" =>
+        {
+            Ok(0)
+        }
+        outcome => outcome.map(|()| 0),
     }
 }
