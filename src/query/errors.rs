@@ -115,6 +115,8 @@ fn unsupported(why: &str) -> String {
     let Some((_, tree)) = why.split_once("Unsupported ast node ") else {
         return why.lines().next().unwrap_or_default().to_owned();
     };
+    // Some name the place in the planner first.
+    let tree = tree.trim_start_matches("in sqltorel: ");
     let word: String = tree
         .chars()
         .take_while(char::is_ascii_alphanumeric)
@@ -166,6 +168,9 @@ mod tests {
         let tree = "Unsupported ast node Pivot { table: Derived { lateral: false } }";
         let fault = fault_of(DataFusionError::NotImplemented(tree.to_owned()));
         assert_eq!(fault.message, "PIVOT is not supported");
+        let tree = "Unsupported ast node in sqltorel: Collate { expr: Identifier(..) }";
+        let fault = fault_of(DataFusionError::NotImplemented(tree.to_owned()));
+        assert_eq!(fault.message, "COLLATE is not supported");
     }
 
     #[test]

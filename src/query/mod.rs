@@ -25,6 +25,7 @@ pub(crate) mod names;
 #[cfg(test)]
 mod names_tests;
 mod parameters;
+mod nearest;
 #[cfg(test)]
 mod parameters_tests;
 mod pass_through;

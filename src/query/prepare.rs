@@ -21,6 +21,7 @@ use super::latest::Newest;
 use super::limits::QueryLimits;
 use super::long_numbers;
 use super::names::{self, Resolved};
+use super::nearest::{all_names, nearest_table};
 use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
 use super::rules;
@@ -316,20 +317,19 @@ impl Session {
     /// Says which table may have been meant.
     fn name_hint(&self, mut fault: Fault) -> Fault {
         if fault.kind == Kind::NotFound {
-            let names = self.snapshot.tables.values().map(|v| v.name.to_string());
-            let asked = fault
-                .message
-                .split('\'')
-                .nth(1)
-                .unwrap_or_default()
-                .trim_start_matches("deltaplane.")
-                .to_owned();
-            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
-            if let Some(near) = near {
-                fault.message.push_str(&format!("; nearest table: {near}"));
-            }
+            let asked = fault.message.split('\'').nth(1).unwrap_or_default();
+            let asked = asked.trim_start_matches("deltaplane.");
+            let others = self.others.iter().map(|(name, _)| name.clone());
+            let hint = nearest_table(asked, all_names(&self.snapshot).chain(others));
+            fault.message.push_str(&hint);
         }
         fault
+    }
+}
+
+fn only_query(statement: &Statement) -> Result<(), Fault> {
+    if matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
+        return Ok(());
     }
     let problem = match statement {
         Statement::StartTransaction { .. }
@@ -351,12 +351,6 @@ impl Session {
             sql::Kind::all_beginnings()
         ),
     };
-}
-
-fn only_query(statement: &Statement) -> Result<(), Fault> {
-    if matches!(statement, Statement::Query(_) | Statement::Explain { .. }) {
-        return Ok(());
-    }
     Err(Fault::new(
         Kind::Unimplemented,
         "unsupported_statement",

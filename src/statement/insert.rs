@@ -2,14 +2,34 @@
 //! behind it is left as it was written.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::Insert;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::sql::Cursor;
+
+const MERGE: &str = "MERGE INTO table USING (query) AS s ON table.key = s.key WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT * changes what is there and inserts what is new";
+
+fn refused(what: &str, way_out: &str) -> Fault {
+    Fault::new(
+        Kind::Unimplemented,
+        "not_implemented",
+        format!("{what} is not supported; {way_out}"),
+    )
+}
 
 pub(super) fn parse(mut head: Cursor<'_>) -> Result<Insert, Fault> {
     head.skip();
+    if head.words(&["OR"]) {
+        let word = head.word("INTO after INSERT")?.to_ascii_uppercase();
+        return Err(refused(&format!("INSERT OR {word}"), MERGE));
+    }
+    if head.words(&["OVERWRITE"]) {
+        return Err(refused(
+            "INSERT OVERWRITE",
+            "INSERT INTO table REPLACE WHERE partition = value query replaces partitions, CREATE OR REPLACE TABLE table AS query replaces the table",
+        ));
+    }
     if !head.words(&["INTO"]) {
         return Err(head.expected("INTO after INSERT"));
     }
@@ -37,12 +57,43 @@ pub(super) fn parse(mut head: Cursor<'_>) -> Result<Insert, Fault> {
     if head.peek().is_none() {
         return Err(head.expected("a query: SELECT, VALUES or WITH"));
     }
+    let query = head.query();
+    let query = query.map_err(|fault| other_clause(head.rest()).unwrap_or(fault))?;
     Ok(Insert {
         table,
         columns,
         replace,
-        query: head.query()?.to_owned(),
+        query: query.to_owned(),
     })
+}
+
+/// What is behind the rows in other databases, and is here what makes the query one that cannot be read.
+fn other_clause(query: &[TokenWithSpan]) -> Option<Fault> {
+    let word = |at: usize| match query.get(at).map(|t| &t.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    };
+    let mut depth = 0usize;
+    for (at, token) in query.iter().enumerate() {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Word(_) if depth == 0 => match (word(at).as_str(), word(at + 1).as_str()) {
+                ("ON", next @ ("CONFLICT" | "DUPLICATE")) => {
+                    return Some(refused(&format!("INSERT .. ON {next}"), MERGE));
+                }
+                ("RETURNING", _) => {
+                    return Some(refused(
+                        "RETURNING",
+                        "the statement gives the number of rows; read the rows with a SELECT",
+                    ));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `partition = value`
@@ -98,5 +149,32 @@ mod tests {
         ] {
             assert_eq!(parse(bad).unwrap_err().reason, "syntax_error", "{bad}");
         }
+    }
+
+    #[test]
+    fn clauses_of_other_databases_are_refused_with_the_way_out() {
+        for (sql, word) in [
+            ("INSERT OR REPLACE INTO t VALUES (1)", "MERGE INTO"),
+            ("INSERT OVERWRITE TABLE t SELECT 1", "REPLACE WHERE"),
+            (
+                "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO NOTHING",
+                "MERGE INTO",
+            ),
+            (
+                "INSERT INTO t (a) SELECT 1 ON DUPLICATE KEY UPDATE a = 2",
+                "MERGE INTO",
+            ),
+            ("INSERT INTO t VALUES (1) RETURNING a", "SELECT"),
+        ] {
+            let fault = parse(sql).unwrap_err();
+            assert_eq!(fault.kind, Kind::Unimplemented, "{sql}: {fault}");
+            assert!(fault.message.contains(word), "{sql}: {fault}");
+        }
+        // Names of columns, where they can be read.
+        let joined = "SELECT 1 AS returning FROM a JOIN b ON conflict = b.x";
+        assert_eq!(
+            parse(&format!("INSERT INTO t {joined}")).unwrap().query,
+            joined
+        );
     }
 }

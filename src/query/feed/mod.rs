@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use super::nearest::nearest_table;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{History, PinnedFiles};
 use crate::fault::{Fault, Kind};
@@ -47,9 +48,7 @@ impl Followed {
     fn find(snapshot: &Snapshot, name: &TableName) -> Result<Self, Fault> {
         let view = snapshot.tables.get(&name.folded()).ok_or_else(|| {
             let names = snapshot.tables.values().map(|v| v.name.to_string());
-            let asked = name.to_string();
-            let near = names.min_by_key(|n| crate::validate::distance(n, &asked));
-            let near = near.map_or_else(String::new, |n| format!("; nearest table: {n}"));
+            let near = nearest_table(&name.to_string(), names);
             Fault::new(
                 Kind::NotFound,
                 "table_not_found",

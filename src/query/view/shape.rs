@@ -13,6 +13,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Bucket, ColumnType, parse_span};
 use crate::fault::{Fault, Kind};
 use crate::query::names::{find, find_view};
+use crate::query::nearest::nearest_table;
 use crate::query::times::Zone;
 use crate::types::TableName;
 
@@ -105,16 +106,9 @@ fn table_of<'a>(factor: &TableFactor, snapshot: &'a Snapshot) -> Result<&'a Tabl
             );
             return refused("invalid_view", name, problem);
         }
-        let known: Vec<String> = snapshot
-            .tables
-            .values()
-            .map(|v| v.name.to_string())
-            .collect();
+        let known = snapshot.tables.values().map(|v| v.name.to_string());
         let asked = name.to_string().replace('"', "");
-        let near = known
-            .into_iter()
-            .min_by_key(|k| crate::validate::distance(k, &asked));
-        let near = near.map_or_else(String::new, |n| format!("; nearest table: {n}"));
+        let near = nearest_table(&asked, known);
         let fault = refused(
             "table_not_found",
             name,
