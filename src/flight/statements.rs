@@ -159,7 +159,9 @@ impl FlightSqlServer {
                     let schema = default_schema();
                     match self.read(&execution.sql).await? {
                         Some(change) => {
-                            let done = self.change(change, transaction, &execution.bound).await?;
+                            let done = self
+                                .change(&execution.sql, change, transaction, &execution.bound)
+                                .await?;
                             let (wire, what) = match &done.rows {
                                 Some(said) => (said.schema(), What::rows(said)?),
                                 None => {
@@ -247,7 +249,9 @@ impl FlightSqlServer {
                 let work = async {
                     match self.read(&execution.sql).await? {
                         Some(change) => {
-                            let done = self.change(change, transaction, &execution.bound).await?;
+                            let done = self
+                                .change(&execution.sql, change, transaction, &execution.bound)
+                                .await?;
                             Ok(done.rows.map_or_else(encode::nothing, encode::one))
                         }
                         None => self.query(&execution.sql, &execution.bound).await,
@@ -275,14 +279,18 @@ impl FlightSqlServer {
     /// Runs what changes something, by itself or in a transaction.
     async fn change(
         &self,
+        sql: &str,
         change: Change,
         transaction: Option<&[u8]>,
         bound: &Bound,
     ) -> Result<Done, Fault> {
-        match transaction {
-            Some(id) => self.transactions.run(id, change, &*self.admin, bound).await,
-            None => change.run(&*self.admin, bound).await,
-        }
+        let work = async {
+            match transaction {
+                Some(id) => self.transactions.run(id, change, &*self.admin, bound).await,
+                None => change.run(&*self.admin, bound).await,
+            }
+        };
+        Caller::current().stating(sql).run(work).await
     }
 
     /// An update. Returns how many rows it wrote.
@@ -295,7 +303,9 @@ impl FlightSqlServer {
         match self.read(sql).await? {
             Some(change) => {
                 let transaction = some(transaction);
-                let done = self.change(change, transaction.as_deref(), bound).await?;
+                let done = self
+                    .change(sql, change, transaction.as_deref(), bound)
+                    .await?;
                 Ok(done.written)
             }
             None => {

@@ -22,6 +22,8 @@ pub struct Caller {
     pub schema: Arc<str>,
     /// The id that the client knows its query by; none: the engine gives one.
     pub query: Option<Arc<str>>,
+    /// The statement that it sent and that leads to queries of the server's own; none: its statement is the query.
+    pub statement: Option<Arc<str>>,
     /// Rows of its open transaction, which it sees before others do.
     pub own: Option<Arc<OwnRows>>,
     /// What it opens in its session ends with the session.
@@ -138,9 +140,18 @@ impl Caller {
             principal: principal.into(),
             schema: PUBLIC.into(),
             query: None,
+            statement: None,
             own: None,
             session: OfSession::default(),
             timestamps: TimeUnit::Microsecond,
+        }
+    }
+
+    /// The caller while its statement runs, which is no query.
+    pub fn stating(self, sql: &str) -> Self {
+        Caller {
+            statement: Some(sql.into()),
+            ..self
         }
     }
 

@@ -121,6 +121,8 @@ impl Queries {
             id = format!("{id}.{own}").into();
         }
         let (rows, token) = (Arc::<AtomicU64>::default(), CancellationToken::new());
+        // What the client sent, by which it looks for its statement.
+        let sql = caller.statement.as_deref().unwrap_or(sql);
         let entry = Entry {
             principal: caller.principal.clone(),
             sql: sql.trim().chars().take(SQL_HEAD).collect(),
@@ -241,6 +243,16 @@ mod tests {
             query: Some(id.into()),
             ..Caller::new("tester")
         }
+    }
+
+    #[test]
+    fn a_query_of_a_statement_is_shown_by_the_text_that_the_client_sent() {
+        let queries = Queries::default();
+        let caller = caller("update").stating("UPDATE t SET x = 1");
+        let guard = queries.begin(&caller, "SELECT f FROM t@rows").unwrap();
+        assert_eq!(queries.list()[0].sql, "UPDATE t SET x = 1");
+        drop(guard);
+        assert_eq!(queries.list()[0].sql, "UPDATE t SET x = 1");
     }
 
     #[test]
