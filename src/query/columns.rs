@@ -134,23 +134,39 @@ pub(super) fn type_name(data_type: &DataType) -> String {
     }
 }
 
+/// Decimal digits of a number, and those behind the point where their count is fixed.
+pub(super) fn numeric(data_type: &DataType) -> Option<(u8, Option<i8>)> {
+    match data_type {
+        DataType::Int8 => Some((3, Some(0))),
+        DataType::Int16 => Some((5, Some(0))),
+        DataType::Int32 => Some((10, Some(0))),
+        DataType::Int64 => Some((19, Some(0))),
+        DataType::Float32 => Some((7, None)),
+        DataType::Float64 => Some((15, None)),
+        DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => Some((*p, Some(*s))),
+        _ => None,
+    }
+}
+
+/// Digits of a second's fraction.
+pub(super) fn fraction_digits(unit: TimeUnit) -> u8 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}
+
 /// Precision and scale.
 fn precision(data_type: &DataType) -> Option<(String, Option<String>)> {
-    let whole = |digits: u8| Some((digits.to_string(), Some("0".to_owned())));
-    let approximate = |digits: u8| Some((digits.to_string(), None));
+    if let Some((digits, scale)) = numeric(data_type) {
+        return Some((digits.to_string(), scale.map(|scale| scale.to_string())));
+    }
     match data_type {
-        DataType::Boolean => approximate(1),
-        DataType::Int8 => whole(3),
-        DataType::Int16 => whole(5),
-        DataType::Int32 => whole(10),
-        DataType::Int64 => whole(19),
-        DataType::Float32 => approximate(7),
-        DataType::Float64 => approximate(15),
-        DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            Some((p.to_string(), Some(s.to_string())))
-        }
+        DataType::Boolean => Some(("1".to_owned(), None)),
         DataType::Utf8 | DataType::Binary => Some((UNBOUNDED.to_owned(), None)),
-        DataType::Date32 => approximate(10),
+        DataType::Date32 => Some(("10".to_owned(), None)),
         // `2026-11-29 12:00:00` and the digits behind the point.
         DataType::Timestamp(unit, _) => Some(with_fraction(19, *unit)),
         DataType::Time32(unit) | DataType::Time64(unit) => Some(with_fraction(8, *unit)),
@@ -159,12 +175,7 @@ fn precision(data_type: &DataType) -> Option<(String, Option<String>)> {
 }
 
 fn with_fraction(length: u8, unit: TimeUnit) -> (String, Option<String>) {
-    let digits = match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
+    let digits = fraction_digits(unit);
     let point = u8::from(digits > 0);
     (
         (length + point + digits).to_string(),

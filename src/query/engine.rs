@@ -154,7 +154,6 @@ impl Engine {
             .map_err(|e| Fault::internal(format!("upkeep's environment: {e}")))?;
         let mut session = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
-            .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_target_partitions(config.threads.max(1));
         let options = session.options_mut();
@@ -196,7 +195,7 @@ impl Engine {
         arithmetic::register(&mut state).map_err(fault_of)?;
         times::register(&mut state).map_err(fault_of)?;
         let system: Arc<MemorySchemaProvider> = Arc::default();
-        let mut others = information_schema();
+        let mut others = super::information_schema::known();
         let system_tables = source.system_tables();
         for (name, schema) in &system_tables {
             let columns = schema.fields().iter().map(|f| f.name().clone()).collect();
@@ -710,24 +709,4 @@ fn version() -> ScalarUDF {
         Volatility::Immutable,
         Arc::new(value),
     )
-}
-
-fn information_schema() -> Vec<(String, Vec<String>)> {
-    let columns = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    vec![
-        (
-            "information_schema.tables".to_owned(),
-            columns("table_catalog table_schema table_name table_type"),
-        ),
-        (
-            "information_schema.columns".to_owned(),
-            columns(
-                "table_catalog table_schema table_name column_name ordinal_position column_default is_nullable data_type",
-            ),
-        ),
-        (
-            "information_schema.schemata".to_owned(),
-            columns("catalog_name schema_name schema_owner"),
-        ),
-    ]
 }

@@ -13,6 +13,7 @@ mod feed;
 mod filter;
 pub mod functions;
 mod history;
+mod information_schema;
 mod last_seen;
 mod lateral;
 mod latest;

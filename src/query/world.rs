@@ -18,6 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 
 use super::errors::fault_of;
+use super::information_schema::{self, InformationSchema};
 use super::last_seen;
 use super::latest::{self, Newest};
 use super::limits::external;
@@ -59,7 +60,7 @@ impl World {
     /// A session in which the snapshot's names mean its tables.
     pub(super) fn session(&self) -> SessionState {
         let this = Arc::new(self.clone());
-        let catalog = MemoryCatalogProvider::new();
+        let (catalog, listed) = (MemoryCatalogProvider::new(), MemoryCatalogProvider::new());
         let tables = self.snapshot.tables.values();
         let defined = &self.snapshot.defined;
         let views = defined.views.values();
@@ -70,25 +71,34 @@ impl World {
             .chain([PUBLIC])
             .collect();
         for name in schemas {
-            let schema = SnapshotSchema {
+            let schema = Arc::new(SnapshotSchema {
                 name: name.to_owned(),
                 world: this.clone(),
-            };
-            let _ = catalog.register_schema(name, Arc::new(schema));
+            });
+            let _ = listed.register_schema(name, schema.clone());
+            let _ = catalog.register_schema(name, schema);
         }
+        let _ = listed.register_schema(SYSTEM, self.system.clone());
         let _ = catalog.register_schema(SYSTEM, self.system.clone());
-        let list = MemoryCatalogProviderList::new();
-        let _ = list.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         // Not by a builder: it registers every function again, a sixth of a short statement's time.
         let mut state = self.base.clone();
-        state.register_catalog_list(Arc::new(list));
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
         super::feed::register(&mut state, &self.snapshot);
         latest::register(&mut state, &self.snapshot, &self.newest);
         last_seen::register(&mut state, &self.snapshot, &self.newest);
+        let functions = state.table_functions().clone();
+        let own = InformationSchema::new(this, catalogs(listed), functions);
+        let _ = catalog.register_schema(information_schema::NAME, Arc::new(own));
+        state.register_catalog_list(catalogs(catalog));
         state
     }
+}
+
+fn catalogs(only: MemoryCatalogProvider) -> Arc<dyn CatalogProviderList> {
+    let list = MemoryCatalogProviderList::new();
+    let _ = list.register_catalog(CATALOG.to_owned(), Arc::new(only));
+    Arc::new(list)
 }
 
 #[derive(Debug)]

@@ -76,8 +76,12 @@ async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
     let types = "SELECT string_agg(table_name || ' ' || table_type, ',' ORDER BY table_name) FROM information_schema.tables WHERE table_schema = 'public'";
     let listed = one(&engine, types).await;
     assert!(listed.contains("V VIEW"), "{listed}");
+    assert!(listed.contains("copy BASE TABLE"), "{listed}");
+    let views = "SELECT string_agg(table_name || ': ' || view_definition, ',') FROM information_schema.views";
+    let listed = one(&engine, views).await;
+    assert!(listed.starts_with("V: SELECT "), "{listed}");
     let columns = "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'V'";
-    assert_eq!(one(&engine, columns).await, "k Int64,w Float64");
+    assert_eq!(one(&engine, columns).await, "k BIGINT,w DOUBLE");
     running.shutdown().await.unwrap();
 }
 
