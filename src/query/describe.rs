@@ -94,6 +94,9 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
             let columns = columns(name, snapshot)?;
             list(&columns, "column_name", None, show_options, "")
         }
+        Statement::ShowVariable { variable } if matches!(variable.as_slice(), [one] if one.value.eq_ignore_ascii_case("search_path")) => {
+            parse_own("SELECT current_schema() AS search_path")
+        }
         Statement::ExplainTable { table_name, .. } => parse_own(&columns(table_name, snapshot)?),
         _ => Ok(statement),
     }

@@ -25,8 +25,8 @@ mod metered;
 pub(crate) mod names;
 #[cfg(test)]
 mod names_tests;
-mod parameters;
 mod nearest;
+mod parameters;
 #[cfg(test)]
 mod parameters_tests;
 mod pass_through;

@@ -113,6 +113,77 @@ async fn now_is_one_instant_and_can_be_compared_with() {
 }
 
 #[tokio::test]
+async fn information_schema_says_what_the_other_lists_of_columns_say() {
+    let engine = engine().await;
+    holds(
+        &engine,
+        &[
+            (
+                "SELECT column_name, ordinal_position, is_nullable, data_type, numeric_precision, numeric_scale FROM INFORMATION_SCHEMA.columns WHERE table_name = 'raw' ORDER BY ORDINAL_POSITION",
+                "Id,1,YES,STRING,,;AT,2,YES,DOUBLE,15,;n,3,YES,BIGINT,19,0",
+            ),
+            (
+                "SELECT table_schema, table_type FROM information_schema.tables WHERE table_name IN ('raw', 'tables') ORDER BY 1",
+                "information_schema,SYSTEM TABLE;reactor,BASE TABLE;system,SYSTEM TABLE",
+            ),
+            ("SELECT count(*) FROM information_schema.views", "0"),
+            (
+                "SELECT count(*) > 10 FROM information_schema.routines",
+                "true",
+            ),
+            (
+                "SELECT schema_name FROM information_schema.schemata ORDER BY 1",
+                "public;reactor;system",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_statement_knows_who_sent_it_and_in_which_schema() {
+    let engine = engine().await;
+    let caller = Caller {
+        schema: "reactor".into(),
+        ..Caller::new("ann")
+    };
+    let asked = holds(
+        &engine,
+        &[
+            (
+                "SELECT current_schema(), current_database(), current_catalog, current_user, session_user, current_user()",
+                "reactor,deltaplane,deltaplane,ann,ann,ann",
+            ),
+            (
+                "SELECT count(*) FROM information_schema.columns WHERE table_schema = current_schema() AND table_catalog = current_database()",
+                "3",
+            ),
+            ("SELECT count(*) FROM raw WHERE current_user = 'ann'", "3"),
+            ("SELECT x FROM (VALUES (current_user)) v (x)", "ann"),
+            ("SHOW search_path", "reactor"),
+        ],
+    );
+    caller.run(asked).await;
+}
+
+#[tokio::test]
+async fn statements_that_are_calls_of_the_client_name_those() {
+    let engine = engine().await;
+    for (sql, word) in [
+        ("BEGIN", "autocommit off"),
+        ("COMMIT", "autocommit off"),
+        ("ROLLBACK", "autocommit off"),
+        ("USE reactor", "session option schema"),
+        ("SET x = 1", "session"),
+        ("CREATE INDEX i ON raw (n)", "TRUNCATE TABLE"),
+    ] {
+        let fault = answer(&engine, sql).await.unwrap_err();
+        assert_eq!(&*fault.reason, "unsupported_statement", "{sql}: {fault}");
+        assert!(fault.message.contains(word), "{sql}: {fault}");
+    }
+}
+
+#[tokio::test]
 async fn names_match_without_regard_to_case_and_keep_their_own() {
     let engine = engine().await;
     for (sql, columns) in [

@@ -11,6 +11,7 @@ mod first_last;
 mod gapfill;
 mod joined;
 mod json;
+pub(super) mod of_caller;
 mod reviewed;
 mod series;
 mod spans;
@@ -37,6 +38,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();
     all.push(series::function());
     all.extend(json::functions());
+    all.extend(of_caller::functions());
     all
 }
 
