@@ -50,7 +50,25 @@ def test_asof_join_takes_the_newest_that_is_not_later(server):
     got = rows(server, "SELECT a.k, b.y FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (b.ts < a.ts) ON b.k = a.k WHERE a.k = 'q' ORDER BY a.ts, a.x")
     assert got == [("q", None), ("q", None), ("q", 30)]
     (row, *_) = server.sql("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k")
-    assert "__until" not in row and "y" in row
+    assert not [name for name in row if name.startswith("__until")] and "y" in row
+
+
+@pytest.mark.parametrize("source, condition", [
+    ("t.a a ASOF JOIN t.b b", "(A.ts >= B.ts) ON A.k = B.k"),
+    ("t.a a ASOF JOIN (SELECT * FROM t.b WHERE y > 0) b", "(a.ts >= b.ts) ON a.k = b.k"),
+    ("z a ASOF JOIN t.b b", "(a.ts >= b.ts) ON a.k = b.k"),
+    ("t.a a ASOF JOIN w b", "(a.ts >= b.ts) ON a.k = b.k"),
+    ('t.a a ASOF JOIN w AS "B b"', '(a.ts >= "B b".ts) ON a.k = "B b".k'),
+])
+def test_both_sides_of_an_asof_join_may_be_queries(server, source, condition):
+    right = '"B b"' if '"B b"' in source else "b"
+    query = f"WITH z AS (SELECT * FROM t.a), w AS (SELECT k, ts, y FROM t.b) SELECT %s FROM {source} MATCH_CONDITION {condition} WHERE a.x = 4"
+    assert rows(server, query % f"a.k, {right}.y") == [("p", 20)]
+    columns = server.sql(query % "*")[0]
+    assert {"k", "ts", "x", "y"} <= set(columns) and not [name for name in columns if name.startswith("__until")]
+    assert set(server.sql(query % f"{right}.* EXCLUDE (k)")[0]) >= {"ts", "y"}
+    twice = f"WITH z AS (SELECT * FROM t.a), w AS (SELECT k, ts, y FROM t.b) SELECT * FROM {source} MATCH_CONDITION {condition} ASOF JOIN t.b c MATCH_CONDITION (a.ts >= c.ts) ON a.k = c.k"
+    assert not [name for name in server.sql(twice)[0] if name.startswith("__until")]
 
 
 @pytest.mark.parametrize("query, word", [

@@ -8,39 +8,36 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Spanned, Statement, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut, WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Statement, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut,
 };
 
-use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::query::names::find;
 use crate::sql::parse_own;
 
-const UNTIL: &str = "__until";
+/// Begins the names of the columns that the right sides get.
+const UNTIL: &str = "__until_";
 
 /// # Errors
-/// INVALID_ARGUMENT for a join that says too little, or a right side that is no table.
-pub(super) fn rewrite(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), Fault> {
-    let mut rewriter = Rewriter {
-        snapshot,
-        fault: None,
-    };
+/// INVALID_ARGUMENT for a join that says too little.
+pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
+    let mut rewriter = Rewriter::default();
     let _ = statement.visit(&mut rewriter);
     rewriter.fault.map_or(Ok(()), Err)
 }
 
-struct Rewriter<'a> {
-    snapshot: &'a Snapshot,
+#[derive(Default)]
+struct Rewriter {
+    joins: usize,
     fault: Option<Fault>,
 }
 
-impl VisitorMut for Rewriter<'_> {
+impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if let Err(fault) = written_out(select, self.snapshot) {
+        if let Err(fault) = written_out(select, &mut self.joins) {
             self.fault = self.fault.take().or(Some(fault));
         }
         ControlFlow::Continue(())
@@ -62,112 +59,165 @@ fn is_asof(join: &Join) -> bool {
     matches!(join.join_operator, JoinOperator::AsOf { .. })
 }
 
-fn written_out(select: &mut Select, snapshot: &Snapshot) -> Result<(), Fault> {
-    if !select.from.iter().any(|f| f.joins.iter().any(is_asof)) {
-        return Ok(());
+/// What stands on the right, as text behind FROM, and what the rest of the statement calls it.
+fn right_side(relation: &TableFactor) -> Result<(String, Ident), Fault> {
+    match relation {
+        TableFactor::Table { name, alias, .. } => {
+            let own = name.0.last().and_then(|part| part.as_ident()).cloned();
+            let called = alias.as_ref().map(|a| a.name.clone()).or(own);
+            called.map(|called| (name.to_string(), called))
+        }
+        TableFactor::Derived {
+            lateral: false,
+            subquery,
+            alias: Some(alias),
+            ..
+        } => Some((format!("({subquery})"), alias.name.clone())),
+        _ => None,
     }
-    explicit_columns(select, snapshot)?;
+    .ok_or_else(|| {
+        wrong(
+            relation,
+            "the right side of an ASOF JOIN is a table, or a subquery with a name",
+        )
+    })
+}
+
+/// The column of an expression that is one of the table, whatever the letters of its name are.
+fn column_of<'e>(called: &Ident, expr: &'e Expr) -> Option<&'e Ident> {
+    match expr {
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [table, column] if table.value.eq_ignore_ascii_case(&called.value) => Some(column),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn written_out(select: &mut Select, count: &mut usize) -> Result<(), Fault> {
+    let mut helpers: Vec<(Ident, Ident)> = Vec::new();
     for TableWithJoins { joins, .. } in &mut select.from {
         for join in joins.iter_mut().filter(|j| is_asof(j)) {
-            let JoinOperator::AsOf {
-                match_condition,
-                constraint,
-            } = &join.join_operator
-            else {
-                continue;
-            };
-            let TableFactor::Table { name, alias, .. } = &join.relation else {
-                return Err(wrong(
-                    &join.relation,
-                    "the right side of an ASOF JOIN is a table",
-                ));
-            };
-            let alias = alias.as_ref().map_or_else(
-                || name.0.last().map_or_else(String::new, |p| p.to_string()),
-                |a| a.name.to_string(),
-            );
-            let right = |e: &Expr| matches!(e, Expr::CompoundIdentifier(i) if i.len() == 2 && i[0].to_string().eq_ignore_ascii_case(&alias));
-            let column = |e: &Expr| match e {
-                Expr::CompoundIdentifier(idents) => idents.last().map(ToString::to_string),
-                _ => None,
-            };
-            let condition = match_condition_of(match_condition);
-            let Expr::BinaryOp { left, op, right: r } = &condition else {
-                return Err(wrong(
-                    &join.relation,
-                    "the match condition compares two times",
-                ));
-            };
-            // The left row's time first.
-            let (time, op, theirs) = match (right(left), right(r)) {
-                (false, true) => (left, op.clone(), r),
-                (true, false) => (r, turned(op), left),
-                _ => {
-                    return Err(wrong(
-                        &join.relation,
-                        "the match condition compares a time of the left with one of the right, both with their table's name",
-                    ));
-                }
-            };
-            let (Some(theirs_column), true) = (
-                column(theirs),
-                matches!(op, BinaryOperator::GtEq | BinaryOperator::Gt),
-            ) else {
-                return Err(wrong(
-                    &join.relation,
-                    "the match condition is >= or >, the left one later",
-                ));
-            };
-            let mut pairs = Vec::new();
-            match constraint {
-                JoinConstraint::On(on) => equalities(on, &mut pairs),
-                JoinConstraint::Using(_) | JoinConstraint::Natural => {
-                    return Err(wrong(&join.relation, "an ASOF JOIN says ON"));
-                }
-                JoinConstraint::None => {}
-            }
-            let mut keys = Vec::new();
-            let mut conditions = Vec::new();
-            for (a, b) in &pairs {
-                let own = [a, b]
-                    .into_iter()
-                    .find_map(|side| side.strip_prefix(&format!("{alias}.")));
-                let own = own.ok_or_else(|| {
-                    wrong(
-                        &join.relation,
-                        "ON compares columns of both sides for equality, with their tables' names",
-                    )
-                })?;
-                keys.push(own.to_owned());
-                conditions.push(format!("{a} = {b}"));
-            }
-            let partition = if keys.is_empty() {
-                String::new()
-            } else {
-                format!("PARTITION BY {} ", keys.join(", "))
-            };
-            let (reached, before) = match op {
-                BinaryOperator::Gt => (">", "<="),
-                _ => (">=", "<"),
-            };
-            conditions.push(format!("{time} {reached} {alias}.{theirs_column}"));
-            conditions.push(format!(
-                "({alias}.\"{UNTIL}\" IS NULL OR {time} {before} {alias}.\"{UNTIL}\")"
-            ));
-            let text = format!(
-                "SELECT 1 FROM x LEFT JOIN (SELECT *, lead({theirs_column}) OVER ({partition}ORDER BY {theirs_column}) AS \"{UNTIL}\" FROM {name} WHERE {theirs_column} IS NOT NULL) AS {alias} ON {}",
-                conditions.join(" AND ")
-            );
-            if let Statement::Query(query) = parse_own(&text)?
-                && let SetExpr::Select(made) = *query.body
-                && let Some(made) = made.from.into_iter().next()
-                && let Some(made) = made.joins.into_iter().next()
-            {
-                *join = made;
-            }
+            let helper = Ident::with_quote('"', format!("{UNTIL}{count}"));
+            *count += 1;
+            let (called, made) = as_left_join(join, &helper)?;
+            *join = made;
+            helpers.push((called, helper));
         }
     }
+    if !helpers.is_empty() {
+        leave_out(select, &helpers);
+    }
     Ok(())
+}
+
+fn as_left_join(join: &Join, helper: &Ident) -> Result<(Ident, Join), Fault> {
+    let JoinOperator::AsOf {
+        match_condition,
+        constraint,
+    } = &join.join_operator
+    else {
+        return Err(Fault::internal("no ASOF JOIN"));
+    };
+    let (rows, called) = right_side(&join.relation)?;
+    let refused = |problem: &str| Err(wrong(&join.relation, problem));
+    let condition = match_condition_of(match_condition);
+    let Expr::BinaryOp { left, op, right } = &condition else {
+        return refused("the match condition compares two times");
+    };
+    // The left row's time first.
+    let (time, op, theirs) = match (column_of(&called, left), column_of(&called, right)) {
+        (None, Some(theirs)) => (left, op.clone(), theirs),
+        (Some(theirs), None) => (right, turned(op), theirs),
+        _ => {
+            return refused(
+                "the match condition compares a time of the left with one of the right, both with their table's name",
+            );
+        }
+    };
+    let (reached, before) = match op {
+        BinaryOperator::Gt => (">", "<="),
+        BinaryOperator::GtEq => (">=", "<"),
+        _ => return refused("the match condition is >= or >, the left one later"),
+    };
+    let mut pairs = Vec::new();
+    match constraint {
+        JoinConstraint::On(on) => equalities(on, &mut pairs),
+        JoinConstraint::Using(_) | JoinConstraint::Natural => {
+            return refused("an ASOF JOIN says ON");
+        }
+        JoinConstraint::None => {}
+    }
+    let mut keys = Vec::new();
+    let mut conditions = Vec::new();
+    for (a, b) in &pairs {
+        let own = column_of(&called, a).or_else(|| column_of(&called, b));
+        let (Some(own), true) = (own, a != b) else {
+            return refused(
+                "ON compares columns of both sides for equality, with their tables' names",
+            );
+        };
+        keys.push(own.to_string());
+        conditions.push(format!("{a} = {b}"));
+    }
+    let partition = match keys.is_empty() {
+        true => String::new(),
+        false => format!("PARTITION BY {} ", keys.join(", ")),
+    };
+    conditions.push(format!("{time} {reached} {called}.{theirs}"));
+    conditions.push(format!(
+        "({called}.{helper} IS NULL OR {time} {before} {called}.{helper})"
+    ));
+    let text = format!(
+        "SELECT 1 FROM x LEFT JOIN (SELECT *, lead({theirs}) OVER ({partition}ORDER BY {theirs}) AS {helper} FROM {rows} AS {called} WHERE {theirs} IS NOT NULL) AS {called} ON {}",
+        conditions.join(" AND ")
+    );
+    if let Statement::Query(query) = parse_own(&text)?
+        && let SetExpr::Select(made) = *query.body
+        && let Some(made) = made.from.into_iter().next()
+        && let Some(made) = made.joins.into_iter().next()
+    {
+        return Ok((called, made));
+    }
+    Err(Fault::internal("an ASOF JOIN was not read again"))
+}
+
+/// `*` leaves the helper columns out.
+fn leave_out(select: &mut Select, helpers: &[(Ident, Ident)]) {
+    for item in &mut select.projection {
+        let (options, of) = match item {
+            SelectItem::Wildcard(options) => (options, None),
+            SelectItem::QualifiedWildcard(
+                SelectItemQualifiedWildcardKind::ObjectName(name),
+                options,
+            ) => (options, Some(name.clone())),
+            _ => continue,
+        };
+        let is_of = |called: &Ident| match &of {
+            None => true,
+            Some(name) => matches!(name.0.as_slice(), [one]
+                if one.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case(&called.value))),
+        };
+        let of_item = helpers.iter().filter(|(called, _)| is_of(called));
+        let mut out: Vec<ObjectName> = of_item.map(|(_, helper)| helper.clone().into()).collect();
+        if out.is_empty() {
+            continue;
+        }
+        if let Some(except) = &mut options.opt_except {
+            let more = out.into_iter().filter_map(|name| {
+                let part = name.0.into_iter().next()?;
+                part.as_ident().cloned()
+            });
+            except.additional_elements.extend(more);
+            continue;
+        }
+        match options.opt_exclude.take() {
+            None => {}
+            Some(ExcludeSelectItem::Single(name)) => out.push(name),
+            Some(ExcludeSelectItem::Multiple(names)) => out.extend(names),
+        }
+        options.opt_exclude = Some(ExcludeSelectItem::Multiple(out));
+    }
 }
 
 fn match_condition_of(expr: &Expr) -> Expr {
@@ -186,7 +236,7 @@ fn turned(op: &BinaryOperator) -> BinaryOperator {
     }
 }
 
-fn equalities(on: &Expr, pairs: &mut Vec<(String, String)>) {
+fn equalities(on: &Expr, pairs: &mut Vec<(Expr, Expr)>) {
     match on {
         Expr::Nested(inner) => equalities(inner, pairs),
         Expr::BinaryOp {
@@ -201,67 +251,8 @@ fn equalities(on: &Expr, pairs: &mut Vec<(String, String)>) {
             left,
             op: BinaryOperator::Eq,
             right,
-        } => pairs.push((left.to_string(), right.to_string())),
-        // Neither side is the right table's: refused with the join.
-        other => pairs.push((other.to_string(), String::new())),
+        } => pairs.push(((**left).clone(), (**right).clone())),
+        // No side of it is a column of the right table alone: refused with the join.
+        other => pairs.push((other.clone(), other.clone())),
     }
-}
-
-/// `*` would show the right side's helper column: it is spelled out.
-fn explicit_columns(select: &mut Select, snapshot: &Snapshot) -> Result<(), Fault> {
-    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
-    let factors = select
-        .from
-        .iter()
-        .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
-    for factor in factors {
-        if let TableFactor::Table { name, alias, .. } = factor
-            && let Some(view) = find(snapshot, name)
-        {
-            let alias = alias.as_ref().map_or_else(
-                || name.0.last().map_or_else(String::new, |p| p.to_string()),
-                |a| a.name.to_string(),
-            );
-            let columns = view.schema.fields().iter().map(|f| f.name().clone());
-            tables.push((alias, columns.collect()));
-        }
-    }
-    let spelled = |(alias, columns): &(String, Vec<String>)| {
-        let items = columns.iter().map(|c| {
-            let table = alias.trim_matches('"');
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
-                Ident::new(table),
-                Ident::with_quote('"', c),
-            ]))
-        });
-        items.collect::<Vec<_>>()
-    };
-    let plain = |options: &WildcardAdditionalOptions| {
-        options.opt_exclude.is_none()
-            && options.opt_except.is_none()
-            && options.opt_replace.is_none()
-    };
-    let mut projection = Vec::new();
-    for item in select.projection.drain(..) {
-        match &item {
-            SelectItem::Wildcard(options) if plain(options) => {
-                projection.extend(tables.iter().flat_map(spelled));
-            }
-            SelectItem::QualifiedWildcard(
-                SelectItemQualifiedWildcardKind::ObjectName(name),
-                options,
-            ) if plain(options) => {
-                let known = tables
-                    .iter()
-                    .find(|(alias, _)| alias.eq_ignore_ascii_case(&name.to_string()));
-                match known {
-                    Some(table) => projection.extend(spelled(table)),
-                    None => projection.push(item),
-                }
-            }
-            _ => projection.push(item),
-        }
-    }
-    select.projection = projection;
-    Ok(())
 }

@@ -73,5 +73,5 @@ pub fn write_out(statement: &mut Statement, snapshot: &Snapshot) -> std::result:
     clauses::rewrite(statement)?;
     first_last::rewrite(statement, snapshot)?;
     gapfill::rewrite(statement)?;
-    asof::rewrite(statement, snapshot)
+    asof::rewrite(statement)
 }
