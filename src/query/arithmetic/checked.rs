@@ -1,6 +1,7 @@
 //! `+`, `-`, `*`, `/`, `%` and the sign as functions that end with an error where the result does not fit its type. Floats are
 //! left in their one form.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Datum, PrimitiveArray};
@@ -99,11 +100,60 @@ pub(super) fn is_own(expr: &Expr) -> bool {
     is_canonical(expr) || called::<Operation>(expr).is_some() || called::<Negative>(expr).is_some()
 }
 
-/// As it is written within another operation.
-fn operand(expr: &Expr) -> String {
+/// Appends what a column that is computed so is called. It is one text for all of them: with a text for each, a chain of operations
+/// would be copied as often as it is long, each time that one of its names is asked for.
+fn push_name(expr: &Expr, out: &mut String) {
+    match args_of(expr) {
+        [left, right] if called::<Operation>(expr).is_some() => {
+            push_name(left, out);
+            push_operator(expr, out);
+            push_name(right, out);
+        }
+        [value] if called::<Negative>(expr).is_some() => {
+            out.push_str("(- ");
+            push_name(value, out);
+            out.push(')');
+        }
+        [value] if is_canonical(expr) => push_name(value, out),
+        _ => {
+            // Writing to a text does not fail.
+            let _ = write!(out, "{}", expr.schema_name());
+        }
+    }
+}
+
+fn args_of(expr: &Expr) -> &[Expr] {
     match expr {
-        inner if called::<Operation>(inner).is_some() => format!("({inner})"),
-        other => other.to_string(),
+        Expr::ScalarFunction(call) => &call.args,
+        _ => &[],
+    }
+}
+
+fn push_operator(expr: &Expr, out: &mut String) {
+    if let Some(operation) = called::<Operation>(expr) {
+        let _ = write!(out, " {} ", operation.op);
+    }
+}
+
+fn name_of(expr: &Expr) -> String {
+    let mut name = String::new();
+    push_name(expr, &mut name);
+    name
+}
+
+/// Appends it as it is written within another operation: an operation in parentheses.
+fn push_operand(expr: &Expr, out: &mut String) {
+    match args_of(expr) {
+        [left, right] if called::<Operation>(expr).is_some() => {
+            out.push('(');
+            push_operand(left, out);
+            push_operator(expr, out);
+            push_operand(right, out);
+            out.push(')');
+        }
+        _ => {
+            let _ = write!(out, "{expr}");
+        }
     }
 }
 
@@ -141,19 +191,25 @@ impl ScalarUDFImpl for Operation {
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [left, right] => Ok(format!("{} {} {}", operand(left), self.op, operand(right))),
+            [left, right] => {
+                let mut shown = String::new();
+                push_operand(left, &mut shown);
+                let _ = write!(shown, " {} ", self.op);
+                push_operand(right, &mut shown);
+                Ok(shown)
+            }
             _ => exec_err!("{} takes two values", self.op),
         }
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [left, right] => Ok(format!(
-                "{} {} {}",
-                left.schema_name(),
-                self.op,
-                right.schema_name()
-            )),
+            [left, right] => {
+                let mut name = name_of(left);
+                let _ = write!(name, " {} ", self.op);
+                push_name(right, &mut name);
+                Ok(name)
+            }
             _ => exec_err!("{} takes two values", self.op),
         }
     }
@@ -289,9 +345,7 @@ impl ScalarUDFImpl for Negative {
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [value] => Ok(Expr::Negative(Box::new(value.clone()))
-                .schema_name()
-                .to_string()),
+            [value] => Ok(format!("(- {})", name_of(value))),
             _ => exec_err!("- takes one value"),
         }
     }
@@ -353,7 +407,7 @@ impl ScalarUDFImpl for Canonical {
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [value] => Ok(value.schema_name().to_string()),
+            [value] => Ok(name_of(value)),
             _ => exec_err!("canonical takes one value"),
         }
     }
