@@ -87,43 +87,6 @@ fn quotes_in_texts_survive_the_way_through_ddl() {
     assert_eq!(again, contract);
 }
 
-#[test]
-fn an_alteration_that_is_there_already_changes_nothing() {
-    let contract =
-        created("CREATE TABLE a.b (x BIGINT COMMENT 'known', y STRING CHECK (y IN ('k')))");
-    let altered = |sql: &str| match Change::parse(sql).unwrap() {
-        Some(Change::Alter {
-            altering,
-            if_exists,
-            ..
-        }) => (altering.alterations(&contract).unwrap(), if_exists),
-        other => panic!("{other:?}"),
-    };
-    for nothing in [
-        "ALTER TABLE IF EXISTS a.b ADD COLUMN IF NOT EXISTS X INT",
-        "ALTER TABLE a.b DROP CONSTRAINT IF EXISTS gone",
-        "COMMENT ON COLUMN a.b.X IS 'known'",
-        "COMMENT ON COLUMN a.b.y IS ''",
-        "COMMENT ON COLUMN a.b.y IS NULL",
-    ] {
-        let (changes, if_exists) = altered(nothing);
-        assert_eq!(changes, Vec::new(), "{nothing}");
-        assert_eq!(if_exists, nothing.contains("TABLE IF EXISTS"), "{nothing}");
-    }
-    let (changes, _) =
-        altered("ALTER TABLE a.b ADD COLUMN IF NOT EXISTS z INT, ADD COLUMN IF NOT EXISTS Z INT");
-    assert_eq!(contract.altered(&changes).unwrap().columns.len(), 3);
-    let (changes, _) = altered("COMMENT ON COLUMN a.b.Y IS 'it''s'");
-    let described = contract.altered(&changes).unwrap();
-    assert_eq!(described.columns[1].description.as_deref(), Some("it's"));
-    let (changes, _) = altered("COMMENT ON COLUMN a.b.z IS 'new'");
-    let error = contract.altered(&changes).unwrap_err().to_string();
-    assert!(
-        error.contains("COMMENT ON COLUMN") && error.contains("x, y"),
-        "{error}"
-    );
-}
-
 /// One statement of each kind.
 const STATEMENTS: [&str; 26] = [
     "INSERT INTO a.b (x, y) REPLACE WHERE x = 'k' SELECT x, 1 FROM a.c WHERE y = 'a  b'",
