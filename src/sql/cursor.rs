@@ -251,6 +251,23 @@ impl<'a> Cursor<'a> {
         Ok(self.text.get(self.place()..end).unwrap_or_default())
     }
 
+    /// Takes the words off the end if the statement ends with them.
+    pub fn words_at_end(&mut self, words: &[&str]) -> bool {
+        let rest = self.rest();
+        let said = |t: &TokenWithSpan| !matches!(t.token, Token::SemiColon | Token::EOF);
+        let end = rest.iter().rposition(said).map_or(0, |last| last + 1);
+        let Some(start) = end.checked_sub(words.len()) else {
+            return false;
+        };
+        let mut ending = self.clone();
+        ending.at += start;
+        let found = ending.words(words);
+        if found {
+            self.tokens = self.tokens.get(..self.at + start).unwrap_or_default();
+        }
+        found
+    }
+
     pub fn end(&mut self) -> Result<(), Fault> {
         self.end_or("the end of the statement")
     }

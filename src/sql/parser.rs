@@ -125,8 +125,40 @@ fn top_is_a_name(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// `WITH r AS [NOT] MATERIALIZED (..)` tells PostgreSQL's planner what to do and changes no result. sqlparser knows it in that
+/// dialect alone.
+fn without_hints(tokens: &mut Vec<TokenWithSpan>) {
+    let word = |at: Option<usize>| match at.and_then(|at| tokens.get(at)).map(|t| &t.token) {
+        Some(Token::Word(word)) => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let hint = |at: usize| {
+        let query = [
+            Keyword::SELECT,
+            Keyword::WITH,
+            Keyword::VALUES,
+            Keyword::FROM,
+        ];
+        let opens = tokens.get(at + 1).is_some_and(|t| t.token == Token::LParen);
+        if word(Some(at)) != Keyword::MATERIALIZED || !opens || !query.contains(&word(Some(at + 2)))
+        {
+            return None;
+        }
+        match (word(at.checked_sub(2)), word(at.checked_sub(1))) {
+            (_, Keyword::AS) => Some(at..at + 1),
+            (Keyword::AS, Keyword::NOT) => Some(at - 1..at + 1),
+            _ => None,
+        }
+    };
+    let hints: Vec<_> = (0..tokens.len()).filter_map(hint).collect();
+    for hint in hints.into_iter().rev() {
+        tokens.drain(hint);
+    }
+}
+
 fn parse(mut tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fault> {
     top_is_a_name(&mut tokens);
+    without_hints(&mut tokens);
     let mut statements = parser(versions::rewrite(tokens)?, nesting)
         .parse_statements()
         .map_err(fault)?;
@@ -196,4 +228,20 @@ pub fn parse_numbered(sql: &str) -> Result<(Statement, usize), Fault> {
     let tokens = tokenize(sql)?;
     let count = parameters::parameters(&tokens);
     Ok((parse_tokens(tokens)?, count))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_hint_to_another_planner_is_left_out() {
+        let plain =
+            parse_one("WITH a AS (SELECT 1), b AS (VALUES (2)) SELECT * FROM a, b").unwrap();
+        let hinted = "WITH a AS MATERIALIZED (SELECT 1), b AS NOT MATERIALIZED (VALUES (2)) SELECT * FROM a, b";
+        assert_eq!(parse_one(hinted).unwrap().to_string(), plain.to_string());
+        let alias = "SELECT x FROM t AS materialized (x)";
+        assert_eq!(parse_one(alias).unwrap().to_string(), alias);
+    }
 }

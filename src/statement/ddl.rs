@@ -105,7 +105,15 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
             if rest.rest().is_empty() {
                 return Err(rest.expected("a query"));
             }
-            origin = Origin::Query(rest.query()?.to_owned());
+            let empty = rest.words_at_end(&["WITH", "NO", "DATA"]);
+            if !empty {
+                rest.words_at_end(&["WITH", "DATA"]);
+            }
+            let query = rest.query()?;
+            origin = Origin::Query(match empty {
+                true => format!("SELECT * FROM ({query}) AS q LIMIT 0"),
+                false => query.to_owned(),
+            });
             break;
         }
         match &token.token {
@@ -268,4 +276,28 @@ fn refuse_other_clauses(table: &CreateTable) -> Result<(), Fault> {
         "a clause of this CREATE TABLE is not supported: {}; known: columns, CONSTRAINT .. CHECK, PRIMARY KEY, UNIQUE, PARTITIONED BY, USING DELTA, TBLPROPERTIES, LIKE, AS",
         table.to_string().chars().take(300).collect::<String>()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_table_of_a_query_may_begin_without_its_rows() {
+        for (ending, expected) in [
+            ("", "SELECT 1 AS x"),
+            (" WITH DATA", "SELECT 1 AS x"),
+            (
+                " with no data;",
+                "SELECT * FROM (SELECT 1 AS x) AS q LIMIT 0",
+            ),
+        ] {
+            let sql = format!("CREATE TABLE t AS SELECT 1 AS x{ending}");
+            let Some(Change::CreateFrom(creation)) = Change::parse(&sql).unwrap() else {
+                panic!("{sql}");
+            };
+            assert_eq!(creation.origin, Origin::Query(expected.to_owned()), "{sql}");
+        }
+    }
 }

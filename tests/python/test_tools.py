@@ -113,6 +113,14 @@ def test_an_alteration_of_what_is_not_there_or_there_already_is_nothing(run):
         run("ALTER TABLE lab.alt ADD COLUMN c INT")
 
 
+def test_words_of_postgres_around_a_query(run):
+    assert run("WITH a AS MATERIALIZED (SELECT 1 AS x), b AS NOT MATERIALIZED (SELECT 2 AS y) SELECT x + y FROM a, b") == [(3,)]
+    run("CREATE OR REPLACE TABLE lab.shape AS (SELECT 1 AS id, 'a' AS k) WITH NO DATA")
+    assert run("SELECT * FROM lab.shape") == [] and [row[:2] for row in run("SHOW COLUMNS FROM lab.shape")] == [("id", "BIGINT"), ("k", "STRING")]
+    run("CREATE OR REPLACE TABLE lab.shape AS WITH q AS (SELECT 1 AS id) SELECT * FROM q WITH DATA")
+    assert run("SELECT * FROM lab.shape") == [(1,)]
+
+
 def test_comments_on_columns_are_kept(server, run):
     run("CREATE OR REPLACE TABLE lab.said (id BIGINT, v DOUBLE COMMENT 'old')")
     run("COMMENT ON COLUMN lab.said.id IS 'the order''s number'")
