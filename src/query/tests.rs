@@ -151,8 +151,8 @@ async fn a_statement_knows_who_sent_it_and_in_which_schema() {
         &engine,
         &[
             (
-                "SELECT current_schema(), current_database(), current_catalog, current_user, session_user, current_user()",
-                "reactor,deltaplane,deltaplane,ann,ann,ann",
+                "SELECT current_schema(), current_database(), current_catalog, current_user, session_user",
+                "reactor,deltaplane,deltaplane,ann,ann",
             ),
             (
                 "SELECT count(*) FROM information_schema.columns WHERE table_schema = current_schema() AND table_catalog = current_database()",
