@@ -120,7 +120,7 @@ async fn information_schema_says_what_the_other_lists_of_columns_say() {
         &[
             (
                 "SELECT column_name, ordinal_position, is_nullable, data_type, numeric_precision, numeric_scale FROM INFORMATION_SCHEMA.columns WHERE table_name = 'raw' ORDER BY ORDINAL_POSITION",
-                "Id,1,YES,STRING,,;AT,2,YES,DOUBLE,15,;n,3,YES,BIGINT,19,0",
+                "Id,1,NO,STRING,,;AT,2,NO,DOUBLE,15,;n,3,NO,BIGINT,19,0",
             ),
             (
                 "SELECT table_schema, table_type FROM information_schema.tables WHERE table_name IN ('raw', 'tables') ORDER BY 1",

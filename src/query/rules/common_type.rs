@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::common_type_of::{as_decimal, beside_null, common_type, compared_type};
+use super::common_type_of::{as_decimal, common_type, compared_type};
 use crate::fault::Fault;
 use crate::query::limits::external;
 
@@ -136,7 +136,7 @@ impl TreeNodeRewriter for Rewriter<'_> {
             Expr::Case(case) => self.case(case),
             Expr::ScalarFunction(mut function) if CHOOSING.contains(&function.name()) => {
                 let types = self.types(&function.args)?;
-                let Some(common) = common_type(&types).or_else(|| beside_null(&types)) else {
+                let Some(common) = common_type(&types) else {
                     return Ok(Transformed::no(Expr::ScalarFunction(function)));
                 };
                 function.args = self.all_cast(function.args, &common)?;

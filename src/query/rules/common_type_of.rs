@@ -35,14 +35,6 @@ pub(super) fn common_type(types: &[DataType]) -> Option<DataType> {
     (times && differ).then_some(common)
 }
 
-/// The one type that stands beside nulls: the engine looks for one in which both can be, and knows none for bytes.
-pub(super) fn beside_null(types: &[DataType]) -> Option<DataType> {
-    let mut others = types.iter().filter(|t| !t.is_null());
-    let first = others.next()?;
-    let nulls = types.iter().any(DataType::is_null);
-    (nulls && others.all(|t| t == first)).then(|| first.clone())
-}
-
 /// As [`common_type`], for two sides of a comparison, where a text beside a time is read as one.
 pub(super) fn compared_type(types: &[DataType]) -> Option<DataType> {
     let is_time = |t: &DataType| matches!(t, DataType::Timestamp(..));

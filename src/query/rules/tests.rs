@@ -79,7 +79,6 @@ async fn set_operations_have_the_type_in_which_both_sides_meet() {
             &["1.0", "2.0"],
         ),
         ("SELECT arrow_typeof(c) FROM (SELECT DATE '2026-01-01' AS c INTERSECT SELECT TIMESTAMP '2026-01-01 00:00:00') q", &["Timestamp(µs)"]),
-        ("SELECT coalesce(X'00', NULL), nullif(NULL, X'01')", &["00,null"]),
     ])
     .await;
 }

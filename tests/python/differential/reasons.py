@@ -169,6 +169,7 @@ KNOWN = [
     Reason("percentile between infinities", both(has("percentile"), becomes("nan", math.inf))),
     Reason("percentile between infinities", both(has("percentile"), becomes("nan", -math.inf))),
     Reason("first by order of nothing", ours_says("attempt to subtract with overflow"), at_once=True),
+    Reason("NULL beside bytes", ours_says("coalesce")),
     Reason("subquery in a list of values", ours_says(r"Expected: \), found: ", r"Expected: identifier, found: \("), at_once=True),
     Reason("order by one of two equal columns", ours_says(r"Error during planning: Plan: \["), at_once=True),
     Reason("aggregates that differ in a cast", ours_says("ambiguous_name: Schema error: Schema contains duplicate unqualified field name", "Projections require unique expression names"), at_once=True),
