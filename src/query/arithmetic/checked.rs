@@ -2,6 +2,7 @@
 //! left in their one form.
 
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Datum, PrimitiveArray};
@@ -46,16 +47,41 @@ fn symbol(op: Operator) -> &'static str {
     }
 }
 
+/// Bytes of a name up to which it is made when it is asked for.
+const NAME_BYTES: usize = 1024;
+
 /// `left op right`, of one of [`OPERATORS`], whose operands have these types.
 ///
 /// # Errors
 /// The types have no such operation.
-pub(super) fn operation(op: Operator, left: &DataType, right: &DataType) -> Result<ScalarUDF> {
+pub(super) fn operation(
+    op: Operator,
+    types: (&DataType, &DataType),
+    operands: (&Expr, &Expr),
+) -> Result<ScalarUDF> {
     Ok(ScalarUDF::from(Operation {
         op,
-        type_: BinaryTypeCoercer::new(left, &op, right).get_result_type()?,
+        type_: BinaryTypeCoercer::new(types.0, &op, types.1).get_result_type()?,
+        long_name: long_name(operands.0, op, operands.1),
         signature: Signature::any(2, Volatility::Immutable),
     }))
+}
+
+/// The name of a long chain of operations: its begin, and a hash of all of it. Whoever asks for the type of an expression makes
+/// the names of all expressions within it, so that a chain of some thousands would be planned for minutes.
+fn long_name(left: &Expr, op: Operator, right: &Expr) -> Option<Arc<str>> {
+    let mut name = name_of(left);
+    let _ = write!(name, " {op} ");
+    push_name(right, &mut name);
+    if name.len() <= NAME_BYTES {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let end = name.floor_char_boundary(NAME_BYTES / 2);
+    name.truncate(end);
+    let _ = write!(name, ".. #{:016x}", hasher.finish());
+    Some(name.into())
 }
 
 /// `-value`
@@ -103,6 +129,9 @@ pub(super) fn is_own(expr: &Expr) -> bool {
 /// Appends what a column that is computed so is called. It is one text for all of them: with a text for each, a chain of operations
 /// would be copied as often as it is long, each time that one of its names is asked for.
 fn push_name(expr: &Expr, out: &mut String) {
+    if let Some(name) = called::<Operation>(expr).and_then(|o| o.long_name.as_ref()) {
+        return out.push_str(name);
+    }
     match args_of(expr) {
         [left, right] if called::<Operation>(expr).is_some() => {
             push_name(left, out);
@@ -161,6 +190,7 @@ fn push_operand(expr: &Expr, out: &mut String) {
 struct Operation {
     op: Operator,
     type_: DataType,
+    long_name: Option<Arc<str>>,
     signature: Signature,
 }
 
@@ -203,6 +233,9 @@ impl ScalarUDFImpl for Operation {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        if let Some(name) = &self.long_name {
+            return Ok(name.to_string());
+        }
         match args {
             [left, right] => {
                 let mut name = name_of(left);

@@ -104,7 +104,7 @@ impl CheckArithmetic {
                     && let Some(r) = type_of(&right, schema)
                     && counts(&l, &r)
                 {
-                    let function = operation(op, &l, &r)?;
+                    let function = operation(op, (&l, &r), (&left, &right))?;
                     return Ok(Transformed::yes(function.call(vec![*left, *right])));
                 }
                 let guard = (op == Operator::BitwiseXor && is_deleted(&left, &right))
