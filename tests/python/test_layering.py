@@ -37,13 +37,14 @@ def test_modules_use_only_what_is_declared_above_them_and_heavy_crates_stay_at_h
     ("low.rs", "// crate::high::Thing\n/* tonic::Status */ const A: &str = \"crate::high::x\"; const B: &str = r#\"tonic::\"#;", None),
     ("low.rs", "#[cfg(test)]\nmod tests {\n    use crate::high::Thing;\n    fn f() {}\n}", None),
     ("low/tests.rs", "use crate::high::Thing;", None),
+    ("low/part_tests/made.rs", "use crate::high::Thing;", None),
     ("high.rs", "use crate::low::{self, Thing};", None),
     ("flight/put.rs", "use tonic::Status;", None),
     ("low.rs", "use my_tonic::x; use a::tonic::b;", None),
 ])
 def test_a_use_upwards_or_away_from_home_is_found(tmp_path, file, text, found):
     (tmp_path / "lib.rs").write_text("//! pub mod high;\npub mod low;\npub(crate) mod flight;\nmod high;\n")
-    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
     wrong = layering.check(tmp_path, {})
     assert (wrong == []) if found is None else (len(wrong) == 1 and found in wrong[0]), wrong
