@@ -1,3 +1,4 @@
+//! Batches held to a contract: what each rule says of a row, and what becomes of the row.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -7,6 +8,9 @@ use arrow::array::{
     TimestampSecondArray,
 };
 use proptest::prelude::*;
+
+mod keys;
+mod size;
 
 use super::*;
 use crate::dataset::{Action, Contract, Rule, RuleKind, from_toml};
@@ -405,153 +409,4 @@ fn the_last_change_of_a_value_wins_and_other_values_stay() {
         ])),
     ];
     assert_eq!(accepted.columns()[..2], expected);
-}
-
-/// What a batch becomes is bounded, however few bytes it came in.
-#[test]
-fn a_batch_that_would_become_too_large_is_refused_before_it_does() {
-    let contract = ruled("{ column = \"b\", min = 0, max = 10 }");
-    let refused = |batch: &RecordBatch, bytes_max: usize| {
-        let scope = Scope {
-            bytes_max,
-            ..scope()
-        };
-        let fault = judged(&contract, batch, scope).map(|_| ()).unwrap_err();
-        assert_eq!(fault.kind, crate::fault::Kind::Exhausted, "{fault}");
-        assert_eq!(fault.reason, "batch_too_large");
-        assert!(fault.message.contains("limits.batch_memory_max"), "{fault}");
-        fault.message.to_string()
-    };
-    // A gigabyte of columns out of nothing.
-    let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(64_000_000));
-    let batch = RecordBatch::try_from_iter([("a", nothing)]).unwrap();
-    assert!(refused(&batch, 256 << 20).contains("rows=64000000"));
-    // Rows that are rejected, with the first of them in the text.
-    let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(100_000));
-    let batch = RecordBatch::try_from_iter([("a", nothing)]).unwrap();
-    assert!(refused(&batch, 8 << 20).contains("the first: row=0, column=a"));
-    assert!(judged(&contract, &batch, scope()).is_ok());
-    // Values that are changed.
-    let clamped = ruled("{ column = \"b\", min = 0, max = 10, action = \"clamp\" }");
-    let b: ArrayRef = Arc::new(Float64Array::from(vec![99.0; 100_000]));
-    let a = long((0..100_000).map(Some));
-    let batch = RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap();
-    let small = Scope {
-        bytes_max: 4 << 20,
-        ..scope()
-    };
-    assert!(judged(&clamped, &batch, small).is_err());
-    assert!(judged(&clamped, &batch, scope()).is_ok());
-}
-
-/// One long text that a dictionary or a view names again and again is as long as all of it, written out.
-#[test]
-fn a_text_that_is_named_often_counts_as_often() {
-    let columns = "columns = [ { name = \"s\", type = \"string\" } ]";
-    let toml = format!("dataset = \"d\"\n[[table]]\nname = \"t\"\n{columns}");
-    let contract = from_toml(&toml).unwrap().tables.remove(0);
-    let text = "x".repeat(1 << 20);
-    let keys = arrow::array::Int32Array::from(vec![0; 4096]);
-    let values: ArrayRef = Arc::new(StringArray::from(vec![text.as_str()]));
-    let dictionary = arrow::array::DictionaryArray::new(keys, values);
-    let mut views = arrow::array::StringViewBuilder::new();
-    let block = views.append_block(text.as_bytes().into());
-    for _ in 0..4096 {
-        views.try_append_view(block, 0, 1 << 20).unwrap();
-    }
-    let columns: [ArrayRef; 2] = [Arc::new(dictionary), Arc::new(views.finish())];
-    for column in columns {
-        let batch = RecordBatch::try_from_iter([("s", column)]).unwrap();
-        let fault = judged(&contract, &batch, scope()).map(|_| ()).unwrap_err();
-        assert_eq!(fault.reason, "batch_too_large", "{fault}");
-        let few = batch.slice(0, 10);
-        let (applied, ..) = judged(&contract, &few, scope()).unwrap().into_parts();
-        assert_eq!(applied.into_sides().0.unwrap().num_rows(), 10);
-    }
-}
-
-proptest! {
-    /// Batches one after another, with any number of rows that are out for other reasons: a key is in the table once, an equal
-    /// row again is a duplicate, another one under the key is rejected.
-    #[test]
-    fn keys_follow_a_map(batches in prop::collection::vec(prop::collection::vec((0i64..6, 0u8..4), 1..12), 1..8)) {
-        let contract = ruled("{ column = \"b\", min = 0, max = 2 }, { unique = [\"a\"] }");
-        let validator = Validator::new(Arc::new(contract));
-        let mut keys = Keys::new(1000);
-        let mut model: HashMap<i64, u8> = HashMap::new();
-        for rows in batches {
-            let b: ArrayRef = Arc::new(Float64Array::from_iter(rows.iter().map(|(_, b)| f64::from(*b))));
-            let sent = RecordBatch::try_from_iter([("a", long(rows.iter().map(|(a, _)| Some(*a)))), ("b", b)]).unwrap();
-            let origin = Origin { ingest_ts: NOW, source: &Source::new("p"), seq: 1 };
-            let scope = Scope { keys: Some(&keys), ..scope() };
-            let judged = validator.judge(&sent, &origin, &References::new(), scope).unwrap();
-            let (applied, verdict, additions) = judged.into_parts();
-            keys.add(additions);
-            let (mut accepted, mut duplicates) = (0, 0);
-            for (a, b) in rows.iter().filter(|(_, b)| *b <= 2) {
-                match model.get(a) {
-                    None => { model.insert(*a, *b); accepted += 1; }
-                    Some(known) if known == b => duplicates += 1,
-                    Some(_) => {}
-                }
-            }
-            prop_assert_eq!(applied.into_sides().0.map_or(0, |rows| rows.num_rows()), accepted);
-            prop_assert_eq!(verdict.accepted(), accepted as u64);
-            prop_assert_eq!(verdict.duplicate_count(), duplicates);
-        }
-    }
-}
-
-/// What is remembered of keys is bounded for every kind of rule, and what it cannot say any more is counted.
-#[test]
-fn keys_beyond_the_bound_are_let_go_of_and_counted_as_unchecked() {
-    for rule in [
-        "{ unique = [\"a\"] }",
-        "{ column = \"b\", monotonic_by = [\"a\"] }",
-    ] {
-        let contract = ruled(rule);
-        let name = format!("unchecked:{}", contract.rules[0].name);
-        let validator = Validator::new(Arc::new(contract));
-        let mut keys = Keys::new(100);
-        let mut unchecked = 0;
-        for first in [0, 100, 200] {
-            let b: ArrayRef = Arc::new(Float64Array::from(vec![1.0; 100]));
-            let a = long((first..first + 100).map(Some));
-            let sent = RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap();
-            let origin = Origin {
-                ingest_ts: NOW,
-                source: &Source::new("p"),
-                seq: 1,
-            };
-            let scope = Scope {
-                keys: Some(&keys),
-                ..scope()
-            };
-            let judged = validator
-                .judge(&sent, &origin, &References::new(), scope)
-                .unwrap();
-            let (_, verdict, additions) = judged.into_parts();
-            assert_eq!(verdict.accepted(), 100);
-            unchecked += verdict.warned.get(&name).copied().unwrap_or(0);
-            keys.add(additions);
-            assert!(keys.len() <= 100, "{rule}: {}", keys.len());
-        }
-        assert_eq!(
-            unchecked, 100,
-            "{rule}: of the third hundred nothing is certain"
-        );
-    }
-}
-
-#[test]
-fn a_key_of_floats_has_one_nan_and_one_zero() {
-    let nan = f64::NAN;
-    let other = f64::from_bits(0xfff8_0000_0000_0001);
-    let column: ArrayRef = Arc::new(Float64Array::from(vec![nan, -nan, other, 0.0, -0.0, 1.0]));
-    let hashes = key_hashes(&[column]).unwrap();
-    assert_eq!(hashes[0], hashes[1]);
-    assert_eq!(hashes[0], hashes[2]);
-    assert_eq!(hashes[3], hashes[4]);
-    let different: std::collections::HashSet<u128> = hashes.into_iter().collect();
-    assert_eq!(different.len(), 3);
 }
