@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
-use chrono::NaiveDate;
+
+mod nested;
+mod retention;
 
 use super::*;
 use crate::catalog::lifecycle;
 use crate::clock::ManualClock;
 use crate::cold::Lake;
-use crate::cold::faulty::{DEAF, FAIL_AFTER_AND_DEAF, Faulty, SOUND};
+use crate::cold::faulty::{FAIL_AFTER_AND_DEAF, Faulty, SOUND};
 use crate::config::Resolved;
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::ingest::IngestStream;
@@ -214,124 +216,6 @@ async fn rows_that_came_while_the_clock_was_behind_are_closed_after_it() {
     assert_eq!(bench.counts(120 * SECOND).await, (1, 2));
 }
 
-#[tokio::test]
-async fn a_clock_put_forward_and_back_freezes_and_unfreezes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
-    let old = -2 * DAY;
-    for after in [old, old + HOUR, 0] {
-        bench.row(after).await;
-        bench.open_from().await;
-    }
-    assert_eq!(bench.counts(old).await.0, 1);
-    // A month ahead: the day before is within the retention of the newest row, and still corrected.
-    bench.clock.set(NOON + 30 * DAY);
-    let recent = -10 * HOUR;
-    bench.row(recent).await;
-    assert_eq!(bench.counts(recent).await.0, 1);
-    bench.open_from().await;
-    assert_eq!(bench.counts(recent).await.0, 1);
-    // Twenty hours behind: by this clock two days ago would be kept. It may be gone, so it is not counted again.
-    bench.clock.set(NOON - 20 * HOUR);
-    bench.row(old + SECOND).await;
-    assert_eq!(bench.counts(old).await.0, 1);
-    bench.open_from().await;
-    assert_eq!(bench.counts(old).await.0, 1);
-    bench.row(recent + SECOND).await;
-    bench.open_from().await;
-    assert_eq!(bench.counts(recent).await.0, 2);
-}
-
-/// A month that comes in one commit with today's rows: the retention has passed most of it before the view's first look.
-#[tokio::test]
-async fn history_older_than_the_retention_is_stored_before_it_is_frozen() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
-    for after in [-30 * DAY, -9 * DAY, -9 * DAY + SECOND, 0] {
-        bench.row(after).await;
-    }
-    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
-    bench.open_from().await;
-    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
-    assert_eq!(bench.counts(-30 * DAY).await, (1, 4));
-    // And there it stays: retention takes the rows, and what comes for those days later is not counted.
-    assert_eq!(bench.upkeep().await, 1);
-    bench.row(-9 * DAY).await;
-    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
-    bench.open_from().await;
-    assert_eq!(bench.counts(-9 * DAY).await, (2, 4));
-}
-
-#[tokio::test]
-async fn retention_takes_no_row_whose_bucket_a_view_has_not_stored() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
-    for after in [-3 * DAY, -2 * DAY, 0] {
-        bench.row(after).await;
-    }
-    let table = bench.running.shared().table(&name("t")).unwrap();
-    crate::flush::commit(bench.running.shared(), &table)
-        .await
-        .unwrap();
-    // The view's refresh comes late, as one whose store is down does.
-    assert_eq!(bench.upkeep().await, 3);
-    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
-    bench.open_from().await;
-    assert_eq!(bench.upkeep().await, 1);
-    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
-}
-
-/// What is frozen stands in the view's own commits: neither a restart nor a clock that is weeks behind brings it back to where
-/// it would be computed from rows that are gone.
-#[tokio::test]
-async fn what_is_frozen_stays_so_after_a_restart_with_the_clock_set_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), Some("1d"), HOUR).await;
-    for after in [-9 * DAY, -3 * DAY, 0] {
-        bench.row(after).await;
-    }
-    bench.open_from().await;
-    assert_eq!(bench.upkeep().await, 1);
-    let mut bench = bench.restart(dir.path(), -20 * DAY).await;
-    assert_eq!(bench.counts(-9 * DAY).await, (1, 3));
-    let views = bench.running.views();
-    views.refresh_now(&name("v"), true, None).await.unwrap();
-    assert_eq!(bench.counts(-9 * DAY).await, (1, 3));
-    // A row for a frozen day takes nothing away, and adds nothing.
-    bench.row(-3 * DAY).await;
-    bench.open_from().await;
-    assert_eq!(bench.counts(-3 * DAY).await, (1, 3));
-    // With the clock right again it goes on.
-    bench.clock.set(NOON + DAY);
-    bench.row(DAY).await;
-    bench.open_from().await;
-    assert_eq!(bench.counts(DAY).await, (1, 4));
-}
-
-#[tokio::test]
-async fn a_view_that_has_closed_over_an_open_bucket_below_counts_its_rows() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), None, HOUR).await;
-    let views = bench.running.views();
-    let hourly = ViewDeclaration {
-        name: name("w"),
-        settings: ViewSettings::default(),
-        sql: "SELECT sum(n) AS n FROM v GROUP BY tumble(window_start, '1 hour')".to_owned(),
-    };
-    views.create(hourly, false, false).await.unwrap();
-    bench.row(-180 * SECOND).await;
-    bench.row(-30 * SECOND).await;
-    assert_eq!(bench.open_from().await, -60);
-    let views = bench.running.views();
-    let table = views.shared.table(&name("w")).unwrap();
-    let hour = (NOON - HOUR, NOON);
-    views.refresh_for(&table, Some(hour)).await.unwrap();
-    assert_eq!(bench.one("SELECT count(*) FROM s.w").await, [1]);
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [2]);
-    bench.row(-20 * SECOND).await;
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [3]);
-}
-
 /// One commit with a row of the near future and one of 2099: the first one's bucket closes when the clock has passed it, though
 /// nobody ever sends again.
 #[tokio::test]
@@ -381,47 +265,6 @@ async fn a_refresh_whose_answer_was_lost_stores_every_bucket_once_and_with_all_i
     assert_eq!(bench.counts(-180 * SECOND).await, (2, 4));
 }
 
-/// A view over a view of which no window has closed: there is no watermark, and silence makes none.
-#[tokio::test]
-async fn silence_over_an_empty_view_closes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), None, SECOND / 10).await;
-    let views = bench.running.views();
-    for (table, sql) in [
-        (
-            "a",
-            "SELECT count(*) AS n FROM t GROUP BY tumble(ts, '1 millisecond')",
-        ),
-        (
-            "b",
-            "SELECT sum(n) AS n FROM a GROUP BY tumble(window_start, '1 minute')",
-        ),
-    ] {
-        let view = ViewDeclaration {
-            name: name(table),
-            settings: ViewSettings {
-                idle: 0,
-                ..ViewSettings::default()
-            },
-            sql: sql.to_owned(),
-        };
-        views.create(view, false, false).await.unwrap();
-    }
-    for _ in 0..2 {
-        views.refresh_now(&name("b"), false, None).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(open_from_of(&bench, "b"), i64::MIN);
-    bench.row(-30 * SECOND).await;
-    for _ in 0..3 {
-        let views = bench.running.views();
-        views.refresh_now(&name("b"), false, None).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(bench.one("SELECT sum(n) FROM s.b").await, [1]);
-    assert_eq!((open_from_of(&bench, "b") - NOON) / SECOND, 0);
-}
-
 fn open_from_of(bench: &Bench, table: &str) -> i64 {
     let snapshot = bench.running.views().shared.visible.snapshot();
     let view = &snapshot.tables[&name(table).folded()];
@@ -463,51 +306,6 @@ async fn a_device_ahead_a_silent_one_and_a_stepping_clock_close_no_bucket_early_
     bench.clock.set(NOON + 21 * HOUR);
     assert_eq!(bench.open_from().await, 20 * HOUR / SECOND + 60);
     assert_eq!(bench.counts(20 * HOUR).await, (1, 6));
-}
-
-/// The view below has got as many versions as it had before it was given another query, and the one above could not be stored
-/// since: neither its rows nor what its commits record may pass for those of the new query, before a restart and after it.
-#[tokio::test]
-async fn versions_of_another_life_of_the_source_are_not_taken_for_those_that_a_view_has_seen() {
-    let dir = tempfile::tempdir().unwrap();
-    let lake = Lake::open(&dir.path().join("tables").to_string_lossy()).await;
-    let (lake, mode) = Faulty::under(lake.unwrap(), "s/w/_delta_log/");
-    let mut bench = Bench::start_over(dir.path(), Some(lake), None, HOUR).await;
-    let hourly = ViewDeclaration {
-        name: name("w"),
-        settings: ViewSettings::default(),
-        sql: "SELECT sum(n) AS n FROM v GROUP BY tumble(window_start, '1 hour')".to_owned(),
-    };
-    let views = bench.running.views().clone();
-    views.create(hourly, false, false).await.unwrap();
-    bench.row(-180 * SECOND).await;
-    bench.row(-30 * SECOND).await;
-    let day = NaiveDate::from_ymd_opt(2024, 10, 4);
-    for _ in 0..4 {
-        views.refresh_now(&name("w"), false, day).await.unwrap();
-    }
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [2]);
-    let version = || {
-        let table = views.shared.table(&name("v")).unwrap();
-        table.committed().version
-    };
-    let before = version();
-    mode.store(DEAF, Ordering::SeqCst);
-    let tenfold = "SELECT 10 * count(*) AS n FROM t GROUP BY tumble(ts, '1 minute')";
-    let given = views.query(&name("v"), tenfold.to_owned(), None).await;
-    given.unwrap();
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
-    while version() < before {
-        views.refresh_now(&name("v"), false, day).await.unwrap();
-    }
-    assert_eq!(version(), before, "or it shows nothing");
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
-    drop(views);
-    let bench = bench.restart(dir.path(), 0).await;
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
-    let views = bench.running.views();
-    views.refresh_now(&name("w"), false, day).await.unwrap();
-    assert_eq!(bench.one("SELECT sum(n) FROM s.w").await, [20]);
 }
 
 #[tokio::test]
