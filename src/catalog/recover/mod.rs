@@ -4,48 +4,30 @@
 //! What goes wrong with one table parks it (`parked`) and stops no other: its frames are held as they are, until a repair
 //! replays them.
 
+mod frames;
+mod opening;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Registry;
 use super::expected::Holdings;
-use super::lifecycle::{OWNER_TXN, quarantine_folder};
-use super::parked::{HeldFrame, ParkedState, Stage, guarded};
+use super::lifecycle::quarantine_folder;
+use super::parked::{ParkedState, Stage, guarded};
 use super::parking::Parked;
-use super::replayed::ReplayedFrame;
-use super::running::{Running, Slot, Work};
+use super::running::{Running, Slot};
 use super::table::{Cold, Committed, ProducerEntry, Table};
 use super::visible::Visible;
 use crate::clock::Micros;
 use crate::cold::{ColdTable, Lake};
-use crate::dataset::{self, Contract};
+use crate::dataset;
 use crate::fault::{Fault, Kind};
-use crate::records::{Checkpoint, Day, Epoch, Expected, Problem, Record, SavedTable};
-use crate::types::{Incarnation, Lsn, TableName};
-use crate::validate::{Applied, Validator};
-use crate::wal::{Aside, Frame, FrameKind};
+use crate::records::{Checkpoint, Problem, SavedTable};
+use crate::types::{Lsn, TableName};
+use crate::validate::Validator;
+use crate::wal::Aside;
 
-/// The contract as the Delta table tells it: what others have changed there is in force. The log's own stands in for a table
-/// that tells none.
-fn described(table: &ColdTable, logged: Contract) -> Contract {
-    let told = Contract::from_properties(
-        logged.table.clone(),
-        table.partition_by().to_vec(),
-        &table.properties(),
-    );
-    match told.and_then(|c| c.validate_self().map(|()| c)) {
-        Ok(contract) => {
-            if contract != logged {
-                tracing::info!(table = %logged.table, "the contract was changed in the Delta table, that one is in force");
-            }
-            contract
-        }
-        Err(error) => {
-            tracing::warn!(table = %logged.table, %error, "the Delta table tells no contract, the log's is in force");
-            logged
-        }
-    }
-}
+pub use opening::{OpenedTable, claim, open_table};
 
 /// A table, and the offsets up to which frames add no rows: they are in Delta, or were parked.
 struct Open {
@@ -54,86 +36,6 @@ struct Open {
     quarantine_from: Lsn,
     /// What its Delta tables hold, if they were read: the contract is theirs then. Else it is the log's newest.
     opened: Option<Holdings>,
-}
-
-/// What a table's Delta logs say of it.
-pub struct OpenedTable {
-    pub main: ColdTable,
-    pub quarantine: ColdTable,
-    pub contract: Contract,
-    /// The log's positions up to which rows are in them.
-    pub committed: Lsn,
-    pub quarantined: Lsn,
-}
-
-impl OpenedTable {
-    pub fn holdings(&self) -> Holdings {
-        Holdings {
-            versions: [self.main.version(), self.quarantine.version()],
-            committed: [self.committed, self.quarantined],
-        }
-    }
-}
-
-/// Reads both Delta tables. `known`: handles whose followers and staged files go on.
-///
-/// # Errors
-/// DATA_LOSS `table_missing`, `table_damaged`; FAILED_PRECONDITION `schema_mismatch`; the store's.
-pub async fn open_table(
-    lake: &Lake,
-    app: &str,
-    folder: &str,
-    logged: Contract,
-    known: Option<&Cold>,
-) -> Result<OpenedTable, Fault> {
-    let name = logged.table.clone();
-    let folders = [folder.to_owned(), quarantine_folder(folder)];
-    let (main, quarantine) = match known {
-        Some(known) => (
-            known.main.reopened().await?,
-            known.quarantine.reopened().await?,
-        ),
-        None => (
-            ColdTable::open(lake, &folders[0]).await?,
-            ColdTable::open(lake, &folders[1]).await?,
-        ),
-    };
-    let missing = |folder: &str| {
-        Fault::new(
-            Kind::Corrupt,
-            "table_missing",
-            format!(
-                "the log speaks of a table that is not in the store, table={name}, folder={folder}"
-            ),
-        )
-    };
-    let mut main = main.ok_or_else(|| missing(&folders[0]))?;
-    let quarantine = quarantine.ok_or_else(|| missing(&folders[1]))?;
-    let contract = described(&main, logged);
-    main.conform_to(contract.table_schema())?;
-    let position = |v: Option<i64>| Lsn::new(v.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
-    let committed = position(main.read_txn(app).await?);
-    let quarantined = position(quarantine.read_txn(app).await?);
-    Ok(OpenedTable {
-        main,
-        quarantine,
-        contract,
-        committed,
-        quarantined,
-    })
-}
-
-/// Makes this server the owner of both tables: a commit with the next owner epoch (DESIGN, "Ownership").
-///
-/// # Errors
-/// The store's; UNAVAILABLE `owned_elsewhere` when another server claims at the same moment.
-pub async fn claim(main: &mut ColdTable, quarantine: &mut ColdTable) -> Result<(), Fault> {
-    let ours = main.read_txn(OWNER_TXN).await?;
-    let theirs = quarantine.read_txn(OWNER_TXN).await?;
-    let epoch = ours.max(theirs).unwrap_or(0) + 1;
-    quarantine.claim(OWNER_TXN, epoch).await?;
-    main.claim(OWNER_TXN, epoch).await?;
-    Ok(())
 }
 
 /// Rebuilds tables, producers and hot rows. `app_prefix` is the log's uuid.
@@ -345,179 +247,6 @@ impl<'a> Recovery<'a> {
         if !table.is_parked() {
             table.park(ParkedState::new(stage, fault, self.now));
         }
-    }
-
-    /// # Errors
-    /// DATA_LOSS `log_damaged`: a frame that is not a batch cannot be read.
-    pub async fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
-        if frame.kind == FrameKind::Data {
-            self.data(frame).await;
-            return Ok(());
-        }
-        let number = frame.incarnation;
-        match Record::decode(&frame)? {
-            Record::Create(created) => {
-                if !self.tables.contains_key(&number) {
-                    let saved = SavedTable {
-                        incarnation: Incarnation::new(number),
-                        folder: created.folder,
-                        contract: created.contract,
-                        producers: Vec::new(),
-                        days: BTreeMap::<i32, Day>::new(),
-                        replays: 0,
-                        forgetful: false,
-                        expected: Expected::default(),
-                    };
-                    self.open(saved).await?;
-                }
-            }
-            Record::Drop => {
-                if let Some(Open { table, .. }) = self.tables.remove(&number) {
-                    self.registry.remove(&table);
-                    self.visible.remove_table(&table);
-                }
-            }
-            Record::Epoch(change) => {
-                if let Some(Open { table, .. }) = self.tables.get(&number) {
-                    table.in_log_order(|producers| match change {
-                        Epoch::Forgotten { producer } => {
-                            producers.remove(&producer);
-                            table.mark_forgetful();
-                        }
-                        Epoch::Opened {
-                            producer,
-                            epoch,
-                            behind,
-                        } => {
-                            let state = &mut producers.entry(producer).or_default().state;
-                            state.replay_epoch(epoch);
-                            state.resume(behind);
-                        }
-                    });
-                }
-            }
-            Record::Replayed(replayed) => {
-                if let Some(Open { table, .. }) = self.tables.get(&number) {
-                    self.visible.count_replay(table, &replayed);
-                }
-            }
-            Record::Alter(contract) => {
-                let key = (number, contract.version);
-                let contract = Arc::new(*contract);
-                if let Some(Open { table, .. }) = self.tables.get(&number) {
-                    let from = table.name();
-                    if from != contract.table && self.visible.rename_table(table, &contract.table) {
-                        self.registry.rename(table, &from);
-                    }
-                }
-                if let Some(open) = self.tables.get(&number)
-                    && open.opened.is_none()
-                {
-                    open.table.set_contract(contract.clone());
-                }
-                self.contracts
-                    .insert(key, Arc::new(Validator::new(contract)));
-            }
-            Record::Done(done) => {
-                if let Some(Open { table, opened, .. }) = self.tables.get(&number) {
-                    let before = *table.expected.lock();
-                    let after = before.after(&done);
-                    if after.is_below(before) {
-                        let committed = opened.map(|held| held.committed).unwrap_or_default();
-                        self.visible.restore_expected(table, after, committed);
-                    } else {
-                        *table.expected.lock() = after;
-                    }
-                }
-            }
-            // Replay decides by the tables' `txn`s. A segment's state was read before its frames.
-            Record::Intent(_) | Record::Checkpoint(_) | Record::Data(_) => {}
-        }
-        Ok(())
-    }
-
-    /// A frame that cannot be replayed parks its table, and is held with all that follow.
-    async fn data(&mut self, frame: Frame) {
-        let number = frame.incarnation;
-        if self.replaying.as_ref().is_none_or(|(of, _)| *of != number) {
-            self.replaying = None;
-            let slot = self.running.enter_part(&Work::Rows(number));
-            self.replaying = Some((number, slot));
-        }
-        let Some(open) = self.tables.get(&number) else {
-            return;
-        };
-        let table = open.table.clone();
-        if !table.is_parked() {
-            let what = format!("replaying the frame at {}", frame.offset);
-            let Err(fault) = guarded(&what, async { self.rows(open, &frame) }).await else {
-                return;
-            };
-            self.park(&table, Stage::Replay, &fault);
-        }
-        self.hold(open, frame).await;
-    }
-
-    async fn hold(&self, open: &Open, frame: Frame) {
-        let table = &open.table;
-        let crashed = table.parked().is_some_and(|p| p.stage == Stage::Crash);
-        let mut counted = false;
-        // Its numbers and counts are known to the next checkpoint, its rows wait.
-        if !crashed
-            && let Ok(read) =
-                guarded("reading a frame", async { ReplayedFrame::read(&frame) }).await
-        {
-            read.note_producer(table, frame.offset);
-            self.visible
-                .count_arrival(table, &read.arrival(frame.offset));
-            counted = true;
-        }
-        let mut backlog = table.backlog.lock();
-        if frame.offset <= open.main_from && frame.offset <= open.quarantine_from {
-            // It is committed, or stands beside the log.
-            let beside = backlog.rows.iter_mut().flat_map(|rows| &mut rows.frames);
-            for held in beside.filter(|held| held.frame.offset == frame.offset) {
-                held.counted |= counted;
-            }
-            return;
-        }
-        let contracts = self.contracts.iter();
-        let own = contracts.filter(|((incarnation, _), _)| *incarnation == frame.incarnation);
-        for ((_, version), validator) in own {
-            let contract = validator.contract().clone();
-            backlog.contracts.insert(*version, contract);
-        }
-        backlog.frames.push(HeldFrame { frame, counted });
-    }
-
-    fn rows(&self, open: &Open, frame: &Frame) -> Result<(), Fault> {
-        let Open {
-            table,
-            main_from,
-            quarantine_from,
-            ..
-        } = open;
-        let read = ReplayedFrame::read(frame)?;
-        // Both sides in Delta: only the counts are wanted.
-        let applied = if frame.offset > *main_from || frame.offset > *quarantine_from {
-            let now = table.validator();
-            // The verdict and its columns are about the contract that the batch was judged by.
-            let logged = self
-                .contracts
-                .get(&(frame.incarnation, frame.contract_version));
-            let judged_by = match logged {
-                Some(logged) if frame.contract_version != now.contract().version => logged,
-                _ => &now,
-            };
-            read.rows(judged_by, now.contract())?
-        } else {
-            Applied::default()
-        };
-        read.note_producer(table, frame.offset);
-        let arrival = read.arrival(frame.offset);
-        self.visible
-            .replay_rows(table, applied, arrival, *main_from, *quarantine_from);
-        Ok(())
     }
 
     /// Incarnations whose parked rows nobody asked for: their tables were dropped. A file that cannot be read stays.
