@@ -1,24 +1,26 @@
 //! Create and drop. A create makes the Delta tables first and logs the frame second: a dead store fails the statement and
 //! leaves nothing behind but, after a crash in between, a folder that no frame speaks of (the next life takes the next name).
 
+mod creation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shared;
 use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
-use super::expected::note_unlogged;
 use super::locks::CommitLock;
 use super::running::Work;
-use super::table::{Cold, Committed, Table};
+use super::table::Table;
 use super::visible::FrameEffect;
-use super::{Registry, Shared};
-use crate::cold::{ColdTable, PinnedFiles, Reason, Removal, Staged, Stager};
-use crate::dataset::{self, Contract};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
-use crate::records::{Created, Record, Stamp};
-use crate::types::{Incarnation, Lsn, TableName};
+use crate::records::Record;
+use crate::types::{Lsn, TableName};
 use crate::wal::Reservation;
-use futures::future::BoxFuture;
+use creation::{announce, born, make, take_back};
+
+pub use creation::Founding;
 
 /// The `txn` by which owners of a table follow one another (DESIGN, "Ownership").
 pub const OWNER_TXN: &str = "deltaplane/owner";
@@ -46,51 +48,6 @@ pub fn life_of(folder: &str) -> u64 {
         .unwrap_or(1)
 }
 
-impl Registry {
-    pub fn insert(&mut self, table: Arc<Table>) {
-        let folded = table.name().folded();
-        let life = life_of(&table.folder);
-        let lives = self.lives.entry(folded.clone()).or_default();
-        *lives = (*lives).max(life);
-        self.next_incarnation = self.next_incarnation.max(table.incarnation.get() + 1);
-        self.tables.insert(folded, table);
-    }
-
-    pub fn remove(&mut self, table: &Table) {
-        let folded = table.name().folded();
-        if self
-            .tables
-            .get(&folded)
-            .is_some_and(|t| t.incarnation == table.incarnation)
-        {
-            self.tables.remove(&folded);
-        }
-    }
-
-    /// The table has another name than `from`.
-    pub fn rename(&mut self, table: &Arc<Table>, from: &TableName) {
-        let from = from.folded();
-        let is_this = |t: &Arc<Table>| t.incarnation == table.incarnation;
-        if self.tables.get(&from).is_some_and(is_this) {
-            self.tables.remove(&from);
-        }
-        self.tables.insert(table.name().folded(), table.clone());
-    }
-
-    /// The next incarnation, given once, and the life of its name that it will at least be.
-    fn next_life(&mut self, name: &TableName) -> (Incarnation, u64) {
-        let incarnation = self.next_incarnation.max(1);
-        self.next_incarnation = incarnation + 1;
-        let lives = self.lives.get(&name.folded()).copied().unwrap_or(0);
-        (Incarnation::new(incarnation), lives + 1)
-    }
-
-    pub fn restore(&mut self, lives: Vec<(TableName, u64)>, next_incarnation: u64) {
-        self.lives = lives.into_iter().collect();
-        self.next_incarnation = next_incarnation;
-    }
-}
-
 /// What becomes of a table that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfThere {
@@ -100,17 +57,6 @@ pub enum IfThere {
     Keep,
     /// The new one takes its place, and it goes as if it were dropped.
     Replace,
-}
-
-/// Who gives a table that is being created its first rows.
-pub trait Founding: Send {
-    /// Stages them. Nobody else knows of the table yet.
-    fn stage<'a>(
-        &'a mut self,
-        shared: &'a Arc<Shared>,
-        contract: &'a Arc<Contract>,
-        stager: Stager,
-    ) -> BoxFuture<'a, Result<Staged, Fault>>;
 }
 
 /// Creates the table and its quarantine, in Delta and in the log. Returns false if it is there already and may be.
@@ -298,183 +244,6 @@ fn check_sources(shared: &Shared, contract: &Contract) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// A table that stands in the store, with its rows, and of which no frame speaks yet.
-struct Made {
-    table: Arc<Table>,
-    main: Arc<PinnedFiles>,
-    quarantine: Arc<PinnedFiles>,
-    record: Record,
-    room: Reservation,
-    rows: u64,
-}
-
-impl Made {
-    fn folders(&self) -> [String; 2] {
-        let folder = &self.table.folder;
-        [folder.clone(), quarantine_folder(folder)]
-    }
-}
-
-/// The two Delta tables, then the frame; from there on the name means this table. What fails in between is taken back.
-async fn born(shared: &Arc<Shared>, contract: Contract) -> Result<Arc<Table>, Fault> {
-    let made = make(shared, contract, None).await?;
-    announce(shared, made).await
-}
-
-/// The two Delta tables, and a version of the one with its first rows. What fails is taken back.
-async fn make(
-    shared: &Arc<Shared>,
-    contract: Contract,
-    rows: Option<Box<dyn Founding>>,
-) -> Result<Made, Fault> {
-    let name = contract.table.clone();
-    let record = |folder: &str| {
-        Record::Create(Box::new(Created {
-            folder: folder.to_owned(),
-            contract: contract.clone(),
-        }))
-    };
-    let (incarnation, mut life) = shared.registry.write().next_life(&name);
-    // Room first: with the log full nothing is made. A later life's folder has a longer name.
-    let longest = record(&folder_name(&name, u64::MAX)).encode(Stamp::default())?;
-    let room = shared
-        .log
-        .reserve(longest.payload.len() + FRAME_BYTES)
-        .await?;
-    // What a crash left between the store and the log, and what others have put there, is stepped over: either of the two.
-    let folder = loop {
-        let folder = folder_name(&name, life);
-        let main = ColdTable::open(&shared.lake, &folder).await?;
-        let taken = match main {
-            Some(_) => true,
-            None => ColdTable::open(&shared.lake, &quarantine_folder(&folder))
-                .await?
-                .is_some(),
-        };
-        if !taken {
-            break folder;
-        }
-        life += 1;
-    };
-    let app = shared.app_id(incarnation);
-    // Nothing of this incarnation can stand at or below the log's present end.
-    let start = shared.log.durable();
-    let txns = vec![(app, offset_i64(start)), (OWNER_TXN.to_owned(), 1)];
-    let mut properties = contract.to_properties();
-    properties.insert("deltaplane.incarnation".to_owned(), incarnation.to_string());
-    let quarantine = ColdTable::create(
-        &shared.lake,
-        &quarantine_folder(&folder),
-        dataset::quarantine_schema(),
-        &["ingest_date".to_owned()],
-        std::iter::once(("deltaplane.quarantineOf".to_owned(), name.to_string())).collect(),
-        txns.clone(),
-    )
-    .await?;
-    let record = record(&folder);
-    let contract = Arc::new(contract);
-    let main = ColdTable::create(
-        &shared.lake,
-        &folder,
-        contract.table_schema(),
-        &contract.partition_by,
-        properties,
-        txns,
-    )
-    .await;
-    let founded = match main {
-        Ok(main) => founded(shared, &contract, main, rows).await,
-        Err(error) => {
-            take_back(shared, &[quarantine_folder(&folder)]).await;
-            return Err(error.into());
-        }
-    };
-    let (main, rows) = match founded {
-        Ok(founded) => founded,
-        Err(fault) => {
-            take_back(shared, &[folder.clone(), quarantine_folder(&folder)]).await;
-            return Err(fault);
-        }
-    };
-    let committed = Committed {
-        offset: start,
-        version: main.version(),
-    };
-    let views = (main.view(), quarantine.view());
-    let table = Arc::new(Table::new(
-        incarnation,
-        contract,
-        folder,
-        Cold::new(main, quarantine),
-        committed,
-    ));
-    Ok(Made {
-        table,
-        main: views.0,
-        quarantine: views.1,
-        record,
-        room,
-        rows,
-    })
-}
-
-/// The table with its first rows as a version, and how many they are.
-async fn founded(
-    shared: &Arc<Shared>,
-    contract: &Arc<Contract>,
-    mut main: ColdTable,
-    rows: Option<Box<dyn Founding>>,
-) -> Result<(ColdTable, u64), Fault> {
-    let Some(mut rows) = rows else {
-        return Ok((main, 0));
-    };
-    let staged = rows.stage(shared, contract, main.stager()).await?;
-    let count = staged.rows();
-    if staged.files() > 0 {
-        main.rewrite(&Removal::Nothing, staged, &Reason::Append, &[])
-            .await?;
-    }
-    Ok((main, count))
-}
-
-/// The frame, from whose sync on the name means the table.
-async fn announce(shared: &Arc<Shared>, made: Made) -> Result<Arc<Table>, Fault> {
-    let folders = made.folders();
-    let Made {
-        table,
-        main,
-        quarantine,
-        record,
-        room,
-        ..
-    } = made;
-    let frame = control_frame(&table, record)?;
-    let effect = FrameEffect::Create {
-        table: table.clone(),
-        main,
-        quarantine,
-    };
-    match enqueue(shared, room, frame, effect) {
-        Ok(ticket) => shared.synced(ticket.wait()).await?,
-        Err(fault) => {
-            take_back(shared, &folders).await;
-            return Err(fault);
-        }
-    };
-    // Its first rows are in no frame.
-    note_unlogged(shared, &table, &*table.commit_lock().await);
-    Ok(table)
-}
-
-/// Deletes what a creation has put into the store and no frame speaks of.
-async fn take_back(shared: &Shared, folders: &[String]) {
-    for folder in folders {
-        if let Err(error) = shared.lake.remove_folder(folder).await {
-            tracing::warn!(%folder, %error, "files of a table that was not created were left behind; the next one of its name takes another folder");
-        }
-    }
 }
 
 /// Drops the table and its quarantine. Rows that are not committed yet go with it; open streams end with NOT_FOUND.

@@ -17,6 +17,7 @@ pub mod parked;
 pub mod parking;
 pub mod producer;
 pub mod recover;
+mod registry;
 pub mod rename;
 pub mod replayed;
 pub mod running;
@@ -26,7 +27,6 @@ pub mod view;
 pub mod visible;
 pub mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ use crate::wal::{self, Aside, Durable, Log};
 use table::Table;
 use visible::{Effects, Visible};
 
+pub use registry::Registry;
+
 /// What one commit of a table took out of the stream: a row of `system.quality_commits`. The sum over all of them and what is
 /// not committed yet is the sum over the days, replays included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +59,6 @@ pub struct CommitQuality {
     pub counts: Totals,
     /// Rows that left the quarantine with it; they are in none of the counts, which tell of arrivals.
     pub left: Left,
-}
-
-/// The tables by folded name, and the incarnations given so far. Written by `lifecycle` and `recover` only.
-#[derive(Default)]
-pub struct Registry {
-    tables: BTreeMap<TableName, Arc<Table>>,
-    /// How often a folded name was created: its folders are `name`, `name~2`, ..
-    lives: BTreeMap<TableName, u64>,
-    next_incarnation: u64,
 }
 
 /// What every part of a running server holds.
