@@ -1,0 +1,242 @@
+//! Plans and runs queries on a runtime of their own, within a memory and a time limit.
+
+mod gather;
+mod run;
+mod setup;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::SnapshotSource;
+use super::caller::Caller;
+use super::columns::wire_of;
+use super::limits::QueryLimits;
+use super::meter::{Budget, Meter, Metered};
+use super::parameters::check_count;
+use super::planning::{Planning, panicked};
+use super::prepare::{Planned, Shared};
+use super::running::Queries;
+use crate::catalog::view::Snapshot;
+use crate::fault::Fault;
+use crate::sql::check_bytes;
+
+/// Text that is read in some tens of microseconds.
+const BRIEF_BYTES: usize = 512;
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub threads: usize,
+    pub memory_bytes: usize,
+    /// What [`Engine::read_view`] has for itself.
+    pub upkeep_bytes: usize,
+    pub timeout: Duration,
+    pub spill_dir: PathBuf,
+    pub spill_bytes: u64,
+    /// One value that a function makes.
+    pub value_bytes: u64,
+    /// What one call of a function makes.
+    pub batch_bytes: u64,
+}
+
+pub struct Engine {
+    /// None only while it is being dropped, which a runtime may not be from within another.
+    runtime: Option<Runtime>,
+    handle: Handle,
+    planning: Planning,
+    pub(super) world: Arc<Shared>,
+    /// The memory that upkeep may take.
+    upkeep: Arc<RuntimeEnv>,
+    /// What statements hold in fact.
+    budget: Arc<Budget>,
+    /// The same of upkeep. What its operators say of themselves is its limit, not this.
+    upkeep_budget: Arc<Budget>,
+    pub(super) source: Arc<dyn SnapshotSource>,
+    system_tables: Vec<(&'static str, SchemaRef)>,
+    timeout: Duration,
+    value_bytes: u64,
+    batch_bytes: u64,
+    /// The memory of all queries together.
+    pub(super) pool: Arc<dyn MemoryPool>,
+    pub(super) queries: Queries,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Engine {
+    pub fn snapshot(&self) -> Snapshot {
+        self.source.snapshot()
+    }
+
+    /// Tables of the schema `system` with their columns.
+    pub fn system_tables(&self) -> &[(&'static str, SchemaRef)] {
+        &self.system_tables
+    }
+
+    /// Memory for rows that a statement holds, within that of all queries.
+    pub fn reserve(&self, name: &str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.pool)
+    }
+
+    /// The limits of a statement that begins now.
+    pub(super) fn limits(&self, token: CancellationToken, timeout: Duration) -> QueryLimits {
+        QueryLimits {
+            token: token.child_token(),
+            client: token,
+            deadline: Instant::now() + timeout,
+            timeout,
+            value_bytes: self.value_bytes,
+            batch_bytes: self.batch_bytes,
+            constants: Arc::new(MemoryConsumer::new("constants").register(&self.pool)),
+            pool: self.pool.clone(),
+            meter: Meter::current().unwrap_or_else(|| self.budget.meter()),
+        }
+    }
+
+    /// A statement of several parts: the memory of its queries and of the rows that it keeps is one statement's.
+    pub fn metered<F: Future>(&self, statement: F) -> Metered<F> {
+        self.budget.meter().watch(statement)
+    }
+
+    /// Reads a statement's text on a thread that is made for it, in the present caller's name and within the time of a query; a
+    /// brief one here, in less time than the thread takes to wake up.
+    ///
+    /// # Errors
+    /// What `read` meets; DEADLINE_EXCEEDED.
+    pub async fn understand<T: Send + 'static>(
+        &self,
+        sql: &str,
+        read: impl FnOnce(&str) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        check_bytes(sql)?;
+        if sql.len() <= BRIEF_BYTES {
+            let read = AssertUnwindSafe(|| read(sql));
+            return catch_unwind(read).unwrap_or_else(|panic| Err(panicked(&*panic)));
+        }
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let text = sql.to_owned();
+        let work = async move { read(&text) };
+        self.planning.run(sql.len(), &limits, work).await
+    }
+
+    /// Runs work that plans a statement on a thread that is made for it.
+    ///
+    /// # Errors
+    /// What the work meets; DEADLINE_EXCEEDED.
+    pub(super) async fn plan_within_timeout<T: Send + 'static>(
+        &self,
+        text_bytes: usize,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        self.planning.run(text_bytes, &limits, work).await
+    }
+
+    /// Understands a query without running it, before anything is bound to it.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
+        self.plan_known(sql, BTreeMap::new()).await
+    }
+
+    /// [`Engine::plan`] of a query that is a part of something larger. `known`: types of parameters, from 1, that it tells.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn plan_known(
+        &self,
+        sql: &str,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
+        check_bytes(sql)?;
+        self.understood(self.own_snapshot(), sql, false, known)
+            .await
+    }
+
+    /// [`Engine::plan_known`] over a snapshot that someone has made, of a text that the server has written.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn plan_over(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
+        self.understood(snapshot, sql, true, known).await
+    }
+
+    async fn understood(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        own: bool,
+        known: BTreeMap<usize, DataType>,
+    ) -> Result<Planned, Fault> {
+        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
+            return Ok(planned);
+        }
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
+        let work = async move {
+            let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
+            session.described(statement, &known).await
+        };
+        self.planning.run(sql.len(), &limits, work).await
+    }
+
+    /// The columns of the rows that a query gives with these values of its parameters. Runs nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn columns(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SchemaRef, Fault> {
+        check_bytes(sql)?;
+        let snapshot = self.own_snapshot();
+        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
+            check_count(0, parameters.len())?;
+            return Ok(planned.wire);
+        }
+        let limits = self.limits(CancellationToken::new(), self.timeout);
+        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
+        let work = async move {
+            let (session, statement) = world.read(&text, false, snapshot, Some(&inner)).await?;
+            let plan = session.plan(statement, &parameters).await?;
+            Ok(wire_of(&plan))
+        };
+        self.planning.run(sql.len(), &limits, work).await
+    }
+
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(work);
+    }
+
+    /// What a query of the present caller reads.
+    fn own_snapshot(&self) -> Snapshot {
+        let snapshot = self.source.snapshot();
+        match Caller::current().own {
+            Some(own) => own.over(&snapshot),
+            None => snapshot,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Runs a query: planned on a planning thread, it goes on by itself and hands its batches to the reader, until it ends, its reader
+//! goes, its time is over or someone cancels it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use futures::{FutureExt, StreamExt};
+use tokio::runtime::Handle;
+
+use super::super::arithmetic::canonical_floats;
+use super::super::caller::Caller;
+use super::super::columns::wire_of;
+use super::super::errors::fault_of;
+use super::super::limits::QueryLimits;
+use super::super::metered::metered;
+use super::super::planning::panicked;
+use super::super::prepare::Shared;
+use super::super::result::{self, ResultStream};
+use super::super::running::{self, State};
+use super::super::width;
+use super::super::wire::conform_to_wire;
+use super::super::zorder::Curve;
+use super::Engine;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::fault::{Fault, Kind};
+use crate::sql::check_bytes;
+use crate::types::Lsn;
+
+/// A query as it was asked for.
+struct Asked {
+    sql: String,
+    /// The server has written the text itself.
+    own: bool,
+    snapshot: Snapshot,
+    parameters: Vec<ScalarValue>,
+    /// What upkeep has for itself, and its order of rows.
+    upkeep: Option<(Arc<RuntimeEnv>, Option<Curve>)>,
+    timeout: Duration,
+}
+
+impl Engine {
+    /// Runs a query over a snapshot taken now, so that everything acked before is seen.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT or NOT_FOUND for what the SQL gets wrong; DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, also later, when
+    /// they end the stream.
+    pub async fn query(
+        &self,
+        sql: &str,
+        parameters: Option<Vec<ScalarValue>>,
+    ) -> Result<ResultStream, Fault> {
+        check_bytes(sql)?;
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: false,
+            snapshot: self.own_snapshot(),
+            parameters: parameters.unwrap_or_default(),
+            upkeep: None,
+            timeout: self.timeout,
+        };
+        self.run(asked).await
+    }
+
+    /// [`Engine::query`] over a snapshot that someone has made, of a text that the server has written.
+    pub async fn query_over(
+        &self,
+        snapshot: Snapshot,
+        sql: &str,
+        parameters: Option<Vec<ScalarValue>>,
+    ) -> Result<ResultStream, Fault> {
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: true,
+            snapshot,
+            parameters: parameters.unwrap_or_default(),
+            upkeep: None,
+            timeout: self.timeout,
+        };
+        self.run(asked).await
+    }
+
+    /// Reads one table's pinned view for upkeep: in one thread, so that users' queries come first, and for as long as it
+    /// takes up to `timeout`; `curve` is the query's function `zorder`. Memory and spilling are those of all queries.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn read_view(
+        &self,
+        view: TableView,
+        sql: &str,
+        curve: Option<Curve>,
+        timeout: Duration,
+    ) -> Result<ResultStream, Fault> {
+        let asked = Asked {
+            sql: sql.to_owned(),
+            own: true,
+            snapshot: Snapshot {
+                read_point: Lsn::ZERO,
+                tables: Arc::new([(view.name.folded(), view)].into()),
+                defined: Arc::default(),
+            },
+            parameters: Vec::new(),
+            upkeep: Some((self.upkeep.clone(), curve)),
+            timeout,
+        };
+        self.run(asked).await
+    }
+
+    /// Plans a query and lets it run; its plans live and die on query threads alone, whose stacks are made for them.
+    async fn run(&self, asked: Asked) -> Result<ResultStream, Fault> {
+        if let Some(feed) = self.subscribe(&asked.snapshot, &asked.sql).await? {
+            return Ok(feed);
+        }
+        let guard = self.queries.begin(&Caller::current(), &asked.sql)?;
+        let mut limits = self.limits(guard.token(), asked.timeout);
+        if asked.upkeep.is_some() {
+            limits.meter = self.upkeep_budget.meter();
+        }
+        guard.counted_by(&limits.meter);
+        let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
+        let work = started(world, handle, asked, guard, limits.clone());
+        self.planning.run(bytes, &limits, work).await
+    }
+}
+
+/// Plans what was asked for and lets it run. On a planning thread.
+async fn started(
+    world: Arc<Shared>,
+    handle: Handle,
+    asked: Asked,
+    mut guard: running::Guard,
+    limits: QueryLimits,
+) -> Result<ResultStream, Fault> {
+    let (mut session, statement) = world
+        .read(&asked.sql, asked.own, asked.snapshot, Some(&limits))
+        .await?;
+    let upkeep = asked.upkeep.is_some();
+    if let Some((environment, curve)) = asked.upkeep {
+        session.state = SessionStateBuilder::new_from_existing(session.state)
+            .with_runtime_env(environment)
+            .build();
+        let options = session.state.config_mut().options_mut();
+        options.execution.target_partitions = 1;
+        if let Some(curve) = curve {
+            session
+                .state
+                .register_udf(curve.function())
+                .map_err(fault_of)?;
+        }
+    }
+    let plan = session.plan(statement, &asked.parameters).await?;
+    let wire = wire_of(&plan);
+    let physical = session
+        .state
+        .create_physical_plan(&plan)
+        .await
+        .map_err(fault_of)?;
+    drop(plan);
+    let physical = metered(physical).map_err(fault_of)?;
+    // Upkeep writes rows as they are.
+    let physical = match upkeep {
+        true => physical,
+        false => canonical_floats(physical).map_err(fault_of)?,
+    };
+    let rows = width::batch_rows(&physical);
+    let execution = &mut session.state.config_mut().options_mut().execution;
+    execution.batch_size = ConfigNonZeroUsize::try_new(rows).map_err(fault_of)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let pool = session.state.runtime_env().memory_pool.clone();
+    let (tx, batches) = result::channel(pool, ended.clone());
+    let batches = batches.counted_by(limits.meter.clone());
+    let (schema, meter) = (wire.clone(), limits.meter.clone());
+    let work = async move {
+        let run = async {
+            let mut stream =
+                datafusion::physical_plan::execute_stream(physical, session.state.task_ctx())
+                    .map_err(fault_of)?;
+            while let Some(batch) = stream.next().await {
+                let batch = batch
+                    .map_err(fault_of)
+                    .and_then(|b| conform_to_wire(&b, &schema))?;
+                guard.add_rows(batch.num_rows());
+                tx.send(batch).await?;
+            }
+            Ok(())
+        };
+        let run = AssertUnwindSafe(run).catch_unwind();
+        // Nobody reads any more: the plan is dropped at its next await.
+        let outcome = tokio::select! {
+            done = run => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
+            () = tokio::time::sleep_until(limits.deadline) => Err(limits.expired()),
+            () = limits.token.cancelled() => Err(running::cancelled()),
+            () = limits.meter.ended() => Err(limits.meter.fault()),
+            () = tx.closed() => Err(running::cancelled()),
+        };
+        // Functions that are under way look at it.
+        limits.token.cancel();
+        let Err(fault) = outcome else {
+            ended.store(true, Ordering::Release);
+            guard.ended(State::Finished);
+            return;
+        };
+        guard.ended(match fault.kind {
+            Kind::Cancelled => State::Cancelled,
+            _ => State::Failed,
+        });
+        // Ended before the reader takes the news, who may be slow.
+        drop(guard);
+        tx.fail(fault).await;
+    };
+    handle.spawn(meter.watch(work));
+    Ok(ResultStream { wire, batches })
+}
