@@ -18,6 +18,8 @@ mod last_seen;
 mod lateral;
 mod latest;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod long_numbers;
 mod longest_row;
 mod meter;
@@ -26,6 +28,8 @@ pub(crate) mod names;
 #[cfg(test)]
 mod names_tests;
 mod nearest;
+#[cfg(test)]
+mod numbers_tests;
 mod parameters;
 #[cfg(test)]
 mod parameters_tests;

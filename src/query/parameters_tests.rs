@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 
@@ -190,4 +190,70 @@ async fn an_error_names_the_parameter() {
         assert_eq!(fault.kind, crate::fault::Kind::Invalid, "{sql}: {fault}");
         assert!(fault.message.contains(word), "{sql}: {fault}");
     }
+}
+
+#[tokio::test]
+async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
+    let engine = engine().await;
+    for sql in [
+        "SELECT date_trunc(?, now())",
+        "SELECT date_bin(?, now())",
+        "SELECT to_char(now(), ?)",
+        "SELECT round(at, ?) FROM reactor.raw",
+        "SELECT substr(id, ?, ?), lpad(id, ?, '0') FROM reactor.raw",
+        "SELECT approx_percentile_cont(at, ?) FROM reactor.raw",
+        "SELECT nth_value(n, ?) OVER (ORDER BY n) FROM reactor.raw",
+        "SELECT lag(n, ?) OVER (ORDER BY n) FROM reactor.raw",
+        "SELECT n FROM reactor.raw ORDER BY n LIMIT ? OFFSET ?",
+        "SELECT n FROM reactor.raw WHERE id LIKE ? AND n IN (?, ?)",
+        "SELECT ? || id, -?, ? FROM reactor.raw",
+    ] {
+        engine
+            .plan(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
+    let engine = engine().await;
+    let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
+    let planned = engine.plan(sql).await.unwrap();
+    let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::from("a")];
+    let result = engine.query(sql, Some(values)).await.unwrap();
+    let batches = result.collect().await.unwrap();
+    assert_eq!(batches[0].schema(), planned.wire);
+    let x = batches[0]
+        .column(0)
+        .as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+    assert_eq!(x.values(), &[1.0, 2.0, 0.0]);
+}
+
+#[tokio::test]
+async fn parameters_are_typed_and_bound_by_position() {
+    let engine = engine().await;
+    let sql = "SELECT n FROM reactor.raw WHERE at > ? AND id = ? ORDER BY n LIMIT ?";
+    let planned = engine.plan(sql).await.unwrap();
+    let types: Vec<String> = planned
+        .parameters
+        .fields()
+        .iter()
+        .map(|f| f.data_type().to_string())
+        .collect();
+    assert_eq!(types, ["Float64", "Utf8", "Int64"]);
+    let values = vec![
+        ScalarValue::Float64(Some(0.5)),
+        ScalarValue::from("a"),
+        ScalarValue::Int64(Some(1)),
+    ];
+    let rows = engine
+        .query(sql, Some(values))
+        .await
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
+    assert_eq!(rows.iter().map(|b| b.num_rows()).sum::<usize>(), 1);
+    assert!(engine.query(sql, None).await.is_err());
 }
