@@ -10,8 +10,8 @@ use arrow::compute::filter_record_batch;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Visit, Visitor};
 
-use super::execute::{internal, places};
 use super::marks::Marks;
+use super::rows::{internal, places};
 use super::{Dml, Work};
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};

@@ -3,7 +3,8 @@
 //! A statement becomes one query over the table's committed rows, in which each row says where it stands (`cold/files/scan`, file
 //! and row). The query finds the rows that change and makes the new ones; what stays in the touched files is read by place,
 //! not by asking the condition again: it may be volatile. `parse` reads the text, `query` makes the query, `execute`
-//! runs it under the table's commit lock. In a transaction `held` keeps what it comes to until the commit.
+//! runs it under the table's commit lock, `rows` judges, holds and stages what it gives. In a transaction `held` keeps what
+//! it comes to until the commit.
 
 mod execute;
 mod held;
@@ -12,6 +13,7 @@ mod marks;
 mod parameters;
 mod parse;
 mod query;
+mod rows;
 mod unique;
 mod visible;
 

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-use super::execute::places;
 use super::marks::Marks;
 use super::query::{Made, Query};
+use super::rows::places;
 use crate::catalog::view::Snapshot;
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Action, Contract, RuleKind};
