@@ -6,6 +6,8 @@ mod alter;
 mod bound;
 mod checks;
 mod columns;
+#[cfg(test)]
+mod contract_tests;
 pub mod create;
 mod ddl;
 pub mod define;
