@@ -10,10 +10,11 @@ use deltalake::kernel::{Action, Metadata, StructType};
 use deltalake::protocol::DeltaOperation;
 
 use super::super::{Error, store_error};
+use super::commit::{ATTEMPTS, properties_of};
 use super::error::commit_error;
 use super::protocol;
 use super::schema::plain_schema;
-use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
+use super::table::{ColdTable, OWNER, table_with};
 
 impl ColdTable {
     /// Makes schema and properties the table's, in one version without rows. Properties that are neither given nor in

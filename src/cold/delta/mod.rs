@@ -5,6 +5,7 @@ pub mod changes;
 pub mod checkpoint;
 pub mod checkpoint_checksum;
 pub mod checksummed_store;
+mod commit;
 mod commit_time;
 pub mod encode;
 pub mod entry_checksum;

@@ -11,9 +11,10 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::super::{Error, PinnedFiles, store_error};
+use super::commit::{ATTEMPTS, properties_of};
 use super::error::commit_error;
 use super::stage::Staged;
-use super::table::{ATTEMPTS, ColdTable, OWNER, properties_of, table_with};
+use super::table::{ColdTable, OWNER, table_with};
 
 /// Counts versions that were written past the log, so that the outcome of an unclear commit can be told.
 const STATEMENT: &str = "deltaplane/statement";
