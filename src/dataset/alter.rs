@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
-use super::contract::{Column, Contract, Rule};
+use super::column::Column;
+use super::contract::Contract;
 use super::ddl::{quote_name, quote_text, sql_check};
 use super::properties::json;
+use super::rule::Rule;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Alteration {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::contract::{Action, Column, Contract, Rule, RuleKind};
+use super::column::Column;
+use super::contract::Contract;
 use super::properties::json;
+use super::rule::{Action, Rule, RuleKind};
 
 impl Contract {
     pub fn to_ddl(&self) -> String {

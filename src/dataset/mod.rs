@@ -4,12 +4,14 @@
 mod alert;
 mod alter;
 mod arrow_schema;
+mod column;
 mod contract;
 mod ddl;
 mod partition;
 mod properties;
 mod quarantine;
 mod retention;
+mod rule;
 mod settable;
 #[cfg(test)]
 mod tests;
@@ -18,12 +20,11 @@ mod view;
 
 pub use alert::{AlertDeclaration, Watched, clause_span};
 pub use alter::Alteration;
-pub use contract::{
-    Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, RESERVED_COLUMNS, Rule, RuleKind,
-    UnknownColumns,
-};
+pub use column::{Column, ColumnType, EpochUnit};
+pub use contract::{Contract, EVENT_DATE, RESERVED_COLUMNS, UnknownColumns};
 pub use ddl::{quote_text, unquote};
 pub use quarantine::quarantine_schema;
+pub use rule::{Action, Rule, RuleKind};
 pub use toml::{Dataset, Load, Question, Step, from_toml};
 pub use view::{
     Bucket, Spans, ViewDeclaration, ViewSettings, ViewSpec, parse_span, quoted_span, show_span,

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Action, Contract, Rule, RuleKind, UnknownColumns};
+use super::contract::{Contract, UnknownColumns};
 use super::ddl::quote_text;
+use super::rule::{Action, Rule, RuleKind};
 use super::{Column, Error, retention};
 use crate::types::TableName;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::contract::{ColumnType, system_fields};
+use super::column::ColumnType;
+use super::contract::system_fields;
 
 /// `row_index` is the position in the sent batch, `rules` every rule that the row broke (`range:AT`), `reason` the first in
 /// words, `raw` the row as JSON (NaN and infinities as text, unparsable input verbatim). Partitioned by `ingest_date`.

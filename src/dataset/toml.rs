@@ -8,9 +8,9 @@ use toml::Spanned;
 
 use super::Error;
 use super::alert::{AlertDeclaration, Watched, clause_span};
-use super::contract::{
-    Action, Column, ColumnType, Contract, EVENT_DATE, EpochUnit, Rule, RuleKind, UnknownColumns,
-};
+use super::column::{Column, ColumnType, EpochUnit};
+use super::contract::{Contract, EVENT_DATE, UnknownColumns};
+use super::rule::{Action, Rule, RuleKind};
 use super::view::{ViewDeclaration, ViewSettings};
 use crate::types::{NameError, TableName, check_name};
 
