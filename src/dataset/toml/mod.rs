@@ -1,18 +1,22 @@
 //! `dataset.toml`. What is wrong with it is told with the line at which it stands.
 
+mod place;
+mod table;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Error;
 use super::alert::{AlertDeclaration, Watched, clause_span};
-use super::column::{Column, ColumnType, EpochUnit};
-use super::contract::{Contract, EVENT_DATE, UnknownColumns};
-use super::rule::{Action, Rule, RuleKind};
+use super::column::EpochUnit;
+use super::contract::{Contract, UnknownColumns};
+use super::rule::Action;
 use super::view::{ViewDeclaration, ViewSettings};
-use crate::types::{NameError, TableName, check_name};
+use crate::types::{TableName, check_name};
+use place::{Lines, Place};
+use table::{refers_to_columns_that_there_are, table};
 
 /// One file: a dataset's name and its tables.
 #[derive(Clone, Debug, PartialEq)]
@@ -325,126 +329,6 @@ fn alert(dataset: &str, entry: AlertEntry) -> Result<AlertDeclaration, Error> {
     Ok(alert)
 }
 
-/// The text, for the numbers of its lines.
-#[derive(Clone, Copy)]
-struct Lines<'a>(&'a str);
-
-impl Lines<'_> {
-    /// The line of a span's start, from 1.
-    fn number(&self, span: &Range<usize>) -> usize {
-        let before = self.0.as_bytes().iter().take(span.start);
-        before.filter(|b| **b == b'\n').count() + 1
-    }
-
-    fn at(&self, span: &Range<usize>, error: Error) -> Error {
-        match error {
-            Error::At { .. } => error,
-            other => Error::At {
-                line: self.number(span),
-                source: Box::new(other),
-            },
-        }
-    }
-}
-
-/// Where the parts of a table stand in the file.
-struct Place {
-    name: Range<usize>,
-    event_time: Option<Range<usize>>,
-    key: Option<Range<usize>>,
-    partition_by: Option<Range<usize>>,
-    columns: Vec<(String, Range<usize>)>,
-    /// With the names of columns that a rule mentions.
-    rules: Vec<(Vec<String>, Range<usize>)>,
-}
-
-impl Place {
-    fn of(entry: &TableEntry) -> Self {
-        let rule = |rule: &Spanned<RuleEntry>| {
-            let r = rule.get_ref();
-            let lists = [&r.unique, &r.monotonic_by];
-            let names = lists.into_iter().flatten().flatten().chain(&r.column);
-            (names.cloned().collect(), rule.span())
-        };
-        Place {
-            name: entry.name.span(),
-            event_time: entry.event_time.as_ref().map(Spanned::span),
-            key: entry.key.as_ref().map(Spanned::span),
-            partition_by: entry.partition_by.as_ref().map(Spanned::span),
-            columns: entry
-                .columns
-                .iter()
-                .map(|c| (c.get_ref().name.clone(), c.span()))
-                .collect(),
-            rules: entry.rules.iter().map(rule).collect(),
-        }
-    }
-
-    fn column(&self, name: &str) -> Option<&Range<usize>> {
-        let own = |(n, _): &&(String, Range<usize>)| n.eq_ignore_ascii_case(name);
-        self.columns.iter().rev().find(own).map(|(_, span)| span)
-    }
-
-    fn rule(&self, column: &str) -> Option<&Range<usize>> {
-        let of = |(names, _): &&(Vec<String>, Range<usize>)| names.iter().any(|n| n == column);
-        self.rules.iter().rev().find(of).map(|(_, span)| span)
-    }
-
-    /// The part of the table that an error is about; the table's name if none is.
-    fn find(&self, error: &Error) -> Range<usize> {
-        let found = match error {
-            Error::Type { column, .. } | Error::Twice { column, .. } => self.column(column),
-            Error::Reserved { name, .. } => self.column(name),
-            Error::Name(NameError { name, .. }) => self.column(name),
-            Error::NoColumn { place, column, .. } => match *place {
-                "event_time" => self.event_time.as_ref(),
-                "key" => self.key.as_ref(),
-                "partition_by" => self.partition_by.as_ref(),
-                _ => self.rule(column),
-            },
-            // A rule in short stands with its column.
-            Error::Rule { rule, column, .. } => match rule.split(':').next() {
-                Some("event_time" | "timezone, time_unit" | "timezone" | "from") => {
-                    self.column(column)
-                }
-                _ => self.rule(column).or_else(|| self.column(column)),
-            },
-            Error::Toml(_) | Error::At { .. } | Error::Empty(_) | Error::Property { .. } => None,
-        };
-        found.unwrap_or(&self.name).clone()
-    }
-}
-
-/// A dimension that a rule names has to be declared beside it, with that column.
-fn refers_to_columns_that_there_are(contract: &Contract, all: &[Contract]) -> Result<(), Error> {
-    for rule in &contract.rules {
-        let RuleKind::Referential { table, column } = &rule.kind else {
-            continue;
-        };
-        let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
-        let problem = match all.iter().find(|t| t.table == *table) {
-            None => format!(
-                "there is no table {}; tables: {}",
-                table.table(),
-                names(&mut all.iter().map(|t| t.table.table()))
-            ),
-            Some(target) if target.column(column).is_none() => format!(
-                "{} has no column {column}; columns: {}; write in = \"{}.<column>\"",
-                table.table(),
-                names(&mut target.columns.iter().map(|c| c.name.as_str())),
-                table.table()
-            ),
-            Some(_) => continue,
-        };
-        return Err(Error::Rule {
-            rule: rule.name.clone(),
-            column: rule.column.clone(),
-            problem,
-        });
-    }
-    Ok(())
-}
-
 fn step(entry: StepEntry, tables: &[Contract], lines: &Lines) -> Result<Step, Error> {
     let (table, day) = (entry.table.get_ref(), entry.day.get_ref());
     let Some(target) = tables.iter().find(|t| t.table.table() == table) else {
@@ -479,149 +363,4 @@ fn step(entry: StepEntry, tables: &[Contract], lines: &Lines) -> Result<Step, Er
         sql: entry.sql.into_inner(),
         nulls_as: nulls_as.map(|(k, v)| (k, v.into_inner())).collect(),
     })
-}
-
-fn table(
-    dataset: &str,
-    entry: TableEntry,
-    lines: &Lines,
-    place: &Place,
-) -> Result<Contract, Error> {
-    let mut rules = Vec::new();
-    let mut columns = Vec::new();
-    for c in entry.columns {
-        let span = c.span();
-        let c = c.into_inner();
-        let data_type: ColumnType = c.data_type.parse().map_err(|()| {
-            let error = Error::Type {
-                column: c.name.clone(),
-                given: c.data_type.clone(),
-            };
-            lines.at(&span, error)
-        })?;
-        let kinds = [
-            c.range.map(|[min, max]| RuleKind::Range {
-                min: Some(min),
-                max: Some(max),
-            }),
-            c.values.map(|values| RuleKind::Enum { values }),
-            c.regex.map(|pattern| RuleKind::Regex { pattern }),
-            c.max_length.map(|chars| RuleKind::MaxLength { chars }),
-        ];
-        rules.extend(
-            kinds
-                .into_iter()
-                .flatten()
-                .map(|kind| Rule::new(&c.name, kind, entry.on_violation)),
-        );
-        columns.push(Column {
-            name: c.name,
-            data_type,
-            required: c.required,
-            unit: c.unit,
-            description: c.description,
-            default: c.default,
-            timezone: c.timezone,
-            time_unit: c.time_unit,
-            from: c.from,
-        });
-    }
-    for entry_rule in entry.rules {
-        let span = entry_rule.span();
-        let entry_rule = entry_rule.into_inner();
-        let action = entry_rule.action.unwrap_or(entry.on_violation);
-        let (column, kind) = rule(dataset, entry_rule).map_err(|e| lines.at(&span, e))?;
-        rules.push(Rule::new(&column, kind, action));
-    }
-    let event_time = entry.event_time.map(Spanned::into_inner);
-    let default_partition = || event_time.iter().map(|_| EVENT_DATE.to_owned()).collect();
-    let name = TableName::new(dataset, entry.name.get_ref())
-        .map_err(|e| lines.at(&entry.name.span(), e.into()))?;
-    if let Some(property) = entry
-        .properties
-        .keys()
-        .find(|p| !super::retention::KEPT.contains(&p.as_str()))
-    {
-        return Err(Error::Property {
-            property: property.clone(),
-            problem: format!("not kept; known: {}", super::retention::KEPT.join(", ")),
-        });
-    }
-    let contract = Contract {
-        table: name,
-        columns,
-        partition_by: entry
-            .partition_by
-            .map_or_else(default_partition, Spanned::into_inner),
-        event_time,
-        key: entry.key.map(Spanned::into_inner).unwrap_or_default(),
-        rules,
-        on_violation: entry.on_violation,
-        retention: entry.retention,
-        delta: entry.properties,
-        system_columns: entry.system_columns,
-        unknown_columns: entry.unknown_columns,
-        version: 1,
-        view: None,
-    };
-    contract
-        .validate_self()
-        .map_err(|e| lines.at(&place.find(&e), e))?;
-    Ok(contract)
-}
-
-/// The column that a rule is about, and what it says of it.
-fn rule(dataset: &str, r: RuleEntry) -> Result<(String, RuleKind), Error> {
-    let named = r.column.clone().unwrap_or_default();
-    let wrong = |problem: String| Error::Rule {
-        rule: "rules".to_owned(),
-        column: named.clone(),
-        problem,
-    };
-    let micros = |text: &str| {
-        let duration = crate::config::size::parse_duration(text).map_err(wrong)?;
-        i64::try_from(duration.as_micros()).map_err(|_| wrong(format!("too long: {text}")))
-    };
-    let mut kinds = Vec::new();
-    if r.min.is_some() || r.max.is_some() {
-        kinds.push(RuleKind::Range {
-            min: r.min,
-            max: r.max,
-        });
-    }
-    kinds.extend(r.values.map(|values| RuleKind::Enum { values }));
-    kinds.extend(r.regex.map(|pattern| RuleKind::Regex { pattern }));
-    kinds.extend(r.max_length.map(|chars| RuleKind::MaxLength { chars }));
-    if let Some(text) = &r.max_future {
-        kinds.push(RuleKind::MaxFuture {
-            micros: micros(text)?,
-        });
-    }
-    if let Some(text) = &r.max_late {
-        kinds.push(RuleKind::MaxLate {
-            micros: micros(text)?,
-        });
-    }
-    kinds.extend(r.monotonic_by.map(|by| RuleKind::Monotonic { by }));
-    if let Some(target) = &r.r#in {
-        let (table, column) = target.split_once('.').unwrap_or((target, &named));
-        kinds.push(RuleKind::Referential {
-            table: TableName::new(dataset, table)?,
-            column: column.to_owned(),
-        });
-    }
-    let first = r
-        .unique
-        .as_ref()
-        .and_then(|columns| columns.first().cloned());
-    kinds.extend(r.unique.map(|columns| RuleKind::Unique { columns }));
-    let mut kinds = kinds.into_iter();
-    match (kinds.next(), kinds.next(), r.column.or(first)) {
-        (Some(kind), None, Some(column)) => Ok((column, kind)),
-        (Some(_), None, None) => Err(wrong("it names no column".to_owned())),
-        _ => Err(wrong(
-            "a rule has one of min/max, enum, regex, max_length, in, unique, max_future, max_late and monotonic_by"
-                .to_owned(),
-        )),
-    }
 }
