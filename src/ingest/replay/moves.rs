@@ -1,0 +1,213 @@
+//! One move of rows from the quarantine's Delta table to the main one, and how it is finished after a crash.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use serde_json::json;
+
+use super::judge::{Judged, remainder};
+use super::{Outcome, Request};
+use crate::catalog::Shared;
+use crate::catalog::control::{append_control, control_frame};
+use crate::catalog::expected::note_unlogged;
+use crate::catalog::table::{Cold, Table};
+use crate::catalog::visible::FrameEffect;
+use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
+use crate::fault::{Fault, Kind};
+use crate::records::{Record, Replayed};
+
+/// The `txn` under which both tables record the newest move.
+const REPLAY: &str = "deltaplane/replay";
+/// The note's name.
+const NOTE: &str = "replay";
+/// How long the second commit of a move is tried before the caller is told; the next start or replay finishes it.
+const FINISH_TRIES: u32 = 20;
+
+/// Finishes the move that a crash or a dead store has cut, if there is one.
+///
+/// # Errors
+/// The store's and the log's.
+pub async fn resume(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
+    let mut cold = table.commit_lock().await;
+    resume_locked(shared, table, &mut cold).await
+}
+
+/// [`resume`] for whoever holds the commit lock already.
+///
+/// # Errors
+/// As [`resume`].
+pub async fn resume_locked(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    cold: &mut Cold,
+) -> Result<(), Fault> {
+    let Some(note) = cold.quarantine.read_note(NOTE).await? else {
+        return Ok(());
+    };
+    let planned = Move::of_note(note)?;
+    let done = cold.main.read_txn(REPLAY).await?.unwrap_or(0);
+    if done >= planned.replayed.number {
+        tracing::info!(table = %table.name(), number = planned.replayed.number, "finishing a replay of the quarantine");
+        finish(shared, table, cold, planned).await?;
+        note_unlogged(shared, table, cold);
+    }
+    cold.quarantine.remove_note(NOTE).await?;
+    Ok(())
+}
+
+/// A move that is staged and can be finished by whoever finds its note.
+struct Move {
+    replayed: Replayed,
+    /// Files of the quarantine that go, and those in their place.
+    removed: BTreeSet<String>,
+    left: Staged,
+}
+
+impl Move {
+    fn note(&self) -> Result<serde_json::Value, cold::Error> {
+        Ok(json!({
+            "version": 1,
+            "replayed": self.replayed,
+            "removed": self.removed,
+            "left": self.left.note()?,
+        }))
+    }
+
+    fn of_note(mut note: serde_json::Value) -> Result<Self, Fault> {
+        let bad = |what: String| {
+            Fault::new(
+                Kind::Corrupt,
+                "replay_note",
+                format!("the note of a replay cannot be read: {what}"),
+            )
+        };
+        if note["version"] != 1 {
+            return Err(bad(format!("unknown version {}", note["version"])));
+        }
+        Ok(Move {
+            replayed: serde_json::from_value(note["replayed"].take())
+                .map_err(|e| bad(e.to_string()))?,
+            removed: serde_json::from_value(note["removed"].take())
+                .map_err(|e| bad(e.to_string()))?,
+            left: Staged::from_note(note["left"].take())?,
+        })
+    }
+}
+
+/// Steps 4 and 5, whichever of them are not done.
+async fn finish(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    cold: &mut Cold,
+    planned: Move,
+) -> Result<(), Fault> {
+    let number = planned.replayed.number;
+    let mut tries = 0;
+    while cold.quarantine.read_txn(REPLAY).await?.unwrap_or(0) < number {
+        // A copy of the list: the files stay staged until a version has them.
+        let left = Staged::from_note(planned.left.note()?)?;
+        let removal = Removal::Files(planned.removed.clone());
+        let reason = Reason::Delete {
+            predicate: Some("replayed".to_owned()),
+        };
+        let txns = [(REPLAY.to_owned(), number)];
+        match cold
+            .quarantine
+            .rewrite(&removal, left, &reason, &txns)
+            .await
+        {
+            Ok(_) => break,
+            // The table has the rows already: while the store is away nothing else may come between.
+            Err(error @ cold::Error::Store(_)) if tries < FINISH_TRIES => {
+                tries += 1;
+                tracing::warn!(table = %table.name(), %error, tries, "a replay waits for the store");
+                tokio::time::sleep(Duration::from_millis(100 * u64::from(tries))).await;
+            }
+            Err(error) => {
+                shared
+                    .visible
+                    .replace_cold(table, cold.main.view(), cold.quarantine.view());
+                return Err(error.into());
+            }
+        }
+    }
+    table.note_version(cold);
+    let (main, quarantine) = (cold.main.view(), cold.quarantine.view());
+    if shared.visible.replays(table) >= number {
+        shared.visible.replace_cold(table, main, quarantine);
+        return Ok(());
+    }
+    let frame = control_frame(table, Record::Replayed(planned.replayed.clone()))?;
+    let effect = FrameEffect::Replayed {
+        table: table.clone(),
+        replayed: planned.replayed,
+        at: shared.clock.now(),
+        main: main.clone(),
+        quarantine: quarantine.clone(),
+    };
+    let logged = append_control(shared, frame, effect).await;
+    if logged.is_err() {
+        shared.visible.replace_cold(table, main, quarantine);
+    }
+    logged
+}
+
+/// Makes the move, if there is anything to move. Returns the paths of the files that took the place of others.
+pub(super) async fn commit(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    request: &Request,
+    cold: &mut Cold,
+    files: &[Arc<ColdFile>],
+    batches: &[RecordBatch],
+    judged: Judged,
+) -> Result<(Outcome, Vec<String>), Fault> {
+    let mut removed = BTreeSet::new();
+    let mut remainders = Vec::new();
+    for ((file, batch), fates) in files.iter().zip(batches).zip(&judged.fates) {
+        // Rows that were changed on their way say nothing of those that stay.
+        let renew = request.overrides.is_empty();
+        if let Some(rest) = remainder(batch, fates, renew)? {
+            removed.insert(file.path().to_owned());
+            remainders.extend((rest.num_rows() > 0).then_some(rest));
+        }
+    }
+    if request.dry_run || removed.is_empty() {
+        return Ok((judged.outcome, Vec::new()));
+    }
+    let in_main = cold.main.stage(judged.accepted).await?;
+    let left = cold.quarantine.stage(remainders).await?;
+    let paths = left.paths();
+    let planned = Move {
+        replayed: Replayed {
+            number: next_number(shared, table, cold).await?,
+            days: judged.days,
+        },
+        removed,
+        left,
+    };
+    cold.quarantine.write_note(NOTE, &planned.note()?).await?;
+    if let Err(error) = take(&mut cold.main, in_main, planned.replayed.number).await {
+        let _ = cold.quarantine.remove_note(NOTE).await;
+        return Err(error.into());
+    }
+    finish(shared, table, cold, planned).await?;
+    cold.quarantine.remove_note(NOTE).await?;
+    Ok((judged.outcome, paths))
+}
+
+/// Step 3.
+async fn take(main: &mut ColdTable, rows: Staged, number: i64) -> Result<(), cold::Error> {
+    let txns = [(REPLAY.to_owned(), number)];
+    main.rewrite(&Removal::Nothing, rows, &Reason::Append, &txns)
+        .await
+        .map(|_| ())
+}
+
+async fn next_number(shared: &Shared, table: &Table, cold: &Cold) -> Result<i64, Fault> {
+    let main = cold.main.read_txn(REPLAY).await?.unwrap_or(0);
+    let quarantine = cold.quarantine.read_txn(REPLAY).await?.unwrap_or(0);
+    Ok(main.max(quarantine).max(shared.visible.replays(table)) + 1)
+}
