@@ -6,7 +6,8 @@
 //!   `DISTINCT` agree. Floats are brought to it where they enter a plan: behind a scan, an aggregate and a window function, and
 //!   where an expression makes one.
 //! - `extremes` compares floats in the same order when it groups them.
-//! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`).
+//! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`), and their variance
+//!   (`spread_in_frame`).
 //!
 //! `rule` puts the operators into a plan once its types are known.
 
@@ -17,6 +18,7 @@ mod extremes;
 mod floats;
 mod floats_in_frame;
 mod rule;
+mod spread_in_frame;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,11 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     }
     if let Some(inner) = known.get("avg") {
         state.register_udaf(Arc::new(floats_in_frame::mean(inner)))?;
+    }
+    for name in spread_in_frame::NAMES {
+        if let Some(inner) = known.get(name) {
+            state.register_udaf(Arc::new(spread_in_frame::spread(inner)))?;
+        }
     }
     for name in ["min", "max"] {
         if let Some(inner) = known.get(name) {

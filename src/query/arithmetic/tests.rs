@@ -229,3 +229,27 @@ async fn a_column_keeps_the_name_that_it_has_without_the_checks() {
         assert_eq!(result.wire.field(0).name(), name);
     }
 }
+
+#[tokio::test]
+async fn the_spread_of_a_frame_is_that_of_the_values_in_it() {
+    let engine = engine().await;
+    let rows = "(VALUES (1, 0.0), (2, 1024.0), (3, 0.0), (4, CAST('NaN' AS DOUBLE)), (5, NULL), (6, 5.0), (7, 7.0), (8, 7.0)) AS t(id, x)";
+    for (call, expected) in [
+        ("var_pop", "0.0;262144.0;262144.0;NaN;NaN;0.0;1.0;0.0"),
+        ("stddev_pop", "0.0;512.0;512.0;NaN;NaN;0.0;1.0;0.0"),
+        ("var", ";524288.0;524288.0;NaN;;;2.0;0.0"),
+        ("stddev_samp", ";724.077;724.077;NaN;;;1.414;0.0"),
+    ] {
+        let sql = format!(
+            "SELECT round({call}(x) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW), 3) FROM {rows} ORDER BY id"
+        );
+        let found = answer(&engine, &sql).await;
+        assert_eq!(found.as_deref(), Ok(expected), "{sql}");
+    }
+    // Large values come and go; the frames alone give the same.
+    let sql = "WITH t AS (SELECT value AS id, CASE value % 7 WHEN 0 THEN 1e9 ELSE sin(value) END AS x FROM generate_series(1, 300)), \
+        alone AS (SELECT a.id, stddev(b.x) AS s FROM t a JOIN t b ON b.id <= a.id AND b.id > a.id - 5 GROUP BY a.id), \
+        moving AS (SELECT id, stddev(x) OVER (ORDER BY id ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS s FROM t) \
+        SELECT count(*), count(*) FILTER (WHERE abs(m.s - l.s) > 1e-6 * abs(l.s)) FROM moving m JOIN alone l ON m.id = l.id";
+    assert_eq!(answer(&engine, sql).await.as_deref(), Ok("300,0"), "{sql}");
+}

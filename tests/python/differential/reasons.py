@@ -108,10 +108,6 @@ def with_extremes_without_nan(node):
     return with_first_kid(node, "CASE WHEN NOT isnan({0}) THEN {0} END") if node.kind in ("min", "max", "window extreme", "percentile") and node.type in FLOATS else node
 
 
-def with_windows_over_small_numbers(node):
-    return with_first_kid(node, "CASE WHEN abs({0}) < 1e6 THEN {0} END") if node.kind == "window inexact" and node.kids[0].type == "double" else node
-
-
 def with_positive_zeros(node):
     """A double whose zeros have no sign, in both engines."""
     return Node("add", node.type, "({0} + 0.0)", "({0} + 0.0::DOUBLE)", [node]) if node.type in FLOATS else node
@@ -170,7 +166,6 @@ EXPLAINED = [
 KNOWN = [
     Reason("parameter without a type of its own", ours_says("invalid_query", "Utf8", "Null", "Interval", "coerce", "coercion", "non UTF-8", "Cannot cast string", bound=True), at_once=True),
     Reason("percentile of NaN", gone_when(with_extremes_without_nan), at_once=True),
-    Reason("spread of large numbers in a frame", both(has("window inexact"), spread, gone_when(with_windows_over_small_numbers)), at_once=True),
     Reason("percentile between infinities", both(has("percentile"), becomes("nan", math.inf))),
     Reason("percentile between infinities", both(has("percentile"), becomes("nan", -math.inf))),
     Reason("first by order of nothing", ours_says("attempt to subtract with overflow"), at_once=True),
