@@ -4,6 +4,7 @@ use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 
 use super::arithmetic::OVERFLOW;
+use super::meter::count_ended;
 use crate::fault::{Fault, Kind};
 
 /// DataFusion's errors as answers to "what now?". What a user can cause is never internal.
@@ -27,11 +28,15 @@ pub fn fault_of(error: DataFusionError) -> Fault {
             "query_spill",
             "the statements that run spill more to disk than query.spill_bytes_max allows; narrow the query, or raise the setting",
         ),
-        DataFusionError::ResourcesExhausted(_) => Fault::new(
-            Kind::Exhausted,
-            "query_memory",
-            format!("{text}; narrow the query, or raise memory.query_bytes_max"),
-        ),
+        DataFusionError::ResourcesExhausted(_) => {
+            // What an operator asks for before it allocates it.
+            count_ended();
+            Fault::new(
+                Kind::Exhausted,
+                "query_memory",
+                format!("{text}; narrow the query, or raise memory.query_bytes_max"),
+            )
+        }
         DataFusionError::Plan(_) if text.contains("not found") && text.contains("table") => {
             Fault::new(Kind::NotFound, "table_not_found", text)
         }

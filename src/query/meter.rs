@@ -94,6 +94,11 @@ impl Budget {
     }
 }
 
+/// A statement is ended for its memory.
+pub(super) fn count_ended() {
+    metrics::counter!("deltaplane_query_memory_ended_total").increment(1);
+}
+
 impl Meter {
     /// That of the present task.
     pub fn current() -> Option<Arc<Meter>> {
@@ -142,7 +147,7 @@ impl Meter {
             limit = self.budget.limit,
             "a statement is ended for its memory"
         );
-        metrics::counter!("deltaplane_query_memory_ended_total").increment(1);
+        count_ended();
     }
 
     /// Whether the statement has to wait with its next batch: others that are told to end still hold what they held.

@@ -287,15 +287,8 @@ impl Session {
         Err(self.name_hint(error))
     }
 
-    /// The statement in words that the planner knows, its names resolved, and the parameters that count rows.
-    fn resolved(&self, mut statement: Statement) -> Result<(Statement, BTreeSet<usize>), Fault> {
-        write_out(&mut statement, &self.snapshot)?;
-        rules::engine_types(&mut statement);
-        subqueries::rewrite(&mut statement)?;
-        long_numbers::rewrite(&mut statement)?;
-        let Resolved { statement, counts } =
-            names::resolve(statement, &self.snapshot, &self.others)?;
-        Ok((statement, counts))
+    fn resolved(&self, statement: Statement) -> Result<(Statement, BTreeSet<usize>), Fault> {
+        resolved(statement, &self.snapshot, &self.others)
     }
 
     /// # Errors
@@ -377,4 +370,21 @@ fn compared_with_lists(statement: &Statement) -> BTreeSet<usize> {
         ControlFlow::<()>::Continue(())
     });
     lists
+}
+
+/// The statement in words that the planner knows, its names resolved, and the parameters that count rows.
+///
+/// # Errors
+/// INVALID_ARGUMENT for what is used wrongly, and for names that are not there; UNIMPLEMENTED for what has no such words.
+pub(super) fn resolved(
+    mut statement: Statement,
+    snapshot: &Snapshot,
+    others: &[(String, Vec<String>)],
+) -> Result<(Statement, BTreeSet<usize>), Fault> {
+    write_out(&mut statement, snapshot)?;
+    rules::engine_types(&mut statement);
+    subqueries::rewrite(&mut statement)?;
+    long_numbers::rewrite(&mut statement)?;
+    let Resolved { statement, counts } = names::resolve(statement, snapshot, others)?;
+    Ok((statement, counts))
 }

@@ -48,11 +48,11 @@ impl Dialect for Spoken {
         self.0.is_identifier_part(ch)
     }
 
-    /// `->`, `->>`, `@>` and the like bind tighter than a comparison and less than a sum, as in PostgreSQL (4.1.6): the generic
-    /// dialect reads `a ->> 'k' = 'v'` as `a ->> ('k' = 'v')`.
+    /// `->` and `->>` bind tighter than comparisons, `||` and arithmetic: `a ->> 'k' = 'v'` and `a ->> 'k' || '%'` take the value out
+    /// first, as in PostgreSQL. The generic dialect reads `a ->> ('k' = 'v')`.
     fn prec_value(&self, precedence: Precedence) -> u8 {
         match precedence {
-            Precedence::PgOther => self.0.prec_value(Precedence::Xor) + 1,
+            Precedence::PgOther => self.0.prec_value(Precedence::MulDivModOp) + 1,
             other => self.0.prec_value(other),
         }
     }

@@ -389,7 +389,7 @@ def test_a_statement_that_is_ended_for_its_memory_is_counted(tmp_path):
         assert metric(server, "deltaplane_query_memory_ended_total") == 0
         said = outcome(server, "SELECT length(string_agg(repeat('x', 1000), '')) FROM generate_series(1, 10000000)", 60)
         assert "query_memory" in said and "memory.query_bytes_max" in said, said
-        wait_for(lambda: metric(server, "deltaplane_query_memory_ended_total") == 1)
+        wait_for(lambda: metric(server, "deltaplane_query_memory_ended_total") >= 1)
         wait_for(lambda: metric(server, "deltaplane_query_memory_bytes") < 16 * MIB)
         assert outcome(server, "SELECT 1") == "OK"
     finally:

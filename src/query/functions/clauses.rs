@@ -151,12 +151,16 @@ fn escaped_otherwise(expr: &mut Expr) -> Result<(), Fault> {
         }
     };
     let mut text = format!("replace({pattern}, '\\', '\\\\')");
+    let itself = match quoted.as_str() {
+        wildcard @ ("%" | "_") => format!("\\{wildcard}"),
+        other => other.to_owned(),
+    };
     // The escape of the escape waits aside, so that what follows it is not read as escaped.
     for (from, to) in [
         (format!("{quoted}{quoted}"), "\u{1}".to_owned()),
         (format!("{quoted}%"), "\\%".to_owned()),
         (format!("{quoted}_"), "\\_".to_owned()),
-        ("\u{1}".to_owned(), quoted.clone()),
+        ("\u{1}".to_owned(), itself),
     ] {
         text = format!("replace({text}, '{from}', '{to}')");
     }

@@ -1,5 +1,5 @@
-//! Conditions that name no column stay above what makes rows of none, and conditions that are drawn anew for each row stay where
-//! they are.
+//! Conditions that name no column stay above what makes rows of none, and conditions that are drawn anew for each row stay above
+//! groups, windows and UNNEST.
 //!
 //! An aggregate without GROUP BY has a row of no rows, and so has the empty grouping set of ROLLUP and CUBE. DataFusion's rule
 //! `push_down_filter` moves a condition such as `(SELECT count(*) FROM t) > 100` below it, where it leaves out the rows, and not
@@ -47,12 +47,15 @@ impl OptimizerRule for AboveAggregates {
 }
 
 fn stays(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Filter(filter) = plan else {
-        return false;
-    };
-    let conditions = split_conjunction(&filter.predicate);
+    let mut conditions = Vec::new();
+    let mut plan = plan;
+    // The rule takes conditions above conditions for one.
+    while let LogicalPlan::Filter(filter) = plan {
+        conditions.extend(split_conjunction(&filter.predicate));
+        plan = &filter.input;
+    }
     let drawn = || conditions.iter().any(|condition| condition.is_volatile());
-    match &*filter.input {
+    match plan {
         LogicalPlan::Aggregate(aggregate) => {
             let of_no_rows = aggregate.group_expr.is_empty()
                 || aggregate
@@ -62,7 +65,7 @@ fn stays(plan: &LogicalPlan) -> bool {
             let names_none = |condition: &&Expr| condition.column_refs().is_empty();
             of_no_rows && conditions.iter().any(names_none) || drawn()
         }
-        LogicalPlan::Window(_) => drawn(),
+        LogicalPlan::Window(_) | LogicalPlan::Unnest(_) => drawn(),
         _ => false,
     }
 }

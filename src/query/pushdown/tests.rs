@@ -48,6 +48,7 @@ async fn a_condition_of_no_column_stays_above_an_aggregate_of_all_rows() {
     check(&[
         ("SELECT m FROM (SELECT max(id) AS m FROM lab.a) q WHERE (SELECT count(*) FROM lab.b) > 100", ""),
         ("SELECT m FROM (SELECT max(id) AS m FROM lab.a) q WHERE (SELECT count(*) FROM lab.b) = 3", "3"),
+        ("SELECT * FROM (SELECT count(*) AS c FROM lab.a HAVING count(*) >= 0) q WHERE (SELECT count(*) FROM lab.b) > 100", ""),
         ("SELECT 1 FROM (SELECT false AS f FROM (SELECT max(id) FROM lab.a) r) q WHERE f", ""),
         (
             "SELECT k FROM (SELECT k, count(*) AS c FROM lab.a GROUP BY ROLLUP (k)) q WHERE (SELECT count(*) FROM lab.b) > 100",

@@ -1,6 +1,6 @@
 //! `x IN (SELECT ..)` is true, false or unknown: unknown where no value equals x and x or a value is null, and false of no values at all
 //! (SQL:2023, 8.4). DataFusion plans it as a join, which tells whether a row was found and no more. That is enough where unknown and
-//! false do the same, as in a condition; elsewhere the three are told apart here. A join also needs rows to leave out: as a value of
+//! false do the same, as in a condition; elsewhere the three are told apart here (but in the ON of a join). A join also needs rows to leave out: as a value of
 //! a result, `IN` and `EXISTS` count the rows that they find.
 //!
 //! The rule leaves behind what DataFusion's decorrelation knows: `EXISTS` in conditions, and scalar subqueries in conditions and
@@ -14,17 +14,22 @@ use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Case, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator,
-    Subquery, exists, lit, scalar_subquery,
+    Subquery, cast, exists, lit, scalar_subquery,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-/// Begins the names of columns that a node's subqueries are computed in, below it. No table's column can have such a name.
+use super::common_type_of::compared_type;
+use crate::fault::{Fault, Kind};
+use crate::query::limits::external;
+
+/// Prefix of the columns that a node's subqueries are computed in, below it. No table's column can have such a name.
 const COMPUTED: &str = "deltaplane.subquery.";
 
-/// The column of a set that is compared with. The same holds for its name.
+/// The column of a set that is compared with. No table's column can have this name either.
 const VALUE: &str = "deltaplane.value";
 
 #[derive(Debug)]
@@ -124,9 +129,32 @@ fn negated_if(negated: bool, expr: Expr) -> Expr {
     if negated { !expr } else { expr }
 }
 
+/// Nodes of a set's plan up to which it may stand in a statement several times: sets within sets multiply.
+const NODES_MAX: usize = 2000;
+
+fn check_size(set: &Subquery) -> Result<()> {
+    let mut nodes = 0_usize;
+    set.subquery.apply_with_subqueries(|_| {
+        nodes += 1;
+        Ok(match nodes > NODES_MAX {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    if nodes <= NODES_MAX {
+        return Ok(());
+    }
+    Err(external(Fault::new(
+        Kind::Exhausted,
+        "statement_too_large",
+        "IN (SELECT ..) within IN (SELECT ..) too many times over; use joins, or name parts in a WITH",
+    )))
+}
+
 /// `x IN (set)` as a CASE that is true, false or null.
 fn is_in(within: InSubquery, schema: &DFSchema, as_value: bool) -> Result<Transformed<Expr>> {
     let set = &within.subquery;
+    check_size(set)?;
     let columns = set.subquery.schema().columns();
     let [value] = columns.as_slice() else {
         // The engine says what is wrong.
@@ -172,18 +200,43 @@ fn equal(set: &Subquery, value: &Expr, to: &Expr, schema: &DFSchema) -> Result<L
         }
         other => Ok(Transformed::no(other)),
     })?;
+    let types = [value.get_type(set.subquery.schema())?, to.get_type(schema)?];
+    let [of_value, of_outer] = &types;
+    let common = compared_type(&types).or_else(|| comparison_coercion(of_value, of_outer));
+    let value = match common {
+        // Cast within the filter it would be a key whose values may be equal: a row for each of them.
+        Some(common) if common != *of_value => cast(value.clone(), common),
+        _ => value.clone(),
+    };
     LogicalPlanBuilder::new_from_arc(set.subquery.clone())
-        .project([value.clone().alias(VALUE)])?
+        .project([value.alias(VALUE)])?
         .filter(Expr::Column(Column::from_name(VALUE)).eq(outer.data))?
         .build()
 }
 
-/// `(SELECT count(*) FROM plan)`
+/// `(SELECT count(*) FROM plan)`, of which nobody asks more than whether there is a row.
 fn counted(plan: &LogicalPlan) -> Result<Expr> {
-    let counted = LogicalPlanBuilder::from(plan.clone())
+    let counted = LogicalPlanBuilder::from(without_limit(plan).clone())
         .aggregate(Vec::<Expr>::new(), [count(lit(1_i64))])?
         .build()?;
     Ok(scalar_subquery(Arc::new(counted)))
+}
+
+/// A limit of one row and more leaves a row where there is one, and keeps a subquery from being planned as a join.
+fn without_limit(plan: &LogicalPlan) -> &LogicalPlan {
+    let LogicalPlan::Limit(limit) = plan else {
+        return plan;
+    };
+    let whole = |expr: &Expr| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(n)), _) => Some(*n),
+        _ => None,
+    };
+    let skips = limit.skip.as_deref().is_some_and(|n| whole(n) != Some(0));
+    let fetches = limit.fetch.as_deref().is_none_or(|n| whole(n) > Some(0));
+    if skips || !fetches {
+        return plan;
+    }
+    without_limit(&limit.input)
 }
 
 fn values(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

@@ -14,7 +14,7 @@ use super::{Definition, SPANS_MAX, Stale};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Contract, Spans, ViewSpec};
 use crate::fault::Fault;
-use crate::query::names;
+use crate::query::prepare::resolved;
 use crate::query::provider::SnapshotTable;
 
 fn external(fault: Fault) -> DataFusionError {
@@ -134,8 +134,8 @@ pub(super) async fn planned(
     snapshot: &Snapshot,
     others: &[(String, Vec<String>)],
 ) -> Result<LogicalPlan> {
-    let resolved = names::resolve(statement, snapshot, others).map_err(external)?;
+    let (statement, _) = resolved(statement, snapshot, others).map_err(external)?;
     state
-        .statement_to_plan(DfStatement::Statement(Box::new(resolved.statement)))
+        .statement_to_plan(DfStatement::Statement(Box::new(statement)))
         .await
 }
