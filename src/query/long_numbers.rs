@@ -79,6 +79,9 @@ fn digits(text: &str) -> Option<(usize, usize)> {
     if fraction.is_empty() && text.parse::<i64>().is_ok() {
         return None;
     }
+    if !fraction.is_empty() && is_held(text, fraction.len()) {
+        return None;
+    }
     let kept = fraction.trim_end_matches('0');
     let significant = match whole.is_empty() {
         true => kept.trim_start_matches('0').len(),
@@ -87,6 +90,14 @@ fn digits(text: &str) -> Option<(usize, usize)> {
     let precision = whole.len() + fraction.len();
     (significant > DIGITS_OF_DOUBLE && precision <= DIGITS_MAX)
         .then_some((precision, fraction.len()))
+}
+
+/// Whether a double rounds to the number as it is written.
+fn is_held(text: &str, scale: usize) -> bool {
+    let Ok(double) = text.parse::<f64>() else {
+        return false;
+    };
+    format!("{double:.scale$}").trim_start_matches('0') == text.trim_start_matches('0')
 }
 
 #[cfg(test)]
@@ -105,7 +116,8 @@ mod tests {
             ("1e300", None),
             ("1234567890123456.7891", Some((20, 4))),
             ("0.12345678901234567", Some((17, 17))),
-            (".1234567890123456", Some((16, 16))),
+            (".1234567890123456", None),
+            ("9007199254740992.0", None),
             ("9223372036854775808", Some((19, 0))),
             ("12345678901234567890123456789012345678", Some((38, 0))),
             ("123456789012345678901234567890123456789", None),
