@@ -167,12 +167,20 @@ impl Stored {
 const LZ4_RATIO_MAX: usize = 255;
 
 /// What a block of the log holds, which is `length` bytes long.
-pub(super) fn lz4_block(block: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
+fn lz4_block(block: &[u8], length: usize) -> Result<Vec<u8>, Problem> {
     if length > block.len().saturating_mul(LZ4_RATIO_MAX) {
         let from = block.len();
         return Err(Problem::Lz4(format!("{from} bytes cannot become {length}")));
     }
     lz4_flex::block::decompress(block, length).map_err(|e| Problem::Lz4(e.to_string()))
+}
+
+/// What a block of the log holds, behind its length (u32, little endian).
+pub(super) fn sized_lz4_block(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
+    let (length, block) = bytes
+        .split_first_chunk::<4>()
+        .ok_or(Problem::Short("length"))?;
+    lz4_block(block, u32::from_le_bytes(*length) as usize)
 }
 
 /// The same bytes, in whatever pieces.

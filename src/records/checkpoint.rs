@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::lz4_block;
+use super::batch::sized_lz4_block;
 use super::{Day, Expected, Problem, Totals, read_json};
 use crate::clock::Micros;
 use crate::dataset::Contract;
@@ -86,10 +86,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Problem::Short`], [`Problem::Lz4`], [`Problem::Json`], [`Problem::Version`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Problem> {
-        let (length, block) = bytes
-            .split_first_chunk::<4>()
-            .ok_or(Problem::Short("length"))?;
-        let json = lz4_block(block, u32::from_le_bytes(*length) as usize)?;
+        let json = sized_lz4_block(bytes)?;
         let checkpoint: Checkpoint = read_json(&json)?;
         if checkpoint.version != VERSION {
             return Err(Problem::Version {

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | 1 | payload version, 1 |
 //! | 1 | compression of the batch: 0 none, 1 LZ4 block |
-//! | 2 | zero |
+//! | 1 | compression of the verdict: 0 none, 1 its length (u32, little endian) and an LZ4 block |
+//! | 1 | zero |
 //! | 8 | arrival time, microseconds since 1970, little endian |
-//! | 4 | length of the verdict |
+//! | 4 | length of the verdict as it stands here |
 //! | 4 | length of the batch before compression; 0: a batch without rows or columns |
 //! | n | verdict (`validate::Verdict::encode`) |
 //! | m | batch: one Arrow IPC stream (schema, batch), to the payload's end |
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use super::batch::Stored;
+use super::batch::{Stored, sized_lz4_block};
 use super::{Error, Problem, Totals};
 use crate::clock::Micros;
 use crate::validate::{Additions, Applied, Validated, Verdict};
@@ -26,6 +27,10 @@ use crate::wal::{Frame, NewFrame, Payload};
 
 const VERSION: u8 = 1;
 const HEADER: usize = 20;
+
+/// Longer verdicts are compressed. One of a batch whose rows are all rejected has a hundred bytes a row, most of them the same in
+/// each: uncompressed it would hold up the log, and every other stream with it, for longer than the batch itself.
+const LONG_VERDICT: usize = 4096;
 
 /// Who sent a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +129,14 @@ impl Data {
                 .map(u32::to_le_bytes)
                 .map_err(|_| Error::TooLarge { bytes })
         };
-        let verdict = self.verdict.encode();
+        let (is_verdict_compressed, verdict) = packed(self.verdict.encode());
         let mut head = Vec::with_capacity(HEADER + verdict.len());
-        head.extend_from_slice(&[VERSION, u8::from(self.batch.is_compressed()), 0, 0]);
+        head.extend_from_slice(&[
+            VERSION,
+            u8::from(self.batch.is_compressed()),
+            u8::from(is_verdict_compressed),
+            0,
+        ]);
         head.extend_from_slice(&self.arrived.to_le_bytes());
         head.extend_from_slice(&length(verdict.len())?);
         head.extend_from_slice(&length(self.batch.sent_bytes())?);
@@ -139,7 +149,7 @@ impl Data {
     pub(super) fn take_from(frame: &Frame) -> Result<Self, Problem> {
         let payload = &frame.payload;
         let mut header: &[u8] = payload;
-        let [version, compression, _, _] = take(&mut header)?;
+        let [version, compression, verdict_compression, _] = take(&mut header)?;
         if version != VERSION {
             return Err(Problem::Version {
                 found: version.into(),
@@ -166,9 +176,26 @@ impl Data {
         Ok(Data {
             sender,
             arrived,
-            verdict: Verdict::decode(verdict)?,
+            verdict: if verdict_compression == 0 {
+                Verdict::decode(verdict)?
+            } else {
+                Verdict::decode(&sized_lz4_block(verdict)?)?
+            },
             batch: Stored::of_frame(compression != 0, sent_bytes, payload.slice(body_at..)),
         })
+    }
+}
+
+/// The verdict as its frame holds it, and whether that is an LZ4 block.
+fn packed(verdict: Vec<u8>) -> (bool, Vec<u8>) {
+    if verdict.len() < LONG_VERDICT {
+        return (false, verdict);
+    }
+    let block = lz4_flex::block::compress_prepend_size(&verdict);
+    if block.len() < verdict.len() {
+        (true, block)
+    } else {
+        (false, verdict)
     }
 }
 

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::fixtures::all_rejected;
 use super::made::{any_record, batch};
 use super::*;
 use crate::fault::{Fault, Kind};
@@ -99,6 +100,26 @@ fn each_byte_of_a_batch_may_be_another() {
             let _ = read_whole(&with(&frame, frame.payload[..at].to_vec()));
         }
     }
+}
+
+#[test]
+fn each_byte_of_a_long_verdict_may_be_another() {
+    let data = Data::made(Sender::Unnamed, 7, all_rejected(), Stored::nothing());
+    let frame = read_frame(&on_disk(&Record::Data(data), Stamp::default())).unwrap();
+    assert_eq!(frame.payload[2], 1, "it is compressed");
+    for at in 0..frame.payload.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut payload = frame.payload.to_vec();
+            payload[at] ^= change;
+            let _ = read_whole(&with(&frame, payload));
+        }
+        let _ = read_whole(&with(&frame, frame.payload[..at].to_vec()));
+    }
+    // The length that its block declares stands behind the header.
+    let mut payload = frame.payload.to_vec();
+    payload[20..24].fill(0xff);
+    let text = read_whole(&with(&frame, payload)).unwrap_err().message;
+    assert!(text.contains("cannot become 4294967295"), "{text}");
 }
 
 #[test]

@@ -51,6 +51,21 @@ pub(super) fn verdict() -> Verdict {
     }
 }
 
+/// Longer than what a frame keeps uncompressed.
+pub(super) fn all_rejected() -> Verdict {
+    let mut verdict = verdict();
+    let pattern = verdict.rejected.remove(0);
+    verdict.rows = 100;
+    verdict.rejected = (0..100)
+        .map(|row| Rejected {
+            row,
+            ..pattern.clone()
+        })
+        .collect();
+    (verdict.nulled, verdict.clamped) = (Vec::new(), Vec::new());
+    verdict
+}
+
 pub(super) fn warned() -> Verdict {
     Verdict {
         rows: 1,
@@ -68,6 +83,13 @@ fn said() -> Vec<(&'static str, Stamp, Record)> {
         ARRIVED,
         verdict(),
         four.compressed(),
+    );
+    let hundred = Encoded::of(&batch(100)).unwrap();
+    let rejected = Data::made(
+        sender(44, hundred.crc()),
+        ARRIVED,
+        all_rejected(),
+        hundred.compressed(),
     );
     let unnamed = Data::made(Sender::Unnamed, ARRIVED, warned(), one.stored());
     let empty = Data::made(sender(43, 0), ARRIVED, Verdict::empty(), Stored::nothing());
@@ -108,6 +130,7 @@ fn said() -> Vec<(&'static str, Stamp, Record)> {
     vec![
         ("data", STAMP, Record::Data(data)),
         ("data_unnamed", STAMP, Record::Data(unnamed)),
+        ("data_rejected", STAMP, Record::Data(rejected)),
         ("data_empty", STAMP, Record::Data(empty)),
         ("create", STAMP, Record::Create(Box::new(created))),
         ("alter", STAMP, Record::Alter(Box::new(contract()))),
