@@ -127,6 +127,13 @@ fn has_union(data_type: &DataType) -> bool {
     }
 }
 
+/// What arrow-ipc makes of a message that declares so many bytes; none if it panics. `declared`: what a body of a few bytes
+/// becomes once it is decompressed is what takes the time.
+fn decode<T>(declared: u64, read: impl FnOnce() -> T) -> Option<T> {
+    let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+    threads::step_aside_if(threads::is_long(0, declared), || quiet::run(read))
+}
+
 impl Decoder {
     /// For batches of at most so many bytes, decoded; the other bounds are the defaults.
     pub fn new(batch_bytes_max: u64) -> Self {
@@ -201,17 +208,12 @@ impl Decoder {
                     .clone()
                     .ok_or_else(|| malformed("a batch before the schema"))?;
                 let declared = check::batch(&header, &data.data_body, &self.bounds)?;
-                let declared = usize::try_from(declared).unwrap_or(usize::MAX);
                 let body = body(data, &schema);
                 let dictionaries = &self.dictionaries;
                 let version = message.version();
-                let read = || {
-                    quiet::run(|| {
-                        read_record_batch(&body, header, schema, dictionaries, None, &version)
-                    })
-                };
-                let batch = threads::step_aside_if(threads::is_long(0, declared), read);
-                let batch = batch
+                let read =
+                    || read_record_batch(&body, header, schema, dictionaries, None, &version);
+                let batch = decode(declared, read)
                     .ok_or_else(|| malformed("a batch that does not fit its schema"))?
                     .map_err(malformed)?;
                 Ok(Decoded::Batch(batch))
@@ -232,7 +234,8 @@ impl Decoder {
                 let body = body(data, &schema);
                 let version = message.version();
                 let dictionaries = &mut self.dictionaries;
-                quiet::run(|| read_dictionary(&body, header, &schema, dictionaries, &version))
+                let read = || read_dictionary(&body, header, &schema, dictionaries, &version);
+                decode(declared, read)
                     .ok_or_else(|| malformed("a dictionary that does not fit its schema"))?
                     .map_err(malformed)?;
                 self.dictionary_bytes.insert(header.id(), total);
