@@ -6,7 +6,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::Context;
-use deltaplane_client::csv::{Content, identity};
+use deltaplane_client::csv::{Content, identity, newlines};
 
 use super::source::{CANNOT_UNPACK, content, is_gzip};
 
@@ -63,7 +63,7 @@ pub(super) fn survey(path: &Path, lengths: &BTreeSet<u64>, end: u64) -> anyhow::
         let taken = left.and_then(|left| usize::try_from(left).ok());
         let (now, rest) = buffer.split_at(taken.unwrap_or(buffer.len()).min(buffer.len()));
         content.push(now);
-        line += now.iter().filter(|b| **b == b'\n').count() as u64;
+        line += newlines(now);
         last = now.last().copied().unwrap_or(last);
         let used = now.len();
         if lengths.next_if_eq(&content.length()).is_some() {

@@ -91,7 +91,8 @@ pub fn check(block: &Block, fields: usize, delimiter: u8) -> Result<Shape, Probl
     Ok(shape)
 }
 
-fn newlines(text: &[u8]) -> u64 {
+/// How many lines end in this text.
+pub fn newlines(text: &[u8]) -> u64 {
     count(text, b'\n') as u64
 }
 
