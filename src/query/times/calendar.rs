@@ -321,6 +321,7 @@ fn begins(
     origin: Option<i64>,
 ) -> Result<ArrayRef> {
     let times = times.as_primitive::<TimestampMicrosecondType>();
+    let is_utc = zone.is_none();
     let mut clock = zone.map(ZoneClock::new);
     let origin = match (&mut clock, origin) {
         (Some(clock), Some(origin)) => clock.local(origin),
@@ -334,15 +335,38 @@ fn begins(
         let local = step.begin(clock.local(at)?, origin)?;
         clock.start(local, step.least(), at)
     };
-    let made = times.iter().map(|at| match at {
-        None => Ok(None),
-        Some(at) => match begin(at) {
-            Some(begin) => Ok(Some(begin)),
-            None => exec_err!("a time beyond the calendar, microseconds={at}"),
-        },
-    });
-    let made: PrimitiveArray<TimestampMicrosecondType> = made.collect::<Result<_>>()?;
+    let mut begin = |at: i64| match begin(at) {
+        Some(begin) => Ok(begin),
+        None => exec_err!("a time beyond the calendar, microseconds={at}"),
+    };
+    let made: PrimitiveArray<TimestampMicrosecondType> = if times.null_count() > 0 {
+        let made = times.iter().map(|at| at.map(&mut begin).transpose());
+        made.collect::<Result<_>>()?
+    } else if is_utc {
+        begins_in_turn(times.values(), step.least(), begin)?.into()
+    } else {
+        let made: Result<Vec<i64>> = times.values().iter().map(|at| begin(*at)).collect();
+        made?.into()
+    };
     Ok(Arc::new(made.with_data_type(times.data_type().clone())))
+}
+
+/// The begin of each time. A time is mostly in the step of the one before it, and then nothing is divided. `least`: no step is shorter.
+fn begins_in_turn(
+    times: &[i64],
+    least: i64,
+    mut begin: impl FnMut(i64) -> Result<i64>,
+) -> Result<Vec<i64>> {
+    let mut made = Vec::with_capacity(times.len());
+    let (mut first, mut end) = (0, 0);
+    for at in times {
+        if *at < first || *at >= end {
+            first = begin(*at)?;
+            end = first.saturating_add(least);
+        }
+        made.push(first);
+    }
+    Ok(made)
 }
 
 #[cfg(test)]
