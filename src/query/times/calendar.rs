@@ -380,6 +380,33 @@ mod tests {
     }
 
     #[test]
+    fn times_in_any_order_begin_as_each_does_alone() {
+        let times = [
+            -1,
+            0,
+            59_999_999,
+            60_000_000,
+            179_999_999,
+            60_000_000,
+            -60_000_001,
+            3 * DAY,
+            40 * DAY,
+            0,
+        ];
+        for step in [
+            Step::Unit(Unit::Minute),
+            Step::Unit(Unit::Week),
+            Step::Span(7_000_000),
+            Step::Months(1),
+        ] {
+            let alone = times.map(|at| step.begin(at, 0).unwrap());
+            let begin = |at| Ok(step.begin(at, 0).unwrap());
+            let in_turn = begins_in_turn(&times, step.least(), begin).unwrap();
+            assert_eq!(in_turn, alone, "{step:?}");
+        }
+    }
+
+    #[test]
     fn a_step_begins_at_local_midnight_also_on_days_of_23_and_25_hours() {
         let days = Step::Span(DAY);
         let hours = Step::Unit(Unit::Hour);
