@@ -1,6 +1,6 @@
 //! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an
 //! instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for `+ INTERVAL` (`shift`), for buckets (`functions/bucket`),
-//! `date_bin` and `date_trunc` (`calendar`). The time between two times has parts (`part`).
+//! `date_bin` and `date_trunc` (`calendar`). Texts and numbers become times (`to_timestamp`). The time between two times has parts (`part`).
 
 mod at_zone;
 mod calendar;
@@ -8,6 +8,7 @@ mod part;
 mod shift;
 #[cfg(test)]
 mod tests;
+mod to_timestamp;
 mod zone;
 
 use std::sync::Arc;
@@ -29,6 +30,15 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     for name in ["date_bin", "date_trunc"] {
         if let Some(inner) = state.scalar_functions().get(name).cloned() {
             state.register_udf(Arc::new(calendar::wrapped(inner)))?;
+        }
+    }
+    let known = state.scalar_functions().clone();
+    if let Some(micros) = known.get("to_timestamp_micros") {
+        for unit in ["", "_seconds", "_millis", "_micros", "_nanos"] {
+            if let Some(inner) = known.get(&format!("to_timestamp{unit}")) {
+                let wrapped = to_timestamp::wrapped(inner.clone(), micros.clone());
+                state.register_udf(Arc::new(wrapped))?;
+            }
         }
     }
     state.register_udf(Arc::new(part::function()))?;

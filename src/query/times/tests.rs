@@ -55,6 +55,32 @@ async fn every_year_can_be_worked_with() {
 }
 
 #[tokio::test]
+async fn texts_and_numbers_become_times_as_constants_and_as_columns() {
+    holds(&engine().await, &[
+        ("SELECT to_timestamp(s) FROM (VALUES ('2026-01-01T00:00:00+08:00'), (NULL), ('9999-01-01T00:00:00Z')) v(s)", "2025-12-31T16:00:00Z;;9999-01-01T00:00:00Z"),
+        ("SELECT to_timestamp('2026-01-01T00:00:00+08:00'), to_timestamp('9999-12-31')", "2025-12-31T16:00:00Z,9999-12-31T00:00:00Z"),
+        ("SELECT to_timestamp(s, '%Y/%m/%d %H:%M') FROM (VALUES ('2026/01/02 03:04')) v(s)", "2026-01-02T03:04:00Z"),
+        ("SELECT to_timestamp_seconds(s), to_timestamp_millis(s), to_timestamp_micros(s), to_timestamp_nanos(s) FROM (VALUES ('2026-01-01 01:02:03.5')) v(s)",
+            "2026-01-01T01:02:03Z,2026-01-01T01:02:03.500Z,2026-01-01T01:02:03.500Z,2026-01-01T01:02:03.500Z"),
+        ("SELECT to_timestamp(17), to_timestamp(1.5), to_timestamp(-0.25), to_timestamp(CAST(1.25 AS DOUBLE)), to_timestamp(253402300799)",
+            "1970-01-01T00:00:17Z,1970-01-01T00:00:01.500Z,1969-12-31T23:59:59.750Z,1970-01-01T00:00:01.250Z,9999-12-31T23:59:59Z"),
+        ("SELECT to_timestamp(v / 4e0) FROM (VALUES (6), (NULL)) t(v)", "1970-01-01T00:00:01.500Z;"),
+        ("SELECT count(*) FROM lab.t WHERE ts > to_timestamp('9000-01-01') AND to_timestamp(ts) = ts", "1"),
+        ("SELECT arrow_typeof(to_timestamp(s)) FROM (VALUES ('2026-01-01')) v(s)", "Timestamp(µs, \"UTC\")"),
+    ])
+    .await;
+    let engine = engine().await;
+    for beyond in [
+        "to_timestamp(CAST('NaN' AS DOUBLE))",
+        "to_timestamp(v * 1e300)",
+        "to_timestamp(v * 9223372036854775807)",
+    ] {
+        let sql = format!("SELECT {beyond} FROM (VALUES (1)) t(v)");
+        assert!(answer(&engine, &sql).await.is_err(), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_local_time_is_an_instant_whatever_the_clock_does() {
     holds(&engine().await, &[
         (
