@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 
 /// Values that are looked at without a branch.
@@ -40,7 +40,7 @@ fn differs_32(values: &[f32]) -> bool {
     strides.any(|s| s.iter().fold(false, |found, v| found | differs(v)))
 }
 
-/// The values in their one form; those of other types as they are. Copies only what has another form.
+/// The values in their one form, within nested values too; those of other types as they are. Copies only what has another form.
 pub fn one_form(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => {
@@ -55,9 +55,48 @@ pub fn one_form(array: &ArrayRef) -> ArrayRef {
                 return Arc::new(values.unary::<_, Float32Type>(one_form_32));
             }
         }
+        other if other.is_nested() && holds_floats(other) => {
+            if let Some(changed) = nested_one_form(array) {
+                return changed;
+            }
+        }
         _ => {}
     }
     array.clone()
+}
+
+/// Are there floats in values of the type?
+pub fn holds_floats(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Float32 | DataType::Float64 => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => holds_floats(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| holds_floats(f.data_type())),
+        _ => false,
+    }
+}
+
+/// None: all of it is in its one form.
+fn nested_one_form(array: &ArrayRef) -> Option<ArrayRef> {
+    let data = array.to_data();
+    let mut changed = false;
+    let children = data.child_data().iter().map(|child| {
+        let child = make_array(child.clone());
+        let own = one_form(&child);
+        changed |= !Arc::ptr_eq(&child, &own);
+        own.to_data()
+    });
+    let children: Vec<ArrayData> = children.collect();
+    if !changed {
+        return None;
+    }
+    // The same lengths and offsets around other floats.
+    let made = data.into_builder().child_data(children).build().ok()?;
+    Some(make_array(made))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod floats;
 pub mod ids;
 pub mod memory;
+pub mod nested;
 pub mod partition_folder;
 pub mod threads;
 pub mod types;

@@ -10,6 +10,8 @@ use arrow::json::writer::{LineDelimited, NullableEncoder};
 use arrow::json::{Encoder, EncoderFactory, EncoderOptions, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use crate::validate::write_json;
+
 /// `format`: `json`, an object a line, or `csv`. `header`: the batch is the first.
 pub(super) fn encode(
     batch: &RecordBatch,
@@ -118,6 +120,8 @@ impl EncoderFactory for Words {
                         .map(|v| number(f64::from(*v), || format!("{v:?}")))
                 })))
             }
+            // The library leaves out keys whose value is null.
+            DataType::Map(..) => Box::new(Maps(array)),
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, nulls)))
@@ -141,6 +145,15 @@ impl Encoder for Texts<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let text = (self.0)(row);
         out.extend_from_slice(text.as_deref().unwrap_or("null").as_bytes());
+    }
+}
+
+/// A map with all of its keys.
+struct Maps<'a>(&'a dyn Array);
+
+impl Encoder for Maps<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        write_json(self.0, row, out);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
+use super::nested::FromArrow;
 use super::{Column, ColumnType, Contract, Error};
 use crate::types::TableName;
 
@@ -42,7 +43,13 @@ impl ColumnType {
                 scale: *scale,
             },
             DataType::Dictionary(_, value) => return ColumnType::from_arrow(value),
-            _ => return None,
+            other => {
+                let parts = FromArrow {
+                    leaf: &ColumnType::from_arrow,
+                    keeps_nullability: true,
+                };
+                return parts.nested(other);
+            }
         })
     }
 }

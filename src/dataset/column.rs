@@ -6,8 +6,10 @@ use std::str::FromStr;
 use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use super::nested::{self, ElementType, EntryType, FromArrow, StructField};
+
 /// Delta's types. TIMESTAMP is microseconds UTC; TIMESTAMP_NTZ has no zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
     Boolean,
@@ -23,10 +25,13 @@ pub enum ColumnType {
     Timestamp,
     TimestampNtz,
     Decimal { precision: u8, scale: i8 },
+    Array(Box<ElementType>),
+    Struct(Vec<StructField>),
+    Map(Box<EntryType>),
 }
 
 impl ColumnType {
-    pub fn to_arrow(self) -> DataType {
+    pub fn to_arrow(&self) -> DataType {
         match self {
             ColumnType::Boolean => DataType::Boolean,
             ColumnType::Byte => DataType::Int8,
@@ -40,11 +45,15 @@ impl ColumnType {
             ColumnType::Date => DataType::Date32,
             ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             ColumnType::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
-            ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+            ColumnType::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
+            ColumnType::Array(of) => of.to_arrow(),
+            ColumnType::Struct(fields) => nested::struct_to_arrow(fields),
+            ColumnType::Map(of) => of.to_arrow(),
         }
     }
 
-    /// The type of a column that is made for such values; none for what a table has no place for (nested, intervals).
+    /// The type of a column that is made for such values, in which every part may be null; none for what a table has no place
+    /// for (intervals, unions).
     pub fn from_sent(sent: &DataType) -> Option<Self> {
         Some(match sent {
             DataType::Boolean => ColumnType::Boolean,
@@ -68,11 +77,17 @@ impl ColumnType {
                 scale: *scale,
             },
             DataType::Dictionary(_, values) => return ColumnType::from_sent(values),
-            _ => return None,
+            other => {
+                let parts = FromArrow {
+                    leaf: &ColumnType::from_sent,
+                    keeps_nullability: false,
+                };
+                return parts.nested(other);
+            }
         })
     }
 
-    pub fn is_number(self) -> bool {
+    pub fn is_number(&self) -> bool {
         !matches!(
             self,
             ColumnType::Boolean
@@ -81,6 +96,9 @@ impl ColumnType {
                 | ColumnType::Date
                 | ColumnType::Timestamp
                 | ColumnType::TimestampNtz
+                | ColumnType::Array(_)
+                | ColumnType::Struct(_)
+                | ColumnType::Map(_)
         )
     }
 }
@@ -104,15 +122,26 @@ impl fmt::Display for ColumnType {
             ColumnType::Decimal { precision, scale } => {
                 return write!(f, "DECIMAL({precision},{scale})");
             }
+            ColumnType::Array(_) | ColumnType::Struct(_) | ColumnType::Map(_) => {
+                return self.write_nested(f);
+            }
         };
         f.write_str(name)
     }
 }
 
+/// [`ColumnType::from_str`] for what is not nested.
+pub(super) fn plain_type(text: &str) -> Result<ColumnType, String> {
+    text.parse().map_err(|()| {
+        let text: String = text.chars().take(60).collect();
+        format!("{text} is no type")
+    })
+}
+
 impl FromStr for ColumnType {
     type Err = ();
 
-    /// SQL's and TOML's words alike, without regard to case.
+    /// SQL's and TOML's words for types that are not nested, without regard to case. [`ColumnType::read`] reads nested ones, too.
     fn from_str(text: &str) -> Result<Self, ()> {
         let text = text.trim().to_ascii_lowercase();
         Ok(match text.as_str() {

@@ -155,6 +155,7 @@ impl Contract {
                     column: column.name.clone(),
                 });
             }
+            self.check_nested(column)?;
         }
         let known = || {
             self.columns
@@ -304,6 +305,70 @@ impl Contract {
             }
         }
         Ok(())
+    }
+}
+
+impl Contract {
+    /// A nested column keeps values and no rule looks into it: no key, partition, default or rule is made of one.
+    fn check_nested(&self, column: &Column) -> Result<(), Error> {
+        if !column.data_type.is_nested() {
+            return Ok(());
+        }
+        if let Err(problem) = column.data_type.check() {
+            return Err(Error::Nested {
+                column: column.name.clone(),
+                given: shortened(&column.data_type),
+                problem,
+            });
+        }
+        let refused = |rule: &str, problem: &str| {
+            let given = shortened(&column.data_type);
+            Err(Error::Rule {
+                rule: rule.to_owned(),
+                column: column.name.clone(),
+                problem: format!("{problem}, this is {given}"),
+            })
+        };
+        if self.key.contains(&column.name) {
+            return refused("key", "a key is made of columns that are not nested");
+        }
+        if self.partition_by.contains(&column.name) {
+            return refused(
+                "partition_by",
+                "a partition is made of columns that are not nested",
+            );
+        }
+        if column.default.is_some() {
+            return refused("default", "a default is for a column that is not nested");
+        }
+        for rule in &self.rules {
+            let compared = match &rule.kind {
+                RuleKind::Unique { columns } | RuleKind::Monotonic { by: columns } => {
+                    columns.contains(&column.name)
+                }
+                _ => false,
+            };
+            let on_it = rule.column == column.name
+                && matches!(
+                    rule.kind,
+                    RuleKind::Referential { .. }
+                        | RuleKind::Monotonic { .. }
+                        | RuleKind::Unique { .. }
+                );
+            if compared || on_it {
+                return refused(&rule.name, "the rule is for columns that are not nested");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A type for an error's text.
+fn shortened(data_type: &ColumnType) -> String {
+    let text = data_type.to_string();
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 

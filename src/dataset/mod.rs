@@ -7,6 +7,7 @@ mod arrow_schema;
 mod column;
 mod contract;
 mod ddl;
+mod nested;
 mod partition;
 mod properties;
 mod quarantine;
@@ -16,6 +17,7 @@ mod settable;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod type_text;
 mod view;
 
 pub use alert::{AlertDeclaration, Watched, clause_span};
@@ -23,6 +25,7 @@ pub use alter::Alteration;
 pub use column::{Column, ColumnType, EpochUnit};
 pub use contract::{Contract, EVENT_DATE, RESERVED_COLUMNS, UnknownColumns};
 pub use ddl::{quote_text, unquote};
+pub use nested::{ELEMENT, ENTRIES, ElementType, EntryType, KEY, NESTING_MAX, StructField, VALUE};
 pub use quarantine::quarantine_schema;
 pub use rule::{Action, Rule, RuleKind};
 pub use toml::{Dataset, Load, Question, Step, from_toml};
@@ -44,9 +47,15 @@ pub enum Error {
         source: Box<Error>,
     },
     #[error(
-        "unknown type, column={column}, type={given}; known: boolean, byte, short, int, long, float, double, string, binary, date, timestamp, timestamp_ntz, decimal(p,s)"
+        "unknown type, column={column}, type={given}; known: boolean, byte, short, int, long, float, double, string, binary, date, timestamp, timestamp_ntz, decimal(p,s), array<t>, struct<name: t, ..>, map<k, v>"
     )]
     Type { column: String, given: String },
+    #[error("a type that cannot be kept, column={column}, type={given}: {problem}")]
+    Nested {
+        column: String,
+        given: String,
+        problem: String,
+    },
     #[error("column declared twice, table={table}, column={column}")]
     Twice { table: String, column: String },
     #[error("reserved name, table={table}, name={name}; the server fills it: choose another")]

@@ -130,7 +130,10 @@ mod tests {
 
     #[test]
     fn what_a_table_has_no_place_for_is_refused_with_column_and_type() {
-        let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, false)));
+        let tags = added(vec![Field::new("tags", list, false)]).unwrap();
+        assert_eq!(tags, [("tags".to_owned(), "ARRAY<BIGINT>".to_owned())]);
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Null, true)));
         let fault = added(vec![Field::new("tags", list, true)]).unwrap_err();
         assert_eq!(fault.reason, "unknown_column");
         assert!(fault.message.contains("column=tags"), "{fault}");

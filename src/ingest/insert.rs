@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema};
 
@@ -13,7 +13,7 @@ use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::cold::{Reason, Removal, Staged};
-use crate::dataset::{ColumnType, Contract};
+use crate::dataset::{ColumnType, Contract, StructField};
 use crate::fault::Fault;
 use crate::records::Totals;
 use crate::validate::{Additions, Origin, References, Scope, Source, Verdict};
@@ -81,36 +81,108 @@ pub(super) fn named(
     batch.map(Some).map_err(internal)
 }
 
-/// Numbers as SQL assigns them: `1.5` may be written to a FLOAT or a DECIMAL, which a stream has to send as such.
+/// Numbers as SQL assigns them: `1.5` may be written to a FLOAT or a DECIMAL, which a stream has to send as such. Within a nested
+/// value, too.
 ///
 /// # Errors
 /// INVALID_ARGUMENT: a value has no place in the column's type.
 pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
-    let target = contract
-        .columns
-        .iter()
-        .find(|c| c.name.eq_ignore_ascii_case(name))
-        .map(|c| c.data_type);
-    let Some(target) = target.filter(|t| t.is_number()).map(ColumnType::to_arrow) else {
+    let mut columns = contract.columns.iter();
+    let Some(target) = columns.find(|c| c.name.eq_ignore_ascii_case(name)) else {
         return Ok(column.clone());
     };
     let given = column.data_type();
-    if *given == target
-        || !(given.is_floating() || matches!(given, DataType::Decimal128(..)))
-        || target.is_integer()
-    {
+    let assigned = assigned_type(given, &target.data_type);
+    if assigned == *given {
         return Ok(column.clone());
     }
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()
     };
-    cast_with_options(column, &target, &strict).map_err(|e| {
+    let column = by_name(column, &assigned).unwrap_or_else(|| column.clone());
+    cast_with_options(&column, &assigned, &strict).map_err(|e| {
         Fault::invalid(
             "incompatible_type",
             format!("a value does not fit, column={name}: {e}"),
         )
     })
+}
+
+/// What a value of a type is cast to before it is judged as one that a stream sends.
+fn assigned_type(given: &DataType, due: &ColumnType) -> DataType {
+    let part = |field: &Field, due: &ColumnType| {
+        let data_type = assigned_type(field.data_type(), due);
+        Arc::new(field.clone().with_data_type(data_type))
+    };
+    match (given, due) {
+        (DataType::List(item), ColumnType::Array(of)) => DataType::List(part(item, &of.element)),
+        (DataType::Struct(fields), ColumnType::Struct(own)) => {
+            // `struct(1, 2)` has no names of its own: c0, c1, ..; its values stand in the fields' order.
+            let unnamed = fields.len() == own.len()
+                && fields
+                    .iter()
+                    .enumerate()
+                    .all(|(at, f)| *f.name() == format!("c{at}"))
+                && !own
+                    .iter()
+                    .any(|o| fields.iter().any(|f| *f.name() == o.name));
+            let fields = fields.iter().enumerate().map(|(at, field)| {
+                let by_name = |o: &&StructField| o.name.eq_ignore_ascii_case(field.name());
+                let found = match unnamed {
+                    true => own.get(at),
+                    false => own.iter().find(by_name),
+                };
+                match found {
+                    Some(found) if unnamed => {
+                        let named = part(field, &found.data_type);
+                        Arc::new(named.as_ref().clone().with_name(&found.name))
+                    }
+                    Some(found) => part(field, &found.data_type),
+                    None => field.clone(),
+                }
+            });
+            DataType::Struct(fields.collect())
+        }
+        (DataType::Map(entries, ordered), ColumnType::Map(of)) => match entries.data_type() {
+            DataType::Struct(pair) => match pair.as_ref() {
+                [key, value] => {
+                    let pair = vec![part(key, &of.key), part(value, &of.value)];
+                    let entries = entries.as_ref().clone();
+                    let entries = entries.with_data_type(DataType::Struct(pair.into()));
+                    DataType::Map(Arc::new(entries), *ordered)
+                }
+                _ => given.clone(),
+            },
+            _ => given.clone(),
+        },
+        (given, due) if due.is_number() => {
+            let target = due.to_arrow();
+            let exact = given.is_floating() || matches!(given, DataType::Decimal128(..));
+            match exact && !target.is_integer() {
+                true => target,
+                false => given.clone(),
+            }
+        }
+        (given, _) => given.clone(),
+    }
+}
+
+/// A struct under the names of another one, field by field.
+fn by_name(column: &ArrayRef, due: &DataType) -> Option<ArrayRef> {
+    let (DataType::Struct(given), DataType::Struct(fields)) = (column.data_type(), due) else {
+        return None;
+    };
+    let named = given.iter().zip(fields);
+    let named = named.map(|(g, f)| Arc::new(g.as_ref().clone().with_name(f.name())));
+    let own = column.as_struct();
+    let made = StructArray::try_new_with_length(
+        named.collect(),
+        own.columns().to_vec(),
+        own.nulls().cloned(),
+        own.len(),
+    );
+    Some(Arc::new(made.ok()?))
 }
 
 /// The rows in the table's schema, judged by what can be said of them alone. Nothing is written.

@@ -1,5 +1,6 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
+mod access;
 mod arithmetic;
 mod caller;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) mod names;
 #[cfg(test)]
 mod names_tests;
 mod nearest;
+mod null_fields;
 #[cfg(test)]
 mod numbers_tests;
 mod parameters;

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
+use super::access::with_names_first;
 use super::caller::default_schema;
 use super::same_names;
 use super::scope::{Given, Scope, Sources};
@@ -466,6 +467,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        with_names_first(expr);
         let outcome = match expr {
             Expr::Identifier(ident) => self.column(ident),
             Expr::CompoundIdentifier(idents) => self.compound(idents),

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 
 use super::SnapshotSource;
 use super::limits::external;
+use super::null_fields;
 use super::scan::scan_by_planned;
 use crate::catalog::view::TableView;
 
@@ -60,8 +61,12 @@ impl SnapshotTable {
     ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
         Box::pin(async move {
             let cold_wanted = !self.view.cold.files().is_empty();
+            let cold = || -> Result<Arc<dyn ExecutionPlan>> {
+                let scan = self.view.cold.scan(state, projection, filters, limit)?;
+                Ok(null_fields::over(scan))
+            };
             if self.hot.is_empty() {
-                return self.view.cold.scan(state, projection, filters, limit);
+                return cold();
             }
             let partitions = state.config().target_partitions().clamp(1, self.hot.len());
             let mut groups: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
@@ -73,8 +78,7 @@ impl SnapshotTable {
             if !cold_wanted {
                 return Ok(hot);
             }
-            let cold = self.view.cold.scan(state, projection, filters, limit)?;
-            UnionExec::try_new(vec![cold, hot])
+            UnionExec::try_new(vec![cold()?, hot])
         })
     }
 }

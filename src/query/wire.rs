@@ -43,6 +43,10 @@ fn wire_type(data_type: &DataType) -> DataType {
         DataType::Struct(fields) => {
             DataType::Struct(fields.iter().map(|f| wire_field(f)).collect::<Fields>())
         }
+        DataType::FixedSizeList(item, size) => {
+            DataType::FixedSizeList(Arc::new(wire_field(item)), *size)
+        }
+        DataType::Map(entries, ordered) => DataType::Map(wire_entries(entries), *ordered),
         // Tables keep microseconds; `now()` has nanoseconds, which Python's datetime cannot hold.
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
             DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
@@ -54,6 +58,19 @@ fn wire_type(data_type: &DataType) -> DataType {
         DataType::UInt32 | DataType::UInt64 => DataType::Int64,
         other => other.clone(),
     }
+}
+
+/// A map's entries and keys are never null.
+fn wire_entries(entries: &Field) -> Arc<Field> {
+    let data_type = match entries.data_type() {
+        DataType::Struct(pair) => {
+            let own = pair.iter().enumerate();
+            let own = own.map(|(at, field)| wire_field(field).with_nullable(at > 0));
+            DataType::Struct(own.collect::<Fields>())
+        }
+        other => wire_type(other),
+    };
+    Arc::new(Field::new(entries.name(), data_type, false))
 }
 
 /// # Errors

@@ -19,7 +19,7 @@ mod versions;
 pub use cursor::{Cursor, syntax};
 pub use names::{parts, placed, resolve};
 pub use parameters::{parameter, parameters, placeholder};
-pub use parser::{expression, parse_numbered, parse_one, parse_tokens};
+pub use parser::{expression, parse_numbered, parse_one, parse_tokens, parse_type};
 pub(crate) use parser::{parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
 pub use statement::{Kind, Statement, parse};
 pub(crate) use text::check_bytes;

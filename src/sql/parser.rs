@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor,
-    VisitorMut, WildcardAdditionalOptions,
+    DataType, Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visit, VisitMut,
+    Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -78,6 +78,22 @@ pub(crate) fn parse_own_expr(text: &str) -> Result<Expr, Fault> {
     parser(tokens_of_own(text)?, own_nesting())
         .parse_expr()
         .map_err(fault)
+}
+
+/// A type, out of a statement that was read.
+///
+/// # Errors
+/// INVALID_ARGUMENT `syntax_error`.
+pub fn parse_type(text: &str) -> Result<DataType, Fault> {
+    let mut parser = parser(tokens_of_own(text)?, own_nesting());
+    let found = parser.parse_data_type().map_err(fault)?;
+    let next = parser.peek_token();
+    match next.token {
+        Token::EOF => Ok(found),
+        other => Err(syntax(format!(
+            "expected the end of the type before {other}"
+        ))),
+    }
 }
 
 fn own_nesting() -> usize {

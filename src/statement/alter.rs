@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
-use super::{Change, checks, columns, ddl};
+use super::{Change, checks, columns, ddl, nested_types};
 use crate::dataset::{Alteration, Column, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
@@ -29,7 +29,7 @@ pub enum Altering {
 }
 
 pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
-    match parse_tokens(tokens)? {
+    match parse_tokens(nested_types::folded(tokens))? {
         Statement::AlterTable(alter) => {
             let name = ddl::table_name(&alter.name)?;
             let if_exists = alter.if_exists;

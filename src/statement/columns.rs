@@ -71,6 +71,13 @@ fn default(column: &Column, value: &Expr) -> Result<Option<serde_json::Value>, F
             ),
         )
     };
+    let is_null = matches!(value, Expr::Value(v) if v.value == Value::Null);
+    if column.data_type.is_nested() && !is_null {
+        return Err(refused(&format!(
+            "a default is for a column that is not nested, this is {}",
+            column.data_type
+        )));
+    }
     let (text, json) = match value {
         Expr::Value(v) if v.value == Value::Null => return Ok(None),
         Expr::Value(v) if matches!(v.value, Value::Boolean(_)) => {

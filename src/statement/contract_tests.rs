@@ -9,7 +9,8 @@ mod whole {
     use proptest::prelude::*;
 
     use crate::dataset::{
-        Action, Column, ColumnType, Contract, EpochUnit, Rule, RuleKind, UnknownColumns,
+        Action, Column, ColumnType, Contract, ElementType, EntryType, EpochUnit, Rule, RuleKind,
+        StructField, UnknownColumns,
     };
     use crate::types::TableName;
 
@@ -64,6 +65,34 @@ mod whole {
         ])
     }
 
+    /// Lists, structs and maps of such types and of each other.
+    fn nested_type() -> impl Strategy<Value = ColumnType> {
+        column_type().boxed().prop_recursive(3, 12, 3, |inner| {
+            let fields = prop::collection::vec((inner.clone(), any::<bool>()), 1..4);
+            prop_oneof![
+                (inner.clone(), any::<bool>()).prop_map(|(element, nullable)| {
+                    ColumnType::Array(Box::new(ElementType { element, nullable }))
+                }),
+                fields.prop_map(|fields| {
+                    let named = fields.into_iter().enumerate();
+                    let named = named.map(|(at, (data_type, nullable))| StructField {
+                        name: format!("f{at}"),
+                        data_type,
+                        nullable,
+                    });
+                    ColumnType::Struct(named.collect())
+                }),
+                (column_type(), inner, any::<bool>()).prop_map(|(key, value, nullable)| {
+                    ColumnType::Map(Box::new(EntryType {
+                        key,
+                        value,
+                        nullable,
+                    }))
+                }),
+            ]
+        })
+    }
+
     fn column(name: String) -> impl Strategy<Value = Column> {
         let zone = prop::option::of(Just("Europe/Berlin".to_owned()));
         let unit = prop::option::of(prop::sample::select(vec![
@@ -108,7 +137,7 @@ mod whole {
         words: Vec<String>,
         action: Action,
     ) -> Option<Rule> {
-        let kind = match (kind, column.data_type) {
+        let kind = match (kind, &column.data_type) {
             (0, t) if t.is_number() => RuleKind::Range {
                 min: Some(low.min(high)),
                 max: Some(low.max(high)),
@@ -172,13 +201,15 @@ mod whole {
             prop::option::of(Just("3d".to_owned())),
             prop::option::of(Just("interval 7 days".to_owned())),
         );
-        (columns, draws, switches, kept, 1u32..9).prop_map(
+        let nested = prop::option::of(nested_type());
+        (columns, draws, switches, kept, 1u32..9, nested).prop_map(
             |(
                 columns,
                 draws,
                 (event, partition, system, unknown, on_violation),
                 (retention, removed_files),
                 version,
+                nested,
             )| {
                 let name = TableName::new("d", "t").unwrap();
                 let mut contract = Contract::plain(name, columns);
@@ -208,6 +239,8 @@ mod whole {
                     let property = "delta.deletedFileRetentionDuration";
                     contract.delta.insert(property.to_owned(), kept);
                 }
+                let nested = nested.map(|data_type| Column::new("n", data_type));
+                contract.columns.extend(nested);
                 contract.on_violation = on_violation;
                 contract.system_columns = system;
                 contract.version = version;

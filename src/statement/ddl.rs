@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::Change;
 use super::columns::{ParsedColumn, column, constraint};
 use super::create::{Creation, Declared, Origin};
+use super::nested_types::folded;
 use crate::catalog::lifecycle::IfThere;
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
@@ -140,7 +141,7 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
         Origin::Like(_) => false,
     };
     if has_list {
-        let known = head.iter().cloned().chain(others).collect();
+        let known = folded(head.iter().cloned().chain(others).collect());
         match parse_tokens(known)? {
             Statement::CreateTable(table) => columns(table, &mut declared)?,
             _ => return Err(syntax("expected CREATE TABLE name (columns)")),

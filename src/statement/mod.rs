@@ -13,6 +13,7 @@ mod ddl;
 pub mod define;
 pub mod dml;
 mod insert;
+mod nested_types;
 mod replay;
 pub mod restore;
 #[cfg(test)]

@@ -7,9 +7,10 @@ use datafusion::sql::sqlparser::ast::{
     CharLengthUnits, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo,
 };
 
+use super::nested_types;
 use crate::dataset::{ColumnType, Error};
 use crate::fault::Fault;
-use crate::sql::usual_type;
+use crate::sql::{parse_type, usual_type};
 
 /// Digits of a second's fraction that a timestamp keeps.
 const FRACTION_MAX: u64 = 6;
@@ -96,12 +97,26 @@ pub(super) fn column_type(
         DataType::Uuid | DataType::JSON | DataType::JSONB | DataType::Enum(..) => {
             refused("use STRING, with a CHECK if its form matters")
         }
-        DataType::Array(_)
-        | DataType::Map(..)
-        | DataType::Tuple(_)
-        | DataType::Nested(_)
-        | DataType::Struct(..) => {
-            refused("nested types are not kept: use a column each, or a STRING of JSON")
+        DataType::Array(_) | DataType::Map(..) | DataType::Struct(..) => {
+            nested(&given.to_string()).map_or_else(|problem| refused(&problem), plain)
+        }
+        DataType::Tuple(_) | DataType::Nested(_) => {
+            refused("say STRUCT<name type, ..>, which names its fields")
+        }
+        DataType::Custom(name, arguments) if name.to_string() == nested_types::FOLDED => {
+            let text = arguments.first().map(String::as_str).unwrap_or_default();
+            let given = text.chars().take(200).collect();
+            match nested(text) {
+                Ok(data_type) => plain(data_type),
+                Err(problem) => {
+                    let error = Error::Nested {
+                        column: column.to_owned(),
+                        given,
+                        problem,
+                    };
+                    Err(Fault::invalid("invalid_contract", error.to_string()))
+                }
+            }
         }
         other => {
             let text = other.to_string();
@@ -113,6 +128,21 @@ pub(super) fn column_type(
             own.map_or_else(|()| refused("use one of these"), plain)
         }
     }
+}
+
+/// A nested type, whose inner types have the spellings that columns have.
+fn nested(text: &str) -> Result<ColumnType, String> {
+    let leaf = |text: &str| {
+        let given = parse_type(text).map_err(|fault| fault.message.to_string())?;
+        match column_type("", &given) {
+            Ok((data_type, None)) => Ok(data_type),
+            Ok((_, Some(_))) => Err(format!(
+                "{text}: a length within a nested type is not kept; say STRING"
+            )),
+            Err(_) => Err(format!("{text} is no type that a column can have")),
+        }
+    };
+    ColumnType::read(text, &leaf)
 }
 
 fn text_of(
@@ -204,6 +234,14 @@ mod tests {
             ("DATETIME2(6)", ColumnType::TimestampNtz, None),
             ("DATETIMEOFFSET", ColumnType::Timestamp, None),
             ("TIMESTAMP_LTZ", ColumnType::Timestamp, None),
+            (
+                "DATETIMEOFFSET[]",
+                ColumnType::Array(Box::new(crate::dataset::ElementType {
+                    element: ColumnType::Timestamp,
+                    nullable: true,
+                })),
+                None,
+            ),
         ] {
             assert_eq!(read(text).unwrap(), (expected, length), "{text}");
         }
@@ -227,7 +265,9 @@ mod tests {
             ("TIME", "BIGINT"),
             ("UUID", "STRING"),
             ("JSON", "STRING"),
-            ("INT[]", "nested"),
+            ("INT[3]", "length"),
+            ("VARCHAR(3)[]", "STRING"),
+            ("INT UNSIGNED[]", "no type"),
             ("GEOMETRY", "known"),
         ] {
             let fault = read(text).unwrap_err();

@@ -127,7 +127,11 @@ fn positions(body: &SetExpr, told: &mut BTreeMap<usize, usize>) {
     }
 }
 
-fn target<'a>(contract: &'a Contract, insert: &'a Insert, position: usize) -> Option<ColumnType> {
+fn target<'a>(
+    contract: &'a Contract,
+    insert: &'a Insert,
+    position: usize,
+) -> Option<&'a ColumnType> {
     let column = match insert.columns.get(position) {
         Some(name) => contract
             .columns
@@ -136,7 +140,7 @@ fn target<'a>(contract: &'a Contract, insert: &'a Insert, position: usize) -> Op
         None if insert.columns.is_empty() => contract.columns.get(position),
         None => None,
     };
-    column.map(|c| c.data_type)
+    column.map(|c| &c.data_type)
 }
 
 /// One nullable field a parameter: of its target column's type where it stands for a column's value.

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use super::findings::Out;
+use super::nested;
 use super::source::Source;
 use super::validator::Validator;
 use super::verdict::Cell;
@@ -116,6 +117,11 @@ impl Validator {
             return Ok(None);
         }
         let mut all = columns;
+        for (values, field) in all.iter_mut().zip(self.table_schema().fields()) {
+            if field.data_type().is_nested() {
+                *values = nested::strict(values, field.data_type()).map_err(unfit)?;
+            }
+        }
         if let Some(times) = self.event_time().and_then(|index| all.get(index)) {
             all.push(dates(times));
         }

@@ -171,7 +171,8 @@ impl Validator {
         findings: &mut Findings,
     ) -> Result<ArrayRef, Fault> {
         let target = self.target(index);
-        if sent.data_type() == target {
+        let nested = target.is_nested();
+        if !nested && sent.data_type() == target {
             return Ok(sent.clone());
         }
         let column = self
@@ -179,9 +180,9 @@ impl Validator {
             .columns
             .get(index)
             .ok_or_else(|| Fault::internal("a column outside the contract"))?;
-        let internal = |e: arrow::error::ArrowError| {
-            Fault::internal(format!("cannot cast column {}: {e}", column.name))
-        };
+        if nested {
+            return self.convert_nested(column, sent, arrived, findings);
+        }
         let given = match sent.data_type() {
             DataType::Dictionary(_, value) => value,
             other => other,
@@ -202,22 +203,36 @@ impl Validator {
                 ),
             ));
         }
-        let plain = match sent.data_type() {
-            DataType::Dictionary(_, value) => cast(sent, value).map_err(internal)?,
-            _ => sent.clone(),
-        };
-        let safe = CastOptions {
-            safe: true,
-            ..CastOptions::default()
-        };
-        let own_form = times::convert(column, &plain, arrived);
-        let cast = match own_form.or_else(|| numbers::convert(target, &plain)) {
-            Some(values) => values.map_err(internal)?,
-            None => cast_with_options(&plain, target, &safe).map_err(internal)?,
-        };
+        let (plain, cast) = cast_plain(column, target, sent, arrived)?;
         note_failures(column, &plain, &cast, findings)?;
         Ok(cast)
     }
+}
+
+/// The values without a dictionary, and cast to a column's type, in which those that cannot be are null.
+pub(super) fn cast_plain(
+    column: &Column,
+    target: &DataType,
+    sent: &ArrayRef,
+    arrived: Micros,
+) -> Result<(ArrayRef, ArrayRef), Fault> {
+    let internal = |e: arrow::error::ArrowError| {
+        Fault::internal(format!("cannot cast column {}: {e}", column.name))
+    };
+    let plain = match sent.data_type() {
+        DataType::Dictionary(_, value) => cast(sent, value).map_err(internal)?,
+        _ => sent.clone(),
+    };
+    let safe = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let own_form = times::convert(column, &plain, arrived);
+    let cast = match own_form.or_else(|| numbers::convert(target, &plain)) {
+        Some(values) => values.map_err(internal)?,
+        None => cast_with_options(&plain, target, &safe).map_err(internal)?,
+    };
+    Ok((plain, cast))
 }
 
 /// Columns that the contract does not know and that have values: what `unknown_columns = "add"` is about. A column of nulls
@@ -343,7 +358,7 @@ fn note_failures(
     }
     let shown = Shown::of(sent);
     let rule = format!("type:{}", column.name);
-    let expected = article(column.data_type);
+    let expected = article(&column.data_type);
     for row in (0..sent.len()).filter(|row| cast.is_null(*row) && sent.is_valid(*row)) {
         let value = shown.value(row);
         let hint = times::hint(column, sent.data_type(), &value);
@@ -358,11 +373,10 @@ pub(super) fn row_number(row: usize) -> u32 {
     u32::try_from(row).unwrap_or(u32::MAX)
 }
 
-fn article(data_type: ColumnType) -> String {
-    if data_type == ColumnType::Int {
-        "an INT".to_owned()
-    } else {
-        format!("a {data_type}")
+pub(super) fn article(data_type: &ColumnType) -> String {
+    match data_type {
+        ColumnType::Int | ColumnType::Array(_) => format!("an {data_type}"),
+        _ => format!("a {data_type}"),
     }
 }
 
@@ -403,7 +417,7 @@ pub fn show(array: &dyn Array, row: usize) -> String {
 }
 
 /// Which sent types a column takes: its own, narrower numbers, text that is parsed row by row, times in any unit and zone.
-fn fits(sent: &DataType, column: &Column) -> bool {
+pub(super) fn fits(sent: &DataType, column: &Column) -> bool {
     let text = matches!(
         sent,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
@@ -441,5 +455,7 @@ fn fits(sent: &DataType, column: &Column) -> bool {
         ColumnType::TimestampNtz => {
             text || matches!(sent, DataType::Timestamp(_, None) | DataType::Date32)
         }
+        // Held to it part by part: see `nested`.
+        ColumnType::Array(_) | ColumnType::Struct(_) | ColumnType::Map(_) => false,
     }
 }

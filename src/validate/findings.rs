@@ -77,6 +77,17 @@ impl Findings {
         }
     }
 
+    /// Takes room for what is about to be made.
+    ///
+    /// # Errors
+    /// The bytes that there may be, if they do not suffice.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), usize> {
+        match self.room.take(bytes) {
+            true => Ok(()),
+            false => Err(self.room.max()),
+        }
+    }
+
     pub(super) fn is_ignored(&self) -> bool {
         self.ignored
     }

@@ -13,13 +13,14 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
 use super::apply::{Origin, system_columns, unfit};
+use super::nested;
 use super::verdict::Rejected;
 use crate::clock;
 use crate::dataset;
 use crate::fault::{Fault, Kind};
 
 /// Errors of single values are written in their place.
-const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
+pub(super) const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
 
 /// The rejected rows of a batch. `event_time`: the batch's column of it, if it has one. `bytes_max`: of the rows as text.
 ///
@@ -110,7 +111,8 @@ struct Texts<'a> {
 struct Text<'a> {
     name: String,
     values: &'a ArrayRef,
-    formatter: ArrayFormatter<'a>,
+    /// None: the values are nested.
+    formatter: Option<ArrayFormatter<'a>>,
 }
 
 impl<'a> Texts<'a> {
@@ -131,7 +133,10 @@ impl<'a> Texts<'a> {
             columns.push(Text {
                 name: format!("{}:", Value::from(name.as_str())),
                 values,
-                formatter: ArrayFormatter::try_new(values, &OPTIONS)?,
+                formatter: match values.data_type().is_nested() {
+                    true => None,
+                    false => Some(ArrayFormatter::try_new(values, &OPTIONS)?),
+                },
             });
         }
         Ok(Texts { columns })
@@ -152,45 +157,58 @@ impl<'a> Texts<'a> {
 
 impl Text<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) {
-        let column = self.values;
-        if row >= column.len() || column.is_null(row) {
-            out.extend_from_slice(b"null");
-            return;
+        match &self.formatter {
+            Some(formatter) => write_value(self.values, formatter, row, out),
+            None if row >= self.values.len() => out.extend_from_slice(b"null"),
+            None => nested::write_json(self.values, row, out),
         }
-        match column.data_type() {
-            DataType::Utf8 => quoted(column.as_string::<i32>().value(row), out),
-            DataType::LargeUtf8 => quoted(column.as_string::<i64>().value(row), out),
-            DataType::Utf8View => quoted(column.as_string_view().value(row), out),
-            DataType::Boolean => {
-                let value: &[u8] = if column.as_boolean().value(row) {
-                    b"true"
-                } else {
-                    b"false"
-                };
-                out.extend_from_slice(value);
-            }
-            DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row), out),
-            DataType::Float32 => number(
-                f64::from(column.as_primitive::<Float32Type>().value(row)),
-                out,
-            ),
-            other if other.is_integer() => {
-                out.extend_from_slice(self.whole(row).as_bytes());
-            }
-            // As people write it, and not cut: it may come back from here.
-            _ => quoted(&self.whole(row), out),
-        }
-    }
-
-    fn whole(&self, row: usize) -> String {
-        let mut text = String::new();
-        // Writing to a text does not fail; an error of the value stands in the text.
-        let _ = write!(text, "{}", self.formatter.value(row));
-        text
     }
 }
 
-fn quoted(text: &str, out: &mut Vec<u8>) {
+/// A value that is not nested.
+pub(super) fn write_value(
+    column: &dyn Array,
+    formatter: &ArrayFormatter<'_>,
+    row: usize,
+    out: &mut Vec<u8>,
+) {
+    if row >= column.len() || column.is_null(row) {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    match column.data_type() {
+        DataType::Utf8 => quoted(column.as_string::<i32>().value(row), out),
+        DataType::LargeUtf8 => quoted(column.as_string::<i64>().value(row), out),
+        DataType::Utf8View => quoted(column.as_string_view().value(row), out),
+        DataType::Boolean => {
+            let value: &[u8] = if column.as_boolean().value(row) {
+                b"true"
+            } else {
+                b"false"
+            };
+            out.extend_from_slice(value);
+        }
+        DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row), out),
+        DataType::Float32 => number(
+            f64::from(column.as_primitive::<Float32Type>().value(row)),
+            out,
+        ),
+        other if other.is_integer() => {
+            out.extend_from_slice(whole(formatter, row).as_bytes());
+        }
+        // As people write it, and not cut: it may come back from here.
+        _ => quoted(&whole(formatter, row), out),
+    }
+}
+
+fn whole(formatter: &ArrayFormatter<'_>, row: usize) -> String {
+    let mut text = String::new();
+    // Writing to a text does not fail; an error of the value stands in the text.
+    let _ = write!(text, "{}", formatter.value(row));
+    text
+}
+
+pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
     // Writing text to memory does not fail.
     let _ = serde_json::to_writer(out, text);
 }

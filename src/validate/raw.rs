@@ -183,7 +183,7 @@ fn array(contract: &Contract, name: &str, form: Form, values: &[Option<&str>]) -
         .columns
         .iter()
         .find(|c| c.name.eq_ignore_ascii_case(name))
-        .map(|c| c.data_type);
+        .map(|c| &c.data_type);
     let values = values.iter().copied();
     match (form, due) {
         (Form::Null, _) => Arc::new(NullArray::new(values.len())),
@@ -216,7 +216,7 @@ fn array(contract: &Contract, name: &str, form: Form, values: &[Option<&str>]) -
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))

@@ -3,11 +3,12 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, downcast_dictionary_array};
 use arrow::datatypes::{ArrowNativeType, DataType};
 
+use super::nested::json_bytes;
 use super::validator::Validator;
 use crate::dataset::ColumnType;
 
-/// Bytes of one value of a type; none for texts and the like, whose length is their own.
-fn width(data_type: ColumnType) -> Option<usize> {
+/// Bytes of one value of a type; none for texts and the like, whose length is their own, and for nested ones.
+pub(super) fn width(data_type: &ColumnType) -> Option<usize> {
     Some(match data_type {
         ColumnType::Boolean | ColumnType::Byte => 1,
         ColumnType::Short => 2,
@@ -17,15 +18,19 @@ fn width(data_type: ColumnType) -> Option<usize> {
         | ColumnType::Timestamp
         | ColumnType::TimestampNtz => 8,
         ColumnType::Decimal { .. } => 16,
-        ColumnType::String | ColumnType::Binary => return None,
+        ColumnType::String
+        | ColumnType::Binary
+        | ColumnType::Array(_)
+        | ColumnType::Struct(_)
+        | ColumnType::Map(_) => return None,
     })
 }
 
 /// An offset of a text, and its bit of validity.
-const OFFSET_BYTES: usize = 5;
+pub(super) const OFFSET_BYTES: usize = 5;
 
 /// Bytes of a column's values written out one by one: a dictionary or a view may name one long text many times.
-fn plain_bytes(column: &ArrayRef) -> usize {
+pub(super) fn plain_bytes(column: &ArrayRef) -> usize {
     let rows = column.len();
     match column.data_type() {
         DataType::Null => 0,
@@ -83,12 +88,40 @@ fn value_lengths(values: &ArrayRef) -> Vec<usize> {
     }
 }
 
+/// Bytes of `total` values that are taken one by one out of others, by the ranges in which they stand there.
+pub(super) fn taken_bytes(values: &ArrayRef, ranges: &[(usize, usize)], total: usize) -> usize {
+    let places = total.saturating_mul(8).saturating_add(values.len());
+    let whole = match values.data_type().is_null() {
+        true => 0,
+        false => plain_bytes(values),
+    };
+    let mut named = vec![false; values.len()];
+    let once = ranges.iter().all(|(from, length)| {
+        let range = named.get_mut(*from..from.saturating_add(*length));
+        range.is_some_and(|range| {
+            let free = range.iter().all(|taken| !taken);
+            range.fill(true);
+            free
+        })
+    });
+    let bytes = match (once, values.data_type().primitive_width()) {
+        (true, _) => whole,
+        (false, Some(width)) => total.saturating_mul(width),
+        (false, None) if values.data_type().is_nested() => total.saturating_mul(whole),
+        (false, None) => {
+            let largest = value_lengths(values).into_iter().max().unwrap_or(0);
+            total.saturating_mul(largest.saturating_add(OFFSET_BYTES))
+        }
+    };
+    bytes.saturating_add(places)
+}
+
 impl Validator {
     /// Bytes of the columns that judging the batch makes anew: those that are cast, those that the batch lacks, and those that
     /// the server fills. Columns that are kept as they came count nothing here.
     pub fn made_bytes(&self, sent: &RecordBatch) -> usize {
         let rows = sent.num_rows();
-        let wide = |data_type: ColumnType| {
+        let wide = |data_type: &ColumnType| {
             rows.saturating_mul(width(data_type).unwrap_or(OFFSET_BYTES))
                 .saturating_add(rows / 8)
         };
@@ -101,6 +134,8 @@ impl Validator {
         for (index, column) in contract.columns.iter().enumerate() {
             let made = match self.source(index, &positions).map(|at| sent.column(at)) {
                 Some(values) if values.data_type() == self.target(index) => 0,
+                // Charged part by part, before each is made.
+                Some(_) if column.data_type.is_nested() => 0,
                 Some(values) => {
                     // Through its plain form to the target's.
                     let through = match values.data_type() {
@@ -109,11 +144,11 @@ impl Validator {
                         }
                         _ => 0,
                     };
-                    let texts = match width(column.data_type) {
+                    let texts = match width(&column.data_type) {
                         Some(_) => 0,
                         None => plain_bytes(values),
                     };
-                    wide(column.data_type)
+                    wide(&column.data_type)
                         .saturating_add(through)
                         .saturating_add(texts)
                 }
@@ -124,17 +159,17 @@ impl Validator {
                             .map_or_else(|| value.to_string().len(), str::len);
                         rows.saturating_mul(2 * (text + OFFSET_BYTES))
                     });
-                    wide(column.data_type).saturating_add(default)
+                    wide(&column.data_type).saturating_add(default)
                 }
             };
             bytes = bytes.saturating_add(made);
         }
         if self.event_time().is_some() {
-            bytes = bytes.saturating_add(wide(ColumnType::Date));
+            bytes = bytes.saturating_add(wide(&ColumnType::Date));
         }
         if contract.system_columns {
             // The sender's name is one column for all of its batches.
-            bytes = bytes.saturating_add(wide(ColumnType::Long).saturating_mul(2));
+            bytes = bytes.saturating_add(wide(&ColumnType::Long).saturating_mul(2));
         }
         bytes
     }
@@ -181,6 +216,7 @@ impl RowText {
                 // Two digits a byte.
                 DataType::Binary => 2 * column.as_binary::<i32>().value_length(row) as usize,
                 DataType::Boolean => 5,
+                other if other.is_nested() => json_bytes(column, row),
                 _ => 4 * plain_bytes(&column.slice(row, 1)),
             };
             sum.saturating_add(length)

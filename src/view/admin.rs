@@ -350,7 +350,8 @@ fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Faul
         let data_type = if is_window {
             ColumnType::Timestamp
         } else {
-            ColumnType::from_sent(field.data_type()).ok_or_else(|| {
+            let plain = ColumnType::from_sent(field.data_type()).filter(|t| !t.is_nested());
+            plain.ok_or_else(|| {
                 Fault::invalid(
                     "invalid_view",
                     format!(

@@ -43,7 +43,7 @@ pub(super) enum Form {
 }
 
 fn form(table: &Table, name: &str) -> Form {
-    match table.column(name).map(|c| c.data_type) {
+    match table.column(name).map(|c| &c.data_type) {
         Some(ColumnType::Binary) => Form::Bytes,
         Some(ColumnType::String) | None => Form::Text,
         Some(_) => Form::Value,

@@ -99,7 +99,7 @@ fn joined(a: Kind, b: Kind) -> Kind {
 }
 
 /// What a column of the table takes as it is; everything else is text.
-fn sent(due: ColumnType, found: Kind) -> Kind {
+fn sent(due: &ColumnType, found: Kind) -> Kind {
     match (due, found) {
         (_, Kind::Null) => Kind::Null,
         (ColumnType::Binary, _) => Kind::Bytes,
@@ -146,7 +146,7 @@ pub(super) fn check(
     }
     for (name, kind) in &mut columns {
         if let Some(column) = table.column(name) {
-            *kind = sent(column.data_type, *kind);
+            *kind = sent(&column.data_type, *kind);
         }
     }
     Ok((columns, rows))

@@ -15,6 +15,7 @@ use super::error::commit_error;
 use super::protocol;
 use super::schema::plain_schema;
 use super::table::{ColdTable, OWNER, table_with};
+use crate::nested::same_values;
 
 impl ColdTable {
     /// Makes schema and properties the table's, in one version without rows. Properties that are neither given nor in
@@ -133,7 +134,7 @@ impl ColdTable {
     pub fn conform_to(&mut self, schema: SchemaRef) -> Result<(), Error> {
         for field in schema.fields() {
             match self.schema.field_with_name(field.name()) {
-                Ok(theirs) if same_type(theirs.data_type(), field.data_type()) => {}
+                Ok(theirs) if same_values(theirs.data_type(), field.data_type()) => {}
                 Ok(theirs) => {
                     return Err(Error::Mismatch(format!(
                         "column {} is {} in the Delta table {} and {} in its contract",
@@ -155,14 +156,5 @@ impl ColdTable {
         self.schema = schema.clone();
         self.view = Arc::new(self.view.reshaped(schema));
         self.reload()
-    }
-}
-
-/// Nested names differ between writers (`item`, `element`) and mean the same.
-pub(super) fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> bool {
-    use arrow::datatypes::DataType;
-    match (a, b) {
-        (DataType::List(a), DataType::List(b)) => same_type(a.data_type(), b.data_type()),
-        _ => a == b,
     }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use deltalake::kernel::Add;
 
 use super::super::{Error, Removal, store_error};
-use super::alter::same_type;
 use super::history::At;
 use super::rewrite::Reason;
 use super::schema::plain_schema;
 use super::stage::Staged;
 use super::table::ColdTable;
+use crate::nested::same_values;
 
 impl ColdTable {
     /// Puts the files of an older version in the place of those that are there. Returns the new version's number, none if
@@ -83,7 +83,7 @@ impl ColdTable {
         }
         for field in then.fields() {
             match self.schema.field_with_name(field.name()) {
-                Ok(now) if same_type(now.data_type(), field.data_type()) => {}
+                Ok(now) if same_values(now.data_type(), field.data_type()) => {}
                 Ok(now) => {
                     return incompatible(format!(
                         "its column {} is {}, today's is {}",

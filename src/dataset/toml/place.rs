@@ -76,7 +76,9 @@ impl Place {
     /// The part of the table that an error is about; the table's name if none is.
     pub(super) fn find(&self, error: &Error) -> Range<usize> {
         let found = match error {
-            Error::Type { column, .. } | Error::Twice { column, .. } => self.column(column),
+            Error::Type { column, .. }
+            | Error::Nested { column, .. }
+            | Error::Twice { column, .. } => self.column(column),
             Error::Reserved { name, .. } => self.column(name),
             Error::Name(NameError { name, .. }) => self.column(name),
             Error::NoColumn { place, column, .. } => match *place {

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::super::Error;
-use super::super::column::{Column, ColumnType};
+use super::super::column::{Column, ColumnType, plain_type};
 use super::super::contract::{Contract, EVENT_DATE};
 use super::super::retention::KEPT;
 use super::super::rule::{Rule, RuleKind};
@@ -22,13 +22,7 @@ pub(super) fn table(
     for c in entry.columns {
         let span = c.span();
         let c = c.into_inner();
-        let data_type: ColumnType = c.data_type.parse().map_err(|()| {
-            let error = Error::Type {
-                column: c.name.clone(),
-                given: c.data_type.clone(),
-            };
-            lines.at(&span, error)
-        })?;
+        let data_type = column_type(&c.name, &c.data_type).map_err(|e| lines.at(&span, e))?;
         let kinds = [
             c.range.map(|[min, max]| RuleKind::Range {
                 min: Some(min),
@@ -98,6 +92,23 @@ pub(super) fn table(
         .validate_self()
         .map_err(|e| lines.at(&place.find(&e), e))?;
     Ok(contract)
+}
+
+/// One of the plain types' words, or a nested type as SQL spells it.
+fn column_type(column: &str, given: &str) -> Result<ColumnType, Error> {
+    if let Ok(plain) = given.parse() {
+        return Ok(plain);
+    }
+    let (column, text) = (column.to_owned(), given.chars().take(200).collect());
+    if !given.contains(['<', '(', '[']) {
+        let given = text;
+        return Err(Error::Type { column, given });
+    }
+    ColumnType::read(given, &plain_type).map_err(|problem| Error::Nested {
+        column,
+        given: text,
+        problem,
+    })
 }
 
 /// The column that a rule is about, and what it says of it.

@@ -43,7 +43,9 @@ fn becomes(batch: &RecordBatch, contract: &Contract) -> u64 {
     }
     for column in &contract.columns {
         let sent = batch.column_by_name(&column.name);
-        let width = match (column.data_type, sent, &column.default) {
+        let width = match (&column.data_type, sent, &column.default) {
+            // Charged part by part, before each is made.
+            (data_type, _, _) if data_type.is_nested() => 9,
             // A number that becomes a text.
             (ColumnType::String | ColumnType::Binary, Some(sent), _) => match sent.data_type() {
                 t if is_text(t) => 0,
@@ -134,22 +136,33 @@ pub fn expanded(array: &dyn Array) -> u64 {
         }
         other => match other.primitive_width() {
             Some(width) => flat(width as u64),
-            // Nested: as large as its parts, each of them with nothing shared. A view of a list may name one part many times.
+            // Nested: as large as its parts, each of them with nothing shared. A view of a list may name one part many times, or leave some out.
             None => {
+                let named = match other {
+                    DataType::ListView(_) => named(array.as_list_view::<i32>().sizes()),
+                    DataType::LargeListView(_) => named(array.as_list_view::<i64>().sizes()),
+                    _ => 0,
+                };
                 let data = array.to_data();
                 let parts = data.child_data().iter().map(|part| {
                     let part = arrow::array::make_array(part.clone());
-                    match other {
-                        DataType::ListView(_) | DataType::LargeListView(_) => {
-                            rows.saturating_mul(expanded(&part))
-                        }
-                        _ => expanded(&part),
+                    // Each value once, else all that are named as large as the largest. What is named twice among few is
+                    // counted where it is taken (`validate/nested`).
+                    match named > part.len() as u64 {
+                        true => named.saturating_mul(largest(&part)),
+                        false => expanded(&part),
                     }
                 });
                 parts.fold(flat(8), u64::saturating_add)
             }
         },
     }
+}
+
+/// How many values the views of lists name together.
+fn named<T: Copy + TryInto<u64>>(sizes: &[T]) -> u64 {
+    let sizes = sizes.iter().map(|size| (*size).try_into().unwrap_or(0));
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Bytes of the values that a dictionary's rows name. At most as many as if each row named the largest one, which is often

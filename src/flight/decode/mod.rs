@@ -9,6 +9,8 @@
 
 mod check;
 pub mod expand;
+#[cfg(test)]
+mod nested_tests;
 mod quiet;
 #[cfg(test)]
 mod tests;

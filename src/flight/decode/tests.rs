@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn bounds() -> Bounds {
+pub(super) fn bounds() -> Bounds {
     Bounds {
         dictionary_bytes: 10_000,
         columns: 20,
@@ -22,7 +22,7 @@ fn bounds() -> Bounds {
 }
 
 /// Schema, dictionaries and batch, as an IPC stream has them.
-fn messages(columns: Vec<(&str, ArrayRef)>) -> Vec<FlightData> {
+pub(super) fn messages(columns: Vec<(&str, ArrayRef)>) -> Vec<FlightData> {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut stream = Vec::new();
     let mut writer = StreamWriter::try_new(&mut stream, &batch.schema()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
@@ -15,7 +15,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::Stream;
 
-use crate::floats::{one_form, one_form_32, one_form_64};
+use crate::floats::{holds_floats, one_form, one_form_32, one_form_64};
 use crate::query::pass_through::{PassThrough, PassThroughExec};
 
 pub(super) fn scalar_in_one_form(value: ScalarValue) -> ScalarValue {
@@ -37,7 +37,7 @@ pub(super) fn is_in_one_form(value: &ScalarValue) -> bool {
 
 fn has_floats(schema: &Schema) -> bool {
     let mut fields = schema.fields().iter();
-    fields.any(|f| matches!(f.data_type(), DataType::Float32 | DataType::Float64))
+    fields.any(|f| holds_floats(f.data_type()))
 }
 
 /// Whether floats of any form can come out of this node although its expressions make none.

@@ -13,7 +13,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf}
 use datafusion::prelude::SessionConfig;
 
 use super::super::errors::fault_of;
-use super::super::functions::{self, JoinPlanner, JsonPlanner, SpanPlanner, scalar_functions};
+use super::super::functions::{
+    self, FieldPlanner, JoinPlanner, JsonPlanner, SpanPlanner, scalar_functions,
+};
 use super::super::meter::Budget;
 use super::super::planning::{Planning, STACK_BYTES};
 use super::super::prepare::Shared;
@@ -74,6 +76,8 @@ impl Engine {
         // It compares whether a column may be null, which `IS TRUE` makes better known on the way.
         options.execution.skip_physical_aggregate_schema_check = true;
         options.execution.time_zone = Some("UTC".to_owned());
+        // Over a view it puts a struct's column beside itself under one name, which is an error then.
+        options.optimizer.enable_leaf_expression_pushdown = false;
         // Ours is `extreme_filter`.
         options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         let mut builder = SessionStateBuilder::new()
@@ -89,6 +93,7 @@ impl Engine {
         let planners = builder.expr_planners().get_or_insert_default();
         planners.insert(0, Arc::new(JoinPlanner::default()));
         planners.insert(0, Arc::new(SpanPlanner::default()));
+        planners.insert(0, Arc::new(FieldPlanner));
         planners.insert(0, Arc::new(JsonPlanner::default()));
         planners.insert(0, Arc::new(rules::SignedCounts));
         planners.insert(0, Arc::new(times::PartPlanner::default()));

@@ -7,6 +7,7 @@ mod bounded;
 mod bucket;
 mod call;
 mod clauses;
+mod fields;
 mod first_last;
 mod gapfill;
 mod joined;
@@ -29,6 +30,7 @@ use crate::fault::Fault;
 use crate::query::times::rewrite_at_time_zone;
 
 pub use arguments::CheckArguments;
+pub use fields::FieldPlanner;
 pub use first_last::rewrite as rewrite_first_last;
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;

@@ -163,7 +163,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
         return Err(unsupported("LIMIT, ORDER BY and OR in UPDATE"));
     }
     let (table, alias) = alone(&update.table, "UPDATE")?;
-    let set = assignments(update.assignments)?;
+    let set = assignments(update.assignments, &table, &alias)?;
     let Values::Named(set) = set else {
         return Err(Fault::invalid(
             "syntax_error",
@@ -312,7 +312,7 @@ fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
                             "WHERE behind UPDATE SET in MERGE; use WHEN .. AND",
                         ));
                     }
-                    Action::Update(assignments(update.assignments)?)
+                    Action::Update(assignments(update.assignments, &table, &alias)?)
                 }
                 MergeAction::Insert(insert) => {
                     if insert.insert_predicate.is_some() {
@@ -352,7 +352,12 @@ fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
     })
 }
 
-fn assignments(assignments: Vec<Assignment>) -> Result<Values, Fault> {
+/// `table`, `alias`: what may qualify the columns.
+fn assignments(
+    assignments: Vec<Assignment>,
+    table: &TableName,
+    alias: &str,
+) -> Result<Values, Fault> {
     let star = |a: &Assignment| matches!(&a.target, AssignmentTarget::ColumnName(name) if last(name) == STAR);
     if let [one] = assignments.as_slice()
         && star(one)
@@ -360,7 +365,24 @@ fn assignments(assignments: Vec<Assignment>) -> Result<Values, Fault> {
         return Ok(Values::All);
     }
     let pairs = assignments.into_iter().map(|a| match a.target {
-        AssignmentTarget::ColumnName(name) if last(&name) != STAR => Ok((last(&name), a.value)),
+        AssignmentTarget::ColumnName(name) if last(&name) != STAR => {
+            let parts = parts(&name);
+            let [before @ .., _] = parts.as_slice() else {
+                return Ok((last(&name), a.value));
+            };
+            let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+            let qualifies = match before {
+                [] => true,
+                [one] => same(one, alias) || same(one, table.table()),
+                [.., schema, own] => same(schema, table.schema()) && same(own, table.table()),
+            };
+            match qualifies {
+                true => Ok((last(&name), a.value)),
+                false => Err(unsupported(&format!(
+                    "SET {name} = ..; a field of a struct is not set alone: set the whole column, as in SET gps = {{'lat': 1, 'lon': 2}}"
+                ))),
+            }
+        }
         other => Err(unsupported(&format!(
             "SET {other} = ..; set one column at a time"
         ))),

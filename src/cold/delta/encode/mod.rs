@@ -25,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 use super::super::Error;
 use super::super::files::float_bounds::{self, has_nan};
 use super::page_checksums::with_page_checksums;
+use crate::nested::retyped;
 use partition::{Key, path, split};
 use statistics::statistics;
 
@@ -152,8 +153,13 @@ impl Slices {
     /// `Encode`: Parquet cannot hold a type. Contracts are checked against it.
     pub fn push(&mut self, batch: RecordBatch) -> Result<Vec<EncodedFile>, Error> {
         // The same columns under the table's names and nullability.
-        let batch =
-            RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec()).map_err(failed)?;
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns = columns.map(|(column, field)| match field.data_type().is_nested() {
+            true => retyped(column, field.data_type()),
+            false => Ok(column.clone()),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(failed)?;
         let mut full = Vec::new();
         for (key, part) in split(&batch, &self.keys)? {
             let part = part.project(&self.kept).map_err(failed)?;
