@@ -181,6 +181,7 @@ def test_statements_write_nested_values(server):
     ("INSERT INTO trips (id, labels, stops) VALUES (1, 5, [])", "expected=MAP<STRING, DOUBLE>"),
     ("INSERT INTO trips (id, readings, stops) VALUES (1, '[1', [])", "is not an ARRAY<DOUBLE>"),
     ("INSERT INTO trips (id, stops) VALUES (1, [{'m': map(['a'], [1.5])}])", "stops.element.m.value 1.5 is not an INT"),
+    ("SELECT unnest(gps) FROM trips", "name the fields, as in SELECT gps.lat"),
     ("UPDATE trips SET gps.id = 5", "a field of a struct is not set alone"),
     ("CREATE TABLE u (k ARRAY<INT> PRIMARY KEY)", "a key is made of columns that are not nested"),
     ("CREATE TABLE u (k ARRAY<INT>, v INT) PARTITIONED BY (k)", "a partition is made of columns that are not nested"),

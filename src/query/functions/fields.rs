@@ -1,10 +1,17 @@
-//! Names of a struct's fields match as names of columns do: one that is spelled so wins, a single one without regard to case is taken.
+//! Fields of a struct. Their names match as names of columns do: one that is spelled so wins, a single one without regard to case
+//! is taken.
 
 use arrow::datatypes::{DataType, Field};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference};
 use datafusion::functions::core::get_field;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, LogicalPlan, lit};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::fault::{Fault, Kind};
+use crate::query::limits::external;
 
 #[derive(Debug)]
 pub struct FieldPlanner;
@@ -59,5 +66,43 @@ impl ExprPlanner for FieldPlanner {
             expr = get_field().call(vec![expr, lit(own)]);
         }
         Ok(PlannerResult::Planned(expr))
+    }
+}
+
+/// Refuses `unnest` of a struct that may be null while a field of it is never null: DataFusion takes that field for one that is
+/// never null behind it, and `IS NULL` of it for false.
+#[derive(Debug)]
+pub struct UnnestedFields;
+
+impl AnalyzerRule for UnnestedFields {
+    fn name(&self) -> &str {
+        "unnested_fields"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.apply_with_subqueries(|node| {
+            let LogicalPlan::Unnest(unnest) = node else {
+                return Ok(TreeNodeRecursion::Continue);
+            };
+            let input = unnest.input.schema();
+            for at in &unnest.struct_type_columns {
+                let field = input.field(*at);
+                if let DataType::Struct(fields) = field.data_type()
+                    && field.is_nullable()
+                    && let Some(required) = fields.iter().find(|f| !f.is_nullable())
+                {
+                    return Err(external(Fault::new(
+                        Kind::Unimplemented,
+                        "not_implemented",
+                        format!(
+                            "unnest of a struct that may be null and whose field {} is NOT NULL; name the fields, as in SELECT gps.lat, gps.lon",
+                            required.name()
+                        ),
+                    )));
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(plan)
     }
 }

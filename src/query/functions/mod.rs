@@ -30,7 +30,7 @@ use crate::fault::Fault;
 use crate::query::times::rewrite_at_time_zone;
 
 pub use arguments::CheckArguments;
-pub use fields::FieldPlanner;
+pub use fields::{FieldPlanner, UnnestedFields};
 pub use first_last::rewrite as rewrite_first_last;
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;

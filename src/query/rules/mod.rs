@@ -15,6 +15,7 @@ use std::sync::Arc;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::arithmetic::CheckArithmetic;
+use super::functions::UnnestedFields;
 use super::times::ZonedCasts;
 use super::window_frames::FramesOfEquals;
 
@@ -24,6 +25,7 @@ pub(super) use type_names::engine_types;
 /// What the analyzer does, in its order.
 pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(UnnestedFields),
         Arc::new(set_all::CountOccurrences),
         Arc::new(subquery_values::SubqueryValues),
         Arc::new(SignedCounts),
