@@ -1,8 +1,56 @@
 //! What an aggregate here has of DataFusion's own, which it stands in the place of.
 
-/// Methods of `AggregateUDFImpl` that ask `self.of()`.
+/// Methods of `AggregateUDFImpl` that ask `self.of()`: those of every aggregate here, and the named ones of `accumulator`,
+/// `state_fields`, `groups` and `sliding`.
 macro_rules! as_inner {
-    () => {
+    (@ accumulator) => {
+        fn accumulator(
+            &self,
+            args: datafusion::logical_expr::function::AccumulatorArgs,
+        ) -> datafusion::common::Result<Box<dyn datafusion::logical_expr::Accumulator>> {
+            self.of().accumulator(args)
+        }
+    };
+    (@ state_fields) => {
+        fn state_fields(
+            &self,
+            args: datafusion::logical_expr::function::StateFieldsArgs,
+        ) -> datafusion::common::Result<Vec<arrow::datatypes::FieldRef>> {
+            self.of().state_fields(args)
+        }
+    };
+    (@ groups) => {
+        as_inner!(@ groups_supported);
+
+        fn create_groups_accumulator(
+            &self,
+            args: datafusion::logical_expr::function::AccumulatorArgs,
+        ) -> datafusion::common::Result<Box<dyn datafusion::logical_expr::GroupsAccumulator>> {
+            self.of().create_groups_accumulator(args)
+        }
+    };
+    (@ groups_supported) => {
+        fn groups_accumulator_supported(
+            &self,
+            args: datafusion::logical_expr::function::AccumulatorArgs,
+        ) -> bool {
+            self.of().groups_accumulator_supported(args)
+        }
+    };
+    (@ sliding) => {
+        fn create_sliding_accumulator(
+            &self,
+            args: datafusion::logical_expr::function::AccumulatorArgs,
+        ) -> datafusion::common::Result<Box<dyn datafusion::logical_expr::Accumulator>> {
+            self.of().create_sliding_accumulator(args)
+        }
+    };
+    (@ identical) => {
+        fn reverse_expr(&self) -> datafusion::logical_expr::ReversedUDAF {
+            datafusion::logical_expr::ReversedUDAF::Identical
+        }
+    };
+    ($($method:ident),*) => {
         fn name(&self) -> &str {
             self.of().name()
         }
@@ -40,10 +88,6 @@ macro_rules! as_inner {
             self.of().order_sensitivity()
         }
 
-        fn reverse_expr(&self) -> datafusion::logical_expr::ReversedUDAF {
-            datafusion::logical_expr::ReversedUDAF::Identical
-        }
-
         fn is_descending(&self) -> Option<bool> {
             self.of().is_descending()
         }
@@ -55,12 +99,29 @@ macro_rules! as_inner {
             self.of().value_from_stats(args)
         }
 
+        fn default_value(
+            &self,
+            type_: &arrow::datatypes::DataType,
+        ) -> datafusion::common::Result<datafusion::common::ScalarValue> {
+            self.of().default_value(type_)
+        }
+
+        fn supports_null_handling_clause(&self) -> bool {
+            self.of().supports_null_handling_clause()
+        }
+
+        fn supports_within_group_clause(&self) -> bool {
+            self.of().supports_within_group_clause()
+        }
+
         fn set_monotonicity(
             &self,
             type_: &arrow::datatypes::DataType,
         ) -> datafusion::logical_expr::SetMonotonicity {
             self.of().set_monotonicity(type_)
         }
+
+        $(as_inner!(@ $method);)*
     };
 }
 

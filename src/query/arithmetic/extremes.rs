@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::Result;
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator};
+use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
 use super::as_inner::as_inner;
@@ -35,18 +35,13 @@ impl Extreme {
 }
 
 impl AggregateUDFImpl for Extreme {
-    as_inner!();
-    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.of().accumulator(args)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.of().state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.of().groups_accumulator_supported(args)
-    }
+    as_inner!(
+        identical,
+        accumulator,
+        state_fields,
+        groups_supported,
+        sliding
+    );
 
     fn create_groups_accumulator(
         &self,
@@ -80,10 +75,6 @@ impl AggregateUDFImpl for Extreme {
             DataType::Float32 => floats!(Float32Type, f32),
             _ => self.of().create_groups_accumulator(args),
         }
-    }
-
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.of().create_sliding_accumulator(args)
     }
 }
 

@@ -7,16 +7,23 @@
 //!   where an expression makes one.
 //! - `extremes` compares floats in the same order when it groups them.
 //! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`), and their variance
-//!   (`spread_in_frame`).
+//!   (`spread_in_frame`). Both, and the correlations of groups (`pairs_of_floats`), keep their digits (`moments`).
+//! - `percentiles` knows infinities, and `first_in_order` batches without rows.
 //!
 //! `rule` puts the operators into a plan once its types are known.
 
+#[cfg(test)]
+mod aggregates_tests;
 mod as_inner;
 mod checked;
 mod exact;
 mod extremes;
+mod first_in_order;
 mod floats;
 mod floats_in_frame;
+mod moments;
+mod pairs_of_floats;
+mod percentiles;
 mod rule;
 mod spread_in_frame;
 mod sum;
@@ -55,10 +62,27 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
             state.register_udaf(Arc::new(spread_in_frame::spread(inner)))?;
         }
     }
+    let mut of_floats = Vec::new();
     for name in ["min", "max"] {
         if let Some(inner) = known.get(name) {
-            state.register_udaf(Arc::new(extremes::ordered(inner)))?;
+            let own = Arc::new(extremes::ordered(inner));
+            state.register_udaf(own.clone())?;
+            of_floats.push(own);
         }
+    }
+    for name in percentiles::NAMES {
+        if let Some(inner) = known.get(name) {
+            state.register_udaf(Arc::new(percentiles::interpolated(inner, &of_floats)))?;
+        }
+    }
+    for name in pairs_of_floats::NAMES {
+        if let Some(inner) = known.get(name) {
+            state.register_udaf(Arc::new(pairs_of_floats::paired(inner)))?;
+        }
+    }
+    if let (Some(first), Some(last)) = (known.get("first_value"), known.get("last_value")) {
+        state.register_udaf(Arc::new(first_in_order::in_order(first, last)))?;
+        state.register_udaf(Arc::new(first_in_order::in_order(last, first)))?;
     }
     Ok(())
 }

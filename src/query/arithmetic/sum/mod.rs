@@ -178,7 +178,8 @@ impl Sum {
 }
 
 impl AggregateUDFImpl for Sum {
-    as_inner!();
+    as_inner!(identical);
+
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let type_ = args.return_field.data_type().clone();
         if let DataType::Interval(IntervalUnit::MonthDayNano) = type_
