@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, CommentObject, Expr, RenameTableNameKind, SqlOption, Statement,
-    TableConstraint, Value,
+    AlterTable, AlterTableOperation, CommentObject, Expr, RenameTableNameKind, SqlOption,
+    Statement, TableConstraint, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
@@ -31,9 +31,27 @@ pub enum Altering {
 pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
     match parse_tokens(nested_types::folded(tokens))? {
         Statement::AlterTable(alter) => {
-            let name = ddl::table_name(&alter.name)?;
-            let if_exists = alter.if_exists;
-            if let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() {
+            let AlterTable {
+                name,
+                if_exists,
+                // Tables have no children.
+                only: _,
+                operations,
+                location,
+                on_cluster,
+                table_type,
+                end_token: _,
+            } = alter;
+            let name = ddl::table_name(&name)?;
+            let clauses = [
+                (location.is_some(), "SET LOCATION"),
+                (on_cluster.is_some(), "ON CLUSTER"),
+                (table_type.is_some(), "a kind of table"),
+            ];
+            for (there, clause) in clauses {
+                acted_on(!there, clause, "leave it out")?;
+            }
+            if let [AlterTableOperation::RenameTable { table_name }] = operations.as_slice() {
                 let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
                 // As in PostgreSQL, a name alone stays in its schema.
                 let to = resolve(&parts(to), name.schema())?;
@@ -45,7 +63,7 @@ pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
             }
             Ok(Change::Alter {
                 name,
-                altering: Altering::Operations(alter.operations),
+                altering: Altering::Operations(operations),
                 if_exists,
             })
         }
@@ -115,6 +133,19 @@ impl Altering {
     }
 }
 
+/// # Errors
+/// UNIMPLEMENTED for a clause that nobody here would act on.
+fn acted_on(yes: bool, clause: &str, way_out: &str) -> Result<(), Fault> {
+    if yes {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::Unimplemented,
+        "not_implemented",
+        format!("{clause} is not supported in ALTER TABLE; {way_out}"),
+    ))
+}
+
 fn find<'a>(contract: &'a Contract, column: &str) -> Option<&'a Column> {
     let mut columns = contract.columns.iter();
     columns.find(|own| own.name.eq_ignore_ascii_case(column))
@@ -130,11 +161,19 @@ fn alterations(
     for operation in operations {
         match operation {
             AlterTableOperation::AddColumn {
+                column_keyword: _,
+                if_not_exists,
                 column_def,
-                if_not_exists: true,
-                ..
-            } if find(&known, &column_def.name.value).is_some() => {}
-            AlterTableOperation::AddColumn { column_def, .. } => {
+                column_position,
+            } => {
+                acted_on(
+                    column_position.is_none(),
+                    "a column's place, FIRST or AFTER",
+                    "a new column is the last one; SELECT, or a view, puts columns in another order",
+                )?;
+                if *if_not_exists && find(&known, &column_def.name.value).is_some() {
+                    continue;
+                }
                 let parsed = columns::column(column_def.clone())?;
                 refuse_in_alter(&parsed)?;
                 known.columns.push(parsed.column.clone());
@@ -146,14 +185,24 @@ fn alterations(
             }
             AlterTableOperation::AddConstraint {
                 constraint: TableConstraint::Check(check),
-                ..
-            } => out.extend(rules(&mut known, &check.expr)?),
+                not_valid,
+            } => {
+                acted_on(
+                    !not_valid,
+                    "NOT VALID",
+                    "leave it out: a rule is about the rows that come after it",
+                )?;
+                out.extend(rules(&mut known, &check.expr)?);
+            }
             AlterTableOperation::DropConstraint {
+                if_exists,
                 name,
-                if_exists: true,
-                ..
-            } if !contract.has_constraint(&name.value) => {}
-            AlterTableOperation::DropConstraint { name, .. } => {
+                // Nothing depends on a constraint.
+                drop_behavior: _,
+            } => {
+                if *if_exists && !contract.has_constraint(&name.value) {
+                    continue;
+                }
                 out.push(Alteration::DropRule(name.value.clone()));
             }
             AlterTableOperation::SetTblProperties { table_properties } => {
@@ -274,6 +323,46 @@ mod tests {
         assert!(
             error.contains("COMMENT ON COLUMN") && error.contains("x, y"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_clause_that_nobody_would_act_on_is_refused() {
+        let sql = "CREATE TABLE a.b (x BIGINT, y STRING)";
+        let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+            panic!("{sql}");
+        };
+        let altered = |sql: &str| match Change::parse(sql)? {
+            Some(Change::Alter { altering, .. }) => altering.alterations(&contract),
+            other => panic!("{other:?}"),
+        };
+        for (sql, named) in [
+            ("ALTER TABLE a.b ADD COLUMN z INT FIRST", "FIRST or AFTER"),
+            ("ALTER TABLE a.b ADD COLUMN z INT AFTER x", "FIRST or AFTER"),
+            (
+                "ALTER TABLE a.b ADD COLUMN IF NOT EXISTS x INT FIRST",
+                "FIRST or AFTER",
+            ),
+            (
+                "ALTER TABLE a.b ADD COLUMN w INT, ADD COLUMN z INT AFTER w",
+                "FIRST or AFTER",
+            ),
+            (
+                "ALTER TABLE a.b ADD CONSTRAINT c CHECK (x > 1) NOT VALID",
+                "NOT VALID",
+            ),
+            (
+                "ALTER TABLE a.b ON CLUSTER k ADD COLUMN z INT",
+                "ON CLUSTER",
+            ),
+        ] {
+            let fault = altered(sql).expect_err(sql);
+            assert_eq!(fault.kind, Kind::Unimplemented, "{sql}: {fault}");
+            assert!(fault.message.contains(named), "{sql}: {fault}");
+        }
+        assert_eq!(
+            altered("ALTER TABLE a.b ADD COLUMN z INT").unwrap().len(),
+            1
         );
     }
 }
