@@ -11,6 +11,7 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use super::arithmetic::scalar_in_one_form;
 use super::limits::external;
 use crate::fault::Fault;
 use crate::sql::parameter;
@@ -154,11 +155,14 @@ pub(super) fn bound(plan: LogicalPlan, values: &[ScalarValue]) -> Result<Logical
                     && let Some((n, value)) = value_of(&cast.expr)
                 {
                     let value = cast_to(n, value, cast.field.data_type())?;
-                    let literal = Expr::Literal(value, None);
+                    let literal = Expr::Literal(scalar_in_one_form(value), None);
                     return Ok(Transformed::new(literal, true, TreeNodeRecursion::Jump));
                 }
                 Ok(match value_of(&expr) {
-                    Some((_, value)) => Transformed::yes(Expr::Literal(value.clone(), None)),
+                    Some((_, value)) => {
+                        let value = scalar_in_one_form(value.clone());
+                        Transformed::yes(Expr::Literal(value, None))
+                    }
                     None => Transformed::no(expr),
                 })
             })?;

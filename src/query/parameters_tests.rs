@@ -130,6 +130,17 @@ async fn a_value_keeps_its_type_and_the_plan_follows_from_it() {
             vec![double(2.5)],
             "Int64 2",
         ),
+        // A float is brought to its one form.
+        (
+            "SELECT 1.0 / nullif(?, 1.0)",
+            vec![double(-0.0)],
+            "Float64 inf",
+        ),
+        (
+            "SELECT count(*) FROM reactor.raw WHERE ? > at",
+            vec![double(-f64::NAN)],
+            "Int64 3",
+        ),
         (
             "SELECT count(*) FROM generate_series(?, ?)",
             vec![whole(2), whole(5)],

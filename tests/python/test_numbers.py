@@ -135,3 +135,14 @@ def test_a_view_has_the_buckets_of_utc(server):
     server.sql("CREATE TABLE zone.t (at TIMESTAMP, x DOUBLE) TBLPROPERTIES ('deltaplane.eventTime'='at') PARTITIONED BY (event_date)")
     with pytest.raises(pa.ArrowInvalid, match="buckets of UTC"):
         server.sql("CREATE MATERIALIZED VIEW zone.days AS SELECT time_bucket('1 day', at, 'Europe/Berlin') AS day, count(*) AS n FROM zone.t GROUP BY 1")
+
+
+def test_a_long_chain_of_operations_has_its_value(server):
+    """It was planned for a time that goes with the square of its length."""
+    for op, value, expected in [("+", 1, 3000), ("-", 1, -2998), ("*", 1, 1)]:
+        assert server.one("SELECT " + f" {op} ".join([str(value)] * 3000)) == expected
+    many = " + ".join(["x"] * 2000)
+    assert row(server, f"SELECT {many} AS a, arrow_typeof({many}) AS b FROM (VALUES (0.5)) t(x)") == (1000.0, "Float64")
+    assert server.one("SELECT count(*) FROM (VALUES (1999), (2000)) t(x) WHERE " + " OR ".join(f"x = {n}" for n in range(2000))) == 1
+    with pytest.raises(pa.ArrowInvalid, match="numeric_overflow"):
+        server.sql("SELECT " + " + ".join(["1000000000000000000"] * 20))

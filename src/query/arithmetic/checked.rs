@@ -48,6 +48,9 @@ fn symbol(op: Operator) -> &'static str {
 }
 
 /// Bytes of a name up to which it is made when it is asked for.
+const SHORT_NAME_BYTES: usize = 128;
+
+/// Bytes of a name up to which it is whole.
 const NAME_BYTES: usize = 1024;
 
 /// `left op right`, of one of [`OPERATORS`], whose operands have these types.
@@ -67,21 +70,20 @@ pub(super) fn operation(
     }))
 }
 
-/// The name of a long chain of operations: its begin, and a hash of all of it. Whoever asks for the type of an expression makes
-/// the names of all expressions within it, so that a chain of some thousands would be planned for minutes.
+/// The name of a chain of operations; of a long one its begin, and a hash of all of it. Whoever asks for the type of an expression
+/// makes the names of all expressions within it, so that a chain of some thousands would be planned for minutes.
 fn long_name(left: &Expr, op: Operator, right: &Expr) -> Option<Arc<str>> {
     let mut name = name_of(left);
     let _ = write!(name, " {op} ");
     push_name(right, &mut name);
-    if name.len() <= NAME_BYTES {
-        return None;
+    if name.len() > NAME_BYTES {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let end = name.floor_char_boundary(NAME_BYTES / 2);
+        name.truncate(end);
+        let _ = write!(name, ".. #{:016x}", hasher.finish());
     }
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    let end = name.floor_char_boundary(NAME_BYTES / 2);
-    name.truncate(end);
-    let _ = write!(name, ".. #{:016x}", hasher.finish());
-    Some(name.into())
+    (name.len() > SHORT_NAME_BYTES).then(|| name.into())
 }
 
 /// `-value`

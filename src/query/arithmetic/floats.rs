@@ -18,7 +18,7 @@ use futures::Stream;
 use crate::floats::{holds_floats, one_form, one_form_32, one_form_64};
 use crate::query::pass_through::{PassThrough, PassThroughExec};
 
-pub(super) fn scalar_in_one_form(value: ScalarValue) -> ScalarValue {
+pub(in crate::query) fn scalar_in_one_form(value: ScalarValue) -> ScalarValue {
     match value {
         ScalarValue::Float64(Some(v)) => ScalarValue::Float64(Some(one_form_64(v))),
         ScalarValue::Float32(Some(v)) => ScalarValue::Float32(Some(one_form_32(v))),

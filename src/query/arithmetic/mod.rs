@@ -39,7 +39,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use crate::fault::Fault;
 
 pub(super) use checked::bare;
-pub(super) use floats::{canonical_floats, in_one_form};
+pub(super) use floats::{canonical_floats, in_one_form, scalar_in_one_form};
 pub(super) use rule::CheckArithmetic;
 
 /// The reason of an error about a number that does not fit its type.

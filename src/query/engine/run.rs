@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 
@@ -129,6 +131,19 @@ impl Engine {
     }
 }
 
+/// How a plan runs whose types are known. DataFusion's own way is to analyze every plan, again.
+///
+/// # Errors
+/// What the optimizer and the planner meet.
+async fn physical_of(state: &SessionState, plan: LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
+    if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+        return state.create_physical_plan(&plan).await;
+    }
+    let plan = state.optimizer().optimize(plan, state, |_, _| {})?;
+    let planner = state.query_planner().clone();
+    planner.create_physical_plan(&plan, state).await
+}
+
 /// Plans what was asked for and lets it run. On a planning thread.
 async fn started(
     world: Arc<Shared>,
@@ -156,12 +171,7 @@ async fn started(
     }
     let plan = session.plan(statement, &asked.parameters).await?;
     let wire = wire_of(&plan);
-    let physical = session
-        .state
-        .create_physical_plan(&plan)
-        .await
-        .map_err(fault_of)?;
-    drop(plan);
+    let physical = physical_of(&session.state, plan).await.map_err(fault_of)?;
     let physical = metered(physical).map_err(fault_of)?;
     // Upkeep writes rows as they are.
     let physical = match upkeep {

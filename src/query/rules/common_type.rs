@@ -18,6 +18,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
 use super::common_type_of::{as_decimal, common_type, compared_type};
+use super::long_chains::shortened;
 use crate::fault::Fault;
 use crate::query::limits::external;
 
@@ -179,7 +180,7 @@ impl Rewriter<'_> {
 
     fn binary(&self, binary: BinaryExpr) -> Result<Transformed<Expr>> {
         let BinaryExpr { left, op, right } = binary;
-        let sides = vec![*left, *right];
+        let sides = vec![shortened(*left, self.schema)?, *right];
         if BIT_OPERATORS.contains(&op) {
             self.check_bits(op, &sides)?;
         }

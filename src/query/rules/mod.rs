@@ -3,6 +3,7 @@
 mod common_type;
 mod common_type_of;
 mod correlated_keys;
+mod long_chains;
 mod set_all;
 mod signed;
 mod subquery_values;
@@ -33,6 +34,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(correlated_keys::CorrelatedKeys));
     // Types are known: arithmetic can be checked by them.
     rules.push(Arc::new(ZonedCasts::default()));
