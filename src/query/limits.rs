@@ -22,6 +22,7 @@ use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
 use super::pushdown::{AboveAggregates, ByName, Unmark};
+use super::rules::EachMoment;
 use super::running;
 use crate::fault::{Fault, Kind};
 
@@ -166,6 +167,7 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         }
         rules.push(match rule.name() {
             AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
+            EachMoment::RULE => Arc::new(EachMoment(rule)),
             _ => rule,
         });
     }

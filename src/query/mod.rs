@@ -13,6 +13,7 @@ mod extreme_filter;
 mod feed;
 mod filter;
 pub mod functions;
+mod guessed;
 mod history;
 mod information_schema;
 mod last_seen;

@@ -57,6 +57,16 @@ async fn drivers_are_told_what_to_bind() {
             "Utf8 Utf8",
         ),
         ("SELECT ?", "Utf8"),
+        // What cannot be planned as a text is a number, or a time.
+        ("SELECT sum(?), sum(?)", "Float64 Float64"),
+        (
+            "SELECT sum(?), max(n) FROM reactor.raw WHERE id = ?",
+            "Float64 Utf8",
+        ),
+        (
+            "SELECT time_bucket('7 minutes', ?) FROM reactor.raw WHERE id = ? AND n < ?",
+            "Timestamp(ms, \"UTC\") Utf8 Int64",
+        ),
     ] {
         let planned = engine.plan(sql).await;
         let planned = planned.unwrap_or_else(|e| panic!("{sql}: {e}"));
@@ -129,6 +139,27 @@ async fn a_value_keeps_its_type_and_the_plan_follows_from_it() {
             "SELECT (SELECT max(n) FROM reactor.raw WHERE n < ?)",
             vec![double(2.5)],
             "Int64 2",
+        ),
+        (
+            "SELECT ? + nullif(?, ?)",
+            vec![whole(1), double(2.5), whole(3)],
+            "Float64 3.5",
+        ),
+        (
+            "SELECT nullif(?, ?) - ?",
+            vec![
+                ScalarValue::Decimal128(Some(1500), 12, 3),
+                whole(3),
+                ScalarValue::Decimal128(Some(250), 12, 3),
+            ],
+            "Decimal128(24, 3) 1.250",
+        ),
+        ("SELECT sum(?)", vec![whole(5)], "Int64 5"),
+        // A statement has one type, whatever is bound to it.
+        (
+            "SELECT round(?, ?)",
+            vec![ScalarValue::Decimal128(Some(1550), 12, 3), whole(1)],
+            "Decimal128(13, 3) 1.600",
         ),
         // A float is brought to its one form.
         (

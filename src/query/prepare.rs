@@ -17,6 +17,7 @@ use super::caller::default_schema;
 use super::columns::wire_of;
 use super::errors::fault_of;
 use super::functions::write_out;
+use super::guessed::guessed;
 use super::latest::Newest;
 use super::limits::QueryLimits;
 use super::long_numbers;
@@ -254,7 +255,8 @@ impl Session {
     }
 
     /// A plan of a statement to which nothing is bound. A parameter of unknown type has the type of what it stands beside, or
-    /// none, or it is a text, whichever can be planned. `lists`: parameters that have to be lists, of something.
+    /// none, or it is a text, whichever can be planned; or a type is found for it. `lists`: parameters that have to be lists, of
+    /// something.
     fn plan_with_any(
         &self,
         planner: &Planner<'_>,
@@ -270,11 +272,7 @@ impl Session {
                 told.insert(*n, list);
             }
             for unknown in [None, Some(DataType::Null), Some(DataType::Utf8)] {
-                let fields = (1..=self.parameters).map(|n| {
-                    let known = told.get(&n).or(unknown.as_ref());
-                    known.map(|t| parameters::field(n, t.clone()))
-                });
-                match planner.plan(fields.collect()) {
+                match planner.plan(self.fields(told, unknown.as_ref())) {
                     Ok(plan) => return Ok(plan),
                     Err(error) => first = first.or(Some(error)),
                 }
@@ -283,8 +281,26 @@ impl Session {
                 }
             }
         }
+        if self.parameters > 0
+            && let Some(plan) = guessed(planner, &self.fields(told, None))
+        {
+            return Ok(plan);
+        }
         let error = first.map_or_else(|| Fault::internal("nothing was planned"), fault_of);
         Err(self.name_hint(error))
+    }
+
+    /// `unknown`: the type of the parameters that are not told.
+    fn fields(
+        &self,
+        told: &BTreeMap<usize, DataType>,
+        unknown: Option<&DataType>,
+    ) -> Vec<Option<FieldRef>> {
+        let fields = (1..=self.parameters).map(|n| {
+            let known = told.get(&n).or(unknown);
+            known.map(|t| parameters::field(n, t.clone()))
+        });
+        fields.collect()
     }
 
     fn resolved(&self, statement: Statement) -> Result<(Statement, BTreeSet<usize>), Fault> {

@@ -90,9 +90,7 @@ pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBa
                 return Ok(column.clone());
             }
             // Never a cast that loses something without a word, whatever the plan said of its types.
-            if !wire_type(column.data_type()).equals_datatype(field.data_type())
-                && !keeps_digits(column.data_type(), field.data_type())
-            {
+            if !wire_type(column.data_type()).equals_datatype(field.data_type()) {
                 return Err(ArrowError::SchemaError(format!(
                     "column {} was announced as {} and is {}",
                     field.name(),
@@ -112,11 +110,6 @@ pub fn conform_to_wire(batch: &RecordBatch, wire: &SchemaRef) -> Result<RecordBa
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(wire.clone(), columns, &rows)
         .map_err(|e| Fault::internal(format!("result schema: {e}")))
-}
-
-/// `round(price, 1)` has fewer digits behind the point once the optimizer knows that the 1 is a constant.
-fn keeps_digits(from: &DataType, to: &DataType) -> bool {
-    matches!((from, to), (DataType::Decimal128(_, from), DataType::Decimal128(_, to)) if to >= from)
 }
 
 #[cfg(test)]

@@ -137,6 +137,23 @@ def test_a_view_has_the_buckets_of_utc(server):
         server.sql("CREATE MATERIALIZED VIEW zone.days AS SELECT time_bucket('1 day', at, 'Europe/Berlin') AS day, count(*) AS n FROM zone.t GROUP BY 1")
 
 
+def test_digits_beyond_the_fifteenth_reach_a_decimal_column(server):
+    """A number with more digits than a double holds was read as one: ..456.7891 was stored as ..456.7168."""
+    server.sql("CREATE TABLE long.t (id BIGINT, d DECIMAL(20, 4), x DOUBLE)")
+    server.sql("INSERT INTO long.t VALUES (1, 1234567890123456.7891, 0.5)")
+    # Beside a short number, a null and a double of another column.
+    server.sql("INSERT INTO long.t VALUES (2, -1234567890123456.7891, 1.0), (3, 2.5, 1e300), (4, NULL, NULL)")
+    server.sql("INSERT INTO long.t SELECT 5, 1234567890123456.7891, 1")
+    server.sql("UPDATE long.t SET d = 9999999999999999.9999 WHERE id = 3")
+    expected = ["1234567890123456.7891", "-1234567890123456.7891", "9999999999999999.9999", None, "1234567890123456.7891"]
+    for _ in "hot", "cold":
+        assert [v if v is None else str(v) for v in column(server, "SELECT d FROM long.t ORDER BY id")] == expected
+        assert column(server, "SELECT id FROM long.t WHERE d = 1234567890123456.7891 ORDER BY 1") == [1, 5]
+        assert column(server, "SELECT id FROM long.t WHERE d > 1234567890123456.7890 AND d <= 9999999999999999.9998 ORDER BY 1") == [1, 5]
+        committed(server, "long.t")
+    assert [str(v) for v in server.delta("t", "long").to_pyarrow_table(filters=[("id", "=", 2)])["d"].to_pylist()] == ["-1234567890123456.7891"]
+
+
 def test_a_long_chain_of_operations_has_its_value(server):
     """It was planned for a time that goes with the square of its length."""
     for op, value, expected in [("+", 1, 3000), ("-", 1, -2998), ("*", 1, 1)]:

@@ -577,3 +577,17 @@ def test_a_view_that_others_read_is_given_another_query_without_a_gap_in_their_a
         for word in words:
             assert word in message, message
     assert empty.one("SELECT sum(n) FROM t.daily") == 60
+
+
+def test_a_view_reads_patterns_and_long_numbers_as_queries_do(empty):
+    """A view's own reader of its query took neither: `LIKE .. ESCAPE` was an error, and a long number a double."""
+    update(empty, "CREATE TABLE t.raw (k STRING NOT NULL, ts TIMESTAMP NOT NULL, x DOUBLE) TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.systemColumns'='true') PARTITIONED BY (event_date)")
+    shown = "count(*) AS n, count(*) FILTER (WHERE k NOT LIKE '%!_%' ESCAPE '!') AS plain, max(1234567890123456.7891) AS wide"
+    update(empty, f"CREATE MATERIALIZED VIEW t.v WITH (delay = '0s', idle = '300ms') AS SELECT k, {shown} FROM raw WHERE k LIKE 'a#%%' ESCAPE '#' OR k NOT LIKE '%#%%' ESCAPE '#' GROUP BY tumble(ts, '1 minute'), k")
+    send(empty, points(("a%1", 0, 1), ("b%1", 1, 2), ("c_1", 2, 3), ("d", 3, 4), ("d", 70, 5)))
+    expected = [("a%1", 1, 1), ("c_1", 1, 0), ("d", 1, 1), ("d", 1, 1)]
+    for _ in "computed", "stored":
+        rows = empty.sql("SELECT k, n, plain, wide FROM t.v ORDER BY k, window_start")
+        assert [(r["k"], r["n"], r["plain"]) for r in rows] == expected
+        assert {str(r["wide"]) for r in rows} == {"1234567890123456.7891"}
+        settled(empty, "t.v")

@@ -6,12 +6,14 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, when,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, when,
 };
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 
 use super::checked::{
     OPERATORS, canonical, is_canonical, is_own, negative, operation, type_of_operation,
@@ -128,8 +130,13 @@ impl CheckArithmetic {
                 let wanted = loses_form(&cast.expr, &expr, schema);
                 self.canonical_if(wanted, expr)
             }
-            Expr::ScalarFunction(ref call) => {
-                // The rule runs again when a plan is optimized.
+            Expr::ScalarFunction(mut call) => {
+                let settled = settle_numbers(&mut call);
+                let expr = Expr::ScalarFunction(call);
+                let Expr::ScalarFunction(call) = &expr else {
+                    return Ok(Transformed::no(expr));
+                };
+                // The rule runs again over what is explained.
                 if is_canonical(&expr)
                     && let [inner] = call.args.as_slice()
                     && is_canonical(inner)
@@ -139,7 +146,11 @@ impl CheckArithmetic {
                 let wanted = !CHOOSING.contains(&call.func.name())
                     && !is_own(&expr)
                     && type_of(&expr, schema).is_some_and(|t| is_float(&t));
-                self.canonical_if(wanted, expr)
+                let done = self.canonical_if(wanted, expr)?;
+                Ok(Transformed::new_transformed(
+                    done.data,
+                    done.transformed || settled,
+                ))
             }
             other => Ok(Transformed::no(other)),
         }
@@ -151,6 +162,37 @@ impl CheckArithmetic {
             false => Transformed::no(expr),
         })
     }
+}
+
+/// Whole numbers among a function's arguments that are constants become literals. `round(price, 1)` of a DECIMAL has fewer digits if it
+/// is told a literal, which a cast is not: so its type is known before the optimizer computes the constant, and is the one that is
+/// announced.
+fn settle_numbers(call: &mut ScalarFunction) -> bool {
+    let mut settled = false;
+    for argument in &mut call.args {
+        if let Expr::Cast(Cast { expr, field }) = &*argument
+            && field.data_type().is_integer()
+            && let Some(Expr::Literal(value, _)) = constant(expr)
+            && let Ok(value) = value.cast_to(field.data_type())
+        {
+            *argument = Expr::Literal(value, None);
+            settled = true;
+        }
+    }
+    settled
+}
+
+/// What a constant comes to, computed as the rule has made it; none where it is no constant, or cannot be computed.
+fn constant(expr: &Expr) -> Option<Expr> {
+    if matches!(expr, Expr::Literal(..)) {
+        return Some(expr.clone());
+    }
+    let varies = |e: &Expr| Ok(!matches!(e, Expr::Literal(..) | Expr::Cast(_)) && !is_own(e));
+    if expr.exists(varies).unwrap_or(true) {
+        return None;
+    }
+    let simplifier = ExprSimplifier::new(SimplifyContext::default());
+    simplifier.simplify(expr.clone()).ok()
 }
 
 /// Of `a ^ a` and `a ^ b ^ a` the optimizer makes 0 and b, also where a is null.

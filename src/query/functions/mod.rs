@@ -12,6 +12,7 @@ mod first_last;
 mod gapfill;
 mod joined;
 mod json;
+mod of_bytes;
 pub(super) mod of_caller;
 mod reviewed;
 mod series;
@@ -52,7 +53,7 @@ pub fn reviewed_scalars() -> impl Iterator<Item = &'static str> {
     reviewed::PLAIN.split_whitespace().chain(bounded)
 }
 
-/// Puts the bounds of `reviewed` around the functions that need some.
+/// Puts the bounds of `reviewed` around the functions that need some, and has others take bytes.
 ///
 /// # Errors
 /// None: names that are known stay known.
@@ -60,6 +61,11 @@ pub fn bound(state: &mut SessionState) -> Result<()> {
     for (name, estimate) in reviewed::BOUNDED {
         if let Some(function) = state.scalar_functions().get(*name).cloned() {
             state.register_udf(bounded::bounded(function, *estimate))?;
+        }
+    }
+    for name in of_bytes::NAMES {
+        if let Some(function) = state.scalar_functions().get(name).cloned() {
+            state.register_udf(of_bytes::of_bytes(function))?;
         }
     }
     Ok(())

@@ -2,28 +2,38 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::{InList, InSubquery, SetComparison};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::functions::core::coalesce;
+use datafusion::logical_expr::expr::{InList, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::expr_rewriter::coerce_plan_expr_for_schema;
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Union, lit,
+    Between, BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Union, Values, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::common_type_of::{as_decimal, common_type, compared_type};
+use super::common_type_of::{as_decimal, chosen_type, common_type, compared_type};
 use super::long_chains::shortened;
 use crate::fault::Fault;
 use crate::query::limits::external;
 
-/// Functions whose arguments are values of one kind, and whose result is one of them.
-const CHOOSING: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "ifnull"];
+/// Functions whose arguments are values of one kind, and whose result is one of them, or all of them as a list.
+const CHOOSING: [&str; 8] = [
+    "coalesce",
+    "greatest",
+    "ifnull",
+    "least",
+    "make_array",
+    "nullif",
+    "nvl",
+    "nvl2",
+];
 
 const BIT_OPERATORS: [Operator; 5] = [
     Operator::BitwiseAnd,
@@ -44,6 +54,7 @@ impl AnalyzerRule for CommonType {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let plan = plan.transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::Union(union) => united(union),
+            LogicalPlan::Values(values) => listed(values),
             other => inner(other),
         })?;
         Ok(plan.data)
@@ -122,6 +133,63 @@ fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
     })))
 }
 
+/// VALUES whose columns have the types that are written there. DataFusion has brought them to its own types, which for a decimal
+/// beside a floating-point number is DECIMAL(30,15): constants that can be written as decimals are, or all are a DOUBLE.
+fn listed(values: Values) -> Result<Transformed<LogicalPlan>> {
+    let empty = DFSchema::empty();
+    let rewriter = Rewriter { schema: &empty };
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (n, (relation, field)) in values.schema.iter().enumerate() {
+        let written = values.values.iter().filter_map(|row| {
+            let expr = row.get(n)?;
+            Some(match expr {
+                // A null is given the column's type.
+                Expr::Literal(value, _) if value.is_null() => lit(ScalarValue::Null),
+                Expr::Cast(cast) if cast.field.data_type() == field.data_type() => {
+                    cast.expr.as_ref().clone()
+                }
+                _ => expr.clone(),
+            })
+        });
+        let written: Vec<Expr> = written.collect();
+        let types = rewriter.types(&written)?;
+        let mut column = None;
+        if field.data_type().is_decimal() && common_type(&types) == Some(DataType::Float64) {
+            let decimals = exact(&written, &types).map(|exact| rewriter.widest(exact));
+            column = Some(match decimals.transpose()?.flatten() {
+                Some(decimals) => decimals,
+                None => (
+                    rewriter.all_cast(written, &DataType::Float64)?,
+                    DataType::Float64,
+                ),
+            });
+        }
+        let (column, type_) = column.unzip();
+        let type_ = type_.unwrap_or_else(|| field.data_type().clone());
+        let field = field.as_ref().clone().with_data_type(type_);
+        fields.push((relation.cloned(), Arc::new(field)));
+        columns.push(column);
+    }
+    if columns.iter().all(Option::is_none) {
+        return inner(LogicalPlan::Values(values));
+    }
+    let mut rows = values.values;
+    for (n, column) in columns.into_iter().enumerate() {
+        for (row, expr) in rows.iter_mut().zip(column.into_iter().flatten()) {
+            if let Some(place) = row.get_mut(n) {
+                *place = expr;
+            }
+        }
+    }
+    let metadata = values.schema.metadata().clone();
+    let values = inner(LogicalPlan::Values(Values {
+        schema: Arc::new(DFSchema::new_with_metadata(fields, metadata)?),
+        values: rows,
+    }))?;
+    Ok(Transformed::yes(values.data))
+}
+
 struct Rewriter<'a> {
     schema: &'a DFSchema,
 }
@@ -135,13 +203,8 @@ impl TreeNodeRewriter for Rewriter<'_> {
             Expr::Between(between) => self.between(between),
             Expr::InList(list) => self.in_list(list),
             Expr::Case(case) => self.case(case),
-            Expr::ScalarFunction(mut function) if CHOOSING.contains(&function.name()) => {
-                let types = self.types(&function.args)?;
-                let Some(common) = common_type(&types) else {
-                    return Ok(Transformed::no(Expr::ScalarFunction(function)));
-                };
-                function.args = self.all_cast(function.args, &common)?;
-                Ok(Transformed::yes(Expr::ScalarFunction(function)))
+            Expr::ScalarFunction(function) if CHOOSING.contains(&function.name()) => {
+                self.choosing(function)
             }
             Expr::InSubquery(within) => self.in_subquery(within),
             Expr::SetComparison(comparison) => self.set_comparison(comparison),
@@ -162,6 +225,18 @@ impl Rewriter<'_> {
 
     fn all_cast(&self, exprs: Vec<Expr>, to: &DataType) -> Result<Vec<Expr>> {
         exprs.into_iter().map(|e| self.cast(e, to)).collect()
+    }
+
+    /// Decimals and nulls in the decimal that holds all of them; none if there is none.
+    fn widest(&self, exprs: Vec<Expr>) -> Result<Option<(Vec<Expr>, DataType)>> {
+        let types = self.types(&exprs)?;
+        match widest_decimal(&types) {
+            Some((precision, scale)) => {
+                let type_ = DataType::Decimal128(precision, scale);
+                Ok(Some((self.all_cast(exprs, &type_)?, type_)))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Values that are compared with one another, in the type in which they are; none if that is the engine's.
@@ -301,6 +376,27 @@ impl Rewriter<'_> {
         Ok(Transformed::new_transformed(Expr::Case(case), changed))
     }
 
+    fn choosing(&self, mut function: ScalarFunction) -> Result<Transformed<Expr>> {
+        // The first argument of `nvl2` is only asked whether it is null.
+        let asked = usize::from(function.name() == "nvl2").min(function.args.len());
+        let chosen = function.args.split_off(asked);
+        let types = self.types(&chosen)?;
+        // DataFusion's `nvl` takes bytes for text.
+        if matches!(function.name(), "nvl" | "ifnull") && types.iter().any(DataType::is_binary) {
+            function.func = coalesce();
+        }
+        let common = chosen_type(&types);
+        let changed = common.is_some();
+        function.args.extend(match common {
+            Some(common) => self.all_cast(chosen, &common)?,
+            None => chosen,
+        });
+        Ok(Transformed::new_transformed(
+            Expr::ScalarFunction(function),
+            changed,
+        ))
+    }
+
     fn in_subquery(&self, within: InSubquery) -> Result<Transformed<Expr>> {
         let InSubquery {
             expr,
@@ -336,21 +432,27 @@ impl Rewriter<'_> {
     }
 }
 
-/// Decimals beside constants that can be written as decimals; none if another value is among them.
-fn exact(exprs: &[Expr], types: &[DataType]) -> Option<Vec<Expr>> {
+/// The digits, and those behind the point, of a decimal that holds all decimals of `types`; none without one, or if it had too many.
+fn widest_decimal(types: &[DataType]) -> Option<(u8, i8)> {
     let decimals = types.iter().filter_map(|t| match t {
         DataType::Decimal128(precision, scale) => Some((*precision, *scale)),
         _ => None,
     });
-    // The widest decides how many digits a constant may have.
     let (precision, scale) = decimals.reduce(|a, b| {
         let scale = a.1.max(b.1);
         let before = (i16::from(a.0) - i16::from(a.1)).max(i16::from(b.0) - i16::from(b.1));
         let precision = u8::try_from(before + i16::from(scale)).unwrap_or(u8::MAX);
         (precision, scale)
     })?;
+    (precision <= DECIMAL128_MAX_PRECISION).then_some((precision, scale))
+}
+
+/// Decimals and nulls beside constants that can be written as decimals; none if another value is among them.
+fn exact(exprs: &[Expr], types: &[DataType]) -> Option<Vec<Expr>> {
+    // The widest decides how many digits a constant may have.
+    let (precision, scale) = widest_decimal(types)?;
     let exact = exprs.iter().zip(types).map(|(expr, data_type)| {
-        if matches!(data_type, DataType::Decimal128(..)) {
+        if matches!(data_type, DataType::Decimal128(..) | DataType::Null) {
             Some(expr.clone())
         } else {
             as_decimal(expr, precision, scale)

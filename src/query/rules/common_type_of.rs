@@ -35,6 +35,19 @@ pub(super) fn common_type(types: &[DataType]) -> Option<DataType> {
     (times && differ).then_some(common)
 }
 
+/// The type in which values of `types` stand in one place of a function: [`common_type`], and bytes beside anything that can be bytes,
+/// which the engine's functions do not take.
+pub(in crate::query) fn chosen_type(types: &[DataType]) -> Option<DataType> {
+    let bytes = types.iter().find(|t| t.is_binary());
+    let can_be = |t: &DataType| t.is_binary() || t.is_string() || t.is_null();
+    if let Some(bytes) = bytes
+        && types.iter().all(can_be)
+    {
+        return types.iter().any(|t| t != bytes).then(|| bytes.clone());
+    }
+    common_type(types)
+}
+
 /// As [`common_type`], for two sides of a comparison, where a text beside a time is read as one.
 pub(super) fn compared_type(types: &[DataType]) -> Option<DataType> {
     let is_time = |t: &DataType| matches!(t, DataType::Timestamp(..));

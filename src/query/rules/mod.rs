@@ -4,6 +4,7 @@ mod common_type;
 mod common_type_of;
 mod correlated_keys;
 mod long_chains;
+mod same_moment;
 mod set_all;
 mod signed;
 mod subquery_values;
@@ -20,6 +21,8 @@ use super::functions::UnnestedFields;
 use super::times::ZonedCasts;
 use super::window_frames::FramesOfEquals;
 
+pub(super) use common_type_of::chosen_type;
+pub(super) use same_moment::EachMoment;
 pub(super) use signed::SignedCounts;
 pub(super) use type_names::engine_types;
 

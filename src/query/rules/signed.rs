@@ -21,11 +21,13 @@ const RANKS: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
 /// The aggregates.
 const COUNTS: [&str; 2] = ["approx_distinct", "regr_count"];
 
-/// The functions of single rows that count so.
-const UNSIGNED: [&str; 5] = [
+/// The functions of single rows that count so, and those that give a list of counts.
+const UNSIGNED: [&str; 7] = [
+    "array_dims",
     "array_length",
     "array_ndims",
     "array_position",
+    "array_positions",
     "cardinality",
     "json_length",
 ];
@@ -73,6 +75,19 @@ fn signed<T>(function: Expr) -> PlannerResult<T> {
     PlannerResult::Planned(cast(function, DataType::Int64))
 }
 
+/// The signed type of counts, and of a list of them.
+fn signed_type(counted: &DataType) -> Option<DataType> {
+    match counted {
+        whole if whole.is_unsigned_integer() => Some(DataType::Int64),
+        DataType::List(item) => {
+            let item_type = signed_type(item.data_type())?;
+            let item = item.as_ref().clone().with_data_type(item_type);
+            Some(DataType::List(item.into()))
+        }
+        _ => None,
+    }
+}
+
 impl AnalyzerRule for SignedCounts {
     fn name(&self) -> &str {
         "signed_counts"
@@ -92,12 +107,11 @@ fn scalars(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         let expr = expr.transform_up(|expr| match &expr {
             Expr::ScalarFunction(call) if UNSIGNED.contains(&call.name()) => {
-                match expr.get_type(&schema) {
-                    Ok(found) if found.is_unsigned_integer() => {
-                        Ok(Transformed::yes(cast(expr, DataType::Int64)))
-                    }
-                    _ => Ok(Transformed::no(expr)),
-                }
+                let counted = expr.get_type(&schema).ok();
+                Ok(match counted.as_ref().and_then(signed_type) {
+                    Some(type_) => Transformed::yes(cast(expr, type_)),
+                    None => Transformed::no(expr),
+                })
             }
             _ => Ok(Transformed::no(expr)),
         })?;

@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use arrow::array::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::display::{ArrayFormatter, FormatOptions, array_value_to_string};
 
 use super::super::tests::engine_over;
 use super::super::*;
@@ -157,4 +157,131 @@ async fn a_nan_in_the_queue_of_the_smallest_ends_nothing() {
         &["1.0"],
     )])
     .await;
+}
+
+#[tokio::test]
+async fn one_moment_with_a_zone_and_without_is_two_values() {
+    let zoned = "arrow_typeof";
+    check(&[
+        (
+            &format!("SELECT {zoned}(min(TIMESTAMP '2020-01-01')), {zoned}(min(TIMESTAMPTZ '2020-01-01T00:00:00Z'))"),
+            &["Timestamp(µs),Timestamp(µs, \"UTC\")"],
+        ),
+        (
+            "SELECT min(TIMESTAMP '2020-01-01'), min(TIMESTAMPTZ '2020-01-01T00:00:00Z')",
+            &["2020-01-01T00:00:00,2020-01-01T00:00:00Z"],
+        ),
+        (
+            "SELECT max(CASE WHEN x THEN TIMESTAMP '2020-01-01' END), max(CASE WHEN x THEN TIMESTAMPTZ '2020-01-01T00:00:00Z' END) FROM (VALUES (true), (false)) t(x)",
+            &["2020-01-01T00:00:00,2020-01-01T00:00:00Z"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn values_have_the_types_that_are_written_there() {
+    check(&[
+        (
+            "SELECT x, arrow_typeof(x) FROM (VALUES (CAST(1.5 AS DECIMAL(4, 2))), (CAST('1e-20' AS DOUBLE))) t(x)",
+            &["1.5,Float64", "1e-20,Float64"],
+        ),
+        // The digits beyond the fifteenth are kept.
+        (
+            "SELECT x, arrow_typeof(x) FROM (VALUES (12345678901234567890.5), (-2.25), (NULL)) t(x)",
+            &[
+                "12345678901234567890.50,Decimal128(22, 2)",
+                "-2.25,Decimal128(22, 2)",
+                "null,Decimal128(22, 2)",
+            ],
+        ),
+        (
+            "SELECT x FROM (VALUES (CAST(1.5 AS DECIMAL(4, 2))), (CAST('NaN' AS DOUBLE))) t(x)",
+            &["1.5", "NaN"],
+        ),
+        (
+            "SELECT [CAST(1.5 AS DECIMAL(4, 2)), CAST('1e-20' AS DOUBLE)]",
+            &["[1.5, 1e-20]"],
+        ),
+        (
+            "SELECT nvl2(1, CAST(1.5 AS DECIMAL(4, 2)), CAST('1e-20' AS DOUBLE))",
+            &["1.5"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn functions_take_bytes_and_give_them_back() {
+    check(&[
+        (
+            "SELECT coalesce(X'00ff', NULL), coalesce(NULL, X'00ff'), nvl(NULL, X'00ff'), nvl2(X'01', X'00ff', X'02'), greatest(NULL, X'00ff'), nullif(X'00ff', X'01')",
+            &["00ff,00ff,00ff,00ff,00ff,00ff"],
+        ),
+        (
+            "SELECT coalesce(b, X'01'), arrow_typeof(coalesce(b, NULL)) FROM (VALUES (X'ff'), (NULL)) t(b)",
+            &["ff,Binary", "01,Binary"],
+        ),
+        ("SELECT coalesce(NULL, NULL, 1.5), coalesce(NULL, 'a')", &["1.5,a"]),
+        (
+            "SELECT octet_length(X'00ff'), octet_length(b), octet_length('ä') FROM (VALUES (X'ff'), (NULL)) t(b)",
+            &["2,1,2", "2,null,2"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn lists_of_counts_are_signed() {
+    check(&[
+        (
+            "SELECT array_positions([1, 2, 1], 1)[1] - 2, array_dims([[1, 2]])[1] - 2, arrow_typeof(array_positions([1], 1))",
+            &["-1,-1,List(Int64)"],
+        ),
+        (
+            "SELECT unnest(array_positions([1, 2, 1], 1)) - 2",
+            &["-1", "1"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn the_type_that_is_announced_is_that_of_the_answer() {
+    let engine = engine_over(Vec::new()).await;
+    let prices =
+        "FROM (VALUES (CAST(12.345 AS DECIMAL(10, 3))), (CAST(-0.5 AS DECIMAL(10, 3)))) t(price)";
+    for (of, expected) in [
+        ("round(price, 1)", "12.3"),
+        ("round(price, 1 + 1)", "12.35"),
+        ("round(price, CAST(-1 AS SMALLINT))", "10"),
+        ("round(price)", "12"),
+        ("round(price * 2, 1) + 1", "25.7"),
+        ("max(round(price, 2))", "12.35"),
+        ("round(max(price), 2) - round(price, 0)", "0.35"),
+        (
+            "CASE WHEN price > 0 THEN round(price, 1) ELSE price END",
+            "12.300",
+        ),
+    ] {
+        let sql = match of {
+            "round(max(price), 2) - round(price, 0)" => {
+                format!("SELECT {of} {prices} GROUP BY price ORDER BY price DESC LIMIT 1")
+            }
+            of if of.starts_with("max") => format!("SELECT {of} {prices}"),
+            of => format!("SELECT {of} {prices} ORDER BY price DESC LIMIT 1"),
+        };
+        let announced = engine.plan(&sql).await.unwrap().wire;
+        let result = engine
+            .query(&sql, None)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(result.wire, announced, "{sql}");
+        let batches = result
+            .collect()
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let found = array_value_to_string(batches[0].column(0), 0).unwrap();
+        assert_eq!(found, expected, "{sql}");
+    }
 }
