@@ -148,15 +148,18 @@ fn of_select(select: &Select) -> Result<(), Fault> {
             | SelectItem::ExprWithAliases { .. } => {}
         }
     }
-    for TableWithJoins { relation: _, joins } in from {
-        for Join {
-            relation: _,
-            global,
-            join_operator: _,
-        } in joins
-        {
-            none(*global, "GLOBAL JOIN", "say JOIN")?;
-        }
+    from.iter().try_for_each(of_joins)
+}
+
+fn of_joins(table: &TableWithJoins) -> Result<(), Fault> {
+    let TableWithJoins { relation: _, joins } = table;
+    for Join {
+        relation: _,
+        global,
+        join_operator: _,
+    } in joins
+    {
+        none(*global, "GLOBAL JOIN", "say JOIN")?;
     }
     Ok(())
 }
@@ -250,9 +253,12 @@ fn of_table(table: &TableFactor) -> Result<(), Fault> {
             )
         }
         TableFactor::NestedJoin {
-            table_with_joins: _,
+            table_with_joins,
             alias,
-        } => of_alias(alias.as_ref()),
+        } => {
+            of_joins(table_with_joins)?;
+            of_alias(alias.as_ref())
+        }
         // The engine refuses these by itself.
         TableFactor::JsonTable { .. }
         | TableFactor::OpenJsonTable { .. }
@@ -344,6 +350,14 @@ mod tests {
             ("SELECT * FROM t WITH (NOLOCK)", "hint"),
             (
                 "SELECT * FROM t GLOBAL JOIN u ON t.id = u.id",
+                "GLOBAL JOIN",
+            ),
+            (
+                "SELECT * FROM (t GLOBAL JOIN u ON t.id = u.id)",
+                "GLOBAL JOIN",
+            ),
+            (
+                "SELECT * FROM t JOIN (u a GLOBAL JOIN u b ON a.id = b.id) ON t.id = a.id",
                 "GLOBAL JOIN",
             ),
             ("SELECT * INTO u FROM t", "SELECT INTO"),

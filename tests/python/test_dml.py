@@ -291,3 +291,29 @@ def test_a_statement_stores_what_its_expressions_give_and_not_what_their_first_p
     got = server.sql("SELECT id, v, CAST(d AS DOUBLE) AS d, CAST(at AS VARCHAR) AS at FROM public.typed ORDER BY id")
     assert [(r["id"], r["v"], r["d"]) for r in got] == [(1, 1.75, 1.75), (2, 7.75, 2.75), (3, 0, 0), (21, 0, None), (22, 2.5, None)]
     assert [r["at"] and r["at"][11:19] for r in got] == ["12:34:56", "12:34:56", "00:00:00", None, None]
+
+
+def test_two_tables_of_one_name_are_told_apart_by_their_schemas(server):
+    for schema in ("one", "two"):
+        server.sql(f"CREATE TABLE {schema}.same (id BIGINT, v DOUBLE)")
+    server.sql("INSERT INTO one.same VALUES (1, 1), (9, 9)")
+    server.sql("INSERT INTO two.same VALUES (1, 5), (2, 6)")
+    rows = lambda: [(r["id"], r["v"]) for r in server.sql("SELECT * FROM one.same ORDER BY id")]
+    merge = "MERGE INTO one.same USING two.same ON one.same.id = two.same.id WHEN "
+    server.sql(merge + "MATCHED THEN UPDATE SET v = two.same.v * 10 + one.same.v WHEN NOT MATCHED THEN INSERT (id, v) VALUES (two.same.id, two.same.v)")
+    assert rows() == [(1, 51), (2, 6), (9, 9)]
+    # A subquery's own table comes before the statement's.
+    assert update(server, "DELETE FROM one.same USING two.same WHERE one.same.id = two.same.id AND one.same.v > (SELECT max(two.same.v) FROM two.same)") == [1]
+    assert update(server, "UPDATE one.same SET v = two.same.v + 1 FROM two.same WHERE one.same.id = two.same.id") == [1]
+    assert rows() == [(2, 7), (9, 9)]
+    server.sql("CREATE TABLE plain (id BIGINT, v DOUBLE)")
+    server.sql("INSERT INTO plain VALUES (9, 10)")
+    assert update(server, "UPDATE one.same SET v = public.plain.v FROM plain WHERE one.same.id = public.plain.id") == [1]
+    for statement, word in [
+        (merge + "NOT MATCHED THEN INSERT (id, v) VALUES (two.same.id, one.same.v)", "no row of one.same"),
+        (merge + "MATCHED AND same.v > 1 THEN DELETE", "both tables have this name"),
+        ("MERGE INTO one.same x USING two.same ON x.id = two.same.id WHEN NOT MATCHED THEN INSERT (id, v) VALUES (two.same.id, one.same.v)", "called x and same"),
+    ]:
+        with pytest.raises(Exception, match=word):
+            server.sql(statement)
+    assert rows() == [(2, 7), (9, 10)]

@@ -59,6 +59,7 @@ def test_asof_join_takes_the_newest_that_is_not_later(server):
     ("z a ASOF JOIN t.b b", "(a.ts >= b.ts) ON a.k = b.k"),
     ("t.a a ASOF JOIN w b", "(a.ts >= b.ts) ON a.k = b.k"),
     ('t.a a ASOF JOIN w AS "B b"', '(a.ts >= "B b".ts) ON a.k = "B b".k'),
+    ("t.a a ASOF JOIN (SELECT k, ts, y FROM t.b) AS b (k, ts, y)", "(a.ts >= b.ts) ON a.k = b.k"),
 ])
 def test_both_sides_of_an_asof_join_may_be_queries(server, source, condition):
     right = '"B b"' if '"B b"' in source else "b"
@@ -71,7 +72,19 @@ def test_both_sides_of_an_asof_join_may_be_queries(server, source, condition):
     assert not [name for name in server.sql(twice)[0] if name.startswith("__until")]
 
 
+def test_the_right_side_of_an_asof_join_may_be_a_table_function_and_name_its_columns(server):
+    got = rows(server, "SELECT a.k, b.n FROM t.a a ASOF JOIN (SELECT k, ts, y FROM t.b) AS b (name, at, n) MATCH_CONDITION (a.ts >= b.at) ON a.k = b.name WHERE a.x = 4")
+    assert got == [("p", 20)]
+    got = rows(server, "SELECT v.n, g.m FROM (VALUES (3), (7)) v(n) ASOF JOIN generate_series(0, 10, 5) AS g (m) MATCH_CONDITION (v.n >= g.m) ORDER BY 1")
+    assert got == [(3, 0), (7, 5)]
+    got = rows(server, "SELECT v.n, generate_series.value FROM (VALUES (3), (7)) v(n) ASOF JOIN generate_series(0, 10, 5) MATCH_CONDITION (v.n >= generate_series.value) ORDER BY 1")
+    assert got == [(3, 0), (7, 5)]
+
+
 @pytest.mark.parametrize("query, word", [
+    ("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k AND b.k = b.k", "right side alone"),
+    ("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k AND b.k = b.y", "right side alone"),
+    ("SELECT * FROM t.a a ASOF JOIN t.b b MATCH_CONDITION (a.ts >= b.ts) ON a.k = 'p'", "both sides"),
     ("SELECT last(x) FROM t.a", "last(temperature, ts)"),
     ("SELECT last(x, ts) OVER () FROM t.a", "last_value"),
     ("SELECT time_bucket('0s', ts) FROM t.a", "zero"),

@@ -59,28 +59,46 @@ fn is_asof(join: &Join) -> bool {
     matches!(join.join_operator, JoinOperator::AsOf { .. })
 }
 
-/// What stands on the right, as text behind FROM, and what the rest of the statement calls it.
-fn right_side(relation: &TableFactor) -> Result<(String, Ident), Fault> {
-    match relation {
-        TableFactor::Table { name, alias, .. } => {
-            let own = name.0.last().and_then(|part| part.as_ident()).cloned();
-            let called = alias.as_ref().map(|a| a.name.clone()).or(own);
-            called.map(|called| (name.to_string(), called))
-        }
-        TableFactor::Derived {
-            lateral: false,
-            subquery,
-            alias: Some(alias),
-            ..
-        } => Some((format!("({subquery})"), alias.name.clone())),
-        _ => None,
+/// What stands on the right.
+struct Right {
+    /// As text behind FROM, with the names that it gives its columns.
+    rows: String,
+    /// What the rest of the statement calls it.
+    called: Ident,
+}
+
+impl Right {
+    fn of(relation: &TableFactor) -> Result<Self, Fault> {
+        let mut bare = relation.clone();
+        let (alias, own) = match &mut bare {
+            TableFactor::Table { name, alias, .. } => {
+                let own = name.0.last().and_then(|part| part.as_ident()).cloned();
+                (alias.take(), own)
+            }
+            TableFactor::Derived {
+                lateral: false,
+                alias,
+                ..
+            } => (alias.take(), None),
+            _ => (None, None),
+        };
+        let columns = alias.as_ref().map_or(&[][..], |a| &a.columns);
+        let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+        let Some(called) = alias.map(|a| a.name).or(own) else {
+            return Err(wrong(
+                relation,
+                "the right side of an ASOF JOIN is a table, a table function, or a subquery with a name",
+            ));
+        };
+        let columns = match columns.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", columns.join(", ")),
+        };
+        Ok(Right {
+            rows: format!("{bare} AS {called}{columns}"),
+            called,
+        })
     }
-    .ok_or_else(|| {
-        wrong(
-            relation,
-            "the right side of an ASOF JOIN is a table, or a subquery with a name",
-        )
-    })
 }
 
 /// The column of an expression that is one of the table, whatever the letters of its name are.
@@ -119,7 +137,7 @@ fn as_left_join(join: &Join, helper: &Ident) -> Result<(Ident, Join), Fault> {
     else {
         return Err(Fault::internal("no ASOF JOIN"));
     };
-    let (rows, called) = right_side(&join.relation)?;
+    let Right { rows, called } = Right::of(&join.relation)?;
     let refused = |problem: &str| Err(wrong(&join.relation, problem));
     let condition = match_condition_of(match_condition);
     let Expr::BinaryOp { left, op, right } = &condition else {
@@ -151,11 +169,18 @@ fn as_left_join(join: &Join, helper: &Ident) -> Result<(Ident, Join), Fault> {
     let mut keys = Vec::new();
     let mut conditions = Vec::new();
     for (a, b) in &pairs {
-        let own = column_of(&called, a).or_else(|| column_of(&called, b));
-        let (Some(own), true) = (own, a != b) else {
-            return refused(
-                "ON compares columns of both sides for equality, with their tables' names",
-            );
+        let own = match (column_of(&called, a), column_of(&called, b)) {
+            (Some(own), None) | (None, Some(own)) => own,
+            (Some(_), Some(_)) => {
+                return refused(
+                    "a condition on the right side alone stands in a subquery on that side, and ON compares columns of both sides",
+                );
+            }
+            (None, None) => {
+                return refused(
+                    "ON compares columns of both sides for equality, with their tables' names",
+                );
+            }
         };
         keys.push(own.to_string());
         conditions.push(format!("{a} = {b}"));
@@ -169,7 +194,7 @@ fn as_left_join(join: &Join, helper: &Ident) -> Result<(Ident, Join), Fault> {
         "({called}.{helper} IS NULL OR {time} {before} {called}.{helper})"
     ));
     let text = format!(
-        "SELECT 1 FROM x LEFT JOIN (SELECT *, lead({theirs}) OVER ({partition}ORDER BY {theirs}) AS {helper} FROM {rows} AS {called} WHERE {theirs} IS NOT NULL) AS {called} ON {}",
+        "SELECT 1 FROM x LEFT JOIN (SELECT *, lead({theirs}) OVER ({partition}ORDER BY {theirs}) AS {helper} FROM {rows} WHERE {theirs} IS NOT NULL) AS {called} ON {}",
         conditions.join(" AND ")
     );
     if let Statement::Query(query) = parse_own(&text)?

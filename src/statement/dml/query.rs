@@ -7,18 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, TableFactor};
 
-use super::visible::{OneSide, text};
+use super::visible::{Known, OneSide, text};
 use super::{Action, Dml, Merge, Values, When, Work};
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
-use crate::sql::placeholder;
+use crate::query::default_schema;
+use crate::sql::{parts, placed, placeholder};
 use crate::types::TableName;
 
 /// Marks the rows of a MERGE's source.
 const SOURCE: &str = "__source";
+
+/// What the query calls the target and the source where the statement has one name for both.
+const TARGET: &str = "__target";
+const OTHER: &str = "__other";
 
 /// What a clause makes of its rows, and in which columns of the result.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +93,7 @@ fn column<'a>(contract: &'a Contract, name: &str) -> Result<&'a str, Fault> {
 struct Builder<'a> {
     contract: Option<&'a Contract>,
     alias: String,
-    full_names: Vec<(String, String)>,
+    known: Vec<Known>,
     /// Whose columns alone the clause that is built sees.
     side: Option<OneSide>,
     types: BTreeMap<usize, DataType>,
@@ -98,7 +103,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn text(&self, expr: &Expr) -> Result<String, Fault> {
-        text(expr, &self.full_names, self.side.as_ref())
+        text(expr, &self.known, self.side.as_ref())
     }
 
     fn contract(&self) -> Result<&Contract, Fault> {
@@ -176,10 +181,16 @@ pub(super) fn build(
     contract: Option<&Contract>,
     rows: &TableName,
 ) -> Result<Query, Fault> {
-    let alias = quoted(&dml.alias);
+    // Two tables of one name are told apart by their schemas, and in the query by names that no statement gives.
+    let target = match &dml.work {
+        Work::Merge(merge) if merge.called.eq_ignore_ascii_case(&dml.alias) => TARGET,
+        _ => &dml.alias,
+    };
+    let alias = quoted(target);
+    let full = (dml.table.schema(), dml.table.table());
     let mut builder = Builder {
         contract,
-        full_names: vec![(dml.table.schema().to_owned(), dml.table.table().to_owned())],
+        known: vec![Known::new(Some(full), &dml.alias, target)],
         side: None,
         types: BTreeMap::new(),
         items: vec![
@@ -211,7 +222,7 @@ pub(super) fn build(
             let tail = format!("{from}{}", filter(&builder, selection)?);
             (vec![made], tail, false)
         }
-        Work::Merge(merge) => self::merge(&mut builder, &dml.alias, merge, &from)?,
+        Work::Merge(merge) => self::merge(&mut builder, target, merge, &from)?,
     };
     Ok(Query {
         sql: format!("SELECT {} FROM {tail}", builder.items.join(", ")),
@@ -229,18 +240,21 @@ fn merge(
     from: &str,
 ) -> Result<(Vec<Made>, String, bool), Fault> {
     builder.contract()?;
-    if let TableFactor::Table { name, .. } = &merge.source {
-        let parts: Vec<String> = name
-            .0
-            .iter()
-            .filter_map(ObjectNamePart::as_ident)
-            .map(|i| i.value.clone())
-            .collect();
-        if let [.., schema, table] = parts.as_slice() {
-            builder.full_names.push((schema.clone(), table.clone()));
-        }
-    }
-    let source = quoted(&merge.called);
+    let called = if target == TARGET {
+        OTHER
+    } else {
+        &merge.called
+    };
+    let parts = match &merge.source {
+        TableFactor::Table { name, .. } => parts(name),
+        _ => Vec::new(),
+    };
+    let default = default_schema();
+    let full = placed(&parts, &default);
+    // `t@v5` is an older version of t.
+    let full = full.map(|(schema, table)| (schema, table.split('@').next().unwrap_or(table)));
+    builder.known.push(Known::new(full, &merge.called, called));
+    let source = quoted(called);
     let has = |when: When| merge.clauses.iter().any(|c| c.when == when);
     let join = match (has(When::NotMatchedBySource), has(When::NotMatched)) {
         (false, false) => "JOIN",
@@ -253,7 +267,7 @@ fn merge(
     let not = |there: &str| format!("NOT ({there})");
     let mut which = "CASE".to_owned();
     for (clause, number) in merge.clauses.iter().zip(1..) {
-        builder.side = OneSide::of(clause.when, target, &merge.called);
+        builder.side = OneSide::of(clause.when, &builder.known[0], &builder.known[1]);
         let mut condition = match clause.when {
             When::Matched => format!("{target_there} AND {source_there}"),
             When::NotMatched => not(&target_there),
@@ -268,7 +282,7 @@ fn merge(
     builder.items.push(format!("{which} AS \"__clause\""));
     let mut clauses = Vec::new();
     for (clause, number) in merge.clauses.iter().zip(1..) {
-        builder.side = OneSide::of(clause.when, target, &merge.called);
+        builder.side = OneSide::of(clause.when, &builder.known[0], &builder.known[1]);
         let guard = |value: &str| format!("CASE WHEN ({which}) = {number} THEN ({value}) END");
         let all = |contract: &Contract| -> Vec<(String, String)> {
             let columns = contract.columns.iter();
