@@ -1,14 +1,21 @@
 //! Types of parameters that nothing tells, of a statement that cannot be planned without them: `sum(?)`, `? + nullif(?, ?)`. Types are
 //! tried until it can be planned, so that a driver is told one that fits, and the columns of the result are known.
 
+use std::time::Duration;
+
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use datafusion::logical_expr::LogicalPlan;
+use tokio::time::Instant;
 
 use super::parameters::field;
 use super::planner::Planner;
 
 /// Plans that are made with one type of the parameters which are not tried.
 const TRIES_MAX: usize = 120;
+
+/// Of more parameters without a type none is guessed, and after this time no more.
+const PARAMETERS_MAX: usize = 32;
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -39,12 +46,17 @@ fn guesses() -> [Option<DataType>; 7] {
 
 /// `told`: the types of the parameters, in order, as far as they are told.
 pub(super) fn guessed(planner: &Planner<'_>, told: &[Option<FieldRef>]) -> Option<LogicalPlan> {
+    if told.iter().filter(|field| field.is_none()).count() > PARAMETERS_MAX {
+        return None;
+    }
+    let until = Instant::now() + PATIENCE;
     others().iter().find_map(|other| {
         let mut search = Search {
             planner,
             told,
             fields: told.to_vec(),
             tries: 0,
+            until,
         };
         for at in 0..told.len() {
             search.put(at, other);
@@ -52,6 +64,7 @@ pub(super) fn guessed(planner: &Planner<'_>, told: &[Option<FieldRef>]) -> Optio
         let before = search.problem();
         let found = match &before {
             None => true,
+            Some(_) if search.is_over(usize::MAX) => false,
             // Mostly one of them is enough.
             Some(before) => {
                 (0..told.len()).any(|at| search.is_enough(at, other))
@@ -67,9 +80,15 @@ struct Search<'a> {
     told: &'a [Option<FieldRef>],
     fields: Vec<Option<FieldRef>>,
     tries: usize,
+    until: Instant,
 }
 
 impl Search<'_> {
+    /// Whether more than so many plans were made, or the time is over.
+    fn is_over(&self, tries: usize) -> bool {
+        self.tries > tries || Instant::now() >= self.until
+    }
+
     /// Gives a parameter a type, unless it is told one.
     fn put(&mut self, at: usize, data_type: &Option<DataType>) {
         if let Some(place) = self.fields.get_mut(at)
@@ -102,7 +121,7 @@ impl Search<'_> {
 
     /// Whether there is a type of this parameter alone with which the statement can be planned.
     fn is_enough(&mut self, at: usize, other: &Option<DataType>) -> bool {
-        if self.told.get(at).is_none_or(Option::is_some) || self.tries > TRIES_MAX / 2 {
+        if self.told.get(at).is_none_or(Option::is_some) || self.is_over(TRIES_MAX / 2) {
             return false;
         }
         for guess in guesses() {
@@ -123,7 +142,7 @@ impl Search<'_> {
                 continue;
             }
             for guess in guesses() {
-                if self.tries > TRIES_MAX {
+                if self.is_over(TRIES_MAX) {
                     return false;
                 }
                 self.put(at, &guess);
@@ -143,7 +162,10 @@ impl Search<'_> {
     /// The plan in which only those parameters have a guessed type that need it: the planner asks the neighbours of the others.
     fn fewest(&mut self) -> Option<LogicalPlan> {
         let mut plan = self.planner.plan(self.fields.clone()).ok();
-        for at in 0..self.told.len().min(TRIES_MAX) {
+        for at in 0..self.told.len() {
+            if self.is_over(usize::MAX) {
+                break;
+            }
             let guess = self.fields.get(at).cloned().flatten();
             self.put(at, &None);
             match self.planner.plan(self.fields.clone()) {

@@ -161,7 +161,7 @@ async fn a_query_that_fails_leaves_no_table_and_no_files() {
             "reserved_column",
         ),
         (
-            "CREATE TABLE d AS SELECT make_array(k) AS l FROM s",
+            "CREATE TABLE d AS SELECT INTERVAL '1 day' AS l FROM s",
             "invalid_contract",
         ),
         ("CREATE TABLE d (a, b) AS SELECT k FROM s", "column_count"),

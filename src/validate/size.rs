@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, downcast_dictionary_array};
 use arrow::datatypes::{ArrowNativeType, DataType};
 
-use super::nested::json_bytes;
+use super::nested::{self, json_bytes};
 use super::validator::Validator;
 use crate::dataset::ColumnType;
 
@@ -151,6 +151,10 @@ impl Validator {
                     wide(&column.data_type)
                         .saturating_add(through)
                         .saturating_add(texts)
+                }
+                // It is made of nulls, each field of it too.
+                None if column.data_type.is_nested() => {
+                    rows.saturating_mul(nested::least_bytes(self.target(index)))
                 }
                 None => {
                     let default = column.default.as_ref().map_or(0, |value| {

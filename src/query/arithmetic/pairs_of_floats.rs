@@ -53,7 +53,7 @@ impl Paired {
 }
 
 impl AggregateUDFImpl for Paired {
-    as_inner!(identical);
+    as_inner!();
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let floats = ["mean_x", "mean_y", "xx", "yy", "xy"].map(|part| (part, DataType::Float64));

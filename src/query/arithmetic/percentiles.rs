@@ -65,7 +65,7 @@ impl Interpolated {
 }
 
 impl AggregateUDFImpl for Interpolated {
-    as_inner!(identical, state_fields, groups_supported);
+    as_inner!(state_fields, groups_supported);
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let (place, is_distinct) = (self.place(&args), args.is_distinct);

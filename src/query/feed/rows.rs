@@ -25,6 +25,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::super::errors::fault_of;
+use super::super::null_fields;
 use super::Followed;
 use crate::cold::{Change, ColdFile};
 use crate::cold::{FILE, ROW};
@@ -183,7 +184,8 @@ fn read(state: &SessionState, table: &Followed, files: &[Arc<ColdFile>]) -> Resu
     let ordered = files.len() > 1 && ["_source", "_seq"].iter().all(|c| has(&table.schema, c));
     let view = table.cold.with_files(files.to_vec()).in_order();
     let view = if ordered { view.located() } else { view };
-    let mut plan = view.scan(&state, None, &[], None).map_err(fault_of)?;
+    let plan = view.scan(&state, None, &[], None).map_err(fault_of)?;
+    let mut plan = null_fields::over(plan);
     if ordered {
         plan = sorted(plan)?;
     }

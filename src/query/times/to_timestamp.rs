@@ -103,9 +103,11 @@ impl ScalarUDFImpl for ToTimestamp {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let to = args.return_field.data_type().clone();
-        let made = match self.counts_seconds() {
-            true => self.micros_of_seconds(args)?,
-            false => self.of().invoke_with_args(args)?,
+        let made = match args.args.as_slice() {
+            // The engine reads texts by way of nanoseconds, whatever they become.
+            [text] if text.data_type().is_string() => return text.cast_to(&to, None),
+            _ if self.counts_seconds() => self.micros_of_seconds(args)?,
+            _ => self.of().invoke_with_args(args)?,
         };
         Ok(match made {
             ColumnarValue::Array(times) => ColumnarValue::Array(in_zone(times, &to)),

@@ -454,7 +454,7 @@ fn masked(values: &ArrayRef, around: Option<&NullBuffer>) -> Result<ArrayRef, Fa
 }
 
 /// Bytes of a null of a type.
-fn least_bytes(data_type: &DataType) -> usize {
+pub(super) fn least_bytes(data_type: &DataType) -> usize {
     match data_type {
         DataType::Struct(fields) => {
             let parts = fields.iter().map(|f| least_bytes(f.data_type()));

@@ -137,9 +137,11 @@ pub(in crate::validate) fn json_bytes(values: &dyn Array, row: usize) -> usize {
         DataType::BinaryView => 2 * values.as_binary_view().value(row).len() + 2,
         DataType::FixedSizeBinary(width) => 2 * usize::try_from(*width).unwrap_or(0) + 2,
         DataType::Dictionary(..) => {
-            let dictionary = values.as_any_dictionary();
-            let key = dictionary.normalized_keys().get(row).copied().unwrap_or(0);
-            json_bytes(dictionary.values(), key)
+            // The keys of this row alone: those of all rows once a row go with the square of their number.
+            let one = values.slice(row, 1);
+            let one = one.as_any_dictionary();
+            let key = one.normalized_keys().first().copied().unwrap_or(0);
+            json_bytes(one.values(), key)
         }
         _ => match elements(values, row) {
             Some(elements) => all_bytes(&elements).saturating_add(2),
