@@ -160,7 +160,6 @@ EXPLAINED = [
 ]
 
 KNOWN = [
-    Reason("parameter without a type of its own", ours_says("invalid_query", "Utf8", "Null", "Interval", "coerce", "coercion", "non UTF-8", "Cannot cast string", bound=True), at_once=True),
     Reason("subquery in a list of values", ours_says(r"Expected: \), found: ", r"Expected: identifier, found: \("), at_once=True),
     Reason("order by one of two equal columns", ours_says(r"Error during planning: Plan: \["), at_once=True),
     Reason("aggregates that differ in a cast", ours_says("ambiguous_name: Schema error: Schema contains duplicate unqualified field name", "Projections require unique expression names"), at_once=True),
