@@ -5,11 +5,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Statement, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    Expr, Statement, UnaryOperator, Value, ValueWithSpan, VisitorMut,
 };
 
 use crate::fault::Fault;
-use crate::sql::parse_own_expr;
+use crate::sql::{parse_own_expr, visit_mut};
 
 /// All numbers of so many digits are told apart by a double.
 const DIGITS_OF_DOUBLE: usize = 15;
@@ -25,7 +25,7 @@ pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
         least: None,
         failed: None,
     };
-    let _ = VisitMut::visit(statement, &mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.failed.map_or(Ok(()), Err)
 }
 

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     Cte, ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
     ObjectName, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, WindowSpec, WindowType,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, VisitorMut, WildcardAdditionalOptions,
+    WindowSpec, WindowType,
 };
 
 use super::access::with_names_first;
@@ -22,7 +22,7 @@ use super::using::spell_using;
 use crate::catalog::defined::StoredView;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
-use crate::sql::{parse_one, parts, placed, placeholder};
+use crate::sql::{parse_one, parts, placed, placeholder, visit_mut};
 use crate::types::TableName;
 
 /// What a query's names resolve to.
@@ -46,7 +46,7 @@ pub(crate) fn resolve(
         called: false,
         error: None,
     };
-    let _ = VisitMut::visit(&mut statement, &mut rewriter);
+    let _ = visit_mut(&mut statement, &mut rewriter);
     match rewriter.error {
         Some(fault) => Err(fault),
         None => Ok(Resolved {
@@ -139,7 +139,7 @@ pub fn named_in(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault>
         given: BTreeSet::new(),
         named: BTreeSet::new(),
     };
-    let _ = VisitMut::visit(&mut parse_one(sql)?, &mut read);
+    let _ = visit_mut(&mut parse_one(sql)?, &mut read);
     Ok(read.named.into_iter().collect())
 }
 

@@ -1,7 +1,6 @@
 //! A statement's text to a plan whose types are known, and what is announced of it before it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +10,7 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SQLOptions;
-use datafusion::sql::sqlparser::ast::{Expr, Statement, visit_expressions};
+use datafusion::sql::sqlparser::ast::{Expr, Statement};
 
 use super::caller::default_schema;
 use super::columns::wire_of;
@@ -379,11 +378,10 @@ fn verified(plan: &LogicalPlan) -> Result<(), Fault> {
 /// Parameters in `= ANY(?)` and its like.
 fn compared_with_lists(statement: &Statement) -> BTreeSet<usize> {
     let mut lists = BTreeSet::new();
-    let _ = visit_expressions(statement, |expr| {
+    sql::each_expr(statement, |expr| {
         if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr {
             lists.extend(placeholder(right));
         }
-        ControlFlow::<()>::Continue(())
     });
     lists
 }

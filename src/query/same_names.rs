@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Ident, Select, SelectItem, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{CastKind, Expr, Ident, Select, SelectItem, VisitorMut};
 
 use super::columns::MARK;
+use crate::sql::visit_mut;
 
 /// What the planner would call a column, as far as the text alone tells it.
 #[derive(PartialEq)]
@@ -112,6 +111,6 @@ fn without_casts(expr: &Expr) -> Expr {
         }
     }
     let mut bare = expr.clone();
-    let _ = VisitMut::visit(&mut bare, &mut Uncast);
+    let _ = visit_mut(&mut bare, &mut Uncast);
     bare
 }

@@ -9,14 +9,14 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Interval, NamedWindowDefinition,
-    NamedWindowExpr, Select, Statement, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    NamedWindowExpr, Select, Statement, UnaryOperator, Value, ValueWithSpan, VisitorMut,
     WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 
 use super::parameters::shown;
 use crate::dataset::quoted_span;
 use crate::fault::Fault;
-use crate::sql::placeholder;
+use crate::sql::{placeholder, visit_mut};
 
 /// What a place takes.
 #[derive(Clone, Copy)]
@@ -152,7 +152,7 @@ pub(super) fn spell_out(
         types: BTreeMap::new(),
         fault: None,
     };
-    let _ = statement.visit(&mut speller);
+    let _ = visit_mut(statement, &mut speller);
     speller.fault.map_or(Ok(speller.types), Err)
 }
 

@@ -11,18 +11,18 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr,
-    Statement, Visit, VisitMut, Visitor, VisitorMut,
+    Statement, Visitor, VisitorMut,
 };
 
 use super::functions::AGGREGATES;
 use crate::fault::Fault;
-use crate::sql::{check_bytes, parse_own_expr};
+use crate::sql::{check_bytes, parse_own_expr, visit, visit_mut};
 
 /// # Errors
 /// INVALID_ARGUMENT: an operator that has no such form.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut rewriter = Rewriter::default();
-    let _ = statement.visit(&mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.failed.map_or(Ok(()), Err)
 }
 
@@ -83,7 +83,7 @@ fn written(item: &SelectItem) -> Option<String> {
         return None;
     };
     let mut sets = Sets(false);
-    let _ = expr.visit(&mut sets);
+    let _ = visit(expr, &mut sets);
     sets.0.then(|| expr.to_string())
 }
 
@@ -318,7 +318,7 @@ struct Calls {
 impl Calls {
     fn of(expr: &Expr) -> Calls {
         let mut calls = Calls::default();
-        let _ = expr.visit(&mut calls);
+        let _ = visit(expr, &mut calls);
         calls
     }
 }

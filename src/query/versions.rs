@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Ident, Statement, TableAlias, TableFactor, VisitorMut,
 };
 
 use super::caller::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
-use crate::sql::{parts, placed};
+use crate::sql::{parts, placed, visit_mut};
 use crate::types::TableName;
 
 /// `raw@v5`: the table and the version.
@@ -89,12 +89,12 @@ pub(super) async fn resolve(
     snapshot: Snapshot,
 ) -> Result<Snapshot, Fault> {
     let mut asked = Asked::default();
-    let _ = statement.visit(&mut asked);
+    let _ = visit_mut(statement, &mut asked);
     let Asked(asked) = asked;
     if asked.is_empty() {
         return Ok(snapshot);
     }
-    let _ = statement.visit(&mut Shorten(&asked));
+    let _ = visit_mut(statement, &mut Shorten(&asked));
     let mut tables = (*snapshot.tables).clone();
     for (name, at) in asked {
         let view = snapshot.tables.get(&name.folded()).ok_or_else(|| {

@@ -6,43 +6,49 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     GroupByExpr, Join, Query, Select, Statement, TableAlias, TableFactor, TableFunctionArgs,
-    TableWithJoins, Visit, Visitor, WildcardAdditionalOptions,
+    TableWithJoins, Visitor, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::ast::{SelectItem, SelectItemQualifiedWildcardKind};
 
+use super::visit::visit;
 use crate::fault::{Fault, Kind};
 
 /// # Errors
 /// UNIMPLEMENTED `not_implemented` with the clause; INVALID_ARGUMENT `syntax_error` for an alias that is meant as a version.
 pub(super) fn check(statement: &Statement) -> Result<(), Fault> {
-    match statement.visit(&mut Checker) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(fault) => Err(fault),
-    }
+    let mut checker = Checker(None);
+    let _ = visit(statement, &mut checker);
+    checker.0.map_or(Ok(()), Err)
 }
 
-struct Checker;
+/// The first fault that was found.
+struct Checker(Option<Fault>);
 
 impl Visitor for Checker {
-    type Break = Fault;
+    type Break = ();
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Fault> {
-        flow(of_query(query))
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.flow(of_query(query))
     }
 
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Fault> {
-        flow(of_select(select))
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.flow(of_select(select))
     }
 
-    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Fault> {
-        flow(of_table(table))
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        self.flow(of_table(table))
     }
 }
 
-fn flow(checked: Result<(), Fault>) -> ControlFlow<Fault> {
-    match checked {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(fault) => ControlFlow::Break(fault),
+impl Checker {
+    fn flow(&mut self, checked: Result<(), Fault>) -> ControlFlow<()> {
+        match checked {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.0 = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod text;
 mod text_size;
 mod type_names;
 mod versions;
+mod visit;
 
 pub use cursor::{Cursor, syntax};
 pub use names::{parts, placed, resolve};
@@ -26,3 +27,4 @@ pub(crate) use text::check_bytes;
 pub use text::{TextLimits, first_word, tokenize};
 pub use type_names::usual_type;
 pub use versions::literal as version_literal;
+pub(crate) use visit::{each_expr, each_expr_mut, visit, visit_mut};

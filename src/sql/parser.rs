@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visit, VisitMut,
-    Visitor, VisitorMut, WildcardAdditionalOptions,
+    DataType, Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visitor, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -16,6 +16,7 @@ use super::ignored;
 use super::parameters;
 use super::text::{self, TextLimits, tokenize};
 use super::versions;
+use super::visit::{visit, visit_mut};
 use crate::fault::Fault;
 
 /// One statement; a trailing `;` is welcome.
@@ -181,7 +182,7 @@ fn parse(mut tokens: Vec<TokenWithSpan>, nesting: usize) -> Result<Statement, Fa
     match (statements.pop(), statements.is_empty()) {
         (Some(mut statement), true) => {
             ignored::check(&statement)?;
-            let _ = VisitMut::visit(&mut statement, &mut Selected);
+            let _ = visit_mut(&mut statement, &mut Selected);
             Ok(statement)
         }
         (None, _) => Err(Fault::invalid(
@@ -232,7 +233,7 @@ fn relations(statement: &Statement) -> usize {
         }
     }
     let mut counted = Counted(0);
-    let _ = Visit::visit(statement, &mut counted);
+    let _ = visit(statement, &mut counted);
     counted.0
 }
 

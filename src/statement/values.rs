@@ -9,14 +9,14 @@ use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Statement, Visit, Visitor,
+    Expr, Query, Select, SelectItem, SetExpr, Statement, Visitor,
 };
 
 use super::{Bound, Insert};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, driver_type, fault_of};
-use crate::sql::{parse_numbered, placeholder};
+use crate::sql::{parse_numbered, placeholder, visit};
 
 /// How one column of an INSERT's rows comes about.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +84,7 @@ fn cell(expr: &Expr) -> Option<Cell> {
             }
         }
     }
-    let mixed = expr.visit(&mut Finder).is_break();
+    let mixed = visit(expr, &mut Finder).is_break();
     (!mixed).then(|| Cell::Fixed(Box::new(expr.clone())))
 }
 

@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
     Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Statement, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut,
+    TableWithJoins, VisitorMut,
 };
 
 use crate::fault::Fault;
-use crate::sql::parse_own;
+use crate::sql::{parse_own, visit_mut};
 
 /// Begins the names of the columns that the right sides get.
 const UNTIL: &str = "__until_";
@@ -23,7 +23,7 @@ const UNTIL: &str = "__until_";
 /// INVALID_ARGUMENT for a join that says too little.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut rewriter = Rewriter::default();
-    let _ = statement.visit(&mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.fault.map_or(Ok(()), Err)
 }
 

@@ -6,17 +6,17 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
+    SetExpr, Statement, Value, ValueWithSpan, VisitorMut,
 };
 
 use crate::fault::{Fault, Kind};
-use crate::sql::{parse_own_expr, syntax};
+use crate::sql::{parse_own_expr, syntax, visit_mut};
 
 /// # Errors
 /// UNIMPLEMENTED for the clauses' other forms, INVALID_ARGUMENT for a query with two limits.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut rewriter = Rewriter(None);
-    let _ = VisitMut::visit(statement, &mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.0.map_or(Ok(()), Err)
 }
 

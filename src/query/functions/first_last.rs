@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SetExpr,
-    Statement, TableFactor, VisitMut, VisitorMut, visit_expressions_mut,
+    Statement, TableFactor, VisitorMut,
 };
 
 use super::usual::usual;
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::query::names;
-use crate::sql::parse_own_expr;
+use crate::sql::{each_expr_mut, parse_own_expr, visit_mut};
 
 /// # Errors
 /// INVALID_ARGUMENT for calls that are no aggregate of two arguments.
@@ -22,7 +22,7 @@ pub fn rewrite(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), Fau
         snapshot,
         error: None,
     };
-    let _ = statement.visit(&mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.error.map_or(Ok(()), Err)
 }
 
@@ -40,7 +40,7 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Continue(());
         };
         let arrival = arrival_columns(select, self.snapshot);
-        let _ = visit_expressions_mut(query, |expr| {
+        each_expr_mut(query, |expr| {
             if let Expr::Function(call) = expr {
                 match written_out(call, &arrival) {
                     Ok(Some(new)) => *expr = new,
@@ -48,7 +48,6 @@ impl VisitorMut for Rewriter<'_> {
                     Err(fault) => self.error = self.error.take().or(Some(fault)),
                 }
             }
-            ControlFlow::<()>::Continue(())
         });
         ControlFlow::Continue(())
     }

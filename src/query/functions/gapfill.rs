@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select,
-    SelectItem, SetExpr, Spanned, Statement, Value, VisitMut, VisitorMut, visit_expressions_mut,
+    SelectItem, SetExpr, Spanned, Statement, Value, VisitorMut,
 };
 
 use crate::fault::Fault;
-use crate::sql::{parse_own, parse_own_expr};
+use crate::sql::{each_expr_mut, parse_own, parse_own_expr, visit_mut};
 
 const NAME: &str = "time_bucket_gapfill";
 const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, locf(avg(x)) AS x FROM t GROUP BY 1, 2";
@@ -22,7 +22,7 @@ const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, lo
 /// INVALID_ARGUMENT for a query that cannot be filled.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut rewriter = Rewriter(None);
-    let _ = statement.visit(&mut rewriter);
+    let _ = visit_mut(statement, &mut rewriter);
     rewriter.0.map_or(Ok(()), Err)
 }
 
@@ -148,17 +148,17 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
             let mut expr = expr.clone();
             let mut found = false;
             let mut fault = None;
-            let _ = visit_expressions_mut(&mut expr, |e| {
+            each_expr_mut(&mut expr, |e| {
                 let kind = ["locf", "interpolate"]
                     .into_iter()
                     .find(|kind| called(e, kind).is_some());
                 let Some(kind) = kind else {
-                    return ControlFlow::<()>::Continue(());
+                    return;
                 };
                 let inner = called(e, kind).map(arguments).unwrap_or_default();
                 let [value] = inner.as_slice() else {
                     fault = Some(wrong(e, "locf and interpolate take one aggregate"));
-                    return ControlFlow::Continue(());
+                    return;
                 };
                 let v = format!("\"__v{}\"", values.len());
                 values.push((*value).clone());
@@ -167,7 +167,6 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
                     Ok(made) => *e = made,
                     Err(error) => fault = Some(error),
                 }
-                ControlFlow::Continue(())
             });
             if let Some(fault) = fault {
                 return Err(fault);

@@ -1,24 +1,17 @@
 //! The names of types in queries, where the engine takes them for others than tables have.
 
-use std::ops::ControlFlow;
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Statement, TimezoneInfo, TypedString};
 
-use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Statement, TimezoneInfo, TypedString, visit_expressions_mut,
-};
-
-use crate::sql::usual_type;
+use crate::sql::{each_expr_mut, usual_type};
 
 /// Times have the microseconds of tables: in nanoseconds, which the engine takes for `TIMESTAMP`, the years before 1677 and after 2262 are
 /// errors. The names that CREATE TABLE knows are known in CAST as well.
 pub(in crate::query) fn engine_types(statement: &mut Statement) {
-    let _ = visit_expressions_mut(statement, |expr| {
-        match expr {
-            Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
-                rename(data_type);
-            }
-            _ => {}
+    each_expr_mut(statement, |expr| match expr {
+        Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
+            rename(data_type);
         }
-        ControlFlow::<()>::Continue(())
+        _ => {}
     });
 }
 

@@ -1,7 +1,6 @@
 //! `t AT TIME ZONE 'Europe/Berlin'`: a time without a zone is a local time of it, and becomes an instant; an instant stays one and is
 //! shown as the zone's local time. Arrow's cast ends with an error where a local time comes twice or not at all.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
@@ -16,11 +15,11 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, Value, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, Value};
 
 use super::zone::{Zone, ZoneClock};
 use crate::fault::Fault;
-use crate::sql::parse_own_expr;
+use crate::sql::{each_expr_mut, parse_own_expr};
 
 const NAME: &str = "at_time_zone";
 
@@ -34,13 +33,13 @@ pub(super) fn function() -> ScalarUDF {
 /// INVALID_ARGUMENT: the zone is no constant.
 pub(in crate::query) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
     let mut failed = None;
-    let _ = visit_expressions_mut(statement, |expr| {
+    each_expr_mut(statement, |expr| {
         let SqlExpr::AtTimeZone {
             timestamp,
             time_zone,
         } = expr
         else {
-            return ControlFlow::<()>::Continue(());
+            return;
         };
         let constant = match &**time_zone {
             SqlExpr::Value(value) => matches!(value.value, Value::SingleQuotedString(_)),
@@ -59,7 +58,6 @@ pub(in crate::query) fn rewrite(statement: &mut Statement) -> Result<(), Fault> 
             Ok(call) => *expr = call,
             Err(fault) => failed = failed.take().or(Some(fault)),
         }
-        ControlFlow::Continue(())
     });
     failed.map_or(Ok(()), Err)
 }

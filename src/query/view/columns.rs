@@ -1,16 +1,14 @@
 //! The window's columns in a view's SELECT: where its bucket, `window_start`, `window_end` and `event_date` stand.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Select, SelectItem, SetExpr, Statement, visit_expressions_mut,
+    Expr, GroupByExpr, Ident, Select, SelectItem, SetExpr, Statement,
 };
 
 use super::START;
 use crate::catalog::view::TableView;
 use crate::dataset::{Bucket, EVENT_DATE, quoted_span};
 use crate::fault::Fault;
-use crate::sql::parse_own;
+use crate::sql::{each_expr_mut, parse_own};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -119,12 +117,11 @@ pub(super) fn put_columns(
         } else if is_word(expr, "window_end") && !source_has("window_end") {
             *expr = end.clone();
         }
-        ControlFlow::<()>::Continue(())
     };
-    let _ = visit_expressions_mut(&mut select.projection, &mut inside);
-    let _ = visit_expressions_mut(&mut select.having, &mut inside);
+    each_expr_mut(&mut select.projection, &mut inside);
+    each_expr_mut(&mut select.having, &mut inside);
     if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
-        let _ = visit_expressions_mut(keys, &mut inside);
+        each_expr_mut(keys, &mut inside);
         // The end is a function of the start: grouping by it, too, would say nothing.
         keys.retain(|key| *key != end);
     }

@@ -6,7 +6,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, SetExpr, Statement, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Query, SetExpr, Statement, TableFactor, VisitorMut,
+};
 
 use super::START;
 use super::columns::{put_columns, put_date};
@@ -15,7 +17,7 @@ use crate::catalog::view::Snapshot;
 use crate::dataset::{Bucket, Spans, quoted_span};
 use crate::fault::Fault;
 use crate::query::functions::rewrite_first_last;
-use crate::sql::{parse_one, parse_own};
+use crate::sql::{parse_one, parse_own, visit_mut};
 use crate::types::TableName;
 
 /// A definition that has been understood.
@@ -148,12 +150,18 @@ impl Definition {
 
 /// Gives tables without a schema the view's own.
 fn qualify(statement: &mut Statement, schema: &str) {
-    let _ = datafusion::sql::sqlparser::ast::visit_relations_mut(statement, |name| {
-        if let [only] = name.0.as_slice()
-            && let Some(ident) = only.as_ident()
-        {
-            *name = ObjectName::from(vec![Ident::with_quote('"', schema), ident.clone()]);
+    struct Qualified<'a>(&'a str);
+    impl VisitorMut for Qualified<'_> {
+        type Break = ();
+
+        fn post_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
+            if let [only] = name.0.as_slice()
+                && let Some(ident) = only.as_ident()
+            {
+                *name = ObjectName::from(vec![Ident::with_quote('"', self.0), ident.clone()]);
+            }
+            ControlFlow::Continue(())
         }
-        ControlFlow::<()>::Continue(())
-    });
+    }
+    let _ = visit_mut(statement, &mut Qualified(schema));
 }

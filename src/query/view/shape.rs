@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Interval,
     JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Value,
-    Visit, Visitor,
+    Visitor,
 };
 
 use crate::catalog::view::{Snapshot, TableView};
@@ -15,6 +15,7 @@ use crate::fault::{Fault, Kind};
 use crate::query::names::{find, find_view};
 use crate::query::nearest::nearest_table;
 use crate::query::times::Zone;
+use crate::sql::visit;
 use crate::types::TableName;
 
 fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Display) -> Fault {
@@ -65,7 +66,7 @@ pub(super) fn check_query(query: &Query) -> Result<(), Fault> {
         queries: 0,
         fault: None,
     };
-    let _ = query.visit(&mut finder);
+    let _ = visit(query, &mut finder);
     if let Some(fault) = finder.fault {
         return Err(fault);
     }

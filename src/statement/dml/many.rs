@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Visitor};
 
 use super::marks::Marks;
 use super::rows::{internal, places};
@@ -17,7 +17,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::query::default_schema;
-use crate::sql::{parts, resolve};
+use crate::sql::{parts, resolve, visit};
 use crate::statement::Bound;
 use crate::types::TableName;
 
@@ -69,7 +69,7 @@ fn reads_itself<'a>(table: &TableName, mut exprs: impl Iterator<Item = &'a Expr>
             }
         }
     }
-    exprs.any(|expr| expr.visit(&mut Reads(table)).is_break())
+    exprs.any(|expr| visit(expr, &mut Reads(table)).is_break())
 }
 
 /// The snapshot in which the rows that earlier executions have made stand beside the table's own under `name`. They are in

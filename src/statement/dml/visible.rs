@@ -4,13 +4,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, TableFactor, Visitor, VisitorMut};
 
 use super::When;
 use crate::fault::Fault;
-use crate::sql::parts;
+use crate::sql::{parts, visit, visit_mut};
 
 /// The one side that a WHEN clause of a MERGE has a row of.
 #[derive(Clone, Debug)]
@@ -103,10 +101,12 @@ pub(super) fn text(expr: &Expr, known: &[Known], side: Option<&OneSide>) -> Resu
         known,
         side,
         subqueries: Vec::new(),
+        fault: None,
     };
-    match VisitMut::visit(&mut expr, &mut names) {
-        ControlFlow::Continue(()) => Ok(expr.to_string()),
-        ControlFlow::Break(fault) => Err(fault),
+    let _ = visit_mut(&mut expr, &mut names);
+    match names.fault {
+        None => Ok(expr.to_string()),
+        Some(fault) => Err(fault),
     }
 }
 
@@ -115,6 +115,7 @@ struct Names<'a> {
     side: Option<&'a OneSide>,
     /// What those around the place that is visited read, in lower case.
     subqueries: Vec<BTreeSet<String>>,
+    fault: Option<Fault>,
 }
 
 impl Names<'_> {
@@ -135,6 +136,11 @@ impl Names<'_> {
             [first, .., table] => called(table) && !called(first) && !self.reads(&table.value),
             _ => false,
         }
+    }
+
+    fn failed(&mut self, fault: Fault) -> ControlFlow<()> {
+        self.fault = Some(fault);
+        ControlFlow::Break(())
     }
 
     fn of_none(&self, name: &[Ident]) -> Fault {
@@ -176,24 +182,24 @@ fn read_by(query: &Query) -> BTreeSet<String> {
         }
     }
     let mut read = Read(BTreeSet::new());
-    let _ = query.visit(&mut read);
+    let _ = visit(query, &mut read);
     read.0
 }
 
 impl VisitorMut for Names<'_> {
-    type Break = Fault;
+    type Break = ();
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Fault> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.subqueries.push(read_by(query));
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Fault> {
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         self.subqueries.pop();
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Fault> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let asked = match &*expr {
             Expr::CompoundIdentifier(idents) => idents.clone(),
             _ => Vec::new(),
@@ -204,13 +210,13 @@ impl VisitorMut for Names<'_> {
             let meant = |known: &&Known| known.has(before) && !self.reads(&known.called);
             let mut known = self.known.iter().filter(meant);
             match (known.next(), known.next()) {
-                (Some(_), Some(_)) => return ControlFlow::Break(of_both(idents)),
+                (Some(_), Some(_)) => return self.failed(of_both(idents)),
                 (Some(one), None) if before.len() > 1 || one.called != one.alias => {
                     let table = Ident::with_quote('"', &one.alias);
                     idents.splice(..idents.len() - 1, [table]);
                 }
                 (None, _) if self.is_of_another(before) => {
-                    return ControlFlow::Break(self.of_none(idents));
+                    return self.failed(self.of_none(idents));
                 }
                 _ => {}
             }
@@ -228,7 +234,7 @@ impl VisitorMut for Names<'_> {
                     && table.value.eq_ignore_ascii_case(&side.hidden.alias)
                     && !side.hidden.alias.eq_ignore_ascii_case(&side.seen.alias)
                 {
-                    return ControlFlow::Break(side.refused(&asked));
+                    return self.failed(side.refused(&asked));
                 }
             }
             _ => {}
