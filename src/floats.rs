@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 
 /// Values that are looked at without a branch.
-const STRIDE: usize = 64;
+const STRIDE: usize = 16;
 
 pub fn one_form_64(value: f64) -> f64 {
     // Adding 0.0 turns -0.0 into 0.0 and changes no other number.
@@ -28,16 +28,35 @@ pub fn one_form_32(value: f32) -> f32 {
     }
 }
 
+/// As whole numbers, zeros below zero and what is no number are found without a branch, and without a unit for floats.
 fn differs_64(values: &[f64]) -> bool {
+    const SIGN: u64 = 1 << 63;
+    const INFINITE: u64 = f64::INFINITY.to_bits();
+    let may_differ = |v: &f64| {
+        let bits = v.to_bits();
+        (bits == SIGN) | (bits & !SIGN > INFINITE)
+    };
     let differs = |v: &f64| one_form_64(*v).to_bits() != v.to_bits();
-    let mut strides = values.chunks(STRIDE);
-    strides.any(|s| s.iter().fold(false, |found, v| found | differs(v)))
+    let (strides, rest) = values.as_chunks::<STRIDE>();
+    let found = |stride: &[f64; STRIDE]| {
+        stride.iter().fold(false, |any, v| any | may_differ(v)) && stride.iter().any(differs)
+    };
+    strides.iter().any(found) || rest.iter().any(differs)
 }
 
 fn differs_32(values: &[f32]) -> bool {
+    const SIGN: u32 = 1 << 31;
+    const INFINITE: u32 = f32::INFINITY.to_bits();
+    let may_differ = |v: &f32| {
+        let bits = v.to_bits();
+        (bits == SIGN) | (bits & !SIGN > INFINITE)
+    };
     let differs = |v: &f32| one_form_32(*v).to_bits() != v.to_bits();
-    let mut strides = values.chunks(STRIDE);
-    strides.any(|s| s.iter().fold(false, |found, v| found | differs(v)))
+    let (strides, rest) = values.as_chunks::<STRIDE>();
+    let found = |stride: &[f32; STRIDE]| {
+        stride.iter().fold(false, |any, v| any | may_differ(v)) && stride.iter().any(differs)
+    };
+    strides.iter().any(found) || rest.iter().any(differs)
 }
 
 /// The values in their one form, within nested values too; those of other types as they are. Copies only what has another form.
