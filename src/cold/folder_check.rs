@@ -72,7 +72,7 @@ pub async fn log_is_sound(lake: &Lake, folder: &str) -> Result<(), Error> {
     };
     if let Some(entry) = listed.iter().find(is_empty) {
         return Err(Error::EmptyEntry {
-            file: entry.location.to_string(),
+            file: lake.shown(&entry.location),
         });
     }
     let checkpoints = listed.iter().filter_map(|meta| {
@@ -85,7 +85,10 @@ pub async fn log_is_sound(lake: &Lake, folder: &str) -> Result<(), Error> {
     let got = store.get(location).await.map_err(store_error)?;
     let bytes = got.bytes().await.map_err(store_error)?;
     match checkpoint_problem(name, &bytes) {
-        Some(problem) => Err(Error::Damaged(format!("{problem}, file={location}"))),
+        Some(problem) => Err(Error::Damaged(format!(
+            "{problem}, file={}",
+            lake.shown(location)
+        ))),
         None => Ok(()),
     }
 }

@@ -101,6 +101,14 @@ impl Lake {
         })
     }
 
+    /// A file of the store as an operator types it: a path on disk, or the address of the object.
+    pub fn shown(&self, file: &Path) -> String {
+        match self.root.scheme() {
+            "file" => format!("/{file}"),
+            _ => format!("{}{file}", self.store_url()),
+        }
+    }
+
     pub fn url(&self, folder: &str) -> Result<Url, Error> {
         self.root
             .join(&format!("{folder}/"))

@@ -61,7 +61,7 @@ impl ColdTable {
             Ok(found) => {
                 let bytes = found.bytes().await.map_err(store_error)?;
                 let damaged = |problem: String| {
-                    let path = self.note_path(name);
+                    let path = self.lake.shown(&self.note_path(name));
                     Error::Damaged(format!("{path} {problem}; remove or restore it"))
                 };
                 let note = serde_json::from_slice(&bytes)
