@@ -119,6 +119,9 @@ pub(crate) fn store_error(error: impl std::fmt::Display) -> Error {
     Error::Store(first)
 }
 
+/// What a fault says when files that are written anew would lose a column of another writer.
+pub const OTHER_COLUMNS: &str = "other_columns";
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let (kind, reason) = match &error {
@@ -134,7 +137,7 @@ impl From<Error> for Fault {
             Error::Untold { .. } => (Kind::OutOfRange, "version_expired"),
             Error::Swept { .. } => (Kind::OutOfRange, "version_vacuumed"),
             Error::Incompatible { .. } => (Kind::Precondition, "version_incompatible"),
-            Error::OtherColumns { .. } => (Kind::Precondition, "other_columns"),
+            Error::OtherColumns { .. } => (Kind::Precondition, OTHER_COLUMNS),
             Error::EmptyEntry { .. } => (Kind::Corrupt, "table_damaged"),
             Error::DataFile { .. } => (Kind::Corrupt, "file_damaged"),
             Error::Location(_) => (Kind::Invalid, "invalid_location"),

@@ -308,3 +308,69 @@ async fn a_table_that_is_let_go_pins_what_others_hold_and_nothing_itself() {
     drop(held);
     assert!(pins.paths().is_empty());
 }
+
+/// Adds a column as another writer does: in an entry of its own, which no checksum stands in.
+fn add_foreign_column(dir: &tempfile::TempDir, version: i64) {
+    let first = std::fs::read_to_string(entry_file(dir, 0)).unwrap();
+    let entries = first.lines();
+    let mut entries = entries.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut action = entries.find(|a| a.get("metaData").is_some()).unwrap();
+    let text = action["metaData"]["schemaString"].as_str().unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(text).unwrap();
+    let theirs =
+        serde_json::json!({"name": "theirs", "type": "long", "nullable": true, "metadata": {}});
+    schema["fields"].as_array_mut().unwrap().push(theirs);
+    action["metaData"]["schemaString"] = schema.to_string().into();
+    std::fs::write(entry_file(dir, version), format!("{action}\n")).unwrap();
+}
+
+/// Rows that stay must not lose a value, also when every row of a file is changed, and when the column came meanwhile.
+#[tokio::test]
+async fn files_are_written_anew_only_with_all_columns_of_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let mut table = table(&lake).await;
+    commit(&mut table, 1).await.unwrap();
+    add_foreign_column(&dir, 2);
+    let refused = [
+        Reason::Update { predicate: None },
+        Reason::Delete { predicate: None },
+        Reason::Merge {
+            predicate: String::new(),
+        },
+        Reason::Optimize { target_bytes: 1 },
+    ];
+    let paths = |table: &ColdTable| -> std::collections::BTreeSet<String> {
+        let view = table.view();
+        view.files().iter().map(|f| f.path().to_owned()).collect()
+    };
+    for reason in refused {
+        let staged = table.stage(vec![batch()]).await.unwrap();
+        let removal = Removal::Files(paths(&table));
+        let error = table.rewrite(&removal, staged, &reason, &[]).await;
+        assert!(
+            matches!(&error, Err(Error::OtherColumns { column }) if column == "theirs"),
+            "{reason:?}: {error:?}"
+        );
+    }
+    assert_eq!((table.version(), table.view().rows()), (2, Some(3)));
+    // Nothing is lost where no old row is among the new ones, or none is new.
+    commit(&mut table, 2).await.unwrap();
+    let staged = table.stage(vec![batch()]).await.unwrap();
+    let update = Reason::Update { predicate: None };
+    let nothing = Removal::Files(Default::default());
+    let inserted = table.rewrite(&nothing, staged, &update, &[]);
+    inserted.await.unwrap();
+    let staged = table.stage(vec![batch()]).await.unwrap();
+    let (removal, replace) = (
+        Removal::Files(paths(&table)),
+        Reason::Replace {
+            predicate: "true".to_owned(),
+        },
+    );
+    let replaced = table.rewrite(&removal, staged, &replace, &[]);
+    replaced.await.unwrap();
+    assert_eq!(table.view().rows(), Some(3));
+    empty(&mut table).await;
+    assert_eq!(table.view().rows(), Some(0));
+}

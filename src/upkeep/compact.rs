@@ -14,7 +14,7 @@ use crate::catalog::table::{Cold, Table};
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
-use crate::cold::{Effort, FileList, PinnedFiles, Reason, Removal, Staged, Stager};
+use crate::cold::{Effort, FileList, OTHER_COLUMNS, PinnedFiles, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
 use crate::types::TableName;
@@ -92,7 +92,8 @@ impl Upkeep {
             }
             let run = self.journal.begin("compact", &part_name(table, part));
             let ended = self.compact(table, part, &job, &[]).await;
-            if let Ok(None) = &ended {
+            let hopeless = |fault: &Fault| fault.reason == OTHER_COLUMNS;
+            if matches!(&ended, Ok(None)) || ended.as_ref().is_err_and(hopeless) {
                 self.settled.lock().insert(key, paths);
             }
             let detail = format!("partition {}", job.partition);
@@ -185,6 +186,9 @@ impl Upkeep {
         job: &Job,
         order: &[String],
     ) -> Result<Option<Compacted>, Fault> {
+        // Before they are read for nothing.
+        let known = table.files(|cold| cold.part(part).all_columns_known());
+        known.await?;
         let (stager, view) = self.pin(table, part).await;
         let pinned = Arc::new(view.with_files(job.files.clone()));
         drop(view);

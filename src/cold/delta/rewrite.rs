@@ -29,6 +29,16 @@ pub enum Removal {
     Files(BTreeSet<String>),
 }
 
+impl Removal {
+    fn is_nothing(&self) -> bool {
+        match self {
+            Removal::Nothing => true,
+            Removal::Partitions(_) => false,
+            Removal::Files(paths) => paths.is_empty(),
+        }
+    }
+}
+
 /// What the Delta log says that a version did.
 #[derive(Clone, Debug)]
 pub enum Reason {
@@ -58,6 +68,18 @@ pub enum Reason {
 impl Reason {
     fn changes_rows(&self) -> bool {
         !matches!(self, Reason::Optimize { .. })
+    }
+
+    /// Are rows of the files that go among those that come, whole or changed?
+    fn keeps_rows(&self) -> bool {
+        match self {
+            Reason::Delete { .. }
+            | Reason::Update { .. }
+            | Reason::Merge { .. }
+            | Reason::Optimize { .. } => true,
+            // Other rows take their place, or files come back as they were.
+            Reason::Append | Reason::Replace { .. } | Reason::Restore { .. } => false,
+        }
     }
 
     fn operation(&self, partition_by: &[String]) -> DeltaOperation {
@@ -104,6 +126,7 @@ impl ColdTable {
     /// # Errors
     /// - `Fenced`: another server has claimed the table; nothing was committed.
     /// - `Changed`: a file to take out is not in the newest version any more; nothing was committed.
+    /// - `OtherColumns`: the new files lack a column whose values are in the old ones; nothing was committed.
     /// - `Store`: after any outcome but Ok the log was read again, and the commit is not in it.
     pub async fn rewrite(
         &mut self,
@@ -122,6 +145,9 @@ impl ColdTable {
                     ours: self.owner,
                     theirs,
                 });
+            }
+            if reason.keeps_rows() && !removal.is_nothing() && staged.files() > 0 {
+                self.all_columns_known()?;
             }
             let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
             let actions = self.actions(removal, &staged, reason)?;

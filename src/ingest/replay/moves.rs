@@ -177,6 +177,8 @@ pub(super) async fn commit(
     if request.dry_run || removed.is_empty() {
         return Ok((judged.outcome, Vec::new()));
     }
+    // Once the table has the rows, the quarantine's commit has to follow.
+    cold.quarantine.all_columns_known()?;
     let in_main = cold.main.stage(judged.accepted).await?;
     let left = cold.quarantine.stage(remainders).await?;
     let paths = left.paths();

@@ -141,7 +141,10 @@ impl Statement<'_> {
         let outcome = writer
             .rewrite(part, &removal, staged.clone(), &reason(self.dml), &[])
             .await;
-        if matches!(outcome, Err(cold::Error::Changed { .. })) {
+        if matches!(
+            outcome,
+            Err(cold::Error::Changed { .. } | cold::Error::OtherColumns { .. })
+        ) {
             writer.files(part).discard(&staged).await;
         }
         outcome?;

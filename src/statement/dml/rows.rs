@@ -135,9 +135,6 @@ impl Run<'_> {
             })
             .map(|(place, _)| *place)
             .collect();
-        if !partly.is_empty() {
-            self.files.all_columns_known()?;
-        }
         for places in partly.chunks(FILES_A_QUERY) {
             self.keep(places, cancelled).await?;
         }
