@@ -64,3 +64,31 @@ fn a_text_that_is_named_often_counts_as_often() {
         assert_eq!(applied.into_sides().0.unwrap().num_rows(), 10);
     }
 }
+
+/// A row's text is as long as its value, however many others the column's dictionary has: it is asked for every rejected row.
+#[test]
+fn a_row_of_a_dictionary_is_as_long_as_its_own_value() {
+    use crate::validate::size::RowText;
+    let text =
+        |column: ArrayRef| RowText::of(&RecordBatch::try_from_iter([("s", column)]).unwrap());
+    let texts: Vec<String> = (0..3000).map(|n| "x".repeat(n % 7)).collect();
+    let keys = arrow::array::Int32Array::from_iter((0..3000).map(|n| (n % 5 != 0).then_some(n)));
+    let values: ArrayRef = Arc::new(StringArray::from(texts.clone()));
+    let dictionary: ArrayRef = Arc::new(arrow::array::DictionaryArray::new(keys.clone(), values));
+    let plain = keys.iter().zip(&texts);
+    let plain: StringArray = plain
+        .map(|(key, text)| key.map(|_| text.as_str()))
+        .collect();
+    let (dictionary, plain) = (text(dictionary), text(Arc::new(plain)));
+    for row in 0..3000 {
+        let quotes = if row % 5 == 0 { 0 } else { 2 };
+        assert_eq!(dictionary.bytes(row), plain.bytes(row) + quotes, "{row}");
+    }
+    let bytes: Vec<&[u8]> = vec![b"12345"; 2];
+    let large = arrow::array::LargeBinaryArray::from(bytes.clone());
+    let (large, small) = (
+        text(Arc::new(large)),
+        text(Arc::new(arrow::array::BinaryArray::from(bytes))),
+    );
+    assert_eq!(large.bytes(1), small.bytes(1) + 2);
+}
