@@ -476,6 +476,8 @@ pub(crate) mod identity;
 mod stop;
 
 #[cfg(test)]
+mod column_tests;
+#[cfg(test)]
 mod create_tests;
 #[cfg(test)]
 mod defined_tests;

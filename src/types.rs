@@ -1,6 +1,7 @@
 //! Names and positions that every layer shares. Private fields, checked constructors: a position in
 //! the log never meets a batch number, and no identifier becomes a path unchecked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,6 +78,36 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         Err(NameError {
             name: name.chars().take(80).collect(),
         })
+    }
+}
+
+/// What an alteration does to the columns that were there. All of it happens at once: two columns may change places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnMoves {
+    /// From the name before to the name after.
+    pub renamed: BTreeMap<String, String>,
+    /// A new column may bear the name of one of these.
+    pub dropped: BTreeSet<String>,
+}
+
+impl ColumnMoves {
+    pub fn is_empty(&self) -> bool {
+        self.renamed.is_empty() && self.dropped.is_empty()
+    }
+
+    /// The columns that do not stay what they were, under their names before.
+    pub fn touched(&self) -> impl Iterator<Item = &str> {
+        self.renamed.keys().chain(&self.dropped).map(String::as_str)
+    }
+
+    /// What a column was called before, if it was there.
+    pub fn origin<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        let renamed = self.renamed.iter().find(|(_, to)| *to == name);
+        match renamed {
+            Some((from, _)) => Some(from),
+            None if self.touched().any(|gone| gone == name) => None,
+            None => Some(name),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod deliver;
 mod evaluate;
 pub mod machine;
 mod message;
+mod readers;
 mod status;
 mod store;
 mod turns;

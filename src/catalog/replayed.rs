@@ -44,12 +44,22 @@ impl ReplayedFrame {
         })
     }
 
-    /// Its rows under the columns that are in force, by the contract that judged them.
+    /// Its rows under the columns that are in force, by the contract that judged them. `offset`: of the frame; `committed`: up to
+    /// which the table's rows and the quarantine's stand in Delta. Of a frame without rows beyond them nothing is made: columns may
+    /// have moved since it was committed, and nobody needs to know the contract that judged it.
     ///
     /// # Errors
     /// The rows do not fit the contract of their version.
-    pub fn rows(&self, judged_by: &Validator, now: &Contract) -> Result<Applied, Fault> {
-        let Some(batch) = &self.batch else {
+    pub fn rows(
+        &self,
+        (offset, committed): (Lsn, (Lsn, Lsn)),
+        judged_by: &Validator,
+        now: &Contract,
+    ) -> Result<Applied, Fault> {
+        let (main, quarantine) = committed;
+        let waits = (offset > main && self.counts.accepted > 0)
+            || (offset > quarantine && self.counts.quarantined > 0);
+        let Some(batch) = self.batch.as_ref().filter(|_| waits) else {
             return Ok(Applied::default());
         };
         let (source, seq) = match self.data.sender() {

@@ -23,6 +23,7 @@ use super::visible::Part;
 use crate::cold::{self, At, ColdTable, Reason, Removal, Staged};
 use crate::fault::Fault;
 use crate::flush;
+use crate::types::ColumnMoves;
 use crate::validate::{Additions, Keys, Validator};
 
 /// The right to change one table's files. Dropped, it publishes what the table has come to.
@@ -172,6 +173,29 @@ impl<'a> TableWriter<'a> {
         })
     }
 
+    /// [`TableWriter::closed`], with every batch committed that has its place in the log: no row is hot, and no frame from
+    /// before is made rows of again.
+    ///
+    /// # Errors
+    /// As [`TableWriter::closed`]; UNAVAILABLE `table_parked`; the log's.
+    pub async fn closed_without_hot_rows(
+        shared: &'a Arc<Shared>,
+        table: &'a Arc<Table>,
+        what: &str,
+        patience: Patience,
+    ) -> Result<Self, Fault> {
+        // Most of them while batches still come.
+        let mut cold = table.commit_lock_within(patience).await?;
+        flush::commit_locked(shared, table, &mut cold).await?;
+        drop(cold);
+        let mut writer = Self::closed(shared, table, what, patience).await?;
+        // What follows needs room in the log, which the rest of them may fill.
+        flush::commit_locked(shared, table, &mut writer.cold).await?;
+        settle(shared, table).await?;
+        flush::commit_locked(shared, table, &mut writer.cold).await?;
+        Ok(writer)
+    }
+
     /// What judges rows while this lives.
     pub fn validator(&self) -> &Arc<Validator> {
         &self.validator
@@ -250,8 +274,9 @@ impl<'a> TableWriter<'a> {
         self.cold.part_mut(part).restore(at).await
     }
 
-    /// Commits the columns and properties of another contract; `dropped`: properties that it has no more. Its version is in no
-    /// frame, and a start has to find it: that is noted before the frame of the change.
+    /// Commits the columns and properties of another contract; `dropped`: properties that it has no more; `moves`: what becomes
+    /// of the columns that are there. Its version is in no frame, and a start has to find it: that is noted before the frame of
+    /// the change.
     ///
     /// # Errors
     /// As [`ColdTable::alter`].
@@ -260,9 +285,11 @@ impl<'a> TableWriter<'a> {
         schema: SchemaRef,
         properties: BTreeMap<String, String>,
         dropped: &[String],
+        moves: &ColumnMoves,
     ) -> Result<(), cold::Error> {
         self.stale = true;
-        self.cold.main.alter(schema, properties, dropped).await?;
+        let main = &mut self.cold.main;
+        main.alter(schema, properties, dropped, moves).await?;
         note_unlogged(self.shared, self.table, &self.cold);
         Ok(())
     }

@@ -58,7 +58,11 @@ fn compared(bytes: bytes::Bytes, list: &FileList, file: &ColdFile) -> Option<Str
         Err(error) => return damaged(&error),
     };
     let schema = list.schema();
-    let mut told = Told::of(&schema, list.partition_by(), file);
+    let found = arrow::array::RecordBatchReader::schema(&reader);
+    let mut told = match Told::of(&schema, list, &found, file) {
+        Ok(told) => told,
+        Err(error) => return damaged(&error),
+    };
     for batch in reader {
         match batch {
             Ok(batch) => told.batch(&batch),
@@ -71,6 +75,8 @@ fn compared(bytes: bytes::Bytes, list: &FileList, file: &ColdFile) -> Option<Str
 /// What the log tells of a column, and what was found so far.
 struct Column<'a> {
     name: &'a str,
+    /// Among the file's columns; none: it was added to the table later.
+    place: Option<usize>,
     told: &'a ColumnStatistics,
     nulls: usize,
     outside: usize,
@@ -82,30 +88,38 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn of(schema: &'a Schema, partition_by: &[String], file: &'a ColdFile) -> Self {
+    fn of(
+        schema: &'a Schema,
+        list: &FileList,
+        found: &Schema,
+        file: &'a ColdFile,
+    ) -> Result<Self, &'static str> {
         let own = schema
             .fields()
             .iter()
-            .filter(|f| !partition_by.contains(f.name()));
+            .filter(|f| !list.partition_by().contains(f.name()));
+        let names = own.clone().map(|f| f.name().as_str());
+        let places = list.mapping().places(names, found)?;
         let columns = own
+            .zip(places)
             .zip(&file.statistics().column_statistics)
-            .map(|(field, told)| Column {
+            .map(|((field, place), told)| Column {
                 name: field.name(),
+                place,
                 told,
                 nulls: 0,
                 outside: 0,
             });
-        Told {
+        Ok(Told {
             columns: columns.collect(),
             rows: 0,
-        }
+        })
     }
 
     fn batch(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows();
         for column in &mut self.columns {
-            let Some(values) = batch.column_by_name(column.name) else {
-                // Added to the table later: null in every row.
+            let Some(values) = column.place.map(|place| batch.column(place)) else {
                 column.nulls += batch.num_rows();
                 continue;
             };

@@ -2,6 +2,8 @@
 //! schemas, properties and positions.
 
 pub mod check;
+#[cfg(test)]
+mod column_tests;
 pub mod delta;
 mod encoders;
 #[cfg(test)]
@@ -9,6 +11,7 @@ pub mod faulty;
 pub mod files;
 pub mod folder_check;
 pub mod lake;
+mod mapping;
 mod passed_on;
 #[cfg(test)]
 mod tests;
@@ -25,8 +28,9 @@ pub use delta::stage::{Slicer, Staged, Stager};
 pub use delta::table::ColdTable;
 pub use delta::vacuum::{Found, Keep, Sweep, Sweeper};
 pub use files::bounds;
-pub use files::{ColdFile, FILE, FileList, PinnedFile, PinnedFiles, ROW};
+pub use files::{ColdFile, Columns, FILE, FileList, PinnedFile, PinnedFiles, ROW};
 pub use lake::Lake;
+pub use mapping::Mapping;
 
 use crate::fault::{Fault, Kind};
 

@@ -310,7 +310,7 @@ async fn a_table_that_is_let_go_pins_what_others_hold_and_nothing_itself() {
 }
 
 /// Adds a column as another writer does: in an entry of its own, which no checksum stands in.
-fn add_foreign_column(dir: &tempfile::TempDir, version: i64) {
+pub(super) fn add_foreign_column(dir: &tempfile::TempDir, version: i64) {
     let first = std::fs::read_to_string(entry_file(dir, 0)).unwrap();
     let entries = first.lines();
     let mut entries = entries.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());

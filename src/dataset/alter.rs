@@ -12,6 +12,12 @@ use super::rule::Rule;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Alteration {
     AddColumn(Column),
+    /// Its values are not read any more.
+    DropColumn(String),
+    RenameColumn {
+        from: String,
+        to: String,
+    },
     AddRule(Rule),
     /// By its own name (`range:AT`) or as a constraint's (`range_AT`).
     DropRule(String),
@@ -23,7 +29,7 @@ pub enum Alteration {
     Set(BTreeMap<String, String>),
 }
 
-fn constraint_name(rule: &str) -> String {
+pub(super) fn constraint_name(rule: &str) -> String {
     rule.replace(':', "_")
 }
 
@@ -55,7 +61,9 @@ impl Contract {
                                 .to_owned(),
                     });
                 }
-                Alteration::AddColumn(column) => next.columns.push(column.clone()),
+                Alteration::AddColumn(column) => next.add_column(column)?,
+                Alteration::DropColumn(name) => next.drop_column(name)?,
+                Alteration::RenameColumn { from, to } => next.rename_column(from, to)?,
                 Alteration::AddRule(rule) => {
                     if next.rules.iter().any(|r| r.name == rule.name) {
                         return Err(Error::Rule {
@@ -110,7 +118,11 @@ impl Contract {
             });
         }
         next.version = self.version + 1;
+        let moves = self.column_moves(changes);
+        next.note_former_names(&moves);
+        next.note_dropped_names(self, &moves);
         next.validate_self()?;
+        next.check_stored()?;
         Ok(next)
     }
 

@@ -203,6 +203,9 @@ pub struct Column {
     /// Where the value comes from when a batch lacks the column: another column, a sent name, or `_ingest_ts`.
     #[serde(default)]
     pub from: Option<String>,
+    /// What it was called before it was renamed: what comes under such a name is its own, unless another column bears it by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
 }
 
 impl Column {
@@ -218,7 +221,14 @@ impl Column {
             timezone: None,
             time_unit: None,
             from: None,
+            formerly: Vec::new(),
         }
+    }
+
+    /// Does it take what is sent under this name, which is no column's own?
+    pub fn comes_under(&self, sent: &str) -> bool {
+        let mut others = self.from.iter().chain(&self.formerly);
+        others.any(|name| name.eq_ignore_ascii_case(sent))
     }
 }
 

@@ -48,6 +48,10 @@ pub struct Contract {
     pub system_columns: bool,
     #[serde(default)]
     pub unknown_columns: UnknownColumns,
+    /// Names that columns had which were dropped, in lower case, with the version of the contract that had them no more. Whoever
+    /// still sends such a name means that column, also if another one bears it by now.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub dropped: std::collections::BTreeMap<String, u32>,
     pub version: u32,
     /// The rows are a query's result, and the server alone writes them.
     #[serde(default)]
@@ -76,6 +80,7 @@ impl Contract {
             delta: std::collections::BTreeMap::new(),
             system_columns: false,
             unknown_columns: UnknownColumns::default(),
+            dropped: std::collections::BTreeMap::new(),
             version: 1,
             view: None,
         }

@@ -81,6 +81,10 @@ impl Column {
                     .map(|u| json(&u).trim_matches('"').to_owned()),
             ),
             ("from", self.from.clone()),
+            (
+                "formerly",
+                (!self.formerly.is_empty()).then(|| json(&self.formerly)),
+            ),
         ];
         let given = values
             .into_iter()

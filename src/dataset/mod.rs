@@ -5,6 +5,7 @@ mod alert;
 mod alter;
 mod arrow_schema;
 mod column;
+mod column_changes;
 mod contract;
 mod ddl;
 mod nested;
@@ -72,6 +73,16 @@ pub enum Error {
         rule: String,
         column: String,
         problem: String,
+    },
+    #[error(
+        "the column cannot be {verb}, table={table}, column={column}: {by} needs it; {way_out}"
+    )]
+    Needed {
+        table: String,
+        column: String,
+        verb: &'static str,
+        by: String,
+        way_out: String,
     },
     #[error("table without columns, table={0}")]
     Empty(String),

@@ -24,13 +24,20 @@ impl Contract {
                 );
             }
         }
+        self.check_stored()
+    }
+
+    /// # Errors
+    /// No column is left for the files.
+    pub(super) fn check_stored(&self) -> Result<(), Error> {
         let schema = self.table_schema();
         let mut stored = schema.fields().iter();
         if stored.all(|f| self.partition_by.contains(f.name())) {
-            return refused(
-                &self.partition_by.join(", "),
-                "at least one column must be left that is no partition column",
-            );
+            return Err(Error::Rule {
+                rule: "partition_by".to_owned(),
+                column: self.partition_by.join(", "),
+                problem: "at least one column must be left that is no partition column".to_owned(),
+            });
         }
         Ok(())
     }

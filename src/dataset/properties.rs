@@ -44,6 +44,9 @@ impl Contract {
                 json(&self.unknown_columns).trim_matches('"').to_owned(),
             );
         }
+        if !self.dropped.is_empty() {
+            put("dropped", json(&self.dropped));
+        }
         if let Some(name) = &self.event_time {
             put("eventTime", name.clone());
         }
@@ -112,6 +115,9 @@ impl Contract {
                     self.unknown_columns = serde_json::from_str(&format!("\"{value}\""))
                         .map_err(|_| bad("none of reject, ignore, add"))?;
                 }
+                "dropped" => {
+                    self.dropped = serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                }
                 "eventTime" => self.event_time = Some(value.clone()),
                 "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
                 "retention" => self.retention = Some(value.clone()),
@@ -135,6 +141,10 @@ impl Contract {
                         self.column_mut(name, property)?.time_unit = Some(unit);
                     } else if let Some(name) = key.strip_prefix("from.") {
                         self.column_mut(name, property)?.from = Some(value.clone());
+                    } else if let Some(name) = key.strip_prefix("formerly.") {
+                        let names: Vec<String> =
+                            serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
+                        self.column_mut(name, property)?.formerly = names;
                     } else if key.starts_with("rule.") {
                         let rule: Rule =
                             serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
@@ -142,7 +152,7 @@ impl Contract {
                         self.rules.push(rule);
                     } else {
                         return Err(bad(
-                            "unknown property; known: eventTime, key, retention, systemColumns, onViolation, unknownColumns, unit.<column>, default.<column>, timezone.<column>, timeUnit.<column>, from.<column>, rule.<name>",
+                            "unknown property; known: eventTime, key, retention, systemColumns, onViolation, unknownColumns, dropped, unit.<column>, default.<column>, timezone.<column>, timeUnit.<column>, from.<column>, formerly.<column>, rule.<name>",
                         ));
                     }
                 }

@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 22] = [
     ),
     (
         "delta.columnMapping.",
-        "columns are stored under their own names here",
+        "the server sets it when a column is renamed or dropped",
     ),
     (
         "delta.constraints.",
@@ -152,7 +152,7 @@ mod tests {
         for (property, word) in [
             ("delta.appendOnly", "RESTORE"),
             ("DELTA.APPENDONLY", "RESTORE"),
-            ("delta.columnMapping.mode", "own names"),
+            ("delta.columnMapping.mode", "renamed or dropped"),
             ("delta.feature.deletionVectors", "features"),
             ("delta.minReaderVersion", "raises"),
             ("delta.minWriterVersion", "raises"),

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightDescriptor, PutResult};
 use futures::StreamExt;
@@ -19,6 +18,7 @@ use super::{FlightSqlServer, Parts, PutHandler, PutInput, Sessions, session};
 use crate::catalog::view::Snapshot;
 use crate::dataset::Contract;
 use crate::fault::Fault;
+use crate::ingest::staged::StagedRows;
 use crate::query::{Engine, EngineConfig, SnapshotSource};
 use crate::statement::transaction::{self, Transactions};
 use crate::statement::{Bound, Insert, TableAdmin};
@@ -52,7 +52,7 @@ impl PutHandler for Nothing {
         &'a self,
         _: &'a Ingest,
         _: PutInput,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 }
@@ -110,7 +110,7 @@ impl TableAdmin for Nothing {
     fn alert(
         &self,
         _: crate::statement::AlertChange,
-    ) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'_, Result<Option<arrow::array::RecordBatch>, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
@@ -122,15 +122,11 @@ impl TableAdmin for Nothing {
         &'a self,
         _: &'a Insert,
         _: &'a Bound,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
-    fn append<'a>(
-        &'a self,
-        _: &'a TableName,
-        _: Vec<RecordBatch>,
-    ) -> BoxFuture<'a, Result<u64, Fault>> {
+    fn append<'a>(&'a self, _: &'a TableName, _: StagedRows) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
@@ -146,7 +142,7 @@ impl TableAdmin for Nothing {
         &'a self,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
-        _: Vec<RecordBatch>,
+        _: Option<StagedRows>,
         _: Option<Arc<crate::statement::dml::Held>>,
     ) -> BoxFuture<'a, Result<(u64, crate::statement::dml::Held), Fault>> {
         Box::pin(async move { Err(not_real()) })
@@ -155,7 +151,7 @@ impl TableAdmin for Nothing {
     fn commit(
         &self,
         _: Arc<crate::statement::dml::Held>,
-        _: Vec<RecordBatch>,
+        _: Option<StagedRows>,
     ) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { Err(not_real()) })
     }

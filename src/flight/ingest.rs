@@ -17,6 +17,8 @@ use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::bulk::{self, Bulk, Once, Options};
+use crate::ingest::insert::{Rows, staged};
+use crate::ingest::staged::StagedRows;
 use crate::query::{CATALOG, default_schema};
 use crate::types::{QUARANTINE_SUFFIX, TableName};
 
@@ -326,7 +328,7 @@ pub async fn stage(
     shared: Arc<Shared>,
     asked: &Ingest,
     input: PutInput,
-) -> Result<Option<RecordBatch>, Fault> {
+) -> Result<Option<StagedRows>, Fault> {
     if asked.if_exists != IfExists::Append || asked.quarantine || asked.once.is_some() {
         return Err(Fault::new(
             Kind::Precondition,
@@ -335,6 +337,7 @@ pub async fn stage(
         ));
     }
     let table = shared.writable(&asked.table)?;
+    let since = table.contract();
     let mut batches = Batches::new(&shared, input);
     batches.schema().await?;
     let limit = shared.config.limits.transaction_bytes_max.as_usize();
@@ -366,7 +369,12 @@ pub async fn stage(
         .iter()
         .map(|f| f.name().clone())
         .collect();
-    crate::ingest::insert::staged(&shared, &table, &columns, rows).await
+    let rows = Rows {
+        since,
+        columns: &columns,
+        batches: rows,
+    };
+    staged(&shared, &table, rows).await
 }
 
 #[cfg(test)]

@@ -192,6 +192,8 @@ async fn run(
         ));
     }
     let table = shared.writable(&name)?;
+    // The client has named its columns by now.
+    let begun = table.contract();
     let listed = shared.streams.open(table.name(), shared.clock.now());
     let mut decoder = Decoder::within(Bounds::of_batches(&shared.config.limits))
         .charged_to(input.connection().clone());
@@ -266,7 +268,7 @@ async fn run(
             level = open.ack;
             fence = opened.fence_watch();
             listed.stream().set_producer(opened.producer());
-            stream = Some(opened);
+            stream = Some(opened.since(begun.clone()));
             if matches!(decoded, Decoded::Nothing | Decoded::Schema(_)) {
                 continue;
             }
@@ -301,8 +303,9 @@ async fn run(
                 Err(fault) => break Err(fault),
             };
         }
-        let current =
-            stream.get_or_insert_with(|| IngestStream::unnamed(shared.clone(), table.clone()));
+        let current = stream.get_or_insert_with(|| {
+            IngestStream::unnamed(shared.clone(), table.clone()).since(begun.clone())
+        });
         let pending = match current.push(seq, batch).await {
             Ok(pending) => pending,
             Err(fault) => break Err(fault),

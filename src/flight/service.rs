@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::{Command, DoPutUpdateResult};
 use arrow_flight::{
@@ -34,6 +33,7 @@ use super::{actions, status};
 use crate::auth::Principal;
 use crate::config::{ByteSize, Limits};
 use crate::fault::{Fault, Kind};
+use crate::ingest::staged::StagedRows;
 use crate::query::{Caller, Engine, Queries};
 use crate::statement::TableAdmin;
 use crate::statement::transaction::Transactions;
@@ -59,7 +59,7 @@ pub trait PutHandler: Send + Sync {
         &'a self,
         asked: &'a Ingest,
         input: PutInput,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>>;
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>>;
 }
 
 /// How often what is idle is looked for.

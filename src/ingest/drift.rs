@@ -15,19 +15,27 @@ use crate::validate;
 /// A producer that makes up names must not grow a table without end.
 const COLUMNS_MAX: usize = 1000;
 
-/// Must be called with none of the table's locks held.
+/// Must be called with none of the table's locks held. `known`: refuses what is no new column, but one that is gone.
 ///
 /// # Errors
 /// `unknown_column` for a type that a table has no place for, or past [`COLUMNS_MAX`]; `invalid_contract` for a name that
 /// cannot be a column's; the store's and the log's. The table is as it was then, and the batch is refused.
-pub(super) async fn grow(shared: &Arc<Shared>, table: &Table, sent: &Schema) -> Result<(), Fault> {
+pub(super) async fn grow(
+    shared: &Arc<Shared>,
+    table: &Table,
+    sent: &Schema,
+    known: &(dyn Fn(&Contract) -> Result<(), Fault> + Sync),
+) -> Result<(), Fault> {
     let contract = table.contract();
     if contract.unknown_columns != UnknownColumns::Add
         || validate::unknown_fields(&contract, sent).is_empty()
     {
         return Ok(());
     }
-    let plan = |contract: &Contract| columns(contract, sent);
+    let plan = |contract: &Contract| {
+        known(contract)?;
+        columns(contract, sent)
+    };
     alter(shared, &table.name(), &plan).await
 }
 

@@ -10,7 +10,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use super::bulk::{Side, at_row};
-use super::insert::{named, refuse_rejects};
+use super::insert::refuse_rejects;
+use super::named::named;
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{Founding, offset_i64};
 use crate::catalog::table::DEDUP_KEYS_MAX;

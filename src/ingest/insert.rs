@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field};
 
-use super::IngestStream;
+pub use super::named::Rows;
+use super::named::{Named, Unnamed};
+use super::staged::StagedRows;
+use super::{IngestStream, other_contract};
 use crate::catalog::Shared;
+use crate::catalog::alter::CONTRACT_CHANGED;
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
@@ -42,53 +46,15 @@ pub fn refuse_rejects(contract: &Contract, verdict: &Verdict) -> Result<(), Faul
     ))
 }
 
-/// A result's columns under the names of the table's, by position. `columns` empty: all of them in the table's order.
-pub(super) fn named(
-    contract: &Contract,
-    columns: &[String],
-    rows: Vec<RecordBatch>,
-) -> Result<Option<RecordBatch>, Fault> {
-    let Some(first) = rows.first() else {
-        return Ok(None);
-    };
-    let all: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
-    let names = if columns.is_empty() { &all } else { columns };
-    if names.len() != first.num_columns() {
-        return Err(Fault::invalid(
-            "column_count",
-            format!(
-                "{} columns are due, the query gives {}; {} takes {}",
-                names.len(),
-                first.num_columns(),
-                contract.table,
-                names.join(", ")
-            ),
-        ));
-    }
-    let internal = |e: arrow::error::ArrowError| Fault::internal(format!("rows to insert: {e}"));
-    let batch = concat_batches(&first.schema(), &rows).map_err(internal)?;
-    let columns = names
-        .iter()
-        .zip(batch.columns())
-        .map(|(name, column)| assign(contract, name, column));
-    let columns = columns.collect::<Result<Vec<ArrayRef>, Fault>>()?;
-    let fields: Vec<Field> = names
-        .iter()
-        .zip(&columns)
-        .map(|(name, column)| Field::new(name, column.data_type().clone(), true))
-        .collect();
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
-    batch.map(Some).map_err(internal)
-}
-
 /// Numbers as SQL assigns them: `1.5` may be written to a FLOAT or a DECIMAL, which a stream has to send as such. Within a nested
 /// value, too.
 ///
 /// # Errors
 /// INVALID_ARGUMENT: a value has no place in the column's type.
 pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
-    let mut columns = contract.columns.iter();
-    let Some(target) = columns.find(|c| c.name.eq_ignore_ascii_case(name)) else {
+    let columns = || contract.columns.iter();
+    let named = columns().find(|c| c.name.eq_ignore_ascii_case(name));
+    let Some(target) = named.or_else(|| columns().find(|c| c.comes_under(name))) else {
         return Ok(column.clone());
     };
     let given = column.data_type();
@@ -185,22 +151,22 @@ fn by_name(column: &ArrayRef, due: &DataType) -> Option<ArrayRef> {
     Some(Arc::new(made.ok()?))
 }
 
-/// The rows in the table's schema, judged by what can be said of them alone. Nothing is written.
+/// The rows as [`Rows`] of a statement that is a part of a transaction: judged by what can be said of them alone. Nothing is
+/// written.
 ///
 /// # Errors
 /// As [`append`], but for rules that ask earlier rows.
 pub async fn staged(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    columns: &[String],
-    rows: Vec<RecordBatch>,
-) -> Result<Option<RecordBatch>, Fault> {
-    let validator = table.validator();
-    let contract = validator.contract().clone();
-    let Some(batch) = named(&contract, columns, rows)? else {
+    rows: Rows<'_>,
+) -> Result<Option<StagedRows>, Fault> {
+    let Some(rows) = Unnamed::of(rows)? else {
         return Ok(None);
     };
-    let references = shared.lookups.references(shared, &contract).await?;
+    let Named { by, rows } = rows.named(table.validator())?;
+    let lookups = &shared.lookups;
+    let references = lookups.references(shared, by.contract()).await?;
     let origin = Origin {
         ingest_ts: shared.clock.now(),
         source: &Source::new(SOURCE),
@@ -211,56 +177,50 @@ pub async fn staged(
         lateness: true,
         bytes_max: shared.config.memory.query_bytes_max.as_usize(),
     };
-    let validated = validator.judge(&batch, &origin, &references, scope)?;
-    refuse_rejects(&contract, validated.verdict())?;
+    let validated = by.judge(&rows, &origin, &references, scope)?;
+    refuse_rejects(by.contract(), validated.verdict())?;
     let (applied, ..) = validated.into_parts();
-    Ok(applied.into_sides().0)
-}
-
-/// Appends rows that were [`staged`]: as a statement's, all or none.
-///
-/// # Errors
-/// As [`append`].
-pub async fn append_staged(
-    shared: &Arc<Shared>,
-    table: &Arc<Table>,
-    rows: Vec<RecordBatch>,
-) -> Result<u64, Fault> {
-    let Some(first) = rows.first().map(RecordBatch::schema) else {
-        return Ok(0);
-    };
-    // What the server fills is filled again, with the time of the commit.
-    let contract = table.contract();
-    let own = first.fields().iter().enumerate();
-    let (positions, columns): (Vec<usize>, Vec<String>) = own
-        .filter(|(_, f)| contract.column(f.name()).is_some())
-        .map(|(at, f)| (at, f.name().clone()))
-        .unzip();
-    let rows = rows.iter().map(|r| r.project(&positions));
-    let rows = rows
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| Fault::internal(format!("staged rows: {e}")))?;
-    append(shared, table, &columns, rows).await
+    let accepted = applied.into_sides().0;
+    Ok(accepted.map(|rows| StagedRows::new(by, rows)))
 }
 
 /// Appends the rows; returns how many.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with the first row that breaks a rule; what a stream to the table could get.
+/// INVALID_ARGUMENT with the first row that breaks a rule; ABORTED `contract_changed`: a column that they fill is not there any
+/// more; what a stream to the table could get.
 pub async fn append(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    columns: &[String],
-    rows: Vec<RecordBatch>,
+    rows: Rows<'_>,
 ) -> Result<u64, Fault> {
-    let Some(batch) = named(&table.contract(), columns, rows)? else {
+    let Some(rows) = Unnamed::of(rows)? else {
         return Ok(0);
     };
-    if batch.get_array_memory_size() > shared.config.limits.batch_bytes_max.as_usize() {
-        return write(shared, table, Some(batch), None).await;
+    loop {
+        let named = rows.named(table.validator())?;
+        match take(shared, table, named).await {
+            Err(fault) if fault.reason == CONTRACT_CHANGED => {}
+            taken => return taken,
+        }
     }
-    let mut stream = IngestStream::strict(shared.clone(), table.clone());
-    let pending = stream.push(None, Some(batch)).await?;
+}
+
+/// Appends rows by the contract that has named them.
+///
+/// # Errors
+/// ABORTED `contract_changed`: another one is in force. As [`append`].
+pub(super) async fn take(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    named: Named,
+) -> Result<u64, Fault> {
+    if named.rows.get_array_memory_size() > shared.config.limits.batch_bytes_max.as_usize() {
+        return write(shared, table, Some(named), None).await;
+    }
+    let Named { by, rows } = named;
+    let mut stream = IngestStream::strict(shared.clone(), table.clone(), by);
+    let pending = stream.push(None, Some(rows)).await?;
     Ok(pending.durable().await?.counts.accepted)
 }
 
@@ -271,8 +231,7 @@ pub async fn append(
 pub async fn replace(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    columns: &[String],
-    rows: Vec<RecordBatch>,
+    rows: Rows<'_>,
     matching: &[(String, String)],
 ) -> Result<u64, Fault> {
     let contract = table.contract();
@@ -290,8 +249,14 @@ pub async fn replace(
         })
     });
     let matching = own.collect::<Result<Vec<_>, Fault>>()?;
-    let batch = named(&contract, columns, rows)?;
-    write(shared, table, batch, Some(&matching)).await
+    let rows = Unnamed::of(rows)?;
+    loop {
+        let named = rows.as_ref().map(|rows| rows.named(table.validator()));
+        match write(shared, table, named.transpose()?, Some(&matching)).await {
+            Err(fault) if fault.reason == CONTRACT_CHANGED => {}
+            written => return written,
+        }
+    }
 }
 
 /// Rows that are judged and stand in files, in no version yet.
@@ -304,13 +269,19 @@ struct Written {
 async fn write(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    batch: Option<RecordBatch>,
+    named: Option<Named>,
     matching: Option<&[(String, String)]>,
 ) -> Result<u64, Fault> {
     // Before the locks are taken: it asks other tables.
     let asked_by = table.contract();
     let mut references = shared.lookups.references(shared, &asked_by).await?;
     let mut writer = TableWriter::begin(shared, table, "INSERT").await?;
+    let batch = match named {
+        Some(Named { by, .. }) if !Arc::ptr_eq(&by, writer.validator()) => {
+            return Err(other_contract(table));
+        }
+        named => named.map(|named| named.rows),
+    };
     let contract = writer.validator().contract().clone();
     if !Arc::ptr_eq(&contract, &asked_by) {
         references = shared.lookups.references(shared, &contract).await?;

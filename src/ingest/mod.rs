@@ -11,23 +11,27 @@ pub mod bulk;
 mod drift;
 pub mod found;
 pub mod insert;
+mod named;
 mod push;
 pub mod replay;
+pub mod staged;
 
 use std::sync::Arc;
 
 use deltaplane_client::protocol::PRODUCER_NAME_BYTES_MAX;
 
 use crate::catalog::Shared;
+use crate::catalog::alter::contract_changed;
 use crate::catalog::control::control_frame;
 use crate::catalog::locks::Producers;
 use crate::catalog::producer::{Claim, Producer};
 use crate::catalog::table::Table;
 use crate::catalog::visible::FrameEffect;
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::records::{DurablePoint, Epoch, Record, Totals};
-use crate::validate::Source;
+use crate::validate::{Source, Validator};
 
 use balance::Balance;
 
@@ -62,6 +66,24 @@ impl Drop for OpenStream {
     }
 }
 
+/// Whose names the columns of a stream's batches bear.
+#[derive(Clone)]
+enum Names {
+    /// The client's own: what they mean, the contract says that judges the batch. This one was in force when the stream began, or
+    /// when its newest batch was taken; what was a column then and is none now, the client does not know of.
+    Own(Arc<Contract>),
+    /// Those that this contract gave them: no other one may judge them.
+    Given(Arc<Validator>),
+}
+
+/// Somebody names rows by one contract, and another one is in force.
+fn other_contract(table: &Table) -> Fault {
+    contract_changed(format!(
+        "the contract was changed meanwhile, table={}; nothing was written, run the statement again",
+        table.name()
+    ))
+}
+
 /// One open stream of a named producer, or an unnamed one.
 pub struct IngestStream {
     shared: Arc<Shared>,
@@ -74,6 +96,7 @@ pub struct IngestStream {
     _open: Option<OpenStream>,
     /// A row that breaks a rule refuses the batch.
     strict: bool,
+    names: Names,
     balance: Balance,
     source: Source,
 }
@@ -82,6 +105,7 @@ impl IngestStream {
     pub fn unnamed(shared: Arc<Shared>, table: Arc<Table>) -> Self {
         IngestStream {
             shared,
+            names: Names::Own(table.contract()),
             table,
             named: None,
             unnamed_seq: 0,
@@ -93,10 +117,11 @@ impl IngestStream {
         }
     }
 
-    /// As `INSERT` wants it: all rows of a batch, or none.
-    pub fn strict(shared: Arc<Shared>, table: Arc<Table>) -> Self {
+    /// As `INSERT` wants it: all rows of a batch, or none, with columns that the contract `by` has named.
+    pub fn strict(shared: Arc<Shared>, table: Arc<Table>, by: Arc<Validator>) -> Self {
         IngestStream {
             strict: true,
+            names: Names::Given(by),
             ..IngestStream::unnamed(shared, table)
         }
     }
@@ -197,6 +222,7 @@ impl IngestStream {
         })?;
         let stream = IngestStream {
             shared,
+            names: Names::Own(table.contract()),
             table,
             source: Source::new(name.clone()),
             named: Some((name, claim)),
@@ -207,6 +233,14 @@ impl IngestStream {
             balance: Balance::default(),
         };
         Ok((stream, durable, claim.epoch))
+    }
+
+    /// Its client has named the columns while this contract was in force.
+    pub fn since(self, contract: Arc<Contract>) -> Self {
+        IngestStream {
+            names: Names::Own(contract),
+            ..self
+        }
     }
 
     pub fn table(&self) -> &Arc<Table> {

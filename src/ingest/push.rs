@@ -8,20 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 
 use super::ack::Place;
-use super::{IngestStream, Pending, REJECTS_SHOWN, Reject, drift, insert};
+use super::{IngestStream, Names, Pending, REJECTS_SHOWN, Reject, drift, insert, other_contract};
+use crate::catalog::alter::contract_changed;
 use crate::catalog::ddl_lock::Patience;
 use crate::catalog::in_flight::Charge;
 use crate::catalog::producer::{Claim, Decision};
 use crate::catalog::visible::{Arrival, FrameEffect, ProducerMove};
 use crate::clock::{Micros, day_of};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::records::{Data, Encoded, Record, Sender, Stamp, Totals};
 use crate::threads;
 use crate::types::Lsn;
 use crate::validate::{
-    Additions, Applied, Origin, References, Scope, Validated, Validator, Verdict,
+    self, Additions, Applied, Origin, References, Scope, Validated, Validator, Verdict,
 };
 use crate::wal::{AppendTicket, NewFrame};
 
@@ -70,7 +73,8 @@ impl IngestStream {
     /// # Errors
     /// As `catalog::producer::Producer::decide`; INVALID_ARGUMENT when the batch as a whole breaks the contract; RESOURCE_EXHAUSTED
     /// when it is too large, also for what it would become in memory, or the log stays full; UNAVAILABLE when the log is
-    /// poisoned. After any of them nothing of this batch is written and its seq may be sent again.
+    /// poisoned; ABORTED `contract_changed`: a column that it sends was dropped since the stream began. After any of them nothing
+    /// of this batch is written and its seq may be sent again.
     pub async fn push(
         &mut self,
         seq: Option<u64>,
@@ -83,7 +87,8 @@ impl IngestStream {
             return Ok(resent);
         }
         if let Some(batch) = &batch {
-            drift::grow(&self.shared, &self.table, batch.schema_ref()).await?;
+            let known = |now: &Contract| self.refuse_lost(now, batch.schema_ref());
+            drift::grow(&self.shared, &self.table, batch.schema_ref(), &known).await?;
         }
         let numbered = Numbered {
             seq,
@@ -108,6 +113,46 @@ impl IngestStream {
                 Attempt::NoRoom(bytes) => drop(self.shared.log.reserve(bytes).await?),
                 Attempt::NoMemory(bytes) => self.wait_for_memory(bytes).await?,
                 Attempt::OtherContract => {}
+            }
+        }
+    }
+
+    /// Refuses columns that were the table's and are so no more: to their sender they are not unknown ones.
+    fn refuse_lost(&self, now: &Contract, sent: &Schema) -> Result<(), Fault> {
+        let since = match &self.names {
+            Names::Own(since) => since,
+            Names::Given(by) => by.contract(),
+        };
+        if std::ptr::eq(&**since, now) {
+            return Ok(());
+        }
+        let names = sent.fields().iter().map(|f| f.name().as_str());
+        match validate::lost_column(since, now, names) {
+            Some(lost) => Err(contract_changed(format!(
+                "a column that is sent was renamed or dropped meanwhile, table={}, column={lost}; nothing of this batch was written, open a new stream with the columns that there are",
+                now.table
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Under the gate: do the batch's names mean what they are about to be taken for?
+    fn bind(
+        &mut self,
+        validator: &Arc<Validator>,
+        batch: Option<&RecordBatch>,
+    ) -> Result<(), Fault> {
+        let Some(batch) = batch else {
+            return Ok(());
+        };
+        match &self.names {
+            Names::Given(by) if Arc::ptr_eq(by, validator) => Ok(()),
+            Names::Given(_) => Err(other_contract(&self.table)),
+            Names::Own(_) => {
+                let now = validator.contract();
+                self.refuse_lost(now, batch.schema_ref())?;
+                self.names = Names::Own(now.clone());
+                Ok(())
             }
         }
     }
@@ -194,6 +239,7 @@ impl IngestStream {
         if !Arc::ptr_eq(validator, &table.validator()) {
             return Ok(Attempt::OtherContract);
         }
+        self.bind(validator, numbered.batch.as_ref())?;
         // Held until the batch has its place in the log, so that what is known of earlier rows follows the log's order.
         let mut keys = match &numbered.batch {
             Some(_) if validator.needs_history() => Some(gate.keys(patience).await?),

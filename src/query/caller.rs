@@ -11,6 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef, TimeUnit};
 use super::PUBLIC;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, PinnedFiles};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::TableName;
@@ -56,6 +57,8 @@ impl OfSession {
 #[derive(Debug)]
 pub struct OwnRows {
     pub table: TableName,
+    /// Which judged its rows, and says what their columns are.
+    pub contract: Arc<Contract>,
     /// Rows that it holds, in the table's schema.
     pub rows: Vec<RecordBatch>,
     /// What its UPDATEs, DELETEs and MERGEs exchange.
@@ -83,18 +86,26 @@ impl OwnFiles {
     /// The table's files with these changes. Nobody can read them if the table has changed so that they do not fit it.
     fn over(&self, view: &TableView) -> PinnedFiles {
         let changed = view.cold.changed(&self.gone, &self.come);
-        match changed.ok().filter(|_| same_columns(&view.schema, &self.schema)) {
+        match changed
+            .ok()
+            .filter(|_| same_columns(&view.schema, &self.schema))
+        {
             Some(changed) => changed,
-            None => view.cold.unreadable(Fault::new(
-                Kind::Conflict,
-                "transaction_conflict",
-                format!(
-                    "rows that the transaction has changed, or the contract, were changed by others meanwhile, table={}; roll back, and run the transaction again",
-                    view.name
-                ),
-            )),
+            None => unreadable(view),
         }
     }
+}
+
+/// In the place of a table's files that do not go together with what a transaction has done.
+fn unreadable(view: &TableView) -> PinnedFiles {
+    view.cold.unreadable(Fault::new(
+        Kind::Conflict,
+        "transaction_conflict",
+        format!(
+            "rows that the transaction has changed, or the contract, were changed by others meanwhile, table={}; roll back, and run the transaction again",
+            view.name
+        ),
+    ))
 }
 
 /// Have both the same columns of the same types?
@@ -109,12 +120,15 @@ pub fn same_columns(one: &Schema, other: &Schema) -> bool {
 }
 
 impl OwnRows {
-    /// The snapshot with these changes and rows in their table. Rows of a table whose columns have changed since are not seen
-    /// before they are written.
+    /// The snapshot with these changes and rows in their table. A table whose contract has changed since cannot be read: what the
+    /// rows' columns are there nobody knows, and they will not be written either.
     pub fn over(&self, snapshot: &Snapshot) -> Snapshot {
         let mut tables = (*snapshot.tables).clone();
         if let Some(view) = tables.get_mut(&self.table.folded()) {
-            if let Some(files) = &self.files {
+            let judged_by = view.contract.as_ref();
+            if judged_by.is_none_or(|now| !Arc::ptr_eq(now, &self.contract)) {
+                view.cold = Arc::new(unreadable(view));
+            } else if let Some(files) = &self.files {
                 view.cold = Arc::new(files.over(view));
             }
             let mut hot = (*view.hot).clone();
@@ -158,6 +172,11 @@ impl Caller {
     /// Runs a future, and everything that it awaits, in this caller's name.
     pub async fn run<F: Future>(self, work: F) -> F::Output {
         CALLER.scope(self, work).await
+    }
+
+    /// [`Caller::run`] for work that waits for nothing.
+    pub fn run_now<R>(self, work: impl FnOnce() -> R) -> R {
+        CALLER.sync_scope(self, work)
     }
 
     /// The caller of the present task: the server itself outside of a request.

@@ -51,10 +51,7 @@ pub(super) fn columns(
     let view = find(snapshot, &named_table(NAME, name, args)?).ok()?;
     let text = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value))) => {
-            match &value.value {
-                ast::Value::SingleQuotedString(text) => Some(text.clone()),
-                _ => None,
-            }
+            value.value.clone().into_string()
         }
         _ => None,
     };

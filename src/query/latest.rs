@@ -275,10 +275,11 @@ async fn cold_rows<F: Future<Output = DfResult<RecordBatch>>>(
 ) -> DfResult<RecordBatch> {
     let cold = &view.cold;
     let mut known = known.lock().await;
-    let older = known
-        .iter()
-        .rev()
-        .find(|k| k.cold.version() <= cold.version() && k.rows.schema() == *schema);
+    let older = known.iter().rev().find(|k| {
+        k.cold.version() <= cold.version()
+            && k.rows.schema() == *schema
+            && k.cold.same_columns(cold)
+    });
     let since = match older {
         Some(older) => files_since(view, &older.cold).await.map(|f| (older, f)),
         None => None,

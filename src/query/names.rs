@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
+    ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
     ObjectName, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem,
     SelectItemQualifiedWildcardKind, Statement, TableFactor, VisitorMut, WildcardAdditionalOptions,
     WindowSpec, WindowType,
@@ -17,12 +17,11 @@ use super::access::with_names_first;
 use super::caller::default_schema;
 use super::same_names;
 use super::scope::{Given, Scope, Sources};
-use super::table_function::named_table;
 use super::using::spell_using;
 use crate::catalog::defined::StoredView;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
-use crate::sql::{parse_one, parts, placed, placeholder, visit_mut};
+use crate::sql::{parts, placed, placeholder, visit_mut};
 use crate::types::TableName;
 
 /// What a query's names resolve to.
@@ -71,76 +70,6 @@ pub(super) fn find_view<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option
     let (schema, table) = placed(&parts(name), &default)?;
     let name = TableName::new(schema, table).ok()?;
     snapshot.defined.view(&name).map(|view| &**view)
-}
-
-/// The snapshot's tables that a query reads, those that a table function is given and those that views read included.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`.
-pub fn tables_of(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault> {
-    let mut tables = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut next = named_in(sql, snapshot)?;
-    while let Some(name) = next.pop() {
-        if let Some(table) = snapshot.tables.get(&name.folded()) {
-            tables.insert(table.name.clone());
-        } else if let Some(view) = snapshot.defined.view(&name)
-            && seen.insert(name.folded())
-        {
-            next.extend(view.reads.iter().cloned());
-        }
-    }
-    Ok(tables.into_iter().collect())
-}
-
-/// The snapshot's tables and the views that a query names, those that a table function is given included.
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`.
-pub fn named_in(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault> {
-    struct Read<'a> {
-        snapshot: &'a Snapshot,
-        given: BTreeSet<String>,
-        named: BTreeSet<TableName>,
-    }
-    impl VisitorMut for Read<'_> {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-            for Cte { alias, .. } in query.with.iter().flat_map(|w| &w.cte_tables) {
-                self.given.insert(alias.name.value.to_ascii_lowercase());
-            }
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-            let TableFactor::Table { name, args, .. } = factor else {
-                return ControlFlow::Continue(());
-            };
-            let given = matches!(parts(name).as_slice(), [one] if self.given.contains(&one.to_ascii_lowercase()));
-            let found = match args {
-                None if given => None,
-                None => find(self.snapshot, name)
-                    .map(|view| &view.name)
-                    .or_else(|| find_view(self.snapshot, name).map(|view| &view.name)),
-                Some(args) => {
-                    let function = parts(name).join(".");
-                    let table = named_table(&function, name, &args.args);
-                    let view = table.and_then(|t| self.snapshot.tables.get(&t.folded()));
-                    view.map(|view| &view.name)
-                }
-            };
-            self.named.extend(found.cloned());
-            ControlFlow::Continue(())
-        }
-    }
-    let mut read = Read {
-        snapshot,
-        given: BTreeSet::new(),
-        named: BTreeSet::new(),
-    };
-    let _ = visit_mut(&mut parse_one(sql)?, &mut read);
-    Ok(read.named.into_iter().collect())
 }
 
 /// A table of `system` or `information_schema` that is named without its schema, which is the caller's: its whole name.

@@ -296,3 +296,52 @@ async fn two_spellings_in_one_place_are_an_error() {
     let sql = "SELECT temp FROM lab.c1 JOIN lab.c2 ON c1.id = c2.id ORDER BY 1";
     assert_eq!(answer(&engine, sql).await, "temp 2.5 8.5");
 }
+
+/// What is read is told from the text of a query that is kept: a name of WITH hides a table only where it is given.
+#[tokio::test]
+async fn the_tables_of_a_query_are_those_that_no_name_of_with_hides() {
+    let engine = engine().await;
+    let snapshot = engine.snapshot();
+    for (sql, expected) in [
+        (
+            "WITH cpu AS (SELECT id FROM lab.c1) SELECT id FROM cpu",
+            "lab.c1",
+        ),
+        (
+            "WITH cpu AS (SELECT id FROM cpu) SELECT id FROM cpu",
+            "public.cpu",
+        ),
+        (
+            "WITH a AS (SELECT id FROM cpu), cpu AS (SELECT 1 AS id) SELECT id FROM a, cpu",
+            "public.cpu",
+        ),
+        (
+            "WITH cpu AS (SELECT 1 AS id), b AS (SELECT id FROM cpu) SELECT id FROM b",
+            "",
+        ),
+        (
+            "SELECT id FROM (WITH cpu AS (SELECT 1 AS id) SELECT id FROM cpu) q UNION SELECT id FROM cpu",
+            "public.cpu",
+        ),
+        (
+            "SELECT (WITH cpu AS (SELECT 1 AS id) SELECT max(id) FROM cpu), Usage FROM CPU",
+            "public.cpu",
+        ),
+        (
+            "WITH cpu AS (SELECT 1 AS id) SELECT id FROM (SELECT id FROM cpu) q",
+            "",
+        ),
+        ("SELECT id FROM latest($$public.cpu$$)", "public.cpu"),
+        (
+            "SELECT id FROM lab.up, LATERAL latest('lab.c1')",
+            "lab.c1 lab.up",
+        ),
+        ("SELECT value FROM range(1, 2 + 3)", ""),
+    ] {
+        let found = named_in(sql, &snapshot).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join(" "), expected, "{sql}");
+    }
+    let computed = named_in("SELECT id FROM latest('public' || '.cpu')", &snapshot);
+    assert_eq!(computed.unwrap_err().reason, "table_not_told");
+}

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
 
 use super::caller::default_schema;
+use super::{feed, last_seen, latest};
 use crate::fault::Fault;
 use crate::types::TableName;
 
@@ -31,8 +32,12 @@ pub(super) fn named_table(
     else {
         return None;
     };
-    let ast::Value::SingleQuotedString(text) = &value.value else {
-        return None;
-    };
-    table_of(text).ok()
+    table_of(&value.value.clone().into_string()?).ok()
+}
+
+/// Does the function read the table that its first argument names?
+pub(super) fn is_over_table(function: &str) -> bool {
+    let all = [latest::NAME, last_seen::NAME, feed::NAME];
+    all.into_iter()
+        .any(|own| own.eq_ignore_ascii_case(function))
 }

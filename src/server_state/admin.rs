@@ -8,20 +8,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::text;
 use crate::alert::{self, Alerts};
-use crate::catalog::alter::Plan;
+use crate::catalog::alter::{Plan, alter_with_readers};
+use crate::catalog::table::Table;
 use crate::catalog::{Shared, lifecycle};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
+use crate::ingest::insert::Rows;
+use crate::ingest::staged::{StagedRows, append_staged};
 use crate::query::Engine;
 use crate::statement::create::{self, Creation};
 use crate::statement::define::{self, Define};
 use crate::statement::{
     AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
 };
-use crate::types::TableName;
+use crate::types::{ColumnMoves, TableName};
 use crate::upkeep::Upkeep;
 use crate::view::Views;
 
@@ -49,6 +52,25 @@ impl Admin {
             upkeep,
             views,
         }
+    }
+
+    /// The rows that an INSERT writes, and what they are charged while they live.
+    async fn rows<'a>(
+        &self,
+        table: &Table,
+        insert: &'a Insert,
+        bound: &Bound,
+    ) -> Result<(Rows<'a>, values::Gathered), Fault> {
+        // Before its query runs: its columns are meant as they are called now.
+        let since = table.contract();
+        let limit = self.shared.config.memory.query_bytes_max.as_usize();
+        let mut charged = values::rows(&self.engine, insert, bound, limit).await?;
+        let rows = Rows {
+            since,
+            columns: &insert.columns,
+            batches: std::mem::take(&mut charged.batches),
+        };
+        Ok((rows, charged))
     }
 }
 
@@ -147,7 +169,12 @@ impl TableAdmin for Admin {
                     ),
                 ));
             }
-            crate::catalog::alter::alter(&self.shared, name, plan).await?;
+            let (shared, alerts) = (self.shared.clone(), self.alerts.clone());
+            let readers = move |name: &TableName, moves: &ColumnMoves| {
+                crate::statement::refuse_with_views(&shared, name, moves)?;
+                alerts.refuse_with_alerts(name, moves)
+            };
+            alter_with_readers(&self.shared, name, plan, Arc::new(readers)).await?;
             if table.is_parked() {
                 // The change may be what it needed. What it still lacks, the table's state says.
                 self.upkeep.repair(name, false).await?;
@@ -217,22 +244,11 @@ impl TableAdmin for Admin {
     fn insert<'a>(&'a self, insert: Insert, bound: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move {
             let table = self.shared.writable(&insert.table)?;
-            let limit = self.shared.config.memory.query_bytes_max.as_usize();
-            let gathered = values::rows(&self.engine, &insert, bound, limit).await?;
-            let (batches, _charged) = (gathered.batches, gathered.bytes);
+            let (rows, _charged) = self.rows(&table, &insert, bound).await?;
             match &insert.replace {
-                None => {
-                    ingest::insert::append(&self.shared, &table, &insert.columns, batches).await
-                }
+                None => ingest::insert::append(&self.shared, &table, rows).await,
                 Some(matching) => {
-                    ingest::insert::replace(
-                        &self.shared,
-                        &table,
-                        &insert.columns,
-                        batches,
-                        matching,
-                    )
-                    .await
+                    ingest::insert::replace(&self.shared, &table, rows, matching).await
                 }
             }
         })
@@ -250,7 +266,7 @@ impl TableAdmin for Admin {
         &'a self,
         dml: dml::Dml,
         bound: &'a Bound,
-        rows: Vec<RecordBatch>,
+        rows: Option<StagedRows>,
         held: Option<Arc<dml::Held>>,
     ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>> {
         Box::pin(async move { dml::hold(&self.shared, &self.engine, dml, bound, rows, held).await })
@@ -259,7 +275,7 @@ impl TableAdmin for Admin {
     fn commit(
         &self,
         held: Arc<dml::Held>,
-        rows: Vec<RecordBatch>,
+        rows: Option<StagedRows>,
     ) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
             // A commit that has begun is finished, whether or not its caller still waits.
@@ -278,24 +294,22 @@ impl TableAdmin for Admin {
         &'a self,
         insert: &'a Insert,
         bound: &'a Bound,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(async move {
             let table = self.shared.writable(&insert.table)?;
-            let limit = self.shared.config.memory.query_bytes_max.as_usize();
-            let gathered = values::rows(&self.engine, insert, bound, limit).await?;
-            let (batches, _charged) = (gathered.batches, gathered.bytes);
-            ingest::insert::staged(&self.shared, &table, &insert.columns, batches).await
+            let (rows, _charged) = self.rows(&table, insert, bound).await?;
+            ingest::insert::staged(&self.shared, &table, rows).await
         })
     }
 
     fn append<'a>(
         &'a self,
         table: &'a TableName,
-        rows: Vec<RecordBatch>,
+        rows: StagedRows,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move {
             let table = self.shared.writable(table)?;
-            ingest::insert::append_staged(&self.shared, &table, rows).await
+            append_staged(&self.shared, &table, rows).await
         })
     }
 
@@ -345,7 +359,7 @@ impl PutHandler for Admin {
         &'a self,
         asked: &'a Ingest,
         input: PutInput,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(
             async move { crate::flight::ingest::stage(self.shared.clone(), asked, input).await },
         )

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, CommentObject, Expr, RenameTableNameKind, SqlOption,
-    Statement, TableConstraint, Value,
+    AlterTable, AlterTableOperation, CommentObject, DropBehavior, Expr, RenameTableNameKind,
+    SqlOption, Statement, TableConstraint, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
@@ -14,8 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
 use crate::sql::{parse_tokens, parts, resolve, syntax};
 
-const KNOWN: &str =
-    "ADD COLUMN, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
+const KNOWN: &str = "ADD COLUMN, DROP COLUMN, RENAME COLUMN .. TO, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
 
 /// What a statement changes of a contract.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,6 +204,47 @@ fn alterations(
                 }
                 out.push(Alteration::DropRule(name.value.clone()));
             }
+            AlterTableOperation::DropColumn {
+                drop_behavior: Some(DropBehavior::Cascade),
+                ..
+            } => {
+                return Err(Fault::new(
+                    Kind::Unimplemented,
+                    "not_implemented",
+                    "DROP COLUMN .. CASCADE is not supported: what needs the column is dropped by statements of its own; without CASCADE the error says what that is",
+                ));
+            }
+            AlterTableOperation::DropColumn {
+                column_names,
+                if_exists,
+                ..
+            } => {
+                for name in column_names {
+                    if *if_exists && find(&known, &name.value).is_none() {
+                        continue;
+                    }
+                    let gone = |c: &Column| c.name.eq_ignore_ascii_case(&name.value);
+                    known.columns.retain(|c| !gone(c));
+                    out.push(Alteration::DropColumn(name.value.clone()));
+                }
+            }
+            AlterTableOperation::RenameColumn {
+                old_column_name: from,
+                new_column_name: to,
+            } => {
+                if find(&known, &from.value).is_some_and(|c| c.name == to.value) {
+                    continue;
+                }
+                let own = known.columns.iter_mut();
+                let mut own = own.filter(|c| c.name.eq_ignore_ascii_case(&from.value));
+                if let Some(column) = own.next() {
+                    column.name.clone_from(&to.value);
+                }
+                out.push(Alteration::RenameColumn {
+                    from: from.value.clone(),
+                    to: to.value.clone(),
+                });
+            }
             AlterTableOperation::SetTblProperties { table_properties } => {
                 out.push(Alteration::Set(properties(table_properties)?));
             }
@@ -303,6 +343,8 @@ mod tests {
         for nothing in [
             "ALTER TABLE IF EXISTS a.b ADD COLUMN IF NOT EXISTS X INT",
             "ALTER TABLE a.b DROP CONSTRAINT IF EXISTS gone",
+            "ALTER TABLE a.b DROP COLUMN IF EXISTS gone, DROP IF EXISTS gone2",
+            "ALTER TABLE a.b RENAME COLUMN X TO x",
             "COMMENT ON COLUMN a.b.X IS 'known'",
             "COMMENT ON COLUMN a.b.y IS ''",
             "COMMENT ON COLUMN a.b.y IS NULL",
@@ -315,6 +357,13 @@ mod tests {
             "ALTER TABLE a.b ADD COLUMN IF NOT EXISTS z INT, ADD COLUMN IF NOT EXISTS Z INT",
         );
         assert_eq!(contract.altered(&changes).unwrap().columns.len(), 3);
+        // Rules may be about columns under the names that the same statement gives them.
+        let (changes, _) = altered(
+            "ALTER TABLE a.b RENAME COLUMN X TO z, DROP CONSTRAINT enum_y, DROP COLUMN IF EXISTS Y, ADD CONSTRAINT c CHECK (z >= 0)",
+        );
+        let moved = contract.altered(&changes).unwrap();
+        let names: Vec<&str> = moved.columns.iter().map(|c| &*c.name).collect();
+        assert_eq!((names, moved.rules.len()), (vec!["z"], 1));
         let (changes, _) = altered("COMMENT ON COLUMN a.b.Y IS 'it''s'");
         let described = contract.altered(&changes).unwrap();
         assert_eq!(described.columns[1].description.as_deref(), Some("it's"));

@@ -14,6 +14,7 @@ pub mod define;
 pub mod dml;
 mod insert;
 mod nested_types;
+mod readers;
 mod replay;
 pub mod restore;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::replay::Outcome;
+use crate::ingest::staged::StagedRows;
 use crate::query::{Engine, default_schema};
 use crate::sql::{self, Kind as Says, first_word};
 use crate::types::TableName;
@@ -45,6 +47,7 @@ use crate::types::TableName;
 use create::{Creation, Origin};
 use define::Define;
 
+pub use readers::refuse_with_views;
 pub use replay::Replay;
 pub use upkeep::Upkeep;
 pub use views::ViewChange;
@@ -91,12 +94,12 @@ pub trait TableAdmin: Send + Sync {
         &'a self,
         insert: &'a Insert,
         bound: &'a Bound,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>>;
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>>;
     /// Appends staged rows, all or none.
     fn append<'a>(
         &'a self,
         table: &'a TableName,
-        rows: Vec<RecordBatch>,
+        rows: StagedRows,
     ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// Returns how many rows were changed, deleted and inserted.
     fn change_rows<'a>(
@@ -110,14 +113,14 @@ pub trait TableAdmin: Send + Sync {
         &'a self,
         dml: dml::Dml,
         bound: &'a Bound,
-        rows: Vec<RecordBatch>,
+        rows: Option<StagedRows>,
         held: Option<Arc<dml::Held>>,
     ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>>;
     /// Commits what statements of a transaction have held, and rows that were staged since: all or nothing.
     fn commit(
         &self,
         held: Arc<dml::Held>,
-        rows: Vec<RecordBatch>,
+        rows: Option<StagedRows>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
     fn restore(&self, restore: restore::Restore) -> BoxFuture<'_, Result<(), Fault>>;
     fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Outcome, Fault>>;

@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 
 use super::{Bound, Change, Done, TableAdmin, dml};
 use crate::fault::{Fault, Kind};
+use crate::ingest::staged::StagedRows;
 use crate::query::{OfSession, OwnRows};
 use crate::types::TableName;
+use crate::validate::Validator;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -30,7 +32,7 @@ pub struct Limits {
 struct Work {
     table: Option<TableName>,
     /// Rows of INSERTs.
-    rows: Vec<RecordBatch>,
+    rows: Option<StagedRows>,
     /// What UPDATE, DELETE and MERGE exchange, and the rows of INSERTs before them.
     changes: Option<Arc<dml::Held>>,
     bytes: Bytes,
@@ -107,7 +109,7 @@ impl Transactions {
             session,
             work: Arc::new(tokio::sync::Mutex::new(Work {
                 table: None,
-                rows: Vec::new(),
+                rows: None,
                 changes: None,
                 bytes: Bytes {
                     held: 0,
@@ -131,9 +133,11 @@ impl Transactions {
     pub async fn own_rows(&self, id: &[u8]) -> Option<Arc<OwnRows>> {
         let work = self.work(id).ok()?;
         let work = work.lock().await;
+        let rows = work.rows.as_ref().map(StagedRows::rows);
         Some(Arc::new(OwnRows {
             table: work.table.clone()?,
-            rows: work.rows.clone(),
+            contract: work.by()?.contract().clone(),
+            rows: rows.unwrap_or_default().to_vec(),
             files: work.changes.as_ref().map(|changes| changes.files.clone()),
         }))
     }
@@ -172,7 +176,7 @@ impl Transactions {
                 let table = dml.table.clone();
                 let (touched, changes) = admin.hold(*dml, bound, rows, changes).await?;
                 // They are in files now.
-                work.rows.clear();
+                work.rows = None;
                 work.bytes.give_back();
                 work.table = Some(table);
                 work.changes = Some(Arc::new(changes));
@@ -198,7 +202,7 @@ impl Transactions {
     ///
     /// # Errors
     /// As [`Transactions::run`].
-    pub async fn add(&self, id: &[u8], table: TableName, rows: RecordBatch) -> Result<u64, Fault> {
+    pub async fn add(&self, id: &[u8], table: TableName, rows: StagedRows) -> Result<u64, Fault> {
         let work = self.work(id)?;
         let mut work = work.lock().await;
         work.may_write(&table)?;
@@ -209,12 +213,16 @@ impl Transactions {
         &self,
         work: &mut Work,
         table: TableName,
-        rows: Option<RecordBatch>,
+        rows: Option<StagedRows>,
     ) -> Result<u64, Fault> {
         let Some(rows) = rows else {
             return Ok(0);
         };
-        let bytes = rows.get_array_memory_size();
+        if let Some(by) = work.by() {
+            rows.refuse_unless(by)?;
+        }
+        let sizes = rows.rows().iter().map(RecordBatch::get_array_memory_size);
+        let bytes = sizes.sum::<usize>();
         {
             let mut held = self.held.lock();
             if *held + bytes > self.limits.bytes {
@@ -230,10 +238,13 @@ impl Transactions {
             }
             *held += bytes;
         }
-        let count = rows.num_rows() as u64;
+        let count = rows.rows().iter().map(|r| r.num_rows() as u64).sum();
         work.table = Some(table);
         work.bytes.held += bytes;
-        work.rows.push(rows);
+        match &mut work.rows {
+            Some(held) => held.add(rows)?,
+            none => *none = Some(rows),
+        }
         Ok(count)
     }
 
@@ -246,12 +257,12 @@ impl Transactions {
         self.expire();
         let open = self.inner.lock().open.remove(id).ok_or_else(unknown)?;
         let mut work = open.work.lock().await;
-        let (rows, changes) = (std::mem::take(&mut work.rows), work.changes.take());
-        match (&work.table, changes) {
+        let (rows, changes) = (work.rows.take(), work.changes.take());
+        match (&work.table, rows, changes) {
             _ if !commit => Ok(()),
-            (_, Some(changes)) => admin.commit(changes, rows).await,
-            (Some(table), None) => admin.append(table, rows).await.map(|_| ()),
-            (None, None) => Ok(()),
+            (_, rows, Some(changes)) => admin.commit(changes, rows).await,
+            (Some(table), Some(rows), None) => admin.append(table, rows).await.map(|_| ()),
+            (_, _, None) => Ok(()),
         }
     }
 
@@ -275,6 +286,12 @@ impl Transactions {
 }
 
 impl Work {
+    /// What judged its rows.
+    fn by(&self) -> Option<&Arc<Validator>> {
+        let changes = self.changes.as_ref().map(|changes| changes.by());
+        self.rows.as_ref().map(StagedRows::by).or(changes)
+    }
+
     fn may_write(&self, table: &TableName) -> Result<(), Fault> {
         match &self.table {
             Some(other) if other.folded() != table.folded() => Err(conflict(format!(

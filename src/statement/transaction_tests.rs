@@ -10,8 +10,25 @@ use crate::dataset::Contract;
 use crate::statement::Insert;
 
 /// Notes what is written, and in how many pieces.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<usize>>);
+struct Recorder {
+    written: Mutex<Vec<usize>>,
+    contract: Mutex<Arc<Validator>>,
+}
+
+fn contract() -> Arc<Validator> {
+    let column = crate::dataset::Column::new("a", crate::dataset::ColumnType::Long);
+    let contract = Contract::plain(TableName::new("public", "a").unwrap(), vec![column]);
+    Arc::new(Validator::new(Arc::new(contract)))
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Recorder {
+            written: Mutex::default(),
+            contract: Mutex::new(contract()),
+        }
+    }
+}
 
 impl TableAdmin for Recorder {
     fn create(&self, _: Contract, _: bool) -> BoxFuture<'_, Result<bool, Fault>> {
@@ -56,12 +73,12 @@ impl TableAdmin for Recorder {
         &'a self,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
-        _: Vec<RecordBatch>,
+        _: Option<StagedRows>,
         _: Option<Arc<dml::Held>>,
     ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>> {
         Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
-    fn commit(&self, _: Arc<dml::Held>, _: Vec<RecordBatch>) -> BoxFuture<'_, Result<(), Fault>> {
+    fn commit(&self, _: Arc<dml::Held>, _: Option<StagedRows>) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
     fn view(&self, _: crate::statement::ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
@@ -89,20 +106,21 @@ impl TableAdmin for Recorder {
         &'a self,
         _: &'a Insert,
         _: &'a Bound,
-    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(async move {
             let column = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
-            Ok(Some(RecordBatch::try_from_iter([("a", column)]).unwrap()))
+            let rows = RecordBatch::try_from_iter([("a", column)]).unwrap();
+            Ok(Some(StagedRows::new(self.contract.lock().clone(), rows)))
         })
     }
     fn append<'a>(
         &'a self,
         _: &'a TableName,
-        rows: Vec<RecordBatch>,
+        rows: StagedRows,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move {
-            let count = rows.iter().map(RecordBatch::num_rows).sum();
-            self.0.lock().push(count);
+            let count = rows.rows().iter().map(RecordBatch::num_rows).sum();
+            self.written.lock().push(count);
             Ok(count as u64)
         })
     }
@@ -143,9 +161,9 @@ async fn inserts_into_one_table_are_written_as_one_at_the_end() {
     assert_eq!(other.unwrap_err().kind, Kind::Precondition);
     let ddl = run(&t, &id, "DROP TABLE a", &admin).await;
     assert_eq!(ddl.unwrap_err().kind, Kind::Precondition);
-    assert!(admin.0.lock().is_empty());
+    assert!(admin.written.lock().is_empty());
     t.end(&id, true, &admin).await.unwrap();
-    assert_eq!(*admin.0.lock(), [6]);
+    assert_eq!(*admin.written.lock(), [6]);
     assert_eq!(
         t.end(&id, true, &admin).await.unwrap_err().kind,
         Kind::NotFound
@@ -181,7 +199,22 @@ async fn a_rollback_writes_nothing_and_what_cannot_be_held_is_refused_where_it_i
     // A statement that fails leaves it as it was.
     run(&t, &id, "DELETE FROM a", &admin).await.unwrap_err();
     t.end(&id, true, &admin).await.unwrap();
-    assert_eq!(*admin.0.lock(), [2]);
+    assert_eq!(*admin.written.lock(), [2]);
+}
+
+/// Rows that two contracts have judged are never written as one: their columns may not be the same ones.
+#[tokio::test]
+async fn rows_of_another_contract_do_not_join_a_transaction() {
+    let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
+    let id = t.begin(OfSession::default()).unwrap();
+    let insert = "INSERT INTO a SELECT 1";
+    run(&t, &id, insert, &admin).await.unwrap();
+    *admin.contract.lock() = contract();
+    let fault = run(&t, &id, insert, &admin).await.unwrap_err();
+    let found = (fault.kind, &*fault.reason);
+    assert_eq!(found, (Kind::Conflict, "contract_changed"));
+    t.end(&id, true, &admin).await.unwrap();
+    assert_eq!(*admin.written.lock(), [2], "what it held before");
 }
 
 #[tokio::test]
@@ -205,9 +238,9 @@ async fn the_end_of_its_session_rolls_a_transaction_back() {
     assert_eq!(*t.held.lock(), bytes / 2);
     let commit = t.end(&id, true, &admin).await.unwrap_err();
     assert_eq!(commit.kind, Kind::NotFound);
-    assert!(admin.0.lock().is_empty());
+    assert!(admin.written.lock().is_empty());
     t.end(&other, true, &admin).await.unwrap();
-    assert_eq!(*admin.0.lock(), [2]);
+    assert_eq!(*admin.written.lock(), [2]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Small files become files of a good size, sorted by key and event time. Same rows, other files: readers of changes see
 //! nothing, queries that run meanwhile keep the files they began with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use crate::catalog::table::{Cold, Table};
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
-use crate::cold::{Effort, FileList, OTHER_COLUMNS, PinnedFiles, Reason, Removal, Staged, Stager};
+use crate::cold::{
+    self, Effort, FileList, OTHER_COLUMNS, PinnedFiles, Reason, Removal, Staged, Stager,
+};
 use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
 use crate::types::TableName;
@@ -190,7 +193,20 @@ impl Upkeep {
         let known = table.files(|cold| cold.part(part).all_columns_known());
         known.await?;
         let (stager, view) = self.pin(table, part).await;
-        let pinned = Arc::new(view.with_files(job.files.clone()));
+        // As the table lists them now: its columns may have changed since the job was planned.
+        let planned: BTreeSet<&str> = job.files.iter().map(|f| f.path()).collect();
+        let files = view.files().iter();
+        let files: Vec<_> = files
+            .filter(|f| planned.contains(f.path()))
+            .cloned()
+            .collect();
+        if files.len() < planned.len() {
+            let paths = job.files.iter().map(|f| f.path());
+            let mut gone = paths.filter(|path| files.iter().all(|f| f.path() != *path));
+            let path = gone.next().unwrap_or_default().to_owned();
+            return Err(cold::Error::Changed { path }.into());
+        }
+        let pinned = Arc::new(view.with_files(files));
         drop(view);
         let staged = self.rewritten(table, part, &stager, pinned, order).await?;
         let expected: Option<usize> = job.files.iter().map(|f| f.rows()).sum();

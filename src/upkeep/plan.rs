@@ -136,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cold::{Columns, Mapping};
 
     const TARGET: usize = 1 << 20;
 
@@ -150,8 +151,11 @@ mod tests {
             modified_ms,
             None,
             &values,
-            &schema,
-            &by,
+            Columns {
+                schema: &schema,
+                partition_by: &by,
+                mapping: &Mapping::default(),
+            },
         )
         .unwrap()
     }

@@ -26,7 +26,7 @@ use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::ingest;
-use crate::types::TableName;
+use crate::types::{Lsn, TableName};
 use crate::validate::{Applied, Validator};
 
 /// How long after it was parked the server first tries by itself, and how long between two tries at most.
@@ -208,13 +208,13 @@ async fn brought_back(
     }
     let backlog = table.backlog.lock().clone();
     let contract = Arc::new(opened.contract);
-    let replayed = replayed(&backlog, &contract)?;
+    let positions = (opened.committed, opened.quarantined);
+    let replayed = replayed(&backlog, positions, &contract)?;
     if opened.main.owner() == 0 || !is_owner(&opened.main).await? {
         recover::claim(&mut opened.main, &mut opened.quarantine).await?;
     }
 
     // Nothing below can fail.
-    let positions = (opened.committed, opened.quarantined);
     table.set_contract(contract);
     *cold = Cold::new(opened.main, opened.quarantine);
     let views = (cold.main.view(), cold.quarantine.view());
@@ -252,6 +252,7 @@ async fn is_owner(main: &cold::ColdTable) -> Result<bool, Fault> {
 /// The rows of every frame that waits, in the log's order.
 fn replayed(
     backlog: &Backlog,
+    committed: (Lsn, Lsn),
     now: &Arc<Contract>,
 ) -> Result<Vec<(ReplayedFrame, Applied)>, Fault> {
     let rows = backlog.rows.as_ref();
@@ -275,7 +276,8 @@ fn replayed(
                 Some(logged) if frame.contract_version != now.version => logged,
                 _ => &in_force,
             };
-            let applied = read.rows(judged_by, now).map_err(at)?;
+            let rows = read.rows((frame.offset, committed), judged_by, now);
+            let applied = rows.map_err(at)?;
             Ok((read, applied))
         })
         .collect()

@@ -23,7 +23,7 @@ pub(super) struct Names {
     exact: HashMap<String, usize>,
     /// In lower case; the first column of the contract wins.
     folded: HashMap<String, usize>,
-    /// Names that a column says it comes under, in lower case.
+    /// Names that a column says it comes under, or was called before, in lower case.
     aliases: HashMap<String, usize>,
 }
 
@@ -38,8 +38,8 @@ impl Names {
             names.exact.entry(column.name.clone()).or_insert(index);
             let folded = column.name.to_ascii_lowercase();
             names.folded.entry(folded).or_insert(index);
-            if let Some(from) = &column.from {
-                let alias = from.to_ascii_lowercase();
+            for other in column.from.iter().chain(&column.formerly) {
+                let alias = other.to_ascii_lowercase();
                 names.aliases.entry(alias).or_insert(index);
             }
         }
@@ -247,6 +247,17 @@ pub fn unknown_fields<'a>(contract: &Contract, sent: &'a Schema) -> Vec<&'a Fiel
                 && !filled(contract, f.name())
         })
         .collect()
+}
+
+/// Of columns that are sent, one that was a column of the contract `before` and is none of `now`, whatever bears its name.
+pub fn lost_column<'a>(
+    before: &Contract,
+    now: &Contract,
+    mut sent: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let (meant, found) = (Names::of(before), Names::of(now));
+    let is_lost = |name: &str| found.find(name).is_none() || now.has_dropped(name, before.version);
+    sent.find(|name| meant.find(name).is_some() && is_lost(name))
 }
 
 /// Is it one that the server fills?

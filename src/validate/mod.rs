@@ -27,7 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use apply::{Applied, Origin};
-pub use conform::{distance, show, unknown_fields};
+pub use conform::{distance, lost_column, show, unknown_fields};
 pub use keys::{Additions, Keys, key_hashes};
 pub use nested::write_json;
 pub use quarantine::row_text;

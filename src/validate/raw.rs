@@ -161,9 +161,7 @@ fn replaces(contract: &Contract, set: &str, sent: &str) -> bool {
         || contract.columns.iter().any(|c| {
             c.name.eq_ignore_ascii_case(set)
                 && contract.column(sent).is_none()
-                && c.from
-                    .as_deref()
-                    .is_some_and(|f| f.eq_ignore_ascii_case(sent))
+                && c.comes_under(sent)
         })
 }
 
@@ -179,10 +177,10 @@ fn only_form(column: &[Option<Value>]) -> Option<Form> {
 }
 
 fn array(contract: &Contract, name: &str, form: Form, values: &[Option<&str>]) -> ArrayRef {
-    let due = contract
-        .columns
-        .iter()
-        .find(|c| c.name.eq_ignore_ascii_case(name))
+    let columns = || contract.columns.iter();
+    let named = columns().find(|c| c.name.eq_ignore_ascii_case(name));
+    let due = named
+        .or_else(|| columns().find(|c| c.comes_under(name)))
         .map(|c| &c.data_type);
     let values = values.iter().copied();
     match (form, due) {

@@ -10,7 +10,7 @@ use super::{Open, Recovery};
 use crate::fault::Fault;
 use crate::records::{Day, Epoch, Expected, Record, SavedTable};
 use crate::types::Incarnation;
-use crate::validate::{Applied, Validator};
+use crate::validate::Validator;
 use crate::wal::{Frame, FrameKind};
 
 impl Recovery<'_> {
@@ -165,21 +165,17 @@ impl Recovery<'_> {
             ..
         } = open;
         let read = ReplayedFrame::read(frame)?;
-        // Both sides in Delta: only the counts are wanted.
-        let applied = if frame.offset > *main_from || frame.offset > *quarantine_from {
-            let now = table.validator();
-            // The verdict and its columns are about the contract that the batch was judged by.
-            let logged = self
-                .contracts
-                .get(&(frame.incarnation, frame.contract_version));
-            let judged_by = match logged {
-                Some(logged) if frame.contract_version != now.contract().version => logged,
-                _ => &now,
-            };
-            read.rows(judged_by, now.contract())?
-        } else {
-            Applied::default()
+        let now = table.validator();
+        // The verdict and its columns are about the contract that the batch was judged by.
+        let logged = self
+            .contracts
+            .get(&(frame.incarnation, frame.contract_version));
+        let judged_by = match logged {
+            Some(logged) if frame.contract_version != now.contract().version => logged,
+            _ => &now,
         };
+        let committed = (*main_from, *quarantine_from);
+        let applied = read.rows((frame.offset, committed), judged_by, now.contract())?;
         read.note_producer(table, frame.offset);
         let arrival = read.arrival(frame.offset);
         self.visible

@@ -49,14 +49,7 @@ impl Table {
     pub(super) fn column(&self, sent: &str) -> Option<&Column> {
         let columns = &self.contract.columns;
         let named = columns.iter().find(|c| c.name.eq_ignore_ascii_case(sent));
-        named.or_else(|| {
-            let from = |c: &&Column| {
-                c.from
-                    .as_deref()
-                    .is_some_and(|f| f.eq_ignore_ascii_case(sent))
-            };
-            columns.iter().find(from)
-        })
+        named.or_else(|| columns.iter().find(|c| c.comes_under(sent)))
     }
 
     /// Is it a column that the server fills? A file that was exported from such a table has it.

@@ -3,31 +3,44 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Metadata, StructType};
 use deltalake::protocol::DeltaOperation;
 
+use super::super::mapping::{Mapping, schema_json};
 use super::super::{Error, store_error};
 use super::commit::{ATTEMPTS, properties_of};
-use super::error::commit_error;
+use super::error::{commit_error, read_error};
+use super::foreign::has_struct;
 use super::protocol;
-use super::schema::plain_schema;
+use super::schema::{mapping_of, plain_schema};
 use super::table::{ColdTable, OWNER, table_with};
+use crate::ids::random_id;
 use crate::nested::same_values;
+use crate::types::ColumnMoves;
+
+/// What a table comes to by a change of its columns.
+struct Altered {
+    all: Schema,
+    mapping: Mapping,
+    configuration: HashMap<String, String>,
+}
 
 impl ColdTable {
     /// Makes schema and properties the table's, in one version without rows. Properties that are neither given nor in
-    /// `dropped` stay.
+    /// `dropped` stay. `moves`: which of the columns that are there are called otherwise from now on, and which go. No file is
+    /// written anew for it: from the first of them on the table has a [`Mapping`].
     ///
     /// # Errors
-    /// `Fenced`, `Store`: nothing was changed.
+    /// `Fenced`, `Store`, `Refused`: nothing was changed.
     pub async fn alter(
         &mut self,
         schema: SchemaRef,
         properties: BTreeMap<String, String>,
         dropped: &[String],
+        moves: &ColumnMoves,
     ) -> Result<(), Error> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -38,21 +51,79 @@ impl ColdTable {
                     theirs,
                 });
             }
-            match self.try_alter(&schema, &properties, dropped).await {
+            match self.try_alter(&schema, &properties, dropped, moves).await {
                 Ok(()) => return self.conform_to(schema),
+                Err(error @ Error::Refused(_)) => return Err(error),
                 Err(error) => {
                     last = Some(error);
-                    self.refresh().await?;
-                    if properties
-                        .iter()
-                        .all(|(k, v)| self.properties().get(k) == Some(v))
-                    {
+                    self.delta.update_state().await.map_err(read_error)?;
+                    let now = self.properties();
+                    if properties.iter().all(|(k, v)| now.get(k) == Some(v)) {
+                        self.unlogged = self.version();
+                        self.take_columns()?;
+                        self.read_commit_time().await?;
                         return self.conform_to(schema);
                     }
+                    self.refresh().await?;
                 }
             }
         }
         Err(last.unwrap_or_else(|| Error::Store("not tried".to_owned())))
+    }
+
+    /// What [`ColdTable::alter`] would refuse on the version that is known here. Nothing is read or written.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub fn check_alter(
+        &self,
+        schema: &SchemaRef,
+        properties: &BTreeMap<String, String>,
+        dropped: &[String],
+        moves: &ColumnMoves,
+    ) -> Result<(), Error> {
+        self.altered(schema, properties, dropped, moves).map(|_| ())
+    }
+
+    fn altered(
+        &self,
+        schema: &SchemaRef,
+        properties: &BTreeMap<String, String>,
+        dropped: &[String],
+        moves: &ColumnMoves,
+    ) -> Result<Altered, Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        let metadata = snapshot.metadata();
+        let mut configuration = metadata.configuration().clone();
+        configuration.retain(|key, _| !dropped.contains(key));
+        configuration.extend(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let theirs = plain_schema(&snapshot.snapshot().arrow_schema());
+        refuse_with_other_columns(&theirs, schema, moves)?;
+        // Columns of Delta's own that the contract does not know stay where they are, behind the known ones.
+        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+        fields.extend(
+            theirs
+                .fields()
+                .iter()
+                .filter(|f| schema.field_with_name(f.name()).is_err())
+                .filter(|f| moves.touched().all(|gone| gone != f.name()))
+                .cloned(),
+        );
+        let all = Schema::new(fields);
+        let mapping = mapping_of(snapshot)?.altered(
+            theirs.fields().iter().map(|f| f.name().as_str()),
+            all.fields().iter().map(|f| f.name().as_str()),
+            moves,
+            || random_id().to_string(),
+        );
+        refuse_with_structs(&mapping, &all)?;
+        configuration.extend(mapping.properties());
+        refuse_with_constraints(&configuration, properties, moves)?;
+        Ok(Altered {
+            all,
+            mapping,
+            configuration,
+        })
     }
 
     async fn try_alter(
@@ -60,25 +131,19 @@ impl ColdTable {
         schema: &SchemaRef,
         properties: &BTreeMap<String, String>,
         dropped: &[String],
+        moves: &ColumnMoves,
     ) -> Result<(), Error> {
+        let Altered {
+            all,
+            mapping,
+            configuration,
+        } = self.altered(schema, properties, dropped, moves)?;
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let metadata = snapshot.metadata();
-        let mut configuration = metadata.configuration().clone();
-        configuration.retain(|key, _| !dropped.contains(key));
-        configuration.extend(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
-        // Columns of Delta's own that the contract does not know stay where they are, behind the known ones.
-        let theirs = snapshot.snapshot().arrow_schema();
-        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.extend(
-            theirs
-                .fields()
-                .iter()
-                .filter(|f| schema.field_with_name(f.name()).is_err())
-                .cloned(),
-        );
-        let all = arrow::datatypes::Schema::new(fields);
         let kernel_schema: StructType = (&all).try_into_kernel().map_err(store_error)?;
-        let schema_string = serde_json::to_string(&kernel_schema).map_err(store_error)?;
+        let mut annotated = schema_json(&kernel_schema)?;
+        mapping.annotate(&mut annotated);
+        let schema_string = annotated.to_string();
         let next: Metadata = serde_json::from_value(serde_json::json!({
             "id": metadata.id(),
             "name": metadata.name(),
@@ -98,6 +163,7 @@ impl ColdTable {
             Some(snapshot.protocol()),
             &all,
             constrained,
+            mapping.is_on(),
         )?);
         let operation = DeltaOperation::SetTableProperties {
             properties: properties.clone().into_iter().collect(),
@@ -115,15 +181,13 @@ impl ColdTable {
         self.committed_at(at);
         self.unlogged = i64::try_from(finalized.version()).unwrap_or(0);
         self.delta = table_with(&self.delta, finalized.snapshot());
-        // The new columns are Delta's from here on; `conform_to` orders them as the contract does.
-        self.schema = plain_schema(
-            &self
-                .delta
-                .snapshot()
-                .map_err(store_error)?
-                .snapshot()
-                .arrow_schema(),
-        );
+        self.take_columns()
+    }
+
+    /// The new columns are Delta's from here on; `conform_to` orders them as the contract does.
+    fn take_columns(&mut self) -> Result<(), Error> {
+        let snapshot = self.delta.snapshot().map_err(store_error)?;
+        self.schema = plain_schema(&snapshot.snapshot().arrow_schema());
         Ok(())
     }
 
@@ -156,5 +220,65 @@ impl ColdTable {
         self.schema = schema.clone();
         self.view = Arc::new(self.view.reshaped(schema));
         self.reload()
+    }
+}
+
+/// A name that is given to a column must not be that of one which the contract does not know: its values would be lost. A column that
+/// is added under such a name is that one.
+fn refuse_with_other_columns(
+    theirs: &Schema,
+    schema: &Schema,
+    moves: &ColumnMoves,
+) -> Result<(), Error> {
+    let stays = |name: &str| moves.touched().all(|gone| gone != name);
+    let there = |field: &FieldRef| {
+        let name = field.name();
+        let mut all = theirs.fields().iter().map(|f| f.name().as_str());
+        let found = all.find(|own| own.eq_ignore_ascii_case(name) && stays(own));
+        found.filter(|own| moves.origin(name) != Some(own))
+    };
+    match schema.fields().iter().find_map(there) {
+        Some(column) => Err(Error::Refused(format!(
+            "another writer has given the table a column of that name, column={column}; take another name, or add that column to the contract first (ALTER TABLE .. ADD COLUMN)"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// With column mapping each field of a STRUCT needs a name in the files as well (Delta protocol, "Column Mapping"), which is not kept here.
+fn refuse_with_structs(mapping: &Mapping, schema: &Schema) -> Result<(), Error> {
+    let mut fields = schema.fields().iter();
+    match fields.find(|f| mapping.is_on() && has_struct(f.data_type())) {
+        Some(field) => Err(Error::Refused(format!(
+            "columns cannot be renamed or dropped in a table with a STRUCT, nor can a table in which they were take one, column={}; copy the rows with CREATE TABLE .. AS SELECT",
+            field.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A constraint that another writer has put on the table names a column in its own SQL, which is not read here.
+fn refuse_with_constraints(
+    configuration: &HashMap<String, String>,
+    own: &BTreeMap<String, String>,
+    moves: &ColumnMoves,
+) -> Result<(), Error> {
+    let mut constraints = configuration
+        .iter()
+        .filter(|(key, _)| !own.contains_key(*key))
+        .filter_map(|(key, sql)| Some((key.strip_prefix("delta.constraints.")?, sql)));
+    let named = |sql: &str, column: &str| {
+        let mut words = sql.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word.eq_ignore_ascii_case(column))
+    };
+    let found = constraints.find_map(|(name, sql)| {
+        let column = moves.touched().find(|column| named(sql, column))?;
+        Some((name, column))
+    });
+    match found {
+        Some((name, column)) => Err(Error::Refused(format!(
+            "the constraint {name} of another writer names column {column}; drop it there first"
+        ))),
+        None => Ok(()),
     }
 }

@@ -117,7 +117,6 @@ impl History {
         };
         let root = self.lake.path(&self.folder);
         let modified = action["modificationTime"].as_i64().unwrap_or(0);
-        let (schema, by) = (now.schema(), now.partition_by());
         ColdFile::new(
             &root,
             &path,
@@ -125,8 +124,7 @@ impl History {
             modified,
             action["stats"].as_str(),
             &values,
-            &schema,
-            by,
+            now.columns(),
         )
         .map(Some)
     }

@@ -113,8 +113,7 @@ impl ColdTable {
                 a.modification_time,
                 a.stats.as_deref(),
                 &a.partition_values,
-                &self.schema,
-                &self.partition_by,
+                self.columns(),
             )
         };
         adds.iter().map(file).collect()

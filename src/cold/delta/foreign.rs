@@ -6,20 +6,25 @@ use std::path::{Path as FsPath, PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use deltalake::DeltaTableBuilder;
 use url::Url;
 
-use super::super::{Error, store_error};
-use super::schema::plain_schema;
+use super::super::{Error, Mapping, store_error};
+use super::schema::{mapping_of, plain_schema};
 use super::table::version_of;
 
 /// Features whose tables are read right by what is read here.
-const KNOWN: [&str; 3] = ["timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
+const KNOWN: [&str; 4] = [
+    "columnMapping",
+    "timestampNtz",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+];
 /// What a table may list without using it.
-const UNUSED: [&str; 2] = ["columnMapping", "deletionVectors"];
+const UNUSED: [&str; 1] = ["deletionVectors"];
 
 /// One version of the table.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ pub struct ForeignTable {
     id: String,
     version: i64,
     schema: SchemaRef,
+    mapping: Mapping,
     files: Vec<File>,
 }
 
@@ -63,11 +69,17 @@ impl ForeignTable {
             }
         }
         let metadata = snapshot.metadata();
-        let mapping = metadata.configuration().get("delta.columnMapping.mode");
-        if mapping.is_some_and(|mode| mode != "none") {
-            return Err(unread("columnMapping"));
-        }
+        let mapping = mapping_of(snapshot)?;
         let schema = plain_schema(&snapshot.snapshot().arrow_schema());
+        let has_parts = |f: &&FieldRef| has_struct(f.data_type());
+        if mapping.is_on()
+            && let Some(field) = schema.fields().iter().find(has_parts)
+        {
+            return Err(Error::Damaged(format!(
+                "the parts of column {} may have other names in its files, which is not read here; write it as a table without columnMapping, or export its rows",
+                field.name()
+            )));
+        }
         let mut files = Vec::new();
         for file in snapshot.log_data().iter() {
             if file.deletion_vector_descriptor().is_some() {
@@ -81,12 +93,13 @@ impl ForeignTable {
             }
             let mut partition = BTreeMap::new();
             for (name, value) in file.partition_values_map() {
-                let field = schema.field_with_name(&name).map_err(store_error)?;
+                let column = mapping.column_of(&name).unwrap_or(&name);
+                let field = schema.field_with_name(column).map_err(store_error)?;
                 let value = match value {
                     Some(text) => ScalarValue::try_from_string(text, field.data_type()),
                     None => ScalarValue::try_from(field.data_type()),
                 };
-                partition.insert(name, value.map_err(store_error)?);
+                partition.insert(column.to_owned(), value.map_err(store_error)?);
             }
             files.push(File {
                 path: dir.join(path.as_ref()),
@@ -99,6 +112,7 @@ impl ForeignTable {
             id: metadata.id().to_owned(),
             version: version_of(&delta),
             schema,
+            mapping,
             files,
         })
     }
@@ -133,11 +147,16 @@ impl ForeignTable {
             safe: false,
             ..CastOptions::default()
         };
-        let columns = self.schema.fields().iter().map(|field| {
+        let places = self.mapping.places(self.columns(), &rows.schema());
+        let places = places.map_err(|problem| {
+            ArrowError::SchemaError(format!("{}: {problem}", file.path.display()))
+        })?;
+        let columns = self.schema.fields().iter().zip(places);
+        let columns = columns.map(|(field, place)| {
             if let Some(value) = file.partition.get(field.name()) {
                 return Ok(value.to_array_of_size(rows.num_rows())?);
             }
-            match rows.column_by_name(field.name()) {
+            match place.map(|place| rows.column(place)) {
                 Some(values) => cast_with_options(values, field.data_type(), &strict),
                 None => Ok(new_null_array(field.data_type(), rows.num_rows())),
             }
@@ -145,5 +164,17 @@ impl ForeignTable {
         let columns = columns.collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+    }
+}
+
+pub(super) fn has_struct(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_) => true,
+        DataType::List(f) | DataType::LargeList(f) => has_struct(f.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(parts) => parts.iter().any(|f| has_struct(f.data_type())),
+            _ => false,
+        },
+        _ => false,
     }
 }

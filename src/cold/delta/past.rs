@@ -3,12 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use deltalake::DeltaTable;
 use serde_json::Value;
 
-use super::super::{ColdFile, Error, FileList, Lake, store_error};
-use super::schema::plain_schema;
+use super::super::{ColdFile, Columns, Error, FileList, Lake, store_error};
+use super::schema::{mapping_of, plain_schema};
 use super::table::version_of;
 
 /// The file list of an older version, whether or not its files are still there.
@@ -27,8 +26,10 @@ pub(super) fn list_of(lake: &Lake, folder: &str, delta: &DeltaTable) -> Result<F
     let snapshot = delta.snapshot().map_err(store_error)?;
     let schema = plain_schema(&snapshot.snapshot().arrow_schema());
     let partition_by = snapshot.metadata().partition_columns().to_vec();
-    let files = files_of(lake, folder, delta, &schema, &partition_by)?;
-    let empty = FileList::empty(schema, partition_by).in_folder(folder);
+    let mapping = Arc::new(mapping_of(snapshot)?);
+    let empty = FileList::empty(schema, partition_by);
+    let empty = empty.in_folder(folder).mapped(mapping);
+    let files = files_of(lake, folder, delta, empty.columns())?;
     Ok(empty.of_version(version_of(delta), files))
 }
 
@@ -37,8 +38,7 @@ pub(super) fn files_of(
     lake: &Lake,
     folder: &str,
     delta: &DeltaTable,
-    schema: &SchemaRef,
-    partition_by: &[String],
+    columns: Columns<'_>,
 ) -> Result<Vec<Arc<ColdFile>>, Error> {
     let root = lake.path(folder);
     let snapshot = delta.snapshot().map_err(store_error)?;
@@ -51,8 +51,7 @@ pub(super) fn files_of(
             file.modification_time(),
             file.stats().as_deref(),
             &file.partition_values_map(),
-            schema,
-            partition_by,
+            columns,
         )
     });
     files.collect()
@@ -141,8 +140,7 @@ fn file_of(
         add["modificationTime"].as_i64().unwrap_or(0),
         add["stats"].as_str(),
         &values,
-        &version.schema(),
-        version.partition_by(),
+        version.columns(),
     )
 }
 

@@ -10,6 +10,7 @@ use super::super::{Error, store_error};
 
 const NTZ: &str = "timestampNtz";
 const CHECKS: &str = "checkConstraints";
+const MAPPING: &str = "columnMapping";
 /// The first versions that list features by name.
 const READER_FEATURES: i64 = 3;
 const WRITER_FEATURES: i64 = 7;
@@ -20,11 +21,12 @@ const LEGACY: [(i64, &str); 7] = [
     (3, CHECKS),
     (4, "changeDataFeed"),
     (4, "generatedColumns"),
-    (5, "columnMapping"),
+    (5, MAPPING),
     (6, "identityColumns"),
 ];
 
-/// The protocol action that a version with this schema needs; none if the table's protocol has it all.
+/// The protocol action that a version with this schema needs; none if the table's protocol has it all. `maps`: its columns have
+/// other names in the files.
 ///
 /// # Errors
 /// `Store`: the table's own protocol action is not one.
@@ -32,13 +34,14 @@ pub(super) fn upgrade(
     now: Option<&Protocol>,
     schema: &Schema,
     has_checks: bool,
+    maps: bool,
 ) -> Result<Option<Action>, Error> {
     let now = match now {
         Some(protocol) => serde_json::to_value(protocol).map_err(store_error)?,
         None => json!({ "minReaderVersion": 0, "minWriterVersion": 0 }),
     };
     let has_ntz = schema.fields().iter().any(|f| is_ntz(f.data_type()));
-    let Some(next) = raised(&now, has_ntz, has_checks) else {
+    let Some(next) = raised(&now, has_ntz, has_checks, maps) else {
         return Ok(None);
     };
     let protocol = serde_json::from_value(next).map_err(store_error)?;
@@ -62,10 +65,11 @@ fn features(of: &Value) -> BTreeSet<String> {
 }
 
 /// Versions never fall and features are never taken away.
-fn raised(now: &Value, has_ntz: bool, has_checks: bool) -> Option<Value> {
+fn raised(now: &Value, has_ntz: bool, has_checks: bool, maps: bool) -> Option<Value> {
     let version = |key: &str| now[key].as_i64().unwrap_or(0);
     let (reader, writer) = (version("minReaderVersion"), version("minWriterVersion"));
-    let next = if has_ntz || writer >= WRITER_FEATURES {
+    let for_readers = has_ntz || maps;
+    let next = if for_readers || writer >= WRITER_FEATURES {
         let mut writing = features(&now["writerFeatures"]);
         if writer < WRITER_FEATURES {
             let kept = LEGACY.iter().filter(|(since, _)| *since <= writer.max(2));
@@ -73,7 +77,7 @@ fn raised(now: &Value, has_ntz: bool, has_checks: bool) -> Option<Value> {
         }
         let mut reading = features(&now["readerFeatures"]);
         if reader == 2 {
-            reading.insert("columnMapping".to_owned());
+            reading.insert(MAPPING.to_owned());
         }
         if has_checks {
             writing.insert(CHECKS.to_owned());
@@ -82,12 +86,16 @@ fn raised(now: &Value, has_ntz: bool, has_checks: bool) -> Option<Value> {
             writing.insert(NTZ.to_owned());
             reading.insert(NTZ.to_owned());
         }
+        if maps {
+            writing.insert(MAPPING.to_owned());
+            reading.insert(MAPPING.to_owned());
+        }
         let mut next = json!({
-            "minReaderVersion": if has_ntz { READER_FEATURES } else { reader.max(1) },
+            "minReaderVersion": if for_readers { READER_FEATURES } else { reader.max(1) },
             "minWriterVersion": WRITER_FEATURES,
             "writerFeatures": writing,
         });
-        if has_ntz || reader >= READER_FEATURES {
+        if for_readers || reader >= READER_FEATURES {
             next["readerFeatures"] = json!(reading);
         }
         next
@@ -115,21 +123,37 @@ mod tests {
         let new = json!({ "minReaderVersion": 0, "minWriterVersion": 0 });
         let plain = json!({ "minReaderVersion": 1, "minWriterVersion": 2 });
         let checked = json!({ "minReaderVersion": 1, "minWriterVersion": 3 });
-        assert_eq!(raised(&new, false, false), Some(plain.clone()));
-        assert_eq!(raised(&plain, false, false), None);
-        assert_eq!(raised(&plain, false, true), Some(checked.clone()));
-        assert_eq!(raised(&checked, false, false), None);
+        assert_eq!(raised(&new, false, false, false), Some(plain.clone()));
+        assert_eq!(raised(&plain, false, false, false), None);
+        assert_eq!(raised(&plain, false, true, false), Some(checked.clone()));
+        assert_eq!(raised(&checked, false, false, false), None);
         let zoneless = json!({
             "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [NTZ],
             "writerFeatures": ["appendOnly", "checkConstraints", "invariants", NTZ],
         });
-        assert_eq!(raised(&checked, true, true), Some(zoneless.clone()));
-        assert_eq!(raised(&zoneless, true, true), None);
+        assert_eq!(raised(&checked, true, true, false), Some(zoneless.clone()));
+        assert_eq!(raised(&zoneless, true, true, false), None);
         let unchecked = json!({
             "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [NTZ],
             "writerFeatures": ["appendOnly", "invariants", NTZ],
         });
-        assert_eq!(raised(&plain, true, false), Some(unchecked.clone()));
-        assert_eq!(raised(&unchecked, true, true), Some(zoneless));
+        assert_eq!(raised(&plain, true, false, false), Some(unchecked.clone()));
+        assert_eq!(
+            raised(&unchecked, true, true, false),
+            Some(zoneless.clone())
+        );
+        let mapped = json!({
+            "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [MAPPING],
+            "writerFeatures": ["appendOnly", "checkConstraints", MAPPING, "invariants"],
+        });
+        assert_eq!(raised(&checked, false, true, true), Some(mapped.clone()));
+        assert_eq!(raised(&mapped, false, true, true), None);
+        assert_eq!(
+            raised(&mapped, false, false, false),
+            None,
+            "no feature is taken away"
+        );
+        let both = raised(&zoneless, true, true, true).unwrap_or_default();
+        assert_eq!(both["readerFeatures"], json!([MAPPING, NTZ]));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use deltalake::kernel::Add;
 
-use super::super::{Error, Removal, store_error};
+use super::super::{Error, FileList, Removal, store_error};
 use super::history::At;
 use super::rewrite::Reason;
 use super::schema::plain_schema;
@@ -31,7 +31,7 @@ impl ColdTable {
         self.fits(
             &plain_schema(&snapshot.snapshot().arrow_schema()),
             snapshot.metadata().partition_columns(),
-            then.version(),
+            &then,
         )?;
         #[expect(
             deprecated,
@@ -66,13 +66,15 @@ impl ColdTable {
         Ok(Some(version))
     }
 
-    /// Can files of that shape be read under today's schema?
+    /// Can files of that shape be read under today's schema? A column is what it is in the files: one that was renamed since is
+    /// the same, and of one that was dropped since no value is read.
     fn fits(
         &self,
         then: &arrow::datatypes::Schema,
         partition_by: &[String],
-        version: i64,
+        list: &FileList,
     ) -> Result<(), Error> {
+        let version = list.version();
         let incompatible = |problem: String| Err(Error::Incompatible { version, problem });
         if partition_by != self.partition_by.as_slice() {
             return incompatible(format!(
@@ -81,8 +83,15 @@ impl ColdTable {
                 self.partition_by.join(", ")
             ));
         }
+        let mut there = BTreeSet::new();
         for field in then.fields() {
-            match self.schema.field_with_name(field.name()) {
+            let in_files = list.mapping().in_files(field.name());
+            let today = in_files.and_then(|name| self.mapping.column_of(name));
+            there.extend(today);
+            if today.is_none() && self.mapping.is_on() {
+                continue;
+            }
+            match self.schema.field_with_name(today.unwrap_or(field.name())) {
                 Ok(now) if same_values(now.data_type(), field.data_type()) => {}
                 Ok(now) => {
                     return incompatible(format!(
@@ -104,7 +113,7 @@ impl ColdTable {
             .schema
             .fields()
             .iter()
-            .find(|f| !f.is_nullable() && then.field_with_name(f.name()).is_err());
+            .find(|f| !f.is_nullable() && !there.contains(f.name().as_str()));
         match lacking {
             Some(field) => incompatible(format!(
                 "it lacks the column {}, which may not be null",

@@ -10,7 +10,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::super::{Error, PinnedFiles, store_error};
+use super::super::{Error, Mapping, PinnedFiles, store_error};
 use super::commit::{ATTEMPTS, properties_of};
 use super::error::commit_error;
 use super::stage::Staged;
@@ -113,10 +113,15 @@ impl Reason {
 }
 
 /// Has the file's partition all of these values?
-fn in_partitions(values: &HashMap<String, Option<String>>, matching: &[(String, String)]) -> bool {
-    matching
-        .iter()
-        .all(|(column, value)| values.get(column).and_then(|v| v.as_ref()) == Some(value))
+fn in_partitions(
+    mapping: &Mapping,
+    values: &HashMap<String, Option<String>>,
+    matching: &[(String, String)],
+) -> bool {
+    matching.iter().all(|(column, value)| {
+        let found = mapping.in_files(column).and_then(|name| values.get(name));
+        found.and_then(|v| v.as_ref()) == Some(value)
+    })
 }
 
 impl ColdTable {
@@ -188,7 +193,7 @@ impl ColdTable {
                 let data = snapshot.log_data();
                 let mut gone = BTreeSet::new();
                 for file in data.iter() {
-                    if in_partitions(&file.partition_values_map(), matching) {
+                    if in_partitions(&self.mapping, &file.partition_values_map(), matching) {
                         gone.insert(file.path().to_string());
                     }
                 }
@@ -246,7 +251,7 @@ impl ColdTable {
             let goes = match removal {
                 Removal::Nothing => false,
                 Removal::Partitions(matching) => {
-                    in_partitions(&file.partition_values_map(), matching)
+                    in_partitions(&self.mapping, &file.partition_values_map(), matching)
                 }
                 Removal::Files(paths) => paths.contains(&*file.path()),
             };

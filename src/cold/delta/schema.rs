@@ -1,12 +1,40 @@
-//! A Delta table's columns in Arrow.
+//! A Delta table's columns in Arrow, and what they are called in its files.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use deltalake::table::state::DeltaTableState;
 
-/// Delta's own types come back as views or with other field names; ours are plain.
+use super::super::mapping::{self, Mapping, schema_json};
+use super::super::{Error, store_error};
+
+/// What the columns of a version are called in its files.
+///
+/// # Errors
+/// `Damaged`: the log says it in part only.
+pub(super) fn mapping_of(snapshot: &DeltaTableState) -> Result<Mapping, Error> {
+    let configuration = snapshot.metadata().configuration();
+    if !configuration.contains_key(mapping::MODE) {
+        return Ok(Mapping::default());
+    }
+    let schema = schema_json(snapshot.snapshot().schema().as_ref())?;
+    let protocol = serde_json::to_value(snapshot.protocol()).map_err(store_error)?;
+    Mapping::read(&schema, &protocol, |key| configuration.get(key).cloned())
+}
+
+/// Delta's own types come back as views or with other field names; ours are plain. What stands at a field for the mapping of
+/// columns is left out: above it there are the columns' names alone.
 pub(super) fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(plain_field);
+    let fields = schema.fields().iter().map(|f| {
+        let plain = plain_field(f);
+        if !f.metadata().keys().any(|key| mapping::is_own_metadata(key)) {
+            return plain;
+        }
+        let metadata = f.metadata().iter();
+        let kept = metadata.filter(|(key, _)| !mapping::is_own_metadata(key));
+        let kept = kept.map(|(key, value)| (key.clone(), value.clone()));
+        Arc::new(plain.as_ref().clone().with_metadata(kept.collect()))
+    });
     Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>()))
 }
 

@@ -12,7 +12,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::super::files::pins::{Hold, Staging};
-use super::super::{Error, Lake, store_error};
+use super::super::mapping::Mapping;
+use super::super::{Columns, Error, Lake, store_error};
 use super::encode::{Effort, EncodedFile, Slices};
 
 /// Files of one table that are on their way to the store at the same time.
@@ -122,6 +123,7 @@ pub struct Stager {
     pub(super) folder: String,
     pub(super) schema: SchemaRef,
     pub(super) partition_by: Vec<String>,
+    pub(super) mapping: Arc<Mapping>,
     pub(super) staging: Staging,
 }
 
@@ -148,7 +150,15 @@ impl Stager {
 
     /// Stages rows as they come, and ends a file when it has about `target_bytes`.
     pub fn slicer(&self, effort: Effort, target_bytes: usize) -> Result<Slicer, Error> {
-        let slices = Slices::new(&self.schema, &self.partition_by, effort, target_bytes)?;
+        let slices = Slices::new(
+            Columns {
+                schema: &self.schema,
+                partition_by: &self.partition_by,
+                mapping: &self.mapping,
+            },
+            effort,
+            target_bytes,
+        )?;
         Ok(Slicer {
             staged: Staged::empty(),
             hold: self.staging.hold(),

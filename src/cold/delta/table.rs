@@ -13,7 +13,8 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 
 use super::super::files::pins::{Pins, Staging};
-use super::super::{Error, Lake, PinnedFiles, store_error};
+use super::super::mapping::Mapping;
+use super::super::{Columns, Error, Lake, PinnedFiles, store_error};
 use super::checkpoint;
 use super::commit::properties_of;
 use super::error::read_error;
@@ -21,7 +22,7 @@ use super::history::History;
 use super::past::files_of;
 use super::protocol;
 use super::recent::Recent;
-use super::schema::plain_schema;
+use super::schema::{mapping_of, plain_schema};
 use super::stage::{Staged, Stager};
 use crate::clock::{Clock, SystemClock};
 
@@ -46,6 +47,7 @@ pub struct ColdTable {
     pub(super) delta: DeltaTable,
     pub(super) schema: SchemaRef,
     pub(super) partition_by: Vec<String>,
+    pub(super) mapping: Arc<Mapping>,
     /// The owner epoch under which this handle commits; 0 until it has claimed.
     pub(super) owner: i64,
     /// The newest Delta checkpoint: written by a `Checkpointer` outside the commit lock.
@@ -83,7 +85,7 @@ impl ColdTable {
         let constrained = properties
             .keys()
             .any(|k| k.starts_with("delta.constraints."));
-        let protocol = protocol::upgrade(None, &schema, constrained)?;
+        let protocol = protocol::upgrade(None, &schema, constrained, false)?;
         let delta = CreateBuilder::new()
             .with_log_store(lake.log_store(folder)?)
             .with_columns(kernel_schema.fields().cloned())
@@ -216,6 +218,7 @@ impl ColdTable {
             delta,
             schema,
             partition_by,
+            mapping: Arc::default(),
             owner,
             checkpointed: Arc::new(AtomicI64::new(checkpointed)),
             view,
@@ -228,16 +231,34 @@ impl ColdTable {
     }
 
     /// Reads the file list anew from the snapshot.
+    ///
+    /// # Errors
+    /// `Mismatch`: another writer has renamed or dropped a column that is known here; its values would be read as nulls.
     pub(super) fn reload(&mut self) -> Result<(), Error> {
-        let files = files_of(
-            &self.lake,
-            &self.folder,
-            &self.delta,
-            &self.schema,
-            &self.partition_by,
-        )?;
-        self.view = Arc::new(self.view.of_version(version_of(&self.delta), files));
+        let mapping = mapping_of(self.delta.snapshot().map_err(store_error)?)?;
+        let mut names = self.schema.fields().iter().map(|f| f.name());
+        if let Some(gone) = names.find(|name| mapping.in_files(name).is_none()) {
+            return Err(Error::Mismatch(format!(
+                "another writer has renamed or dropped column {gone} of the Delta table {}; give it its name back there",
+                self.folder
+            )));
+        }
+        if mapping != *self.mapping {
+            self.mapping = Arc::new(mapping);
+        }
+        let files = files_of(&self.lake, &self.folder, &self.delta, self.columns())?;
+        let view = self.view.mapped(self.mapping.clone());
+        self.view = Arc::new(view.of_version(version_of(&self.delta), files));
         Ok(())
+    }
+
+    /// As what its files are listed.
+    pub(super) fn columns(&self) -> Columns<'_> {
+        Columns {
+            schema: &self.schema,
+            partition_by: &self.partition_by,
+            mapping: &self.mapping,
+        }
     }
 
     pub fn version(&self) -> i64 {
@@ -288,6 +309,7 @@ impl ColdTable {
             folder: self.folder.clone(),
             schema: self.schema.clone(),
             partition_by: self.partition_by.clone(),
+            mapping: self.mapping.clone(),
             staging: self.staging.clone(),
         }
     }

@@ -26,8 +26,10 @@ use parquet::arrow::async_reader::{AsyncFileReader, MetadataFetch};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+use super::super::mapping::Mapping;
 use super::super::{Error, store_error};
 use super::float_bounds::relied_on;
+use super::renamed::named_as_in_table;
 use crate::fault::Fault;
 
 /// A file as the Delta log describes it.
@@ -179,6 +181,7 @@ impl DataFile {
 pub(super) struct DataFiles {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) folder: Arc<str>,
+    pub(super) mapping: Arc<Mapping>,
 }
 
 impl ParquetFileReaderFactory for DataFiles {
@@ -198,6 +201,7 @@ impl ParquetFileReaderFactory for DataFiles {
                 meta.location,
                 meta.size,
             ),
+            mapping: self.mapping.clone(),
             metadata_size_hint,
             metrics,
         }))
@@ -206,6 +210,7 @@ impl ParquetFileReaderFactory for DataFiles {
 
 struct DataFileReader {
     file: DataFile,
+    mapping: Arc<Mapping>,
     metadata_size_hint: Option<usize>,
     metrics: ParquetFileMetrics,
 }
@@ -255,7 +260,12 @@ impl AsyncFileReader for DataFileReader {
             match reader.load_and_finish(Footer(&self.file), size).await {
                 Ok(metadata) => {
                     self.file.check_places(&metadata).map_err(external)?;
-                    Ok(Arc::new(relied_on(metadata)?))
+                    // What the file says of its columns it says under its own names.
+                    let metadata = relied_on(metadata)?;
+                    match named_as_in_table(metadata, &self.mapping) {
+                        Ok(metadata) => Ok(Arc::new(metadata)),
+                        Err(error) => Err(external(self.file.unreadable(&error))),
+                    }
                 }
                 Err(error @ ParquetError::External(_)) => Err(error),
                 Err(error) => Err(external(self.file.unreadable(&error))),

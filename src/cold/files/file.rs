@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, TimeZone, Utc};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
@@ -11,7 +11,17 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde_json::Value;
 
+use super::super::mapping::Mapping;
 use super::super::{Error, store_error};
+
+/// As what a file is listed: the columns of a table's version, those that make up its partitions, and what each is called in
+/// files.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    pub schema: &'a SchemaRef,
+    pub partition_by: &'a [String],
+    pub mapping: &'a Mapping,
+}
 
 /// One data file of a version. Statistics follow the table schema without partition columns.
 #[derive(Clone, Debug)]
@@ -25,10 +35,6 @@ pub struct ColdFile {
 }
 
 impl ColdFile {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of a Delta add action, from two types that share no trait"
-    )]
     pub fn new(
         root: &Path,
         path: &str,
@@ -36,9 +42,13 @@ impl ColdFile {
         modified_ms: i64,
         stats: Option<&str>,
         values: &HashMap<String, Option<String>>,
-        schema: &SchemaRef,
-        partition_by: &[String],
+        columns: Columns<'_>,
     ) -> Result<Arc<Self>, Error> {
+        let Columns {
+            schema,
+            partition_by,
+            mapping,
+        } = columns;
         let location = Path::parse(format!("{root}/{path}")).map_err(store_error)?;
         let stats: Value = stats
             .and_then(|s| serde_json::from_str(s).ok())
@@ -50,7 +60,10 @@ impl ColdFile {
             .fields()
             .iter()
             .filter(|f| !partition_by.contains(f.name()))
-            .map(|f| column_statistics(f, &stats, rows));
+            .map(|f| match mapping.in_files(f.name()) {
+                Some(name) => column_statistics(f.data_type(), name, &stats, rows),
+                None => ColumnStatistics::new_unknown(),
+            });
         let statistics = Statistics {
             num_rows: rows.map_or(Precision::Absent, Precision::Exact),
             total_byte_size: Precision::Absent,
@@ -60,7 +73,8 @@ impl ColdFile {
             .iter()
             .map(|name| {
                 let field = schema.field_with_name(name).map_err(store_error)?;
-                match values.get(name).cloned().flatten() {
+                let value = mapping.in_files(name).and_then(|name| values.get(name));
+                match value.cloned().flatten() {
                     Some(text) => {
                         ScalarValue::try_from_string(text, field.data_type()).map_err(store_error)
                     }
@@ -149,15 +163,14 @@ impl ColdFile {
 }
 
 /// Bounds that hold, not exact ones: Delta truncates texts and cuts timestamps to milliseconds.
-fn column_statistics(field: &Field, stats: &Value, rows: Option<usize>) -> ColumnStatistics {
-    let bound = |kind: &str| {
-        scalar(
-            field.data_type(),
-            &stats[kind][field.name()],
-            kind == "maxValues",
-        )
-    };
-    let null_count = stats["nullCount"][field.name()]
+fn column_statistics(
+    data_type: &DataType,
+    name: &str,
+    stats: &Value,
+    rows: Option<usize>,
+) -> ColumnStatistics {
+    let bound = |kind: &str| scalar(data_type, &stats[kind][name], kind == "maxValues");
+    let null_count = stats["nullCount"][name]
         .as_u64()
         .and_then(|n| usize::try_from(n).ok());
     let mut out = ColumnStatistics::new_unknown();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::super::delta::history::History;
-use super::ColdFile;
+use super::super::mapping::Mapping;
+use super::{ColdFile, Columns};
 
 /// The files of one version of a table, immutable. It keeps no file from vacuum: it is for comparing versions and for what
 /// statistics tell. [`super::PinnedFiles`] is what can be read.
@@ -17,6 +18,8 @@ pub struct FileList {
     pub(super) files: Arc<Vec<Arc<ColdFile>>>,
     pub(super) schema: SchemaRef,
     pub(super) partition_by: Vec<String>,
+    /// What the columns are called in the files.
+    pub(super) mapping: Arc<Mapping>,
     /// The way to other versions; none for a list that no table made.
     pub(super) history: Option<Arc<History>>,
 }
@@ -30,8 +33,14 @@ impl FileList {
             files: Arc::default(),
             schema,
             partition_by,
+            mapping: Arc::default(),
             history: None,
         }
+    }
+
+    pub(in crate::cold) fn mapped(mut self, mapping: Arc<Mapping>) -> Self {
+        self.mapping = mapping;
+        self
     }
 
     pub(in crate::cold) fn in_folder(mut self, folder: &str) -> Self {
@@ -76,6 +85,24 @@ impl FileList {
 
     pub fn partition_by(&self) -> &[String] {
         &self.partition_by
+    }
+
+    /// As what its files are listed.
+    pub(in crate::cold) fn columns(&self) -> Columns<'_> {
+        Columns {
+            schema: &self.schema,
+            partition_by: &self.partition_by,
+            mapping: &self.mapping,
+        }
+    }
+
+    pub(in crate::cold) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    /// Is a column's name in both lists the name of the same column?
+    pub fn same_columns(&self, other: &FileList) -> bool {
+        self.mapping == other.mapping
     }
 
     pub fn files(&self) -> &[Arc<ColdFile>] {

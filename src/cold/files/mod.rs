@@ -18,9 +18,10 @@ pub mod pins;
 mod prune;
 mod read;
 mod reader;
+mod renamed;
 mod scan;
 
-pub use file::ColdFile;
+pub use file::{ColdFile, Columns};
 pub use list::FileList;
 pub use pinned::PinnedFiles;
 pub use read::PinnedFile;

@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use parquet::arrow::RowNumber;
 
 use super::super::delta::history::History;
+use super::super::mapping::Mapping;
 use super::super::{Error, Lake};
 use super::pins::{Pin, Pins};
 use super::{ColdFile, FILE, FileList, ROW};
@@ -67,6 +68,13 @@ impl PinnedFiles {
     pub(in crate::cold) fn with_history(mut self, history: Arc<History>) -> Self {
         self.list = self.list.with_history(history);
         self
+    }
+
+    /// The same table, whose columns have other names in the files from now on.
+    pub(in crate::cold) fn mapped(&self, mapping: Arc<Mapping>) -> Self {
+        let mut mapped = self.clone();
+        mapped.list = mapped.list.mapped(mapping);
+        mapped
     }
 
     /// The one way from a list to files that can be read.

@@ -117,13 +117,20 @@ mod tests {
     use datafusion::execution::context::SessionContext;
     use object_store::path::Path;
 
+    use super::super::super::mapping::Mapping;
+    use super::super::Columns;
     use super::*;
 
     fn file(stats: &str, day: &str) -> Arc<ColdFile> {
         let schema = schema();
         let day = HashMap::from([("day".to_owned(), Some(day.to_owned()))]);
         let by = ["day".to_owned()];
-        ColdFile::new(&Path::from("t"), "f", 1, 0, Some(stats), &day, &schema, &by).unwrap()
+        let columns = Columns {
+            schema: &schema,
+            partition_by: &by,
+            mapping: &Mapping::default(),
+        };
+        ColdFile::new(&Path::from("t"), "f", 1, 0, Some(stats), &day, columns).unwrap()
     }
 
     fn schema() -> SchemaRef {

@@ -11,6 +11,7 @@ use datafusion::common::ScalarValue;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::super::mapping::Mapping;
 use super::super::{Error, store_error};
 use super::data_file::DataFile;
 use super::{ColdFile, PinnedFiles};
@@ -82,8 +83,8 @@ impl<'a> PinnedFile<'a> {
         let names = self.list.partition_by().iter().cloned();
         let values = self.file.partition_values.iter().cloned();
         let partition: Vec<(String, ScalarValue)> = names.zip(values).collect();
-        let schema = self.list.schema();
-        tokio::task::spawn_blocking(move || decode(&data, bytes, &schema, &partition))
+        let (schema, mapping) = (self.list.schema(), self.list.mapping().clone());
+        tokio::task::spawn_blocking(move || decode(&data, bytes, &schema, &mapping, &partition))
             .await
             .map_err(store_error)?
     }
@@ -93,6 +94,7 @@ fn decode(
     data: &DataFile,
     bytes: Bytes,
     schema: &SchemaRef,
+    mapping: &Mapping,
     partition: &[(String, ScalarValue)],
 ) -> Result<RecordBatch, Error> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
@@ -104,14 +106,19 @@ fn decode(
         .map_err(|e| data.unreadable(&e))?;
     let batch = concat_batches(&found, &batches).map_err(store_error)?;
     let rows = batch.num_rows();
+    let names = schema.fields().iter().map(|f| f.name().as_str());
+    let places = mapping
+        .places(names, &found)
+        .map_err(|problem| data.unreadable(&problem))?;
     let columns = schema
         .fields()
         .iter()
-        .map(|field| -> Result<ArrayRef, Error> {
+        .zip(places)
+        .map(|(field, place)| -> Result<ArrayRef, Error> {
             if let Some((_, value)) = partition.iter().find(|(name, _)| name == field.name()) {
                 return value.to_array_of_size(rows).map_err(store_error);
             }
-            match batch.column_by_name(field.name()) {
+            match place.map(|place| batch.column(place)) {
                 Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
                 Some(column) => cast(column, field.data_type()).map_err(store_error),
                 None => Ok(new_null_array(field.data_type(), rows)),

@@ -84,6 +84,7 @@ impl PinnedFiles {
             readers: DataFiles {
                 store: self.store.clone(),
                 folder: self.folder.clone(),
+                mapping: self.mapping().clone(),
             },
             pin: self.held(),
         };

@@ -78,7 +78,8 @@ impl Place {
         let found = match error {
             Error::Type { column, .. }
             | Error::Nested { column, .. }
-            | Error::Twice { column, .. } => self.column(column),
+            | Error::Twice { column, .. }
+            | Error::Needed { column, .. } => self.column(column),
             Error::Reserved { name, .. } => self.column(name),
             Error::Name(NameError { name, .. }) => self.column(name),
             Error::NoColumn { place, column, .. } => match *place {

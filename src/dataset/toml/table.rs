@@ -1,5 +1,7 @@
 //! One table's entry: its columns, its rules, and the contract that they make.
 
+use std::collections::BTreeMap;
+
 use toml::Spanned;
 
 use super::super::Error;
@@ -48,6 +50,7 @@ pub(super) fn table(
             timezone: c.timezone,
             time_unit: c.time_unit,
             from: c.from,
+            formerly: Vec::new(),
         });
     }
     for entry_rule in entry.rules {
@@ -85,6 +88,7 @@ pub(super) fn table(
         delta: entry.properties,
         system_columns: entry.system_columns,
         unknown_columns: entry.unknown_columns,
+        dropped: BTreeMap::new(),
         version: 1,
         view: None,
     };

@@ -188,7 +188,7 @@ impl Follower {
             Err(fault) if fault.kind == Kind::NotFound => return Err(self.ended()),
             Err(fault) => return Err(fault),
         };
-        if wire_schema(&now.told_schema()) != self.wire {
+        if !now.has_columns_of(&self.table) {
             return Err(self.table.named(Fault::new(
                 Kind::Conflict,
                 "columns_changed",

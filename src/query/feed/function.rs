@@ -20,7 +20,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
 use crate::query::scan::scan_by_planned;
 
-pub(super) const NAME: &str = "table_changes";
+pub(in crate::query) const NAME: &str = "table_changes";
 const FORM: &str = "table_changes('schema.table', first_version [, last_version])";
 
 /// Makes the function known to a session over this snapshot.

@@ -12,15 +12,17 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub(super) use function::{columns, register};
+pub(super) use function::{NAME, columns, register};
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::nearest::nearest_table;
+use super::wire::wire_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{History, PinnedFiles};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
@@ -37,6 +39,8 @@ pub(super) const COLUMNS: [&str; 4] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMES
 struct Followed {
     name: TableName,
     schema: SchemaRef,
+    /// None for a quarantine.
+    contract: Option<Arc<Contract>>,
     /// No files, so that who waits keeps none from vacuum; a version's are pinned while its rows are read.
     cold: PinnedFiles,
     history: Arc<History>,
@@ -77,9 +81,19 @@ impl Followed {
         Ok(Followed {
             name: view.name.clone(),
             schema: view.schema.clone(),
+            contract: view.contract.clone(),
             cold: view.cold.with_files(Vec::new()),
             history,
         })
+    }
+
+    /// Are the columns of `before` here what they were? One may have been dropped and another one added under its name.
+    fn has_columns_of(&self, before: &Followed) -> bool {
+        let same = match (&self.contract, &before.contract) {
+            (Some(now), Some(before)) => !now.has_dropped_any(before.version),
+            _ => true,
+        };
+        same && wire_schema(&self.told_schema()) == wire_schema(&before.told_schema())
     }
 
     fn newest(&self) -> i64 {

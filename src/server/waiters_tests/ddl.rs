@@ -37,9 +37,13 @@ async fn ddl_waits_for_a_statement_on_its_own_table_only_and_not_for_ever() {
         // The table's own streams go on, whatever waits for it.
         for _ in 0..20 {
             let columns = vec!["id".to_owned()];
-            ingest::insert::append(&shared, &table, &columns, vec![rows(0)])
-                .await
-                .unwrap();
+            ingest::insert::append(
+                &shared,
+                &table,
+                ingest::insert::Rows::of(&table, &columns, vec![rows(0)]),
+            )
+            .await
+            .unwrap();
         }
         since.elapsed()
     };
@@ -87,7 +91,13 @@ async fn in_a_full_log_ddl_is_refused_as_a_whole_and_drop_makes_room() {
     let full = loop {
         seed += 1;
         let rows = vec![noise(seed)];
-        if let Err(fault) = ingest::insert::append(&shared, &table, &columns, rows).await {
+        if let Err(fault) = ingest::insert::append(
+            &shared,
+            &table,
+            ingest::insert::Rows::of(&table, &columns, rows),
+        )
+        .await
+        {
             break fault;
         }
         assert!(seed < 100, "the log was to be full");
@@ -123,9 +133,13 @@ async fn in_a_full_log_ddl_is_refused_as_a_whole_and_drop_makes_room() {
     // What lets go of rows is taken, and everyone goes on.
     lifecycle::drop(&shared, &name("t"), false).await.unwrap();
     let other = shared.table(&name("other")).unwrap();
-    ingest::insert::append(&shared, &other, &columns, vec![noise(0)])
-        .await
-        .unwrap();
+    ingest::insert::append(
+        &shared,
+        &other,
+        ingest::insert::Rows::of(&other, &columns, vec![noise(0)]),
+    )
+    .await
+    .unwrap();
     crate::catalog::alter::alter(&shared, &name("other"), &add)
         .await
         .unwrap();
@@ -155,9 +169,13 @@ async fn a_name_whose_creation_was_cut_can_be_created_and_dropped() {
             );
             let table = shared.table(&name("lost")).unwrap();
             let columns = vec!["id".to_owned()];
-            ingest::insert::append(&shared, &table, &columns, vec![rows(0)])
-                .await
-                .unwrap();
+            ingest::insert::append(
+                &shared,
+                &table,
+                ingest::insert::Rows::of(&table, &columns, vec![rows(0)]),
+            )
+            .await
+            .unwrap();
             flush::commit(&shared, &table).await.unwrap();
             assert!(
                 lifecycle::drop(&shared, &name("lost"), false)

@@ -22,6 +22,7 @@ use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::cold::{self, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
+use crate::ingest::staged::{StagedRows, changed_in_transaction};
 use crate::query::{Caller, Engine, OwnFiles, same_columns};
 use crate::statement::Bound;
 use crate::validate::Validator;
@@ -83,7 +84,7 @@ pub async fn hold(
     engine: &Arc<Engine>,
     dml: Dml,
     bound: &Bound,
-    rows: Vec<RecordBatch>,
+    rows: Option<StagedRows>,
     held: Option<Arc<Held>>,
 ) -> Result<(u64, Held), Fault> {
     let executions = many::executions(&dml, bound)?;
@@ -108,7 +109,7 @@ pub async fn hold(
 
 async fn held_by(
     statement: &Statement<'_>,
-    rows: Vec<RecordBatch>,
+    rows: Option<StagedRows>,
     held: Option<Arc<Held>>,
 ) -> Result<(u64, Held), Fault> {
     let (shared, dml) = (statement.shared, statement.dml);
@@ -143,8 +144,9 @@ async fn held_by(
         replaced.clone_from(&held.replaced);
         first = Some(held.reason.clone());
     }
-    if !rows.is_empty() {
-        let written = StagedFiles::new(files.stage(fitting(rows, &schema)?).await?, &stager);
+    if let Some(rows) = rows {
+        let rows = fitting(&rows, &validator, &schema)?;
+        let written = StagedFiles::new(files.stage(rows).await?, &stager);
         own.come.extend(files.listed(&written.staged)?);
         staged.push(written);
     }
@@ -177,11 +179,18 @@ async fn held_by(
 }
 
 /// Rows that were judged before, for the table as it is now.
-fn fitting(rows: Vec<RecordBatch>, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Fault> {
-    if rows.iter().all(|r| same_columns(&r.schema(), schema)) {
-        return Ok(rows);
+fn fitting(
+    rows: &StagedRows,
+    in_force: &Arc<Validator>,
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>, Fault> {
+    rows.refuse_unless(in_force)?;
+    let mut own = rows.rows().iter();
+    match own.all(|r| same_columns(&r.schema(), schema)) {
+        true => Ok(rows.rows().to_vec()),
+        // Another writer has changed the columns.
+        false => Err(changed_in_transaction(in_force.contract())),
     }
-    Err(contract_changed())
 }
 
 /// What a transaction is told whose files others have taken out.
@@ -198,27 +207,28 @@ fn told(error: cold::Error, table: &Table) -> Fault {
     }
 }
 
-fn contract_changed() -> Fault {
-    conflict(
-        "contract_changed",
-        "the table's contract was changed during the transaction; roll back, and run the transaction again"
-            .to_owned(),
-    )
-}
-
 impl Held {
     fn still_fits(&self, table: &Arc<Table>, validator: &Arc<Validator>) -> Result<(), Fault> {
         if Arc::ptr_eq(table, &self.table) && Arc::ptr_eq(validator, &self.validator) {
             return Ok(());
         }
-        Err(contract_changed())
+        Err(changed_in_transaction(self.validator.contract()))
+    }
+
+    /// What judged its rows.
+    pub fn by(&self) -> &Arc<Validator> {
+        &self.validator
     }
 
     /// Makes it a version, with the rows that were held since.
     ///
     /// # Errors
     /// ABORTED: others have changed the same files, or the contract. The log's; the store's. Nothing is in the table then.
-    pub async fn commit(&self, shared: &Arc<Shared>, rows: Vec<RecordBatch>) -> Result<(), Fault> {
+    pub async fn commit(
+        &self,
+        shared: &Arc<Shared>,
+        rows: Option<StagedRows>,
+    ) -> Result<(), Fault> {
         self.table.served()?;
         let mut writer = TableWriter::begin(shared, &self.table, "a transaction").await?;
         writer.refresh(Part::Main).await?;
@@ -228,7 +238,10 @@ impl Held {
         for written in &self.staged {
             all.append(written.staged.without(&self.replaced));
         }
-        let rows = fitting(rows, &files.view().schema())?;
+        let rows = match rows {
+            Some(rows) => fitting(&rows, &self.validator, &files.view().schema())?,
+            None => Vec::new(),
+        };
         let last = StagedFiles::new(files.stage(rows).await?, &files.stager());
         all.append(last.staged.clone());
         if all.files() == 0 && self.files.gone.is_empty() {

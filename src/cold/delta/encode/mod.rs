@@ -13,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use deltalake::kernel::Add;
@@ -22,8 +22,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::super::Error;
 use super::super::files::float_bounds::{self, has_nan};
+use super::super::{Columns, Error};
 use super::page_checksums::with_page_checksums;
 use crate::nested::retyped;
 use partition::{Key, path, split};
@@ -79,9 +79,11 @@ pub struct EncodedFile {
 /// Files in the making, one a partition value.
 pub struct Slices {
     schema: SchemaRef,
+    /// The partition columns as the Delta log calls them.
     partition_by: Vec<String>,
     keys: Vec<usize>,
     kept: Vec<usize>,
+    /// The other columns as files have them.
     file_schema: SchemaRef,
     properties: WriterProperties,
     effort: Effort,
@@ -110,17 +112,17 @@ impl FileWriter {
 }
 
 impl Slices {
-    /// `partition_by`: columns that go into the path and not into the file. A file that has `target_bytes` is ended and the
-    /// next one begun.
+    /// Columns of partitions go into the path and not into the file. A file that has `target_bytes` is ended and the next one
+    /// begun.
     ///
     /// # Errors
-    /// `Encode`: a partition column is missing.
-    pub fn new(
-        schema: &SchemaRef,
-        partition_by: &[String],
-        effort: Effort,
-        target_bytes: usize,
-    ) -> Result<Self, Error> {
+    /// `Encode`: a partition column is missing. `Mismatch`: a column has no place in the table's files.
+    pub fn new(columns: Columns<'_>, effort: Effort, target_bytes: usize) -> Result<Self, Error> {
+        let Columns {
+            schema,
+            partition_by,
+            mapping,
+        } = columns;
         let keys = partition_by
             .iter()
             .map(|name| schema.index_of(name))
@@ -129,10 +131,12 @@ impl Slices {
         let kept: Vec<usize> = (0..schema.fields().len())
             .filter(|i| !keys.contains(i))
             .collect();
-        let file_schema = Arc::new(schema.project(&kept).map_err(failed)?);
+        let file_schema = mapping.to_files(&Arc::new(schema.project(&kept).map_err(failed)?))?;
+        let partition_by = partition_by.iter();
+        let partition_by = partition_by.map(|name| mapping.in_files(name).unwrap_or(name));
         Ok(Slices {
             schema: schema.clone(),
-            partition_by: partition_by.to_vec(),
+            partition_by: partition_by.map(ToOwned::to_owned).collect(),
             keys,
             kept,
             properties: properties(&file_schema, effort),
@@ -162,7 +166,11 @@ impl Slices {
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(failed)?;
         let mut full = Vec::new();
         for (key, part) in split(&batch, &self.keys)? {
-            let part = part.project(&self.kept).map_err(failed)?;
+            let kept = self.kept.iter().map(|index| part.column(*index).clone());
+            let options = RecordBatchOptions::new().with_row_count(Some(part.num_rows()));
+            let schema = self.file_schema.clone();
+            let part = RecordBatch::try_new_with_options(schema, kept.collect(), &options);
+            let part = part.map_err(failed)?;
             if !self.open.contains_key(&key)
                 && self.open.len() < OPEN_MAX
                 && !self.waiting.contains_key(&key)

@@ -5,6 +5,7 @@ use datafusion::common::ScalarValue;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
+use super::super::super::Mapping;
 use super::partition::partition_value;
 use super::*;
 
@@ -33,13 +34,28 @@ fn batch(days: &[i32]) -> RecordBatch {
     .unwrap()
 }
 
+/// Of a table that has the batch's columns.
+fn slices(
+    batch: &RecordBatch,
+    partition_by: &[String],
+    effort: Effort,
+    target_bytes: usize,
+) -> Result<Slices, Error> {
+    let columns = Columns {
+        schema: &batch.schema(),
+        partition_by,
+        mapping: &Mapping::default(),
+    };
+    Slices::new(columns, effort, target_bytes)
+}
+
 fn encode(
     batches: &[RecordBatch],
     effort: Effort,
     target_bytes: usize,
 ) -> Result<Vec<EncodedFile>, Error> {
     let partition = ["day".to_owned()];
-    let mut slices = Slices::new(&batches[0].schema(), &partition, effort, target_bytes)?;
+    let mut slices = slices(&batches[0], &partition, effort, target_bytes)?;
     let mut files = Vec::new();
     for batch in batches {
         files.extend(slices.push(batch.clone())?);
@@ -99,7 +115,7 @@ fn a_column_with_a_nan_has_no_maximum_and_one_without_says_so_in_the_footer() {
     for (values, min, max, sound) in cases {
         let column: ArrayRef = Arc::new(Float64Array::from(values.clone()));
         let batch = RecordBatch::try_from_iter([("v", column)]).unwrap();
-        let mut slices = Slices::new(&batch.schema(), &[], Effort::Quick, usize::MAX).unwrap();
+        let mut slices = slices(&batch, &[], Effort::Quick, usize::MAX).unwrap();
         slices.push(batch).unwrap();
         let file = slices.drain(true).unwrap().remove(0);
         let stats: Value = serde_json::from_str(file.add.stats.as_deref().unwrap()).unwrap();
@@ -143,7 +159,7 @@ fn any_number_of_partitions_is_written_by_a_bounded_number_of_writers() {
     let days: Vec<i32> = (0..3000).map(|n| (n * 7919) % 3000).collect();
     let partition = ["day".to_owned()];
     let batch = batch(&days);
-    let mut slices = Slices::new(&batch.schema(), &partition, Effort::Quick, usize::MAX).unwrap();
+    let mut slices = slices(&batch, &partition, Effort::Quick, usize::MAX).unwrap();
     assert!(slices.push(batch).unwrap().is_empty());
     assert!(slices.open.len() <= OPEN_MAX, "{}", slices.open.len());
     let mut files = Vec::new();
