@@ -44,7 +44,7 @@ pub fn fault_of(error: DataFusionError) -> Fault {
         DataFusionError::NotImplemented(why) if why.contains("OuterReferenceColumn") => Fault::new(
             Kind::Unimplemented,
             "correlated_subquery",
-            "a subquery reads columns of the query around it where that is not supported (beside a LIMIT, a HAVING, a window or a UNION within it); write it as a JOIN, or number the rows with row_number() OVER (PARTITION BY ..) and choose with QUALIFY",
+            "a subquery reads columns of the query around it where that is not supported (two queries further in, in VALUES, in unnest, or beside ROLLUP, CUBE and GROUPING SETS within it); write it as a JOIN, or number the rows with row_number() OVER (PARTITION BY ..) and choose with QUALIFY",
         ),
         DataFusionError::NotImplemented(why) => {
             Fault::new(Kind::Unimplemented, "not_implemented", unsupported(why))

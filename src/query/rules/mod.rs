@@ -3,6 +3,7 @@
 mod common_type;
 mod common_type_of;
 mod correlated_keys;
+mod decorrelate;
 mod long_chains;
 mod same_moment;
 mod set_all;
@@ -39,6 +40,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(correlated_keys::CorrelatedKeys));
+    rules.push(Arc::new(decorrelate::Decorrelated));
     // Types are known: arithmetic can be checked by them.
     rules.push(Arc::new(ZonedCasts::default()));
     rules.push(Arc::new(CheckArithmetic::default()));
