@@ -86,3 +86,18 @@ async fn a_number_keeps_the_digits_that_are_written() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn floats_and_doubles_are_joined() {
+    let sides = "(SELECT id, CAST(n AS FLOAT) AS f FROM reactor.raw) a JOIN (SELECT CAST(n AS DOUBLE) AS d FROM reactor.raw) b";
+    let floats = "SELECT CAST(n AS FLOAT) AS f FROM reactor.raw";
+    holds(
+        &engine().await,
+        &[
+            (&format!("SELECT a.f, b.d FROM {sides} ON a.f = b.d ORDER BY 1"), "1.0,1.0;2.0,2.0;3.0,3.0"),
+            (&format!("SELECT count(*) FROM {sides} ON a.f = b.d AND a.id = 'a'"), "2"),
+            (&format!("SELECT f FROM ({floats}) a WHERE f IN (SELECT CAST(n AS DOUBLE) FROM reactor.raw WHERE n > 1) ORDER BY 1"), "2.0;3.0"),
+        ],
+    )
+    .await;
+}

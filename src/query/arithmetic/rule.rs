@@ -214,5 +214,6 @@ fn loses_form(from: &Expr, to: &Expr, schema: &DFSchema) -> bool {
     let (Some(from), Some(to)) = types else {
         return false;
     };
-    is_float(&to) && (from.is_string() || (is_float(&from) && from != to))
+    let fewer_digits = from == DataType::Float64 && to == DataType::Float32;
+    is_float(&to) && (from.is_string() || fewer_digits)
 }
