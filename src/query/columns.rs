@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Cast, Distinct, Expr, Join, JoinType, LogicalPlan
 
 use super::CATALOG;
 use super::arithmetic::bare;
+use super::functions::given_a_name;
 use super::wire::wire_schema;
 use crate::fault::Fault;
 
@@ -284,13 +285,15 @@ fn shown(plan: &LogicalPlan, at: usize) -> Option<String> {
     let (mut plan, mut at) = (plan, at);
     loop {
         (plan, at) = match made(plan, at) {
-            Some((Expr::Alias(alias), _)) if alias.name.starts_with(MARK) => {
-                return Some(name_of(&alias.expr));
+            Some((Expr::Alias(alias), input)) if alias.name.starts_with(MARK) => {
+                // A group that is a cast.
+                let group = column_in(&alias.expr, input).and_then(|at| shown(input, at));
+                return group.or_else(|| Some(name_of(&alias.expr)));
             }
             Some((Expr::Column(column), input)) => {
                 (input, input.schema().maybe_index_of_column(column)?)
             }
-            Some((cast @ (Expr::Cast(_) | Expr::TryCast(_)), input)) => match uncast(cast) {
+            Some((cast, input)) if is_cast(cast) => match uncast(cast) {
                 // What brings the parts of a union to one type.
                 Expr::Column(column) if column.name.contains(MARK) => {
                     (input, input.schema().maybe_index_of_column(column)?)
@@ -307,10 +310,15 @@ fn shown(plan: &LogicalPlan, at: usize) -> Option<String> {
     }
 }
 
+fn is_cast(expr: &Expr) -> bool {
+    let expr = given_a_name(expr).unwrap_or(expr);
+    matches!(expr, Expr::Cast(_) | Expr::TryCast(_))
+}
+
 fn uncast(expr: &Expr) -> &Expr {
     match bare(expr) {
         Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => uncast(expr),
-        other => other,
+        other => given_a_name(other).map_or(other, uncast),
     }
 }
 

@@ -17,13 +17,15 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::aggregate_statistics::OwnStatistics;
 use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
-use super::pushdown::{AboveAggregates, ByName, Unmark};
+use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
 use super::rules::EachMoment;
 use super::running;
+use super::union_columns::UnionColumns;
 use crate::fault::{Fault, Kind};
 
 /// The limits of one statement. Cheap to clone.
@@ -171,6 +173,7 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             _ => rule,
         });
     }
+    rules.push(Arc::new(UnionColumns));
     rules.push(Arc::new(CheckArguments));
     rules
 }
@@ -195,6 +198,8 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             // The last: what looks at neighbours has been before it.
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
+            OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
+            EachOnce::RULE => rules.push(Arc::new(EachOnce(rule))),
             _ => rules.push(rule),
         }
     }

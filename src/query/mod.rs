@@ -1,8 +1,10 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
 mod access;
+mod aggregate_statistics;
 mod arithmetic;
 mod caller;
+mod cast_names;
 #[cfg(test)]
 mod clauses_tests;
 mod columns;
@@ -47,6 +49,8 @@ mod reads;
 mod result;
 mod rules;
 mod running;
+#[cfg(test)]
+mod same_columns_tests;
 mod same_names;
 mod scan;
 mod scanned;
@@ -61,6 +65,7 @@ mod table_function;
 #[cfg(test)]
 mod tests;
 mod times;
+mod union_columns;
 mod using;
 mod versions;
 pub mod view;

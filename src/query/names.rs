@@ -326,6 +326,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        same_names::mark_right_sides(&mut query.body);
         self.levels.push(Level {
             given: self.sources.given(query, &self.given()),
             scope: None,

@@ -24,6 +24,8 @@ use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 use parking_lot::Mutex;
 
+use super::cast_names;
+use super::limits::external;
 use crate::sql::parameter;
 
 /// Plans one statement, perhaps several times with other types of its parameters.
@@ -76,9 +78,25 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// What the SQL gets wrong.
     pub(super) fn plan(&self, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
+        let first = self.plan_of(self.statement.clone(), types.clone());
+        let again = match &first {
+            Ok(plan) => cast_names::has_one_name(plan),
+            Err(error) => cast_names::is_one_name(error),
+        };
+        if !again {
+            return first;
+        }
+        let mut statement = self.statement.clone();
+        match cast_names::tell_apart(&mut statement).map_err(external)? {
+            true => self.plan_of(statement, types).or(first),
+            false => first,
+        }
+    }
+
+    fn plan_of(&self, statement: Statement, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
         let mut context = PlannerContext::new().with_prepare_param_data_types(types);
         SqlToRel::new_with_options(self, parser_options(self.state))
-            .sql_statement_to_plan_with_context(self.statement.clone(), &mut context)
+            .sql_statement_to_plan_with_context(statement, &mut context)
     }
 
     /// Parameters that table functions were given: they stand nowhere in the plan.

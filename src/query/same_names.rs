@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{CastKind, Expr, Ident, Select, SelectItem, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    CastKind, Expr, Ident, Select, SelectItem, SetExpr, VisitorMut,
+};
 
 use super::columns::MARK;
 use crate::sql::visit_mut;
@@ -51,6 +53,25 @@ pub(super) fn mark(select: &mut Select, is_column: impl Fn(&str) -> bool) {
     }
 }
 
+/// In the right sides of set operations, whose columns are called as those of the left side, wherever the operation stands.
+pub(super) fn mark_right_sides(body: &mut SetExpr) {
+    if let SetExpr::SetOperation { left, right, .. } = body {
+        mark_right_sides(left);
+        mark_all(right);
+    }
+}
+
+fn mark_all(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => mark(select, |_| false),
+        SetExpr::SetOperation { left, right, .. } => {
+            mark_all(left);
+            mark_all(right);
+        }
+        _ => {}
+    }
+}
+
 fn give_mark(item: &mut SelectItem, at: usize) {
     let taken = match item {
         SelectItem::ExprWithAlias { alias, .. } => {
@@ -80,6 +101,11 @@ fn called(expr: &Expr) -> Called {
                 qualified: Some(parts.join(".")),
             }
         }
+        // Of a subquery: its one column.
+        Expr::Subquery(query) => Called {
+            qualified: None,
+            ..of_first(&query.body).unwrap_or_else(|| plainly(expr))
+        },
         // A cast does not stand in a name.
         Expr::Nested(inner) => called(inner),
         Expr::Cast {
@@ -90,10 +116,31 @@ fn called(expr: &Expr) -> Called {
             qualified: None,
             ..called(expr)
         },
-        other => Called {
-            name: without_casts(other).to_string().to_lowercase(),
-            qualified: None,
+        other => plainly(other),
+    }
+}
+
+fn plainly(expr: &Expr) -> Called {
+    Called {
+        name: without_casts(expr).to_string().to_lowercase(),
+        qualified: None,
+    }
+}
+
+/// The first column of a query.
+fn of_first(body: &SetExpr) -> Option<Called> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::ExprWithAlias { alias, .. } => Some(Called {
+                name: alias.value.to_lowercase(),
+                qualified: None,
+            }),
+            SelectItem::UnnamedExpr(expr) => Some(called(expr)),
+            _ => None,
         },
+        SetExpr::Query(query) => of_first(&query.body),
+        SetExpr::SetOperation { left, .. } => of_first(left),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod clauses;
 mod fields;
 mod first_last;
 mod gapfill;
+mod gives_back;
 mod joined;
 mod json;
 mod of_bytes;
@@ -33,6 +34,7 @@ use crate::query::times::rewrite_at_time_zone;
 pub use arguments::CheckArguments;
 pub use fields::{FieldPlanner, UnnestedFields};
 pub use first_last::rewrite as rewrite_first_last;
+pub(in crate::query) use gives_back::{NAMED, another, given_a_name};
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;
 pub use spans::SpanPlanner;
@@ -42,6 +44,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     all.push(series::function());
     all.extend(json::functions());
     all.extend(of_caller::functions());
+    all.extend(gives_back::functions());
     all
 }
 

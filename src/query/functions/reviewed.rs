@@ -10,13 +10,13 @@ pub(super) const PLAIN: &str = "
     array_distinct array_element array_except array_has array_intersect array_length array_max array_min array_ndims
     array_normalize array_pop_back array_pop_front array_position array_positions array_prepend array_product array_remove
     array_remove_all array_remove_n array_reverse array_scale array_slice array_sort array_subtract array_sum array_union
-    arrays_zip arrow_field arrow_metadata arrow_typeof ascii asin asinh at_time_zone atan atan2 atanh bit_length cardinality cast_to_type
+    arrays_zip arrow_field arrow_metadata arrow_typeof as_another ascii asin asinh at_time_zone atan atan2 atanh bit_length cardinality cast_to_type
     cbrt ceil character_length coalesce contains cos cosh cosine_distance cot current_catalog current_database current_date
     current_schema current_time current_user date_part date_trunc
     decode degrees digest empty ends_with exp factorial find_in_set flatten floor from_unixtime gcd get_field greatest
     inner_product isnan iszero json_as_text json_contains json_get_bool json_get_float json_get_int json_get_json json_get_str
     json_length json_object_keys lcm least left ln log log10 log2 make_array make_date make_time map map_entries map_extract
-    map_keys map_values md5 named_struct nanvl now nullif nvl nvl2 octet_length overlay pi power radians random regexp_count
+    map_keys map_values md5 named_as_written named_struct nanvl now nullif nvl nvl2 octet_length overlay pi power radians random regexp_count
     regexp_instr regexp_like regexp_match reverse right round session_user sha224 sha256 sha384 sha512 signum sin sinh split_part sqrt
     starts_with strpos struct substr substr_index tan tanh time_bucket to_date to_hex to_local_time to_time to_timestamp
     to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime trunc try_cast_to_type tumble

@@ -1,9 +1,11 @@
-//! Where DataFusion's rules that move filters towards the scans may not move them.
+//! Where DataFusion's rules that move filters and projections towards the scans may not move them.
 
 mod aggregates;
 mod names;
+mod projections;
 #[cfg(test)]
 mod tests;
 
 pub(super) use aggregates::AboveAggregates;
 pub(super) use names::{ByName, Unmark};
+pub(super) use projections::EachOnce;
