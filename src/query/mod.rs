@@ -55,10 +55,10 @@ mod same_names;
 mod scan;
 mod scanned;
 mod scope;
+mod set_names;
 mod slices;
 mod spelled;
 mod stored;
-mod subqueries;
 #[cfg(test)]
 mod subqueries_tests;
 mod table_function;

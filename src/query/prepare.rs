@@ -25,8 +25,8 @@ use super::nearest::{all_names, nearest_table};
 use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
 use super::rules;
+use super::set_names;
 use super::spelled::spell_out;
-use super::subqueries;
 use super::world::World;
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
@@ -397,7 +397,7 @@ pub(super) fn resolved(
 ) -> Result<(Statement, BTreeSet<usize>), Fault> {
     write_out(&mut statement, snapshot)?;
     rules::engine_types(&mut statement);
-    subqueries::rewrite(&mut statement)?;
+    set_names::keep(&mut statement);
     long_numbers::rewrite(&mut statement)?;
     let Resolved { statement, counts } = names::resolve(statement, snapshot, others)?;
     Ok((statement, counts))

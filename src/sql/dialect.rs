@@ -11,6 +11,8 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
+use super::in_list;
+
 pub(super) static DIALECT: Spoken = Spoken(GenericDialect);
 
 /// How many IS may follow each other without parentheses before an `IS DISTINCT FROM`. Its left side is copied, so that a
@@ -69,6 +71,9 @@ impl Dialect for Spoken {
         left: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if let Some(read) = in_list::parse(parser, left) {
+            return Some(read);
+        }
         let is_not = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
         let negated = if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
             false

@@ -7,6 +7,7 @@
 mod cursor;
 mod dialect;
 mod ignored;
+mod in_list;
 mod mentions;
 mod names;
 mod parameters;

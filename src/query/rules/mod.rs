@@ -2,13 +2,12 @@
 
 mod common_type;
 mod common_type_of;
-mod correlated_keys;
 mod decorrelate;
 mod long_chains;
 mod same_moment;
 mod set_all;
 mod signed;
-mod subquery_values;
+mod subqueries;
 #[cfg(test)]
 mod tests;
 mod type_names;
@@ -32,14 +31,14 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(UnnestedFields),
         Arc::new(set_all::CountOccurrences),
-        Arc::new(subquery_values::SubqueryValues),
+        Arc::new(subqueries::SubqueryValues),
         Arc::new(SignedCounts),
         Arc::new(common_type::CommonType),
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(long_chains::Unshortened));
-    rules.push(Arc::new(correlated_keys::CorrelatedKeys));
+    rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));
     // Types are known: arithmetic can be checked by them.
     rules.push(Arc::new(ZonedCasts::default()));

@@ -19,7 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 const KEY: &str = "deltaplane.key.";
 
 #[derive(Debug)]
-pub(super) struct CorrelatedKeys;
+pub(in crate::query) struct CorrelatedKeys;
 
 impl AnalyzerRule for CorrelatedKeys {
     fn name(&self) -> &str {
