@@ -18,6 +18,7 @@ use super::attach::read_for_each_row;
 use super::carry::{Carrier, Source};
 use super::shape::reads_around;
 use crate::fault::{Fault, Kind};
+use crate::query::functions::another;
 use crate::query::limits::external;
 
 /// A subquery's rows, and how they belong to those around it.
@@ -63,9 +64,16 @@ impl Carried {
         let values: Vec<Expr> = outer.iter().cloned().map(Expr::Column).collect();
         let named = columns.into_iter().map(Expr::Column).zip(&keys);
         let named = named.map(|(column, name)| column.alias(name));
+        // That each of them is there once is not for the optimizer to know: above a join and a GROUP BY of more columns it would still take
+        // them for a key (`aggregate_functional_dependencies`), and leave out columns of the group and a DISTINCT.
+        let hidden = keys.iter().map(|key| {
+            let column = Expr::Column(Column::from_name(key));
+            another().call(vec![column]).alias(key)
+        });
         let distinct = LogicalPlanBuilder::from(source.clone())
             .project(named.collect::<Vec<_>>())?
             .distinct()?
+            .project(hidden)?
             .build()?;
         let mut nulls = Vec::new();
         for column in &outer {

@@ -297,6 +297,54 @@ async fn a_null_around_equals_none_within() {
     holds(&engine().await, &cases).await;
 }
 
+/// The engine takes the values around for a key above joins and groups in which they are none, if it knows that each is there once.
+#[tokio::test]
+async fn groups_within_a_subquery_keep_their_columns_and_multiply_no_row_around() {
+    let cases = [
+        (
+            "SELECT l.id FROM lab.l WHERE EXISTS (SELECT DISTINCT v FROM lab.s WHERE l.id > 0) ORDER BY 1",
+            "1;2;3;4",
+        ),
+        (
+            "SELECT count(*) FROM lab.l WHERE EXISTS (SELECT k FROM lab.s WHERE l.id > 1 GROUP BY k)",
+            "3",
+        ),
+        (
+            "SELECT l.id FROM lab.l WHERE EXISTS (SELECT k, count(*) FROM lab.m WHERE m.v > l.v GROUP BY k) ORDER BY 1",
+            "1;2",
+        ),
+        (
+            "SELECT l.id FROM lab.l WHERE l.id NOT IN (SELECT max(id) FROM lab.m WHERE m.v > l.v GROUP BY k) ORDER BY 1",
+            "2;3;4",
+        ),
+        (
+            "SELECT l.id FROM lab.l WHERE EXISTS (SELECT k FROM lab.m WHERE m.v > l.v GROUP BY k HAVING count(*) > 1) ORDER BY 1",
+            "1;2",
+        ),
+        (
+            "SELECT l.id FROM lab.l WHERE EXISTS (SELECT DISTINCT k FROM lab.m WHERE m.v > l.v ORDER BY k LIMIT 3 OFFSET 1) ORDER BY 1",
+            "1;2",
+        ),
+        (
+            "SELECT l.id, (SELECT count(*) FROM (SELECT DISTINCT k FROM lab.m WHERE m.v > l.v GROUP BY id, k) q) FROM lab.l ORDER BY 1",
+            "1,3;2,3;3,0;4,0",
+        ),
+        (
+            "SELECT l.id, (SELECT count(*) FROM (SELECT DISTINCT k FROM lab.m WHERE m.id = l.id GROUP BY id, k) q) FROM lab.l ORDER BY 1",
+            "1,2;2,2;3,2;4,0",
+        ),
+        (
+            "SELECT l.id, (SELECT count(*) FROM (SELECT k FROM (SELECT DISTINCT k, id FROM lab.m WHERE m.v > l.v) x GROUP BY k) y) FROM lab.l ORDER BY 1",
+            "1,3;2,3;3,0;4,0",
+        ),
+        (
+            "SELECT l.id, (SELECT count(*) FROM (SELECT k, sum(c) c FROM (SELECT k, id, count(*) c FROM lab.m WHERE m.v > l.v GROUP BY k, id) x GROUP BY k) y) FROM lab.l ORDER BY 1",
+            "1,3;2,3;3,0;4,0",
+        ),
+    ];
+    holds(&engine().await, &cases).await;
+}
+
 #[tokio::test]
 async fn rows_around_that_would_be_others_the_second_time_are_refused() {
     let limited = "SELECT x.id, q.v FROM (SELECT id FROM lab.l ORDER BY id DESC LIMIT 2) x, LATERAL (SELECT v FROM lab.m WHERE m.id <= x.id ORDER BY v LIMIT 1) q ORDER BY 1";
@@ -310,22 +358,30 @@ async fn rows_around_that_would_be_others_the_second_time_are_refused() {
 
 #[tokio::test]
 async fn subqueries_behind_each_other_do_not_double_the_plan_each_time() {
-    let subqueries = |of: fn(usize) -> String| {
-        let all = (1..30).map(|n| {
-            let condition = of(n);
-            format!(", LATERAL (SELECT t FROM lab.m WHERE {condition} ORDER BY v LIMIT 1) q{n}")
-        });
+    let subqueries = |count: usize, of: fn(usize) -> String| {
+        let all = (1..count).map(|n| format!(", LATERAL ({}) q{n}", of(n)));
         let all: String = all.collect();
         format!("SELECT count(*) FROM lab.l, LATERAL (SELECT 1 AS t) q0{all}")
     };
     let engine = engine().await;
-    // Of the rows before all of them, or of those of the one before it.
-    let one = subqueries(|_| "m.t > l.id".into());
-    assert_eq!(answer(&engine, &one).await.as_deref(), Ok("4"));
-    let before = subqueries(|n| format!("m.t >= q{}.t", n - 1));
-    assert_eq!(answer(&engine, &before).await.as_deref(), Ok("4"));
-    let both = subqueries(|n| format!("m.t > l.id + q{}.t", n - 1));
-    let fault = answer(&engine, &both).await.unwrap_err();
+    // Of the rows before all of them.
+    let first = |_| "SELECT t FROM lab.m WHERE m.t > l.id ORDER BY v LIMIT 1".to_owned();
+    let one = answer(&engine, &subqueries(30, first)).await;
+    assert_eq!(one.as_deref(), Ok("4"));
+    // Of the row of the one before: which one a LIMIT takes may be another the second time.
+    let before = subqueries(3, |n| {
+        let last = n - 1;
+        format!("SELECT t FROM lab.m WHERE m.t >= q{last}.t ORDER BY v LIMIT 1")
+    });
+    let fault = answer(&engine, &before).await.unwrap_err();
+    assert_eq!(fault.reason, "correlated_subquery");
+    let least = |n: usize| {
+        let last = n - 1;
+        format!("SELECT min(t) AS t FROM lab.m WHERE m.t > l.id - q{last}.t HAVING min(t) > 0")
+    };
+    let few = answer(&engine, &subqueries(4, least)).await;
+    assert_eq!(few.as_deref(), Ok("4"));
+    let fault = answer(&engine, &subqueries(30, least)).await.unwrap_err();
     assert_eq!(fault.kind, Kind::Exhausted);
     assert_eq!(fault.reason, "statement_too_large");
 }
