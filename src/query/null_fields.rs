@@ -2,19 +2,14 @@
 //! does not ask whether the struct is null.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
+use arrow::array::RecordBatch;
 use datafusion::common::Result;
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::Stream;
 
-use super::pass_through::{PassThrough, PassThroughExec};
+use super::pass_through::{PassThrough, PassThroughExec, each_batch, each_column};
 use crate::nested::{hides_fields, with_null_fields};
 
 /// The scan of files, with that done to its rows if they need it.
@@ -43,36 +38,10 @@ impl PassThrough for NullFields {
         input: SendableRecordBatchStream,
         _: &TaskContext,
     ) -> SendableRecordBatchStream {
-        Box::pin(Changed { input })
+        each_batch(input, changed)
     }
-}
-
-struct Changed {
-    input: SendableRecordBatchStream,
 }
 
 fn changed(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(with_null_fields);
-    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
-    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        batch.schema(),
-        columns,
-        &rows,
-    )?)
-}
-
-impl Stream for Changed {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.input.as_mut().poll_next(cx);
-        next.map(|next| next.map(|batch| batch.and_then(|batch| changed(&batch))))
-    }
-}
-
-impl RecordBatchStream for Changed {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
+    each_column(batch, |column| Ok(with_null_fields(column)?))
 }

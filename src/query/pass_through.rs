@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -12,7 +13,9 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::filter_pushdown::{FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::StreamExt;
 
 /// What such a node does. `Display` is its line in a plan.
 pub(super) trait PassThrough:
@@ -28,6 +31,30 @@ pub(super) trait PassThrough:
         input: SendableRecordBatchStream,
         context: &TaskContext,
     ) -> SendableRecordBatchStream;
+}
+
+/// A stream of the same columns, each batch changed.
+pub(super) fn each_batch(
+    input: SendableRecordBatchStream,
+    change: fn(&RecordBatch) -> Result<RecordBatch>,
+) -> SendableRecordBatchStream {
+    let schema = input.schema();
+    let changed = input.map(move |batch| batch.and_then(|batch| change(&batch)));
+    Box::pin(RecordBatchStreamAdapter::new(schema, changed))
+}
+
+/// A batch of the same rows, each column changed.
+///
+/// # Errors
+/// The change's own.
+pub(super) fn each_column(
+    batch: &RecordBatch,
+    change: impl Fn(&ArrayRef) -> Result<ArrayRef>,
+) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(change).collect::<Result<_>>()?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let changed = RecordBatch::try_new_with_options(batch.schema(), columns, &rows);
+    Ok(changed?)
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 mod apply;
 mod conform;
 mod findings;
+mod json_object;
 mod keys;
 mod nested;
 mod numbers;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use apply::{Applied, Origin};
 pub use conform::{distance, lost_column, show, unknown_fields};
+pub use json_object::JsonObject;
 pub use keys::{Additions, Keys, key_hashes};
 pub use nested::write_json;
 pub use quarantine::row_text;

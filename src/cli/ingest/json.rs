@@ -3,7 +3,6 @@
 //! sent as that type, which is faster.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::csv::cannot_read;
@@ -24,6 +22,7 @@ use super::hex;
 use super::source::Range;
 use super::table::Table;
 use crate::dataset::ColumnType;
+use crate::validate::JsonObject;
 
 /// What a column is sent as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,31 +39,6 @@ pub(super) enum Kind {
 
 /// The names in the order of the alphabet, whatever order they were met in.
 pub(super) type Columns = BTreeMap<String, Kind>;
-
-/// An object's names and values as they are written.
-struct Row<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Row<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Row<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Row(pairs))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
-}
 
 /// What a value is; its text is what is sent of it.
 fn kind(value: &RawValue) -> Kind {
@@ -158,7 +132,7 @@ fn one(line: &[u8], table: &Table, columns: &mut Columns) -> Result<(), String> 
             "it is no UTF-8; convert the file, as with `iconv -f latin1 -t utf-8`".to_owned(),
         );
     }
-    let Row(pairs) = serde_json::from_slice(line).map_err(|e| problem(line, &e))?;
+    let JsonObject(pairs) = serde_json::from_slice(line).map_err(|e| problem(line, &e))?;
     for (index, (name, value)) in pairs.iter().enumerate() {
         if pairs.iter().take(index).any(|(other, _)| other == name) {
             return Err(format!("it names {name} twice; leave out one of them"));
@@ -247,7 +221,7 @@ impl<R: BufRead> Rows<R> {
 
     /// None: it is not what was checked.
     fn push(&self, line: &[u8], columns: &mut [Values]) -> Option<()> {
-        let Row(pairs) = serde_json::from_slice(line).ok()?;
+        let JsonObject(pairs) = serde_json::from_slice(line).ok()?;
         for (name, value) in pairs {
             columns.get_mut(*self.places.get(&name)?)?.push(value)?;
         }

@@ -1,22 +1,19 @@
 //! Brings floats to their one form ([`crate::floats`]) where a node of a plan makes them.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::empty::EmptyExec;
-use futures::Stream;
 
 use crate::floats::{holds_floats, one_form, one_form_32, one_form_64};
-use crate::query::pass_through::{PassThrough, PassThroughExec};
+use crate::query::pass_through::{PassThrough, PassThroughExec, each_batch, each_column};
 
 pub(in crate::query) fn scalar_in_one_form(value: ScalarValue) -> ScalarValue {
     match value {
@@ -92,26 +89,7 @@ impl PassThrough for OneForm {
         input: SendableRecordBatchStream,
         _: &TaskContext,
     ) -> SendableRecordBatchStream {
-        Box::pin(Changed { input })
-    }
-}
-
-struct Changed {
-    input: SendableRecordBatchStream,
-}
-
-impl Stream for Changed {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.input.as_mut().poll_next(cx);
-        next.map(|next| next.map(|batch| batch.and_then(|batch| in_one_form(&batch))))
-    }
-}
-
-impl RecordBatchStream for Changed {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
+        each_batch(input, in_one_form)
     }
 }
 
@@ -120,11 +98,5 @@ impl RecordBatchStream for Changed {
 /// # Errors
 /// None is known.
 pub(in crate::query) fn in_one_form(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(one_form).collect();
-    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        batch.schema(),
-        columns,
-        &rows,
-    )?)
+    each_column(batch, |column| Ok(one_form(column)))
 }

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,43 +11,18 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Level, Walk, below, internal, list, structs};
 use crate::dataset::{ColumnType, ELEMENT, KEY, StructField, VALUE};
 use crate::fault::Fault;
 use crate::validate::conform::row_number;
+use crate::validate::json_object::JsonObject;
 use crate::validate::raw::from_hex;
 use crate::validate::size::{OFFSET_BYTES, plain_bytes};
 
 /// Characters of a value that are shown.
 const SHOWN_MAX: usize = 120;
-
-/// An object's names and values as they are written.
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Pairs<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
-}
 
 /// Where each field stands, by its own name and in lower case.
 struct Names<'a> {
@@ -149,7 +123,7 @@ impl Walk<'_> {
                 let (mut keys, mut values) = (Vec::new(), Vec::new());
                 for (at, text) in texts.iter().enumerate() {
                     let Some(text) = text else { continue };
-                    let Ok(Pairs(pairs)) = serde_json::from_str::<Pairs<'_>>(text) else {
+                    let Ok(JsonObject(pairs)) = serde_json::from_str::<JsonObject<'_>>(text) else {
                         self.no_such(at, text, due, path, level)?;
                         continue;
                     };
@@ -223,7 +197,7 @@ impl Walk<'_> {
         let names = Names::of(fields);
         for (at, text) in texts.iter().enumerate() {
             let Some(text) = text else { continue };
-            let Ok(Pairs(pairs)) = serde_json::from_str::<Pairs<'_>>(text) else {
+            let Ok(JsonObject(pairs)) = serde_json::from_str::<JsonObject<'_>>(text) else {
                 self.no_such(at, text, due, path, level)?;
                 continue;
             };
