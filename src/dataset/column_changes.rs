@@ -194,9 +194,11 @@ impl Contract {
         gone.is_some_and(|version| *version > since)
     }
 
-    /// Was any column dropped since a version of the contract?
-    pub fn has_dropped_any(&self, since: u32) -> bool {
-        self.dropped.values().any(|version| *version > since)
+    /// A column that was dropped since a version of the contract, in lower case.
+    pub fn dropped_since(&self, since: u32) -> Option<&str> {
+        let mut dropped = self.dropped.iter();
+        let (name, _) = dropped.find(|(_, version)| **version > since)?;
+        Some(name)
     }
 
     /// A name that means another column in `next` than it means here: what was sent under it before would be taken for that one.

@@ -151,10 +151,8 @@ impl<'a> Unnamed<'a> {
             // Columns that were added stand behind those that were there.
             names.truncate(self.whole.num_columns());
             let lost = match self.columns {
-                [] if now.has_dropped_any(since.version) => {
-                    Some("a column that it fills by its place")
-                }
-                [] => None,
+                // Each column is filled by its place, and behind a dropped one the places have moved.
+                [] => now.dropped_since(since.version),
                 own => validate::lost_column(since, &now, own.iter().map(String::as_str)),
             };
             if let Some(lost) = lost {

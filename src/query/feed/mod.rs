@@ -90,7 +90,7 @@ impl Followed {
     /// Are the columns of `before` here what they were? One may have been dropped and another one added under its name.
     fn has_columns_of(&self, before: &Followed) -> bool {
         let same = match (&self.contract, &before.contract) {
-            (Some(now), Some(before)) => !now.has_dropped_any(before.version),
+            (Some(now), Some(before)) => now.dropped_since(before.version).is_none(),
             _ => true,
         };
         same && wire_schema(&self.told_schema()) == wire_schema(&before.told_schema())
