@@ -23,7 +23,7 @@ use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
-use super::rules::EachMoment;
+use super::rules::{EachMoment, TrueKeys};
 use super::running;
 use super::union_columns::UnionColumns;
 use crate::fault::{Fault, Kind};
@@ -170,6 +170,7 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         rules.push(match rule.name() {
             AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
             EachMoment::RULE => Arc::new(EachMoment(rule)),
+            TrueKeys::RULE => Arc::new(TrueKeys(rule)),
             _ => rule,
         });
     }

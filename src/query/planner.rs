@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use super::cast_names;
 use super::limits::external;
+use super::rules::KeysOfRelations;
 use crate::sql::parameter;
 
 /// Plans one statement, perhaps several times with other types of its parameters.
@@ -37,6 +38,7 @@ pub(super) struct Planner<'a> {
     values: Option<&'a [ScalarValue]>,
     /// Parameters that table functions were given.
     given: Mutex<BTreeSet<usize>>,
+    relations: [Arc<dyn RelationPlanner>; 1],
 }
 
 impl<'a> Planner<'a> {
@@ -70,6 +72,7 @@ impl<'a> Planner<'a> {
             tables,
             values,
             given: Mutex::default(),
+            relations: [Arc::new(KeysOfRelations::default())],
         })
     }
 
@@ -190,7 +193,7 @@ impl ContextProvider for Planner<'_> {
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
-        self.state.relation_planners()
+        &self.relations
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

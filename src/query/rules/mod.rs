@@ -10,6 +10,9 @@ mod signed;
 mod subqueries;
 #[cfg(test)]
 mod tests;
+mod true_keys;
+#[cfg(test)]
+mod true_keys_tests;
 mod type_names;
 
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use super::window_frames::FramesOfEquals;
 pub(super) use common_type_of::chosen_type;
 pub(super) use same_moment::EachMoment;
 pub(super) use signed::SignedCounts;
+pub(super) use true_keys::{KeysOfRelations, TrueKeys};
 pub(super) use type_names::engine_types;
 
 /// What the analyzer does, in its order.
