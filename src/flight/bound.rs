@@ -20,11 +20,23 @@ use crate::statement::Bound;
 impl FlightSqlServer {
     /// The columns of a query's result: with what is bound to it, or as they are announced before anything is.
     pub(super) async fn columns(&self, sql: &str, bound: &Bound) -> Result<SchemaRef, Fault> {
-        let wire = match bound.row(0)? {
-            Some(values) => self.engine.columns(sql, values).await?,
-            None => self.engine.plan(sql).await?.wire,
-        };
+        let wire = self.engine.columns(sql, bound.row(0)?, false).await?;
         Ok(timestamps::announced(wire, Caller::current().timestamps))
+    }
+
+    /// The same for a client that fetches the rows next, by the id of the query.
+    pub(super) async fn columns_told(
+        &self,
+        id: &str,
+        sql: &str,
+        bound: &Bound,
+    ) -> Result<SchemaRef, Fault> {
+        let mut caller = Caller::current();
+        caller.query = Some(id.into());
+        let unit = caller.timestamps;
+        let columns = self.engine.columns(sql, bound.row(0)?, true);
+        let wire = caller.run(columns).await?;
+        Ok(timestamps::announced(wire, unit))
     }
 
     /// The rows of a query. Bound to several rows of parameters, it is executed once for each, one after the other.

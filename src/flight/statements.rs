@@ -175,7 +175,6 @@ impl FlightSqlServer {
                             if let Some(id) = transaction {
                                 self.transactions.touch(id)?;
                             }
-                            let wire = self.columns(&execution.sql, &execution.bound).await?;
                             let what = match &execution.prepared {
                                 Some((handle, binds)) => What::Prepared {
                                     handle: hex(handle),
@@ -187,6 +186,9 @@ impl FlightSqlServer {
                             ticket.transaction = transaction.map(hex);
                             let unit = Caller::current().timestamps;
                             ticket.timestamps = Some(timestamps::name_of(unit).to_owned());
+                            let wire = self
+                                .columns_told(&ticket.id, &execution.sql, &execution.bound)
+                                .await?;
                             Ok::<_, Fault>((wire, ticket.encode()))
                         }
                     }

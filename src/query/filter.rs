@@ -28,7 +28,7 @@ impl Engine {
         let (world, snapshot) = (self.world.clone(), self.snapshot());
         let bytes = sql.len();
         // A condition is asked for as long as its caller likes, so it carries no limits of a query.
-        let work = async move {
+        let work = move || async move {
             let (session, statement) = world.read(&sql, false, snapshot, None).await?;
             condition_of(session, statement).await
         };

@@ -18,6 +18,9 @@ pub mod functions;
 mod guessed;
 mod history;
 mod information_schema;
+mod kept;
+#[cfg(test)]
+mod kept_tests;
 mod last_seen;
 mod lateral;
 mod latest;

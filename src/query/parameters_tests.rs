@@ -77,7 +77,7 @@ async fn drivers_are_told_what_to_bind() {
 }
 
 async fn answer(engine: &Engine, sql: &str, values: Vec<ScalarValue>) -> Result<String, Fault> {
-    let columns = engine.columns(sql, values.clone()).await?;
+    let columns = engine.columns(sql, Some(values.clone()), false).await?;
     let result = engine.query(sql, Some(values)).await?;
     assert_eq!(result.wire, columns, "{sql}");
     let mut out = Vec::new();

@@ -48,15 +48,15 @@ impl Planning {
     }
 
     /// Runs work that plans a statement of `text_bytes`, in the present caller's name. Dropped before its end, it cancels
-    /// `limits.client`.
+    /// `limits.client`. The work is made on its own thread: planning holds some hundred kilobytes from one await to the next.
     ///
     /// # Errors
     /// What the work meets; DEADLINE_EXCEEDED, CANCELLED, RESOURCE_EXHAUSTED; INTERNAL for a panic.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(
         &self,
         text_bytes: usize,
         limits: &QueryLimits,
-        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+        work: impl FnOnce() -> F + Send + 'static,
     ) -> Result<T, Fault> {
         let lane = if text_bytes <= SHORT_BYTES {
             &self.short
@@ -70,7 +70,7 @@ impl Planning {
             let thread = self.handle.spawn_blocking(move || {
                 // Nobody waits any more.
                 limits.check()?;
-                let work = limits.meter.watch(caller.run(work));
+                let work = limits.meter.watch(caller.run(work()));
                 let work = AssertUnwindSafe(work).catch_unwind();
                 let outcome = handle
                     .block_on(work)

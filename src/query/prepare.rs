@@ -124,7 +124,7 @@ pub(super) struct Session {
     pub(super) snapshot: Snapshot,
     pub(super) others: Arc<Vec<(String, Vec<String>)>>,
     /// How many parameters the text has.
-    parameters: usize,
+    pub(super) parameters: usize,
     /// Has the statement read a stored view?
     expanded: Arc<AtomicBool>,
 }

@@ -109,6 +109,16 @@ impl Queries {
     /// # Errors
     /// CANCELLED: it was cancelled before it began.
     pub(super) fn begin(&self, caller: &Caller, sql: &str) -> Result<Guard, Fault> {
+        self.begin_with(caller, sql, CancellationToken::new())
+    }
+
+    /// [`Queries::begin`] of a query that is planned already. `token`: what ends it.
+    pub(super) fn begin_with(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        token: CancellationToken,
+    ) -> Result<Guard, Fault> {
         let mut inner = self.0.lock();
         inner.next += 1;
         let own: Arc<str> = inner.next.to_string().into();
@@ -120,7 +130,7 @@ impl Queries {
         if inner.running.contains_key(&id) {
             id = format!("{id}.{own}").into();
         }
-        let (rows, token) = (Arc::<AtomicU64>::default(), CancellationToken::new());
+        let rows = Arc::<AtomicU64>::default();
         // What the client sent, by which it looks for its statement.
         let sql = caller.statement.as_deref().unwrap_or(sql);
         let entry = Entry {

@@ -42,7 +42,7 @@ impl Engine {
         let (world, snapshot) = (self.world.clone(), snapshot.clone());
         let statement = definition.statement(None)?;
         let inner = limits.clone();
-        let work = async move {
+        let work = move || async move {
             let session = world.session(snapshot, None, Some(&inner));
             let plan = session.plan_statement(statement, &[]).await?;
             deterministic(&plan)?;
@@ -67,7 +67,7 @@ impl Engine {
         let limits = self.limits(CancellationToken::new(), GATHER_TIMEOUT);
         let (world, view, spans) = (self.world.clone(), view.clone(), spans.clone());
         let inner = limits.clone();
-        let work = async move {
+        let work = move || async move {
             let session = world.session(snapshot, None, Some(&inner));
             let plan = view::computed(
                 &session.state,
@@ -89,7 +89,7 @@ impl Engine {
     pub async fn rows_of(&self, sql: &str, snapshot: Snapshot) -> Result<Vec<RecordBatch>, Fault> {
         let limits = self.limits(CancellationToken::new(), GATHER_TIMEOUT);
         let (world, sql, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
-        let work = async move {
+        let work = move || async move {
             let (session, statement) = world.read(&sql, true, snapshot, Some(&inner)).await?;
             let plan = session.plan(statement, &[]).await?;
             Ok((session.state, plan))
@@ -98,14 +98,14 @@ impl Engine {
     }
 
     /// Plans, and gathers the plan's rows with one thread, for as long as it takes.
-    async fn gather(
+    async fn gather<F: Future<Output = Result<(SessionState, LogicalPlan), Fault>>>(
         &self,
         limits: QueryLimits,
-        plan: impl Future<Output = Result<(SessionState, LogicalPlan), Fault>> + Send + 'static,
+        plan: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(Vec<RecordBatch>, Scanned), Fault> {
         let (handle, meter) = (self.handle.clone(), limits.meter.clone());
-        let work = async move {
-            let (mut state, plan) = plan.await?;
+        let work = move || async move {
+            let (mut state, plan) = plan().await?;
             state.config_mut().options_mut().execution.target_partitions = 1;
             let physical = state.create_physical_plan(&plan).await.map_err(fault_of)?;
             let physical = metered(physical)

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::SnapshotSource;
 use super::caller::Caller;
 use super::columns::wire_of;
+use super::kept::{KEPT_FOR, KeptPlan, KeptPlans, Question};
 use super::limits::QueryLimits;
 use super::meter::{Budget, Meter, Metered};
 use super::parameters::check_count;
@@ -69,6 +70,7 @@ pub struct Engine {
     /// The memory of all queries together.
     pub(super) pool: Arc<dyn MemoryPool>,
     pub(super) queries: Queries,
+    kept: KeptPlans,
 }
 
 impl Drop for Engine {
@@ -131,7 +133,7 @@ impl Engine {
         }
         let limits = self.limits(CancellationToken::new(), self.timeout);
         let text = sql.to_owned();
-        let work = async move { read(&text) };
+        let work = move || async move { read(&text) };
         self.planning.run(sql.len(), &limits, work).await
     }
 
@@ -139,10 +141,13 @@ impl Engine {
     ///
     /// # Errors
     /// What the work meets; DEADLINE_EXCEEDED.
-    pub(super) async fn plan_within_timeout<T: Send + 'static>(
+    pub(super) async fn plan_within_timeout<
+        T: Send + 'static,
+        F: Future<Output = Result<T, Fault>>,
+    >(
         &self,
         text_bytes: usize,
-        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+        work: impl FnOnce() -> F + Send + 'static,
     ) -> Result<T, Fault> {
         let limits = self.limits(CancellationToken::new(), self.timeout);
         self.planning.run(text_bytes, &limits, work).await
@@ -195,36 +200,63 @@ impl Engine {
         }
         let limits = self.limits(CancellationToken::new(), self.timeout);
         let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
-        let work = async move {
+        let work = move || async move {
             let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
             session.described(statement, &known).await
         };
         self.planning.run(sql.len(), &limits, work).await
     }
 
-    /// The columns of the rows that a query gives with these values of its parameters. Runs nothing.
+    /// The columns of the rows that a query gives: with these values of its parameters, or as they are before anything is bound.
+    /// Runs nothing. If `told`, the present caller's query is fetched in a moment, and its plan is kept for that.
     ///
     /// # Errors
     /// As [`Engine::query`].
     pub async fn columns(
         &self,
         sql: &str,
-        parameters: Vec<ScalarValue>,
+        values: Option<Vec<ScalarValue>>,
+        told: bool,
     ) -> Result<SchemaRef, Fault> {
         check_bytes(sql)?;
+        let caller = Caller::current();
         let snapshot = self.own_snapshot();
         if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
-            check_count(0, parameters.len())?;
+            check_count(0, values.map_or(0, |values| values.len()))?;
             return Ok(planned.wire);
         }
         let limits = self.limits(CancellationToken::new(), self.timeout);
         let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
-        let work = async move {
+        let id = caller.query.clone().filter(|_| told);
+        let question = id.as_ref().and_then(|_| {
+            let values = values.as_deref().unwrap_or_default();
+            Question::of(&caller, sql, values)
+        });
+        let work = move || async move {
             let (session, statement) = world.read(&text, false, snapshot, Some(&inner)).await?;
-            let plan = session.plan(statement, &parameters).await?;
-            Ok(wire_of(&plan))
+            if values.is_none() && session.parameters > 0 {
+                let planned = session.described(statement, &BTreeMap::new()).await?;
+                return Ok((planned.wire, None));
+            }
+            let plan = session.plan(statement, &values.unwrap_or_default()).await?;
+            let wire = wire_of(&plan);
+            let planned = question.map(|question| question.planned(session, plan, inner));
+            Ok((wire, planned))
         };
-        self.planning.run(sql.len(), &limits, work).await
+        let (wire, planned) = self.planning.run(sql.len(), &limits, work).await?;
+        if let (Some(id), Some(plan)) = (id, planned) {
+            self.keep(id, plan);
+        }
+        Ok(wire)
+    }
+
+    fn keep(&self, id: Arc<str>, plan: Box<KeptPlan>) {
+        self.kept.keep(id.clone(), plan);
+        let kept = self.kept.clone();
+        self.handle.spawn(async move {
+            tokio::time::sleep(KEPT_FOR).await;
+            drop(kept.remove(&id));
+        });
     }
 
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {

@@ -19,10 +19,11 @@ use super::super::arithmetic::canonical_floats;
 use super::super::caller::Caller;
 use super::super::columns::wire_of;
 use super::super::errors::fault_of;
+use super::super::kept::{KeptPlan, Question};
 use super::super::limits::QueryLimits;
 use super::super::metered::metered;
 use super::super::planning::panicked;
-use super::super::prepare::Shared;
+use super::super::prepare::{Session, Shared};
 use super::super::result::{self, ResultStream};
 use super::super::running::{self, State};
 use super::super::width;
@@ -41,6 +42,8 @@ struct Asked {
     own: bool,
     snapshot: Snapshot,
     parameters: Vec<ScalarValue>,
+    /// It was planned when its columns were told.
+    kept: Option<Box<KeptPlan>>,
     /// What upkeep has for itself, and its order of rows.
     upkeep: Option<(Arc<RuntimeEnv>, Option<Curve>)>,
     timeout: Duration,
@@ -58,11 +61,18 @@ impl Engine {
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<ResultStream, Fault> {
         check_bytes(sql)?;
+        let parameters = parameters.unwrap_or_default();
+        let caller = Caller::current();
+        let kept = caller.query.as_ref().and_then(|id| {
+            let question = Question::of(&caller, sql, &parameters)?;
+            self.kept.take(id, &question)
+        });
         let asked = Asked {
             sql: sql.to_owned(),
             own: false,
             snapshot: self.own_snapshot(),
-            parameters: parameters.unwrap_or_default(),
+            parameters,
+            kept,
             upkeep: None,
             timeout: self.timeout,
         };
@@ -81,6 +91,7 @@ impl Engine {
             own: true,
             snapshot,
             parameters: parameters.unwrap_or_default(),
+            kept: None,
             upkeep: None,
             timeout: self.timeout,
         };
@@ -108,6 +119,7 @@ impl Engine {
                 defined: Arc::default(),
             },
             parameters: Vec::new(),
+            kept: None,
             upkeep: Some((self.upkeep.clone(), curve)),
             timeout,
         };
@@ -116,6 +128,12 @@ impl Engine {
 
     /// Plans a query and lets it run; its plans live and die on query threads alone, whose stacks are made for them.
     async fn run(&self, asked: Asked) -> Result<ResultStream, Fault> {
+        if let Some(kept) = &asked.kept {
+            let limits = kept.limits.clone();
+            let token = limits.client.clone();
+            let guard = (self.queries).begin_with(&Caller::current(), &asked.sql, token)?;
+            return self.start(asked, guard, limits).await;
+        }
         if let Some(feed) = self.subscribe(&asked.snapshot, &asked.sql).await? {
             return Ok(feed);
         }
@@ -124,9 +142,19 @@ impl Engine {
         if asked.upkeep.is_some() {
             limits.meter = self.upkeep_budget.meter();
         }
+        self.start(asked, guard, limits).await
+    }
+
+    async fn start(
+        &self,
+        asked: Asked,
+        guard: running::Guard,
+        limits: QueryLimits,
+    ) -> Result<ResultStream, Fault> {
         guard.counted_by(&limits.meter);
         let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
-        let work = started(world, handle, asked, guard, limits.clone());
+        let inner = limits.clone();
+        let work = move || started(world, handle, asked, guard, inner);
         self.planning.run(bytes, &limits, work).await
     }
 }
@@ -144,18 +172,15 @@ async fn physical_of(state: &SessionState, plan: LogicalPlan) -> DfResult<Arc<dy
     planner.create_physical_plan(&plan, state).await
 }
 
-/// Plans what was asked for and lets it run. On a planning thread.
-async fn started(
-    world: Arc<Shared>,
-    handle: Handle,
+/// What was asked for as a plan, and its world.
+async fn planned(
+    world: &Shared,
     asked: Asked,
-    mut guard: running::Guard,
-    limits: QueryLimits,
-) -> Result<ResultStream, Fault> {
+    limits: &QueryLimits,
+) -> Result<(Session, LogicalPlan), Fault> {
     let (mut session, statement) = world
-        .read(&asked.sql, asked.own, asked.snapshot, Some(&limits))
+        .read(&asked.sql, asked.own, asked.snapshot, Some(limits))
         .await?;
-    let upkeep = asked.upkeep.is_some();
     if let Some((environment, curve)) = asked.upkeep {
         session.state = SessionStateBuilder::new_from_existing(session.state)
             .with_runtime_env(environment)
@@ -170,6 +195,22 @@ async fn started(
         }
     }
     let plan = session.plan(statement, &asked.parameters).await?;
+    Ok((session, plan))
+}
+
+/// Plans what was asked for and lets it run. On a planning thread.
+async fn started(
+    world: Arc<Shared>,
+    handle: Handle,
+    asked: Asked,
+    mut guard: running::Guard,
+    limits: QueryLimits,
+) -> Result<ResultStream, Fault> {
+    let upkeep = asked.upkeep.is_some();
+    let (mut session, plan) = match asked.kept {
+        Some(kept) => (kept.session, kept.plan),
+        None => planned(&world, asked, &limits).await?,
+    };
     let wire = wire_of(&plan);
     let physical = physical_of(&session.state, plan).await.map_err(fault_of)?;
     let physical = metered(physical).map_err(fault_of)?;

@@ -16,6 +16,7 @@ use super::super::errors::fault_of;
 use super::super::functions::{
     self, FieldPlanner, JoinPlanner, JsonPlanner, SpanPlanner, scalar_functions,
 };
+use super::super::kept::KeptPlans;
 use super::super::meter::Budget;
 use super::super::planning::{Planning, STACK_BYTES};
 use super::super::prepare::Shared;
@@ -125,6 +126,7 @@ impl Engine {
             budget: Budget::new("memory.query_bytes_max", config.memory_bytes as u64),
             upkeep_budget: Budget::new("memory.upkeep_bytes_max", u64::MAX),
             queries: source.queries(),
+            kept: KeptPlans::default(),
             source,
             system_tables,
             timeout: config.timeout,

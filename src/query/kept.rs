@@ -1,0 +1,97 @@
+//! Plans of queries whose columns a client has been told, for the moment until it fetches the rows: a query is planned once then, and
+//! has the columns that were told. Who fetches later, or a second time, has the text planned anew.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::LogicalPlan;
+use parking_lot::Mutex;
+
+use super::caller::Caller;
+use super::limits::QueryLimits;
+use super::prepare::Session;
+
+/// Clients fetch at once. A plan holds on to the rows and files of its moment.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(2);
+/// Plans that are kept; the oldest makes room.
+const KEPT_MAX: usize = 64;
+/// Bytes of text up to which a statement's plan is small.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// A query that has been planned and not run. Large: it travels in a box.
+pub(super) struct KeptPlan {
+    pub(super) session: Session,
+    pub(super) plan: LogicalPlan,
+    /// Its time and its memory are counted from its planning on.
+    pub(super) limits: QueryLimits,
+    question: Question,
+}
+
+/// All that a plan follows from, beside the tables.
+#[derive(PartialEq)]
+pub(super) struct Question {
+    sql: String,
+    schema: Arc<str>,
+    principal: Arc<str>,
+    values: Vec<ScalarValue>,
+}
+
+impl Question {
+    /// None: the answer is not told by a plan that is kept. In a transaction a statement sees what the one before it wrote.
+    pub(super) fn of(caller: &Caller, sql: &str, values: &[ScalarValue]) -> Option<Question> {
+        let kept = caller.own.is_none() && sql.len() <= TEXT_BYTES_MAX;
+        kept.then(|| Question {
+            sql: sql.to_owned(),
+            schema: caller.schema.clone(),
+            principal: caller.principal.clone(),
+            values: values.to_vec(),
+        })
+    }
+
+    pub(super) fn planned(
+        self,
+        session: Session,
+        plan: LogicalPlan,
+        limits: QueryLimits,
+    ) -> Box<KeptPlan> {
+        Box::new(KeptPlan {
+            session,
+            plan,
+            limits,
+            question: self,
+        })
+    }
+}
+
+/// The oldest first, each with the id of its query.
+type Queue = VecDeque<(Arc<str>, Box<KeptPlan>)>;
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct KeptPlans(Arc<Mutex<Queue>>);
+
+impl KeptPlans {
+    pub(super) fn keep(&self, id: Arc<str>, plan: Box<KeptPlan>) {
+        let mut plans = self.0.lock();
+        let full = plans.len() >= KEPT_MAX;
+        let oldest = if full { plans.pop_front() } else { None };
+        plans.push_back((id, plan));
+        drop(plans);
+        drop(oldest);
+    }
+
+    /// The plan of a query, once. A ticket comes from a client: another question under the same id has no plan here.
+    pub(super) fn take(&self, id: &str, question: &Question) -> Option<Box<KeptPlan>> {
+        let kept = self.remove(id)?;
+        let usable = kept.question == *question && kept.limits.check().is_ok();
+        usable.then_some(kept)
+    }
+
+    pub(super) fn remove(&self, id: &str) -> Option<Box<KeptPlan>> {
+        let mut plans = self.0.lock();
+        let at = plans.iter().position(|(known, _)| &**known == id)?;
+        plans.remove(at).map(|(_, kept)| kept)
+    }
+}
