@@ -44,3 +44,11 @@ test *arguments:
 differential *arguments:
     cargo build --workspace --quiet
     DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" tests/differential {{ arguments }}
+
+# The loops behind the promises at their full count: 20 runs of uniqueness, 10,000 hostile statements and messages, 2,000 damaged places. Takes hours.
+promises:
+    DELTAPLANE_TEST_UNIQUE_RUNS=20 cargo test -p deltaplane --lib server::unique_tests
+    cargo build --workspace --quiet
+    DELTAPLANE_TEST_HOSTILE_STATEMENTS=10000 DELTAPLANE_TEST_HOSTILE_MESSAGES=10000 DELTAPLANE_TEST_DAMAGE=2000 \
+    DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" -m pytest -v -p no:cacheprovider \
+    tests/python/test_query_limits.py tests/python/test_hostile_wire.py tests/python/test_damage.py

@@ -374,3 +374,24 @@ async fn files_are_written_anew_only_with_all_columns_of_the_table() {
     empty(&mut table).await;
     assert_eq!(table.view().rows(), Some(0));
 }
+
+#[tokio::test]
+async fn a_file_is_shown_as_it_can_be_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+    let file = lake.path("s/t").join("part-0.parquet");
+    let typed = dir
+        .path()
+        .canonicalize()
+        .unwrap()
+        .join("s/t/part-0.parquet");
+    assert_eq!(lake.shown(&file), typed.to_string_lossy());
+    let lake = Lake::open("memory://tests/").await.unwrap();
+    let file = lake.path("s/t").join("part-0.parquet");
+    assert!(
+        lake.shown(&file).starts_with("memory://"),
+        "{}",
+        lake.shown(&file)
+    );
+    assert!(lake.shown(&file).ends_with("s/t/part-0.parquet"));
+}

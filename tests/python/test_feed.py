@@ -314,6 +314,19 @@ def test_columns_that_change_under_a_subscription_come_with_the_next_rows(server
             next(feed)
 
 
+def test_a_column_that_is_dropped_and_added_again_is_another_one_to_a_subscription(server):
+    run = server.sql
+    run("CREATE TABLE again (n BIGINT, m BIGINT)")
+    run("INSERT INTO again VALUES (1, 1)")
+    with Subscription(server.uri, "public.again", start="start", give_up_after=20) as feed:
+        assert next(feed).column("m").to_pylist() == [1]
+        run("ALTER TABLE again DROP COLUMN m")
+        run("ALTER TABLE again ADD COLUMN m BIGINT")
+        run("INSERT INTO again VALUES (2, 3)")
+        got = next(feed)
+        assert (got.column("n").to_pylist(), got.column("m").to_pylist()) == ([2], [3])
+
+
 def test_a_subscriber_that_does_not_read_holds_nothing_up_and_misses_nothing(server):
     info = server.flight().get_flight_info(fl.FlightDescriptor.for_command(b"SUBSCRIBE reactor.raw FROM START"))
     client = server.flight()
