@@ -23,28 +23,37 @@ pub const STACK_BYTES: usize = 256 << 20;
 /// Short statements that are planned at once. They take little: this bounds memory, and the operating system shares the cores.
 const SHORT_AT_ONCE: usize = 32;
 
+/// Long statements that are planned at once, for each thread. One whose time is over goes on until the optimizer's next look at the clock,
+/// and meanwhile holds up no other.
+const LONG_A_THREAD: usize = 4;
+
+/// Texts that are read at once: reading takes a time that goes with the text, and finds out what is too large to be planned.
+const READ_AT_ONCE: usize = 8;
+
 /// Bytes of text up to which a statement is short.
 const SHORT_BYTES: usize = 4096;
 
 pub(super) struct Planning {
     handle: Handle,
+    reading: Arc<Semaphore>,
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
 }
 
 impl Planning {
-    /// `threads`: long statements that are planned at once.
+    /// `threads`: of the queries.
     pub(super) fn new(handle: Handle, threads: usize) -> Self {
         Planning {
             handle,
+            reading: Arc::new(Semaphore::new(READ_AT_ONCE)),
             short: Arc::new(Semaphore::new(SHORT_AT_ONCE)),
-            long: Arc::new(Semaphore::new(threads.max(1))),
+            long: Arc::new(Semaphore::new(threads.max(1) * LONG_A_THREAD)),
         }
     }
 
     /// Threads beside the runtime's own that this may use.
     pub(super) fn threads_max(threads: usize) -> usize {
-        threads.max(1) + SHORT_AT_ONCE
+        threads.max(1) * LONG_A_THREAD + SHORT_AT_ONCE + READ_AT_ONCE
     }
 
     /// Runs work that plans a statement of `text_bytes`, in the present caller's name. Dropped before its end, it cancels
@@ -63,6 +72,27 @@ impl Planning {
         } else {
             &self.long
         };
+        self.run_in(lane, limits, work).await
+    }
+
+    /// [`Planning::run`] of work that reads a text, and plans nothing.
+    ///
+    /// # Errors
+    /// As [`Planning::run`].
+    pub(super) async fn read<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        limits: &QueryLimits,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.run_in(&self.reading, limits, work).await
+    }
+
+    async fn run_in<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        lane: &Arc<Semaphore>,
+        limits: &QueryLimits,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<T, Fault> {
         let gone = limits.client.clone().drop_guard();
         let done = async {
             let permit = lane.clone().acquire_owned().await.map_err(|_| stopping())?;

@@ -134,7 +134,7 @@ impl Engine {
         let limits = self.limits(CancellationToken::new(), self.timeout);
         let text = sql.to_owned();
         let work = move || async move { read(&text) };
-        self.planning.run(sql.len(), &limits, work).await
+        self.planning.read(&limits, work).await
     }
 
     /// Runs work that plans a statement on a thread that is made for it.

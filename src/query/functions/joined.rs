@@ -1,5 +1,6 @@
 //! `a || b` as a function, so that it can be bounded like the others: a chain of it over long texts is as long as all of them.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::compute::kernels::concat_elements::concat_elements_dyn;
@@ -76,10 +77,24 @@ impl ScalarUDFImpl for Joined {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [left, right] => Ok(format!("{} || {}", left.schema_name(), right.schema_name())),
-            _ => plan_err!("|| joins two texts"),
+        let [first, last] = args else {
+            return plan_err!("|| joins two texts");
+        };
+        let mut first = first;
+        // Link by link: a name within a name within a name would copy a long chain once for each of its links.
+        let mut parts = vec![last];
+        while let Expr::ScalarFunction(call) = first
+            && call.func.name() == NAME
+            && let [left, right] = call.args.as_slice()
+        {
+            parts.push(right);
+            first = left;
         }
+        let mut name = first.schema_name().to_string();
+        for part in parts.iter().rev() {
+            write!(name, " || {}", part.schema_name())?;
+        }
+        Ok(name)
     }
 
     fn signature(&self) -> &Signature {
