@@ -17,6 +17,11 @@ use crate::config::Config;
 use crate::fault::{Fault, Kind};
 use crate::types::TableName;
 
+/// What upkeep waits for one table at most: others wait for it meanwhile.
+const UPKEEP_WAIT: Duration = Duration::from_secs(10);
+/// No limit, in a form that can be added to a time.
+const OWN_WORK_WAIT: Duration = Duration::from_secs(365 * 86_400);
+
 /// How long someone waits for a table, and which setting says so.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -46,6 +51,23 @@ impl Patience {
         Patience {
             wait: config.log.admission_timeout,
             setting: "log.admission_timeout",
+        }
+    }
+
+    /// Of upkeep that runs by itself: it passes by a table that is held, and comes back at its next round.
+    pub fn of_upkeep(config: &Config) -> Self {
+        Patience {
+            wait: config.query.timeout.min(UPKEEP_WAIT),
+            setting: "query.timeout",
+        }
+    }
+
+    /// Of a start and a stop, and of what belongs to one table alone, such as its flush: no client waits for these. Whoever
+    /// holds the table goes first, however long that takes.
+    pub fn of_own_work() -> Self {
+        Patience {
+            wait: OWN_WORK_WAIT,
+            setting: "no setting",
         }
     }
 

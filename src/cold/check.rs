@@ -3,31 +3,35 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{ColdFile, FileList, PinnedFile};
+use super::files::slices::Blocks;
+use super::{ColdFile, Error, FileList, PinnedFile};
 
-const BATCH_ROWS: usize = 8192;
-
-/// What is wrong with the file; none if nothing is. It is held in memory once, as it is in the store.
+/// What is wrong with the file; none if nothing is. In memory there are parts of one column at
+/// a time, however large the file is.
 pub async fn problem(file: PinnedFile<'_>) -> Option<String> {
     if let Some(problem) = size_problem(file).await {
         return Some(problem);
     }
-    let bytes = match file.bytes().await {
-        Ok(bytes) => bytes,
-        Err(error) => return Some(format!("cannot be read now: {error}")),
+    let (list, told) = (file.list().to_list(), file.file().clone());
+    let work = move |blocks: Blocks| {
+        let compared = compared(&blocks, &list, &told);
+        compared.unwrap_or_else(|error| Some(problem_of(&error)))
     };
-    let (list, file) = (file.list().to_list(), file.file().clone());
-    let work = move || compared(bytes, &list, &file);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(problem) => problem,
-        Err(error) => Some(format!("cannot be decoded: {error}")),
+    let found = file.with_blocks(work).await;
+    found.unwrap_or_else(|| Some("cannot be decoded: the decoder panicked".to_owned()))
+}
+
+fn problem_of(error: &Error) -> String {
+    match error {
+        Error::Store(_) => format!("cannot be read now: {error}"),
+        Error::DataFile { problem, .. } => format!("is damaged: {problem}"),
+        other => format!("is damaged: {other}"),
     }
 }
 
@@ -43,33 +47,32 @@ pub async fn size_problem(file: PinnedFile<'_>) -> Option<String> {
     }
 }
 
-fn compared(bytes: bytes::Bytes, list: &FileList, file: &ColdFile) -> Option<String> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        let text = error.to_string();
-        Some(format!(
-            "is damaged: {}",
-            text.lines().next().unwrap_or_default()
-        ))
-    };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
-    let reader = match reader {
-        Ok(reader) => reader,
-        Err(error) => return damaged(&error),
-    };
+/// Column by column, those that the table does not have any more as well: their pages have checksums, too.
+fn compared(blocks: &Blocks, list: &FileList, file: &ColdFile) -> Result<Option<String>, Error> {
+    let footer = blocks.footer()?;
+    let metadata = footer.metadata();
+    let rows = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or(usize::MAX);
     let schema = list.schema();
-    let found = arrow::array::RecordBatchReader::schema(&reader);
-    let mut told = match Told::of(&schema, list, &found, file) {
-        Ok(told) => told,
-        Err(error) => return damaged(&error),
-    };
-    for batch in reader {
-        match batch {
-            Ok(batch) => told.batch(&batch),
-            Err(error) => return damaged(&error),
+    let told = Told::of(&schema, list, footer.schema(), file);
+    let mut told = told.map_err(|problem| blocks.error(&problem))?;
+    told.rows = rows;
+    for (place, field) in footer.schema().fields().iter().enumerate() {
+        let mut found = 0;
+        for group in 0..metadata.num_row_groups() {
+            for batch in blocks.rows(&footer, group, Some(place))? {
+                let batch = batch.map_err(|e| blocks.error(&e))?;
+                found += batch.num_rows();
+                told.values(place, batch.column(0));
+            }
+        }
+        if found != rows {
+            let name = field.name();
+            let problem = format!("it has {found} rows in {name}, its footer says {rows}");
+            return Err(blocks.error(&problem));
         }
     }
-    told.problem(file.rows())
+    told.lacking();
+    Ok(told.problem(file.rows()))
 }
 
 /// What the log tells of a column, and what was found so far.
@@ -116,13 +119,10 @@ impl<'a> Told<'a> {
         })
     }
 
-    fn batch(&mut self, batch: &RecordBatch) {
-        self.rows += batch.num_rows();
-        for column in &mut self.columns {
-            let Some(values) = column.place.map(|place| batch.column(place)) else {
-                column.nulls += batch.num_rows();
-                continue;
-            };
+    /// Values of the file's column at `place`.
+    fn values(&mut self, place: usize, values: &ArrayRef) {
+        let own = self.columns.iter_mut();
+        for column in own.filter(|column| column.place == Some(place)) {
             column.nulls += values.null_count();
             let bound = |bound: &Precision<ScalarValue>| bound.get_value().cloned();
             column.outside += outside(
@@ -130,6 +130,13 @@ impl<'a> Told<'a> {
                 bound(&column.told.min_value),
                 bound(&column.told.max_value),
             );
+        }
+    }
+
+    /// The file has no column for these: each row is null.
+    fn lacking(&mut self) {
+        for column in self.columns.iter_mut().filter(|c| c.place.is_none()) {
+            column.nulls = self.rows;
         }
     }
 

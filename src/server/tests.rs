@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMi
 
 mod columns;
 mod damage;
+mod large_replay;
 mod replay;
 
 use super::*;

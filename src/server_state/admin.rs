@@ -321,14 +321,21 @@ impl TableAdmin for Admin {
                 Some(condition) => Some(self.engine.filter(&quarantine, condition).await?),
                 None => None,
             };
+            let cancelled = CancellationToken::new();
+            let _guard = cancelled.clone().drop_guard();
             let request = ingest::replay::Request {
                 overrides: replay.overrides,
                 filter,
                 dry_run: replay.dry_run,
+                cancelled: cancelled.clone(),
             };
             // A move that has begun is finished, whether or not its caller still waits.
-            let shared = self.shared.clone();
-            tokio::spawn(async move { ingest::replay::replay(&shared, &table, &request).await })
+            let (shared, engine) = (self.shared.clone(), self.engine.clone());
+            let work = async move {
+                let replayed = ingest::replay::replay(&shared, &table, &request);
+                engine.counted_until_stopped(&cancelled, replayed).await
+            };
+            tokio::spawn(work)
                 .await
                 .map_err(|e| Fault::internal(format!("replay: {e}")))?
         })

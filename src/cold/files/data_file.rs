@@ -58,17 +58,14 @@ impl DataFile {
         }
     }
 
-    /// The whole file.
-    ///
-    /// # Errors
-    /// As [`Self::bytes`].
-    pub(super) async fn whole(&self) -> Result<Bytes, Error> {
-        self.get(GetOptions::new()).await
+    /// As the Delta log says.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// # Errors
     /// `DataFile`: the file is missing, or has not the size that the Delta log says. `Store`: the store does not answer.
-    async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
+    pub(super) async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let asked = range.end.saturating_sub(range.start);
         if range.end > self.size {
             return Err(self.beyond_end(range.end));
@@ -137,7 +134,7 @@ impl DataFile {
     }
 
     /// Do the column chunks lie within the file? Parquet panics where one has a negative place.
-    fn check_places(&self, metadata: &ParquetMetaData) -> Result<(), Error> {
+    pub(super) fn check_places(&self, metadata: &ParquetMetaData) -> Result<(), Error> {
         let groups = metadata.row_groups().iter();
         for column in groups.flat_map(|group| group.columns()) {
             let data = column.data_page_offset();

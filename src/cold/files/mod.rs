@@ -20,9 +20,11 @@ mod read;
 mod reader;
 mod renamed;
 mod scan;
+pub(in crate::cold) mod slices;
 
 pub use file::{ColdFile, Columns};
 pub use list::FileList;
 pub use pinned::PinnedFiles;
 pub use read::PinnedFile;
 pub use scan::{FILE, ROW};
+pub use slices::Slices;

@@ -18,12 +18,14 @@
 
 mod judge;
 mod moves;
+mod pass;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use datafusion::common::ScalarValue;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Shared;
 use crate::catalog::table::Table;
@@ -31,15 +33,17 @@ use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
 use crate::clock::Micros;
 use crate::cold::ColdFile;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::validate::Override;
 
-use judge::{Judging, judge};
+use judge::Judging;
 use moves::commit;
+use pass::Pass;
 
 pub use moves::{resume, resume_locked};
 
-/// A pass takes whole files until they have so many rows: what is held in memory, and how long a commit of the table waits.
+/// A pass takes whole files until they have so many rows: how long a commit of the table waits. What is held in memory is
+/// bounded by bytes as well ([`pass()`]).
 const PASS_ROWS: usize = 65_536;
 
 /// Which rows of a quarantine are meant: true for each that is.
@@ -54,6 +58,8 @@ pub struct Request {
     pub filter: Option<Box<Filter>>,
     /// Counts, and changes nothing.
     pub dry_run: bool,
+    /// Nobody waits for it any more. It ends before its next move then.
+    pub cancelled: CancellationToken,
 }
 
 /// What became of the rows that are meant: `examined` is the sum of the others.
@@ -68,9 +74,18 @@ pub struct Outcome {
     pub rejected: u64,
 }
 
+impl Outcome {
+    fn add(&mut self, other: Outcome) {
+        self.examined += other.examined;
+        self.replayed += other.replayed;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+    }
+}
+
 /// # Errors
-/// A column of `overrides` that the table does not have; the store's and the log's. Passes before the one that failed are
-/// done, each whole; the same replay again goes on.
+/// A column of `overrides` that the table does not have; CANCELLED; the store's and the log's. Passes before the one that
+/// failed are done, each whole; the same replay again goes on.
 pub async fn replay(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
@@ -99,10 +114,7 @@ pub async fn replay(
     // Rows that come while it runs are not chased.
     let until = shared.clock.now();
     while let Some(pass) = pass(shared, table, request, &mut seen, until).await? {
-        sum.examined += pass.examined;
-        sum.replayed += pass.replayed;
-        sum.duplicates += pass.duplicates;
-        sum.rejected += pass.rejected;
+        sum.add(pass);
     }
     Ok(sum)
 }
@@ -118,6 +130,10 @@ async fn pass(
     let asked_by = table.contract();
     let mut references = shared.lookups.references(shared, &asked_by).await?;
     let mut writer = TableWriter::begin(shared, table, "REPLAY QUARANTINE").await?;
+    // It may have waited long for the table.
+    if request.cancelled.is_cancelled() {
+        return Err(gone());
+    }
     let validator = writer.validator().clone();
     if !Arc::ptr_eq(validator.contract(), &asked_by) {
         references = shared
@@ -145,38 +161,40 @@ async fn pass(
         return Ok(None);
     }
     let taken = view.with_files(files);
-    let mut batches = Vec::with_capacity(taken.files().len());
-    for file in taken.each() {
-        batches.push(file.read().await?);
-    }
     let judging = Judging {
         validator: &validator,
         references: &references,
         bytes_max: shared.config.memory.query_bytes_max.as_usize(),
     };
-    let judged = judge(&judging, request, &batches, writer.known().await?);
+    let mut pass = Pass::new(&writer, request);
+    let known = writer.known().await?;
+    // Nothing is committed yet: it may be dropped, and deletes what it has staged.
+    let judged = tokio::select! {
+        judged = pass.run(&judging, request, &taken, known) => judged,
+        () = request.cancelled.cancelled() => Err(gone()),
+        () = shared.draining.cancelled() => Err(Fault::new(
+            Kind::Unavailable,
+            "shutting_down",
+            "the server is shutting down; moves before this one are done, run the replay again after the restart",
+        )),
+    };
     let moved = match judged {
-        Ok(judged) => {
-            let cold = writer.cold();
-            commit(
-                shared,
-                table,
-                request,
-                cold,
-                taken.files(),
-                &batches,
-                judged,
-            )
-            .await
-        }
+        Ok(()) => commit(shared, table, writer.cold(), &mut pass).await,
         Err(fault) => Err(fault),
     };
     if request.dry_run || moved.is_err() {
         // They know of rows that are not in the table.
         writer.forget();
     }
-    let (outcome, left) = moved?;
+    seen.extend(moved?);
     seen.extend(taken.files().iter().map(|f| f.path().to_owned()));
-    seen.extend(left);
-    Ok(Some(outcome))
+    Ok(Some(pass.outcome))
+}
+
+fn gone() -> Fault {
+    Fault::new(
+        Kind::Cancelled,
+        "cancelled",
+        "nobody waits for the replay; moves before this one are done, and the same replay again goes on",
+    )
 }

@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use serde_json::json;
 
-use super::judge::{Judged, remainder};
-use super::{Outcome, Request};
+use super::pass::Pass;
 use crate::catalog::Shared;
 use crate::catalog::control::{append_control, control_frame};
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::expected::note_unlogged;
 use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::FrameEffect;
-use crate::cold::{self, ColdFile, ColdTable, Reason, Removal, Staged};
+use crate::cold::{self, ColdTable, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
 use crate::records::{Record, Replayed};
 
@@ -30,7 +29,7 @@ const FINISH_TRIES: u32 = 20;
 /// # Errors
 /// The store's and the log's.
 pub async fn resume(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
-    let mut cold = table.commit_lock().await;
+    let mut cold = table.commit_lock_within(Patience::of_own_work()).await?;
     resume_locked(shared, table, &mut cold).await
 }
 
@@ -158,36 +157,20 @@ async fn finish(
 pub(super) async fn commit(
     shared: &Arc<Shared>,
     table: &Arc<Table>,
-    request: &Request,
     cold: &mut Cold,
-    files: &[Arc<ColdFile>],
-    batches: &[RecordBatch],
-    judged: Judged,
-) -> Result<(Outcome, Vec<String>), Fault> {
-    let mut removed = BTreeSet::new();
-    let mut remainders = Vec::new();
-    for ((file, batch), fates) in files.iter().zip(batches).zip(&judged.fates) {
-        // Rows that were changed on their way say nothing of those that stay.
-        let renew = request.overrides.is_empty();
-        if let Some(rest) = remainder(batch, fates, renew)? {
-            removed.insert(file.path().to_owned());
-            remainders.extend((rest.num_rows() > 0).then_some(rest));
-        }
+    pass: &mut Pass,
+) -> Result<Vec<String>, Fault> {
+    if pass.removed.is_empty() {
+        return Ok(Vec::new());
     }
-    if request.dry_run || removed.is_empty() {
-        return Ok((judged.outcome, Vec::new()));
-    }
-    // Once the table has the rows, the quarantine's commit has to follow.
-    cold.quarantine.all_columns_known()?;
-    let in_main = cold.main.stage(judged.accepted).await?;
-    let left = cold.quarantine.stage(remainders).await?;
+    let (in_main, left) = pass.staged().await?;
     let paths = left.paths();
     let planned = Move {
         replayed: Replayed {
             number: next_number(shared, table, cold).await?,
-            days: judged.days,
+            days: std::mem::take(&mut pass.days),
         },
-        removed,
+        removed: std::mem::take(&mut pass.removed),
         left,
     };
     cold.quarantine.write_note(NOTE, &planned.note()?).await?;
@@ -197,7 +180,7 @@ pub(super) async fn commit(
     }
     finish(shared, table, cold, planned).await?;
     cold.quarantine.remove_note(NOTE).await?;
-    Ok((judged.outcome, paths))
+    Ok(paths)
 }
 
 /// Step 3.

@@ -29,7 +29,7 @@ use super::planning::{Planning, panicked};
 use super::prepare::{Planned, Shared};
 use super::running::Queries;
 use crate::catalog::view::Snapshot;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::sql::check_bytes;
 
 /// Text that is read in some tens of microseconds.
@@ -114,6 +114,43 @@ impl Engine {
     /// A statement of several parts: the memory of its queries and of the rows that it keeps is one statement's.
     pub fn metered<F: Future>(&self, statement: F) -> Metered<F> {
         self.budget.meter().watch(statement)
+    }
+
+    /// Work of a statement that plans no query, such as CHECK TABLE: its memory is counted with that of all statements, and it
+    /// is dropped when all of them hold too much and this one most.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED `query_memory`, beside the work's own.
+    pub async fn counted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let meter = self.budget.meter();
+        tokio::select! {
+            done = meter.watch(work) => done,
+            () = meter.ended() => Err(meter.fault()),
+        }
+    }
+
+    /// [`Engine::counted`] for work that must not be dropped at any moment: it is told to `stop`, and ends where it can.
+    ///
+    /// # Errors
+    /// As [`Engine::counted`].
+    pub async fn counted_until_stopped<T>(
+        &self,
+        stop: &CancellationToken,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let meter = self.budget.meter();
+        let mut work = meter.watch(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = meter.ended() => stop.cancel(),
+        }
+        match work.await {
+            Err(fault) if fault.kind == Kind::Cancelled => Err(meter.fault()),
+            done => done,
+        }
     }
 
     /// Reads a statement's text on a thread that is made for it, in the present caller's name and within the time of a query; a
