@@ -10,7 +10,7 @@ use super::Shared;
 use super::control::{FRAME_BYTES, control_frame, enqueue};
 use super::ddl_lock::{DdlGuard, Patience};
 use super::locks::CommitLock;
-use super::running::Work;
+use super::running::{Task, Work};
 use super::table::Table;
 use super::visible::FrameEffect;
 use crate::dataset::Contract;
@@ -293,6 +293,9 @@ async fn bury(
     shared.synced(ticket.wait()).await?;
     let number = table.incarnation.get();
     shared.running.forget(&Work::Rows(number));
+    for task in Task::ALL {
+        shared.running.forget(&Work::Upkeep(number, task));
+    }
     if let Err(error) = shared.aside.remove(number) {
         tracing::warn!(table = %table.name(), %error, "parked rows of a dropped table were left behind");
     }

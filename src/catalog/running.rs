@@ -1,7 +1,7 @@
 //! What is running now, in a small file that outlives the process: what ended it twice in a row is not run a third time.
 //!
 //! Work that can take the whole process with it (the replay and commit of a table's rows, the refresh of a view, the look of
-//! an alert) takes a slot of the file `running` while it runs. The slots are written without a sync: they stand in the page
+//! an alert, upkeep of a table) takes a slot of the file `running` while it runs. The slots are written without a sync: they stand in the page
 //! cache, which outlives a killed process. After a power cut they may be old, and then nobody is suspected who was not
 //! running shortly before.
 //!
@@ -50,6 +50,29 @@ pub enum Work {
     Refresh(u64),
     /// A look of an alert, by folded name.
     Look(String),
+    /// One kind of upkeep of a table, by incarnation.
+    Upkeep(u64, Task),
+}
+
+/// What upkeep does by itself. Each is noted apart: one that ends the process is not cleared by another that does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    Compaction,
+    Retention,
+    Vacuum,
+}
+
+impl Task {
+    pub const ALL: [Task; 3] = [Task::Compaction, Task::Retention, Task::Vacuum];
+
+    /// As `system.upkeep` calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Task::Compaction => "compact",
+            Task::Retention => "retention",
+            Task::Vacuum => "vacuum",
+        }
+    }
 }
 
 impl Work {
@@ -58,6 +81,7 @@ impl Work {
             Work::Rows(incarnation) => format!("rows {incarnation}"),
             Work::Refresh(incarnation) => format!("refresh {incarnation}"),
             Work::Look(alert) => format!("look {alert}"),
+            Work::Upkeep(incarnation, task) => format!("{} {incarnation}", task.word()),
         };
         let cut = (0..=NAME_MAX.min(name.len()))
             .rev()
@@ -88,7 +112,7 @@ pub struct Running {
     state: Arc<Mutex<State>>,
     /// Held by the suspect that runs.
     alone: Arc<tokio::sync::Mutex<()>>,
-    /// `--safe`: views and alerts wait to be resumed.
+    /// `--safe`: views, alerts and upkeep wait to be resumed.
     held: Arc<Mutex<Held>>,
 }
 
@@ -244,6 +268,9 @@ impl Running {
                 Work::Look(_) => {
                     "the server ended twice in a row while it evaluated the alert; resume it with ALTER ALERT .. RESUME"
                 }
+                Work::Upkeep(..) => {
+                    "the server ended twice in a row while upkeep of this kind worked on the table; run OPTIMIZE of the table, which resumes all upkeep of it"
+                }
             }));
         }
         let held = self.held.lock();
@@ -257,6 +284,9 @@ impl Running {
             )),
             Work::Look(_) => Some(suspended(
                 "the server was started with --safe; resume the alert with ALTER ALERT .. RESUME, or start without --safe",
+            )),
+            Work::Upkeep(..) => Some(suspended(
+                "the server was started with --safe; run OPTIMIZE of the table, which resumes all upkeep of it, or start without --safe",
             )),
         }
     }
@@ -378,10 +408,28 @@ mod tests {
     }
 
     #[test]
-    fn a_safe_start_holds_views_and_alerts_and_no_tables() {
+    fn upkeep_that_does_not_end_the_process_does_not_clear_upkeep_that_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (guilty, other) = (
+            Work::Upkeep(7, Task::Vacuum),
+            Work::Upkeep(7, Task::Compaction),
+        );
+        killed(&Running::open(dir.path(), false), &guilty);
+        let second = Running::open(dir.path(), false);
+        drop(second.enter_at_start(&other));
+        assert!(second.is_suspected(&guilty));
+        killed(&second, &guilty);
+        let third = Running::open(dir.path(), false);
+        assert!(third.suspended(&guilty).is_some() && third.suspended(&other).is_none());
+        assert!(third.suspended_rows().is_empty());
+    }
+
+    #[test]
+    fn a_safe_start_holds_views_alerts_and_upkeep_and_no_tables() {
         let dir = tempfile::tempdir().unwrap();
         let safe = Running::open(dir.path(), true);
         let (view, alert) = (Work::Refresh(1), Work::Look("a.b".to_owned()));
+        assert!(safe.suspended(&Work::Upkeep(1, Task::Compaction)).is_some());
         assert_eq!(safe.suspended(&Work::Rows(1)), None);
         assert!(safe.suspended(&view).is_some() && safe.suspended(&alert).is_some());
         safe.resume(&view);
