@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
 use crate::catalog::checkpoint;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::recover::{LastProcess, Recovery};
 use crate::catalog::running::{self, Work};
@@ -358,7 +359,7 @@ async fn try_suspects(shared: &Arc<Shared>) {
         if !suspects.contains(&table.incarnation.get()) || table.is_parked() {
             continue;
         }
-        let commit = flush::commit(shared, &table);
+        let commit = flush::commit_within(shared, &table, Patience::of_own_work());
         match tokio::time::timeout(SUSPECT_WAIT, commit).await {
             Ok(Ok(_)) => {}
             Ok(Err(fault)) => {

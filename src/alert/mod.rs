@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Shared;
+use crate::catalog::background;
 use crate::clock::Micros;
 use crate::dataset::AlertDeclaration;
 use crate::fault::Fault;
@@ -223,17 +224,7 @@ impl Alerts {
     pub fn spawn(self: &Arc<Self>) {
         self.spawned.store(true, Ordering::Release);
         let this = self.clone();
-        tokio::spawn(async move {
-            let mut last = Instant::now();
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(TICK) => {}
-                    () = this.shared.draining.cancelled() => return,
-                }
-                this.attention.pass(last.elapsed());
-                last = Instant::now();
-            }
-        });
+        background::keep("the attention of alerts", move || this.clone().attend());
         for entry in self.all() {
             self.watch(entry);
         }
@@ -242,7 +233,22 @@ impl Alerts {
             self.bury_soon(&entry);
         }
         for webhook in self.shared.config.webhooks.values() {
-            tokio::spawn(self.clone().deliver(webhook.clone()));
+            let (this, webhook) = (self.clone(), webhook.clone());
+            background::keep("news to a webhook", move || {
+                this.clone().deliver(webhook.clone())
+            });
+        }
+    }
+
+    async fn attend(self: Arc<Self>) {
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = self.shared.draining.cancelled() => return,
+            }
+            self.attention.pass(last.elapsed());
+            last = Instant::now();
         }
     }
 

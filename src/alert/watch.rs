@@ -9,6 +9,7 @@ use super::evaluate::{self, Bounds, Silence};
 use super::machine;
 use super::turns::{Pace, QUICK};
 use super::{Alerts, Entry, Round};
+use crate::catalog::background;
 use crate::catalog::running::Work;
 use crate::clock::Micros;
 use crate::fault::{Fault, Kind};
@@ -31,43 +32,56 @@ impl Alerts {
             return;
         }
         let this = self.clone();
-        tokio::spawn(async move {
-            let mut tracker = Tracker::default();
-            let mut pace = Pace::default();
-            let mut generation = 0;
-            loop {
-                let due = entry.round();
-                if let Some(round) = &due
-                    && std::mem::replace(&mut generation, round.generation) != round.generation
-                {
-                    tracker = Tracker::default();
-                    pace = Pace::default();
+        background::keep("an alert", move || this.clone().looks(entry.clone()));
+    }
+
+    async fn looks(self: Arc<Self>, entry: Arc<Entry>) {
+        let this = self;
+        let mut tracker = Tracker::default();
+        let mut pace = Pace::default();
+        let mut generation = 0;
+        loop {
+            let due = entry.round();
+            if let Some(round) = &due
+                && std::mem::replace(&mut generation, round.generation) != round.generation
+            {
+                tracker = Tracker::default();
+                pace = Pace::default();
+            }
+            let next = async {
+                let Some(round) = due else {
+                    return entry.wake.notified().await;
+                };
+                let work = Work::Look(round.declaration.name.folded().to_string());
+                if let Some(fault) = this.shared.running.suspended(&work) {
+                    entry.inner.lock().note.last_error = Some(fault.to_string());
+                    return entry.wake.notified().await;
                 }
-                let next = async {
-                    let Some(round) = due else {
-                        return entry.wake.notified().await;
-                    };
-                    let work = Work::Look(round.declaration.name.folded().to_string());
-                    if let Some(fault) = this.shared.running.suspended(&work) {
-                        entry.inner.lock().note.last_error = Some(fault.to_string());
-                        return entry.wake.notified().await;
-                    }
-                    let every = Duration::from_micros(round.declaration.every.unsigned_abs());
-                    let started = tokio::time::Instant::now();
-                    let pause = this.look(&entry, round, &mut tracker, &mut pace).await;
-                    let due = (started + every).max(tokio::time::Instant::now() + pause);
-                    tokio::select! {
-                        () = tokio::time::sleep_until(due) => {}
-                        () = entry.wake.notified() => {}
+                let every = Duration::from_micros(round.declaration.every.unsigned_abs());
+                let started = tokio::time::Instant::now();
+                let name = round.declaration.name.to_string();
+                let look = this.look(&entry, round, &mut tracker, &mut pace);
+                let pause = match background::piece("the look", &name, look).await {
+                    Ok(pause) => pause,
+                    Err(fault) => {
+                        let mut inner = entry.inner.lock();
+                        inner.note.errors += 1;
+                        inner.note.last_error = Some(fault.to_string());
+                        Duration::ZERO
                     }
                 };
+                let due = (started + every).max(tokio::time::Instant::now() + pause);
                 tokio::select! {
-                    () = next => {}
-                    () = entry.stop.cancelled() => return,
-                    () = this.shared.draining.cancelled() => return,
+                    () = tokio::time::sleep_until(due) => {}
+                    () = entry.wake.notified() => {}
                 }
+            };
+            tokio::select! {
+                () = next => {}
+                () = entry.stop.cancelled() => return,
+                () = this.shared.draining.cancelled() => return,
             }
-        });
+        }
     }
 
     /// One look, and what follows from it. Returns how long the next one has to wait at least.

@@ -132,12 +132,7 @@ impl Table {
         }
     }
 
-    /// Nobody else commits while this lives.
-    pub async fn commit_lock(&self) -> CommitLock<'_> {
-        self.locks.cold.lock().await
-    }
-
-    /// [`Table::commit_lock`], or word of who holds it.
+    /// Nobody else commits while this lives. There is no way to wait for it without a limit.
     ///
     /// # Errors
     /// ABORTED `table_busy`.
@@ -146,6 +141,26 @@ impl Table {
     }
 
     /// Looks at the two Delta tables between two commits.
+    ///
+    /// # Errors
+    /// ABORTED `table_busy`.
+    pub async fn files_within<T>(
+        &self,
+        patience: Patience,
+        look: impl FnOnce(&Cold) -> T,
+    ) -> Result<T, Fault> {
+        let cold = self.commit_lock_within(patience).await?;
+        Ok(look(&cold))
+    }
+
+    /// [`Table::commit_lock_within`] for a test, which knows that nobody holds it.
+    #[cfg(test)]
+    pub async fn commit_lock(&self) -> CommitLock<'_> {
+        self.locks.cold.lock().await
+    }
+
+    /// [`Table::files_within`] for a test.
+    #[cfg(test)]
     pub async fn files<T>(&self, look: impl FnOnce(&Cold) -> T) -> T {
         look(&*self.locks.cold.lock().await)
     }

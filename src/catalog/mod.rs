@@ -4,6 +4,7 @@
 //! no SQL.
 
 pub mod alter;
+pub mod background;
 pub mod checkpoint;
 pub mod control;
 pub mod ddl_lock;

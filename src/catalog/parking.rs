@@ -14,9 +14,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::parked::HeldFrame;
 use super::table::Table;
+use super::{Shared, background};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
@@ -343,27 +343,29 @@ fn say_who_keeps(shared: &Shared) -> bool {
 
 /// Parks failing tables while the log is short of room. Ends when the server drains.
 pub fn watch(shared: Arc<Shared>) {
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        let mut said: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = shared.draining.cancelled() => return,
-            }
-            if shared.log.usage() < shared.config.log.bytes_max.get() / PRESSURE {
-                continue;
-            }
-            for table in shared.tables().iter().filter(|t| t.is_failing()) {
-                if let Err(error) = park(&shared, table).await {
-                    tracing::warn!(table = %table.name(), %error, "parking failed");
-                }
-            }
-            if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) && say_who_keeps(&shared) {
-                said = Some(Instant::now());
+    background::keep("parking", move || watching(shared.clone()));
+}
+
+async fn watching(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut said: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = shared.draining.cancelled() => return,
+        }
+        if shared.log.usage() < shared.config.log.bytes_max.get() / PRESSURE {
+            continue;
+        }
+        for table in shared.tables().iter().filter(|t| t.is_failing()) {
+            if let Err(error) = park(&shared, table).await {
+                tracing::warn!(table = %table.name(), %error, "parking failed");
             }
         }
-    });
+        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) && say_who_keeps(&shared) {
+            said = Some(Instant::now());
+        }
+    }
 }
 
 #[cfg(test)]

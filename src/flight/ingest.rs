@@ -231,7 +231,7 @@ pub async fn run(
     let mut batches = Batches::new(&shared, input);
     let schema = batches.schema().await?;
     if let (Ok(table), Some(once)) = (shared.table(&asked.table), &asked.once)
-        && let Some(rows) = bulk::already(&table, once).await?
+        && let Some(rows) = bulk::already(&shared, &table, once).await?
     {
         // Read to the end: a client that is still sending takes an early answer for an error.
         while batches.next().await?.is_some() {}

@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::catalog::Shared;
+use crate::catalog::background;
 use crate::catalog::control::note;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::parking;
@@ -26,7 +28,7 @@ use crate::hot::Chunk;
 use crate::records::{Done, Intent, Record};
 use crate::types::Lsn;
 
-pub use wait::wait_committed;
+pub use wait::{commit_for_statement, wait_committed};
 
 /// Commits for waiters are at least this far apart.
 const WAITER_SPACING: Duration = Duration::from_millis(250);
@@ -43,11 +45,13 @@ fn producer_txn(producer: &str) -> String {
 /// recorded with the quarantine.
 ///
 /// # Errors
-/// The store's.
-pub async fn recorded_seq(table: &Table, producer: &str) -> Result<u64, Fault> {
+/// The store's; ABORTED `table_busy` after `log.admission_timeout`.
+pub async fn recorded_seq(shared: &Shared, table: &Table, producer: &str) -> Result<u64, Fault> {
     let readers = table
-        .files(|cold| [cold.main.txns(), cold.quarantine.txns()])
-        .await;
+        .files_within(Patience::of_stream(&shared.config), |cold| {
+            [cold.main.txns(), cold.quarantine.txns()]
+        })
+        .await?;
     let app = producer_txn(producer);
     let mut last = 0;
     for reader in readers {
@@ -68,51 +72,53 @@ fn is_passing(fault: &Fault) -> bool {
 
 /// Starts the table's flush. It ends when the table is dropped or the server has drained.
 pub fn spawn(shared: Arc<Shared>, table: Arc<Table>) {
-    tokio::spawn(async move {
-        let interval = shared.config.commit.interval;
-        let (mut failures, mut refusals) = (0u32, 0u32);
-        let mut checkpoint: Option<JoinHandle<()>> = None;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                () = table.flush_now.notified() => tokio::time::sleep(WAITER_SPACING).await,
-                () = shared.draining.cancelled() => return,
-            }
-            if table.is_dropped() {
-                return;
-            }
-            if table.is_parked() {
-                (failures, refusals) = (0, 0);
-                continue;
-            }
-            match guarded("the commit", watched(&shared, &table)).await {
-                Ok(_) => {
-                    (failures, refusals) = (0, 0);
-                    // Beside the commits, one at a time.
-                    if checkpoint.as_ref().is_none_or(JoinHandle::is_finished) {
-                        checkpoint = checkpoint_if_due(&shared, &table).await;
-                    }
-                }
-                Err(fault) => {
-                    failures += 1;
-                    refusals += u32::from(!is_passing(&fault));
-                    if refusals >= REFUSALS_MAX && !table.is_dropped() && !table.is_parked() {
-                        let now = shared.clock.now();
-                        table.park(ParkedState::new(Stage::Commit, &fault, now));
-                        continue;
-                    }
-                    tracing::warn!(table = %table.name(), failures, "commit failed, the rows stay hot: {fault}");
-                    let wait = Duration::from_millis(250 * u64::from(failures.min(40)));
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-    });
+    background::keep("the flush", move || flushing(shared.clone(), table.clone()));
 }
 
-/// [`commit`], and word of how it goes: streams to a table that cannot commit get a part of the memory only.
+async fn flushing(shared: Arc<Shared>, table: Arc<Table>) {
+    let interval = shared.config.commit.interval;
+    let (mut failures, mut refusals) = (0u32, 0u32);
+    let mut checkpoint: Option<JoinHandle<()>> = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = table.flush_now.notified() => tokio::time::sleep(WAITER_SPACING).await,
+            () = shared.draining.cancelled() => return,
+        }
+        if table.is_dropped() {
+            return;
+        }
+        if table.is_parked() {
+            (failures, refusals) = (0, 0);
+            continue;
+        }
+        match guarded("the commit", watched(&shared, &table)).await {
+            Ok(_) => {
+                (failures, refusals) = (0, 0);
+                // Beside the commits, one at a time.
+                if checkpoint.as_ref().is_none_or(JoinHandle::is_finished) {
+                    checkpoint = checkpoint_if_due(&shared, &table).await;
+                }
+            }
+            Err(fault) => {
+                failures += 1;
+                refusals += u32::from(!is_passing(&fault));
+                if refusals >= REFUSALS_MAX && !table.is_dropped() && !table.is_parked() {
+                    let now = shared.clock.now();
+                    table.park(ParkedState::new(Stage::Commit, &fault, now));
+                    continue;
+                }
+                tracing::warn!(table = %table.name(), failures, "commit failed, the rows stay hot: {fault}");
+                let wait = Duration::from_millis(250 * u64::from(failures.min(40)));
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+/// [`commit_within`], and word of how it goes: streams to a table that cannot commit get a part of the memory only.
 async fn watched(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
-    let work = commit(shared, table);
+    let work = commit_within(shared, table, Patience::of_own_work());
     tokio::pin!(work);
     let outcome = match tokio::time::timeout(STALLED, &mut work).await {
         Ok(outcome) => outcome,
@@ -132,13 +138,14 @@ async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<J
         .unwrap_or(i64::MAX)
         .max(1);
     let due: Vec<_> = table
-        .files(|cold| {
+        .files_within(Patience::of_own_work(), |cold| {
             let both = [&cold.main, &cold.quarantine];
             both.iter()
                 .filter_map(|t| t.checkpoint_due(every))
                 .collect()
         })
-        .await;
+        .await
+        .ok()?;
     if due.is_empty() {
         return None;
     }
@@ -155,13 +162,24 @@ async fn checkpoint_if_due(shared: &Arc<Shared>, table: &Arc<Table>) -> Option<J
 /// Commits everything of the table that is durable now. Returns what is committed afterwards.
 ///
 /// # Errors
-/// The store's: the rows stay hot and durable, a later call takes them. Fenced: another server owns the table.
-pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
-    let mut cold = table.commit_lock().await;
+/// The store's: the rows stay hot and durable, a later call takes them. Fenced: another server owns the table. ABORTED
+/// `table_busy`.
+pub async fn commit_within(
+    shared: &Shared,
+    table: &Table,
+    patience: Patience,
+) -> Result<Committed, Fault> {
+    let mut cold = table.commit_lock_within(patience).await?;
     commit_locked(shared, table, &mut cold).await
 }
 
-/// [`commit`] for whoever holds the commit lock already.
+/// [`commit_within`] for a test.
+#[cfg(test)]
+pub async fn commit(shared: &Shared, table: &Table) -> Result<Committed, Fault> {
+    commit_within(shared, table, Patience::of_own_work()).await
+}
+
+/// [`commit_within`] for whoever holds the commit lock already.
 pub async fn commit_locked(
     shared: &Shared,
     table: &Table,

@@ -1,12 +1,44 @@
 //! Waiting for a commit: for as long as there is one to be expected, and no longer.
 
+use std::sync::Arc;
+
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::table::{Committed, Table};
 use crate::fault::{Fault, Kind};
 use crate::types::Lsn;
 
 /// What is true of the rows, and what to do.
 const KEPT: &str = "the rows are durable and not committed yet: they are kept and will be; open the stream again and resend, a resend is answered and not written twice";
+
+/// Commits what the table has hot, for a statement that reads committed rows. It waits `query.timeout` for the table, and as
+/// long for the store. A commit that has begun is finished, whether or not the statement still waits.
+///
+/// # Errors
+/// ABORTED `table_busy`; UNAVAILABLE `commit_delayed`; as [`super::commit_within`].
+pub async fn commit_for_statement(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+) -> Result<Committed, Fault> {
+    let patience = Patience::of_statement(&shared.config);
+    let waited = patience.wait.saturating_mul(2);
+    let work = tokio::spawn({
+        let (shared, table) = (shared.clone(), table.clone());
+        async move { super::commit_within(&shared, &table, patience).await }
+    });
+    match tokio::time::timeout(waited, work).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(Fault::internal(format!("the commit: {error}"))),
+        Err(_) => Err(Fault::new(
+            Kind::Unavailable,
+            "commit_delayed",
+            format!(
+                "the table's store has not taken its commit, table={}, waited={waited:?}; its rows are durable and are committed later: look at the store, then try again",
+                table.name()
+            ),
+        )),
+    }
+}
 
 /// Waits until the row at `offset` is in Delta, at most `log.admission_timeout`. Wakes the flush; commits for waiters are
 /// grouped. The version is the first one known to hold the row.

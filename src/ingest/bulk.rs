@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::insert;
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::table::{Cold, Table};
 use crate::catalog::visible::Part;
@@ -142,9 +143,10 @@ pub struct Options {
 /// The rows of this very ingest, if the table holds them already.
 ///
 /// # Errors
-/// As [`Once`] says.
-pub async fn already(table: &Table, once: &Once) -> Result<Option<u64>, Fault> {
-    let cold = table.commit_lock().await;
+/// As [`Once`] says; ABORTED `table_busy` after `query.timeout`.
+pub async fn already(shared: &Shared, table: &Table, once: &Once) -> Result<Option<u64>, Fault> {
+    let patience = Patience::of_statement(&shared.config);
+    let cold = table.commit_lock_within(patience).await?;
     once.committed(&cold.main).await
 }
 
@@ -169,7 +171,7 @@ pub struct Bulk {
 
 impl Bulk {
     /// # Errors
-    /// What the rules' look-ups can meet.
+    /// What the rules' look-ups can meet; ABORTED `table_busy`.
     pub async fn begin(
         shared: Arc<Shared>,
         table: Arc<Table>,
@@ -181,7 +183,9 @@ impl Bulk {
         let lookups = &shared.lookups;
         let references = lookups.references(&shared, validator.contract()).await?;
         let stagers = |cold: &Cold| (cold.main.stager(), cold.quarantine.stager());
-        let (main, quarantine) = table.files(stagers).await;
+        let (main, quarantine) = table
+            .files_within(Patience::of_statement(&shared.config), stagers)
+            .await?;
         let (source, seq) = match &options.once {
             Some(once) => (&*once.producer, once.seq),
             None => (SOURCE, offset_i64(shared.log.durable())),

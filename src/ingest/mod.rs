@@ -151,7 +151,7 @@ impl IngestStream {
         let reservation = shared.log.reserve(name.len() + 256).await?;
         let mut told = None;
         if table.is_forgetful() && !table.in_log_order(|producers| producers.contains_key(&name)) {
-            told = Some(flush::recorded_seq(&table, &name).await?);
+            told = Some(flush::recorded_seq(&shared, &table, &name).await?);
         }
         let opened_by = name.clone();
         let (claim, ticket) = table.in_log_order(|producers| {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Running;
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::table::Table;
 use crate::fault::{Fault, Kind};
 use crate::flush;
@@ -122,7 +123,7 @@ async fn commit_all(shared: &Arc<Shared>, deadline: Instant) -> Vec<String> {
 async fn commit(shared: &Arc<Shared>, table: &Arc<Table>) -> Result<(), Fault> {
     let mut tries = 1;
     loop {
-        match flush::commit(shared, table).await {
+        match flush::commit_within(shared, table, Patience::of_own_work()).await {
             Ok(_) => return Ok(()),
             Err(fault) if tries == TRIES => return Err(fault),
             Err(_) => {}

@@ -14,6 +14,7 @@ use tonic::Code;
 mod client;
 mod ddl;
 mod failing_disk;
+mod statements;
 
 use super::*;
 use crate::catalog::lifecycle;

@@ -9,8 +9,9 @@ use arrow::array::UInt32Array;
 
 use super::journal::Outcome;
 use super::plan::{self, Job, Rules};
-use super::{Upkeep, part_name};
+use super::{STUCK, Upkeep, part_name, unless_stuck};
 use crate::catalog::ddl_lock::Patience;
+use crate::catalog::running::Task;
 use crate::catalog::table::{Cold, Table};
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
@@ -22,8 +23,8 @@ use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
 use crate::types::TableName;
 
-/// A job that reads longer is stuck.
-const READ_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// Of one query: the step that runs it has a limit of its own.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 /// A statement that finds files gone plans again this often before it says so.
 const ATTEMPTS: usize = 5;
 
@@ -79,7 +80,10 @@ impl Upkeep {
 
     /// Every job of the part that is worth its while now. With the turn held.
     pub(super) async fn compact_when_worth(&self, table: &Arc<Table>, part: Part) {
-        let (_, view) = self.pin(table, part).await;
+        let Ok((_, view)) = self.pin(table, part).await else {
+            // Somebody holds it: at the next round.
+            return;
+        };
         for job in plan::jobs(view.files(), &self.rules(false)) {
             if self.shared.draining.is_cancelled() || table.is_dropped() {
                 return;
@@ -116,6 +120,9 @@ impl Upkeep {
     ) -> Result<(Compacted, TableName), Fault> {
         let (table, part) = self.find(name)?;
         let _turn = self.turn_for(&table).await?;
+        for task in Task::ALL {
+            self.shared.running.resume(&Self::work(&table, task));
+        }
         let shown = part_name(&table, part);
         let run = self.journal.begin("optimize", &shown);
         let ended = self.optimize_part(&table, part, order).await;
@@ -140,7 +147,7 @@ impl Upkeep {
         let mut failed = 0;
         let mut curved = std::collections::BTreeSet::new();
         loop {
-            let (_, view) = self.pin(table, part).await;
+            let (_, view) = self.pin(table, part).await?;
             let order = columns(&view, order)?;
             let mut jobs = if order.is_empty() {
                 plan::jobs(view.files(), &self.rules(true))
@@ -175,9 +182,10 @@ impl Upkeep {
         }
     }
 
-    async fn pin(&self, table: &Table, part: Part) -> (Stager, Arc<PinnedFiles>) {
+    async fn pin(&self, table: &Table, part: Part) -> Result<(Stager, Arc<PinnedFiles>), Fault> {
+        let patience = Patience::of_statement(&self.shared.config);
         let stager_and_view = |cold: &Cold| (cold.part(part).stager(), cold.part(part).view());
-        table.files(stager_and_view).await
+        table.files_within(patience, stager_and_view).await
     }
 
     /// Reads, sorts and writes the job's files without the commit lock, then swaps them in one version. None: the new files
@@ -190,9 +198,12 @@ impl Upkeep {
         order: &[String],
     ) -> Result<Option<Compacted>, Fault> {
         // Before they are read for nothing.
-        let known = table.files(|cold| cold.part(part).all_columns_known());
-        known.await?;
-        let (stager, view) = self.pin(table, part).await;
+        let patience = Patience::of_statement(&self.shared.config);
+        let known = table.files_within(patience, |cold| cold.part(part).all_columns_known());
+        known.await??;
+        let work = Self::work(table, Task::Compaction);
+        let _running = self.shared.running.enter(&work).await;
+        let (stager, view) = self.pin(table, part).await?;
         // As the table lists them now: its columns may have changed since the job was planned.
         let planned: BTreeSet<&str> = job.files.iter().map(|f| f.path()).collect();
         let files = view.files().iter();
@@ -208,7 +219,13 @@ impl Upkeep {
         }
         let pinned = Arc::new(view.with_files(files));
         drop(view);
-        let staged = self.rewritten(table, part, &stager, pinned, order).await?;
+        // What its pace takes, twice, and the time for the curve.
+        let bytes = pinned.bytes();
+        let pace = bytes / self.shared.config.upkeep.bytes_per_second.get().max(1);
+        let pace = Duration::from_secs(pace.saturating_mul(2));
+        let step = (&**table, "compaction");
+        let rewritten = self.rewritten(table, part, &stager, pinned, order);
+        let staged = unless_stuck(step, STUCK.saturating_add(pace), rewritten).await?;
         let expected: Option<usize> = job.files.iter().map(|f| f.rows()).sum();
         let got = staged.rows();
         if expected.is_some_and(|rows| u64::try_from(rows).ok() != Some(got)) {
@@ -238,11 +255,11 @@ impl Upkeep {
         let reason = Reason::Optimize {
             target_bytes: i64::try_from(target).unwrap_or(i64::MAX),
         };
-        let mut writer = TableWriter::same_rows(&self.shared, table).await?;
-        let committed = writer
-            .rewrite(part, &Removal::Files(paths), staged, &reason, &[])
-            .await;
-        done.version = Some(committed?);
+        let begun = TableWriter::same_rows(&self.shared, table);
+        let mut writer = unless_stuck(step, STUCK, begun).await?;
+        let removal = Removal::Files(paths);
+        let commit = writer.rewrite(part, &removal, staged, &reason, &[]);
+        done.version = Some(unless_stuck(step, STUCK, commit).await?);
         Ok(Some(done))
     }
 
@@ -291,7 +308,7 @@ impl Upkeep {
         }
         let mut result = self
             .engine
-            .read_view(table_view, &sql, curve, READ_TIMEOUT)
+            .read_view(table_view, &sql, curve, NO_LIMIT)
             .await?;
         let mut slicer = stager.slicer(Effort::Thorough, settings.target_file_bytes.as_usize())?;
         let started = Instant::now();
@@ -322,7 +339,7 @@ impl Upkeep {
         let sql = format!("SELECT {by} FROM {from}");
         let mut result = self
             .engine
-            .read_view(view.clone(), &sql, None, READ_TIMEOUT)
+            .read_view(view.clone(), &sql, None, NO_LIMIT)
             .await?;
         let step = u32::try_from((rows / SAMPLE_ROWS).max(1)).unwrap_or(u32::MAX);
         let mut sample = Vec::new();

@@ -1,6 +1,7 @@
 //! What upkeep does and did: the runs of `system.upkeep`, newest last. In memory only.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -51,20 +52,38 @@ struct State {
 
 pub struct Journal {
     clock: SharedClock,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
-/// A run that has begun. Given back to [`Journal::end`].
+/// A run that has begun. Given back to [`Journal::end`]; one that is dropped instead was broken off.
 pub struct Run {
     id: u64,
     since: Instant,
+    state: Arc<Mutex<State>>,
+}
+
+impl Run {
+    fn ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        let own = state.entries.iter_mut().find(|e| e.id == self.id);
+        if let Some(entry) = own.filter(|e| e.ms.is_none()) {
+            entry.ms = Some(self.ms());
+            entry.error = Some("it was broken off: nobody waited for it any more".to_owned());
+        }
+    }
 }
 
 impl Journal {
     pub fn new(clock: SharedClock) -> Self {
         Journal {
             clock,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
@@ -87,6 +106,7 @@ impl Journal {
         Run {
             id,
             since: Instant::now(),
+            state: self.state.clone(),
         }
     }
 
@@ -96,7 +116,7 @@ impl Journal {
         let Some(at) = state.entries.iter().rposition(|e| e.id == run.id) else {
             return;
         };
-        let ms = u64::try_from(run.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = run.ms();
         let Some(entry) = state.entries.get_mut(at) else {
             return;
         };
@@ -110,6 +130,10 @@ impl Journal {
                 tracing::info!(task = entry.task, table = %entry.table, ms,
                     files_removed = outcome.files_removed, files_added = outcome.files_added, rows = outcome.rows, "upkeep");
                 entry.outcome = outcome;
+            }
+            Err(fault) if fault.reason == "suspended" => {
+                tracing::warn!(task = entry.task, table = %entry.table, "upkeep is suspended: {fault}");
+                entry.error = Some(fault.to_string());
             }
             Err(fault) => {
                 tracing::warn!(task = entry.task, table = %entry.table, "upkeep failed, it is tried again: {fault}");

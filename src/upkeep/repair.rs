@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Upkeep;
 use crate::catalog::Shared;
+use crate::catalog::background;
 use crate::catalog::ddl_lock::Patience;
 use crate::catalog::expected;
 use crate::catalog::locks::Closed;
@@ -32,6 +33,8 @@ use crate::validate::{Applied, Validator};
 /// How long after it was parked the server first tries by itself, and how long between two tries at most.
 const FIRST_TRY: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long one repair is waited for before the next parked table has its turn.
+const TRY_MAX: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What a repair came to.
@@ -79,35 +82,45 @@ impl Upkeep {
     /// Tries parked tables again from time to time, until the server drains.
     pub fn retry_parked(self: &Arc<Self>) {
         let this = self.clone();
-        tokio::spawn(async move {
-            let mut next: HashMap<u64, (Instant, Duration)> = HashMap::new();
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    () = this.shared.draining.cancelled() => return,
-                }
-                let tables = this.shared.tables();
-                let parked: Vec<_> = tables
-                    .into_iter()
-                    .filter(|t| t.parked().is_some_and(|state| state.is_retried()))
-                    .collect();
-                next.retain(|number, _| parked.iter().any(|t| t.incarnation.get() == *number));
-                for table in parked {
-                    let number = table.incarnation.get();
-                    let (due, pause) = *next
-                        .entry(number)
-                        .or_insert((Instant::now() + FIRST_TRY, FIRST_TRY));
-                    if Instant::now() < due {
-                        continue;
-                    }
-                    let pause = (pause * 2).min(PAUSE_MAX);
-                    if let Err(fault) = this.repair(&table.name(), false).await {
-                        tracing::debug!(table = %table.name(), "not repaired: {fault}");
-                    }
-                    next.insert(number, (Instant::now() + pause, pause));
-                }
-            }
+        background::keep("the repair of parked tables", move || {
+            this.clone().retries()
         });
+    }
+
+    async fn retries(self: Arc<Self>) {
+        let this = self;
+        let mut next: HashMap<u64, (Instant, Duration)> = HashMap::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = this.shared.draining.cancelled() => return,
+            }
+            let tables = this.shared.tables();
+            let parked: Vec<_> = tables
+                .into_iter()
+                .filter(|t| t.parked().is_some_and(|state| state.is_retried()))
+                .collect();
+            next.retain(|number, _| parked.iter().any(|t| t.incarnation.get() == *number));
+            for table in parked {
+                let number = table.incarnation.get();
+                let (due, pause) = *next
+                    .entry(number)
+                    .or_insert((Instant::now() + FIRST_TRY, FIRST_TRY));
+                if Instant::now() < due {
+                    continue;
+                }
+                let pause = (pause * 2).min(PAUSE_MAX);
+                let name = table.name();
+                let repair = this.repair(&name, false);
+                // Goes on by itself: one whose store hangs holds up no other.
+                match tokio::time::timeout(TRY_MAX, repair).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(fault)) => tracing::debug!(table = %name, "not repaired: {fault}"),
+                    Err(_) => tracing::debug!(table = %name, "the repair has not ended yet"),
+                }
+                next.insert(number, (Instant::now() + pause, pause));
+            }
+        }
     }
 }
 
@@ -285,13 +298,14 @@ fn replayed(
 
 /// What the table's own rows stand for, if it is a view, and those of the views that read it.
 async fn read_views_again(shared: &Shared, table: &Arc<Table>) {
+    let patience = Patience::of_ddl(&shared.config);
     let readers = shared.readers(&table.name());
     let readers = readers.iter().filter_map(|name| shared.table(name).ok());
     for view in std::iter::once(table.clone()).chain(readers) {
         if view.is_parked() {
             continue;
         }
-        if let Err(fault) = crate::view::recover_one(shared, &view).await {
+        if let Err(fault) = crate::view::recover_one(shared, &view, patience).await {
             tracing::warn!(view = %view.name(), "the view computes every bucket again: {fault}");
         }
     }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate};
 
-use super::Upkeep;
 use super::journal::Outcome;
+use super::{STUCK, Upkeep, unless_stuck};
+use crate::catalog::ddl_lock::Patience;
+use crate::catalog::running::Task;
 use crate::catalog::table::Table;
 use crate::catalog::view::TableView;
 use crate::catalog::visible::Part;
@@ -121,13 +123,20 @@ impl Upkeep {
         event_time: &str,
     ) -> Result<Outcome, Fault> {
         // Mostly there is nothing to do, and then nobody is in anyone's way.
-        let view = table.files(|cold| cold.main.view()).await;
+        let patience = Patience::of_statement(&self.shared.config);
+        let view = table
+            .files_within(patience, |cold| cold.main.view())
+            .await?;
         match self.due(table, &view, keep, event_time) {
             None => return Ok(Outcome::default()),
             Some(due) if due.files.is_empty() => return Ok(due.waiting(table)),
             Some(_) => {}
         }
-        let mut writer = TableWriter::begin(&self.shared, table, "retention").await?;
+        let work = Self::work(table, Task::Retention);
+        let _running = self.shared.running.enter(&work).await;
+        let step = (&**table, "retention");
+        let begun = TableWriter::begin(&self.shared, table, "retention");
+        let mut writer = unless_stuck(step, STUCK, begun).await?;
         let view = writer.files(Part::Main).view();
         let Some(due) = self.due(table, &view, keep, event_time) else {
             return Ok(Outcome::default());
@@ -154,9 +163,8 @@ impl Upkeep {
             predicate: Some(format!("{EVENT_DATE} < '{day}'")),
         };
         let removal = Removal::Files(paths);
-        writer
-            .rewrite(Part::Main, &removal, Staged::empty(), &reason, &[])
-            .await?;
+        let commit = writer.rewrite(Part::Main, &removal, Staged::empty(), &reason, &[]);
+        unless_stuck(step, STUCK, commit).await?;
         Ok(outcome)
     }
 

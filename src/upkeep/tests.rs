@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 mod compaction;
+mod others;
 mod retention;
 mod vacuum;
 

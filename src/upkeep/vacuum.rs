@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Outcome;
-use super::{Upkeep, part_name};
+use super::{STUCK, Upkeep, part_name, unless_stuck};
+use crate::catalog::ddl_lock::Patience;
+use crate::catalog::running::Task;
 use crate::catalog::table::Table;
 use crate::catalog::visible::Part;
 use crate::catalog::write::TableWriter;
@@ -47,6 +49,10 @@ impl Upkeep {
         let (table, part) = self.find(name)?;
         self.check_retain(retain)?;
         let _turn = self.turn_for(&table).await?;
+        if !dry_run {
+            let work = Self::work(&table, Task::Vacuum);
+            self.shared.running.resume(&work);
+        }
         let shown = part_name(&table, part);
         let run = self.journal.begin("vacuum", &shown);
         let ended = self.vacuum_part(&table, part, retain, dry_run).await;
@@ -87,13 +93,19 @@ impl Upkeep {
         dry_run: bool,
     ) -> Result<Vacuumed, Fault> {
         let settings = &self.shared.config.upkeep;
-        let sweeper = table.files(|cold| cold.part(part).sweeper()).await;
-        let listed = sweeper.list().await?;
+        let patience = Patience::of_statement(&self.shared.config);
+        let work = Self::work(table, Task::Vacuum);
+        let _running = self.shared.running.enter(&work).await;
+        let sweeper = table.files_within(patience, |cold| cold.part(part).sweeper());
+        let sweeper = sweeper.await?;
+        let step = (&**table, "the vacuum");
+        let listed = unless_stuck(step, STUCK, sweeper.list()).await?;
         // Behind the listing: what is listed and staged, or committed since, is known to be needed.
         let (sweeper, needed, removed) = {
-            let mut writer = TableWriter::same_rows(&self.shared, table).await?;
+            let begun = TableWriter::same_rows(&self.shared, table);
+            let mut writer = unless_stuck(step, STUCK, begun).await?;
             // Another writer's versions count as well.
-            writer.refresh(part).await?;
+            unless_stuck(step, STUCK, writer.refresh(part)).await?;
             let side = writer.files(part);
             let removed = retain
                 .or_else(|| side.interval(FILE_RETENTION))
@@ -105,7 +117,8 @@ impl Upkeep {
             orphans: settings.orphan_age,
             now_ms: self.shared.clock.now() / 1000,
         };
-        let sweep = sweeper.sweep(listed, &needed, keep).await?;
+        let sweep = sweeper.sweep(listed, &needed, keep);
+        let sweep = unless_stuck(step, STUCK, sweep).await?;
         let mut done = Vacuumed {
             bytes: sweep.files.iter().map(|f| f.bytes).sum(),
             files: sweep.files,
@@ -116,9 +129,10 @@ impl Upkeep {
         }
         done.bytes = 0;
         for chunk in done.files.chunks(CHUNK) {
-            let mut cold = table.commit_lock().await;
+            let mut cold = table.commit_lock_within(patience).await?;
             table.check_alive()?;
-            let (files, bytes) = cold.part_mut(part).remove_unneeded(chunk).await?;
+            let removing = cold.part_mut(part).remove_unneeded(chunk);
+            let (files, bytes) = unless_stuck(step, STUCK, removing).await?;
             done.deleted += u64::try_from(files).unwrap_or(0);
             done.bytes += bytes;
         }

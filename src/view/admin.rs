@@ -7,6 +7,7 @@ use arrow::datatypes::Schema;
 use chrono::NaiveDate;
 
 use super::{Views, gone, is_view};
+use crate::catalog::ddl_lock::Patience;
 use crate::catalog::lifecycle;
 use crate::catalog::running::Work;
 use crate::catalog::table::Table;
@@ -94,7 +95,8 @@ impl Views {
     /// Returns how many buckets were computed.
     ///
     /// # Errors
-    /// NOT_FOUND; FAILED_PRECONDITION for a day that is frozen; the store's.
+    /// NOT_FOUND; FAILED_PRECONDITION for a day that is frozen; ABORTED `table_busy` after `query.timeout`, also when a refresh
+    /// that does not end holds the view; the store's.
     pub async fn refresh_now(
         &self,
         name: &TableName,
@@ -119,7 +121,7 @@ impl Views {
             self.shared.running.resume(&work);
         }
         if full {
-            self.rebuild(&table).await;
+            self.rebuild(&table).await?;
         }
         let mut buckets = 0;
         let times = day.and_then(|day| {
@@ -129,7 +131,7 @@ impl Views {
         });
         for table in chain.iter().rev() {
             if !is_view(table) {
-                flush::commit(&self.shared, table).await?;
+                flush::commit_for_statement(&self.shared, table).await?;
                 continue;
             }
             for round in 0..ROUNDS_MAX {
@@ -145,14 +147,14 @@ impl Views {
     }
 
     /// From here on no stored row counts; those of before the source's retention stay.
-    async fn rebuild(&self, table: &Table) {
-        let watch = self.watch(table);
-        let _refreshing = watch.lock().await;
-        let cold = table.commit_lock().await;
+    async fn rebuild(&self, table: &Table) -> Result<(), Fault> {
+        let _refreshing = self.alone(table).await?;
+        let patience = Patience::of_statement(&self.shared.config);
+        let cold = table.commit_lock_within(patience).await?;
         let snapshot = self.shared.visible.snapshot();
         let known = snapshot.tables.get(&table.name().folded());
         let Some(progress) = known.and_then(|v| v.progress.clone()) else {
-            return;
+            return Ok(());
         };
         let progress = crate::catalog::view::ViewProgress {
             source: None,
@@ -161,6 +163,7 @@ impl Views {
         self.shared
             .visible
             .set_progress(table, cold.main.view(), Arc::new(progress));
+        Ok(())
     }
 
     /// # Errors

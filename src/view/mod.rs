@@ -25,9 +25,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 
 use crate::catalog::Shared;
+use crate::catalog::ddl_lock::{Patience, busy};
 use crate::catalog::lifecycle::life_of;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::running::Work;
@@ -57,7 +59,7 @@ const LOOK: Duration = Duration::from_millis(150);
 
 /// What is known of one view beside its rows. Held for the whole of a refresh, so that a view is refreshed by one at a time.
 #[derive(Default)]
-struct Watch {
+pub(crate) struct Watch {
     watermark: Watermark,
     /// The source's version whose producers the watermark knows.
     seen: Option<Arc<cold::FileList>>,
@@ -106,9 +108,21 @@ impl Views {
         all.iter().map(|(n, s)| (n.clone(), s.clone())).collect()
     }
 
-    fn watch(&self, table: &Table) -> Arc<tokio::sync::Mutex<Watch>> {
-        let mut watches = self.watches.lock();
-        watches.entry(table.incarnation).or_default().clone()
+    /// One refresh of a view at a time: waits for the one that runs.
+    ///
+    /// # Errors
+    /// ABORTED `table_busy` after `query.timeout`: nothing was done.
+    pub(crate) async fn alone(&self, table: &Table) -> Result<OwnedMutexGuard<Watch>, Fault> {
+        let watch = {
+            let mut watches = self.watches.lock();
+            watches.entry(table.incarnation).or_default().clone()
+        };
+        let patience = Patience::of_statement(&self.shared.config);
+        let taken = tokio::time::timeout(patience.wait, watch.lock_owned()).await;
+        taken.map_err(|_| {
+            let holder = "a refresh of the view that has not ended".to_owned();
+            busy(&table.name(), Some(holder), patience)
+        })
     }
 
     fn note(&self, name: &TableName, change: impl FnOnce(&mut ViewStatus)) {
@@ -242,11 +256,13 @@ fn in_order(shared: &Shared) -> Vec<Arc<Table>> {
 /// At a start, before the first query: what each view's last commit says that its rows stand for. A view for which that cannot
 /// be read is parked.
 pub async fn recover(shared: &Shared) {
+    let patience = Patience::of_own_work();
     for table in in_order(shared) {
         if table.is_parked() {
             continue;
         }
-        if let Err(fault) = guarded("the view's start", recover_one(shared, &table)).await {
+        if let Err(fault) = guarded("the view's start", recover_one(shared, &table, patience)).await
+        {
             table.park(ParkedState::new(Stage::Open, &fault, shared.clock.now()));
         }
     }
@@ -255,13 +271,13 @@ pub async fn recover(shared: &Shared) {
 /// [`recover`] for one view; of any other table there is nothing to read.
 ///
 /// # Errors
-/// The store's; NOT_FOUND: its source is gone.
-pub async fn recover_one(shared: &Shared, table: &Table) -> Result<(), Fault> {
+/// The store's; NOT_FOUND: its source is gone; ABORTED `table_busy`.
+pub async fn recover_one(shared: &Shared, table: &Table, patience: Patience) -> Result<(), Fault> {
     let contract = table.contract();
     let Some(spec) = &contract.view else {
         return Ok(());
     };
-    let cold = table.commit_lock().await;
+    let cold = table.commit_lock_within(patience).await?;
     let source_version = cold.main.read_txn(SOURCE_TXN).await?;
     let open_from = cold.main.read_txn(OPEN_TXN).await?;
     let frozen = cold.main.read_txn(FROZEN_TXN).await?;

@@ -63,14 +63,13 @@ impl Views {
     /// by late rows.
     ///
     /// # Errors
-    /// As [`Views::refresh`]; FAILED_PRECONDITION for times whose buckets are frozen.
+    /// As [`Views::refresh`]; ABORTED `table_busy`; FAILED_PRECONDITION for times whose buckets are frozen.
     pub(super) async fn refresh_for(
         &self,
         table: &Arc<Table>,
         asked: Option<Asked>,
     ) -> Result<Outcome, Fault> {
-        let watch = self.watch(table);
-        let mut watch = watch.lock().await;
+        let mut watch = self.alone(table).await?;
         let Some(job) = self.job(table)? else {
             return Ok(Outcome::default());
         };

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 
 use super::super::Shared;
 use super::super::control::{FRAME_BYTES, control_frame, enqueue};
+use super::super::ddl_lock::Patience;
 use super::super::expected::note_unlogged;
 use super::super::table::{Cold, Committed, Table};
 use super::super::visible::FrameEffect;
@@ -184,6 +185,10 @@ pub(super) async fn announce(shared: &Arc<Shared>, made: Made) -> Result<Arc<Tab
         main,
         quarantine,
     };
+    // Nobody knows the table yet, so nobody holds it.
+    let cold = table
+        .commit_lock_within(Patience::of_ddl(&shared.config))
+        .await?;
     match enqueue(shared, room, frame, effect) {
         Ok(ticket) => shared.synced(ticket.wait()).await?,
         Err(fault) => {
@@ -192,7 +197,8 @@ pub(super) async fn announce(shared: &Arc<Shared>, made: Made) -> Result<Arc<Tab
         }
     };
     // Its first rows are in no frame.
-    note_unlogged(shared, &table, &*table.commit_lock().await);
+    note_unlogged(shared, &table, &cold);
+    drop(cold);
     Ok(table)
 }
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Registry;
+use super::ddl_lock::Patience;
 use super::expected::Holdings;
 use super::lifecycle::quarantine_folder;
 use super::parked::{ParkedState, Stage, guarded};
@@ -182,12 +183,12 @@ impl<'a> Recovery<'a> {
             table.mark_forgetful();
         }
         let views = table
-            .files(|cold| {
+            .files_within(Patience::of_own_work(), |cold| {
                 let committed = positions.map_or(Lsn::ZERO, |(committed, _)| committed);
                 table.note_committed(cold, committed);
                 (cold.main.view(), cold.quarantine.view())
             })
-            .await;
+            .await?;
         self.registry.insert(table.clone());
         self.visible.add_table(table.clone(), views.0, views.1);
         self.visible.restore_days(&table, saved.days, saved.replays);
@@ -281,7 +282,14 @@ impl<'a> Recovery<'a> {
             if table.is_parked() {
                 continue;
             }
-            let mut cold = table.commit_lock().await;
+            let locked = table.commit_lock_within(Patience::of_own_work()).await;
+            let mut cold = match locked {
+                Ok(cold) => cold,
+                Err(fault) => {
+                    self.park(table, Stage::Claim, &fault);
+                    continue;
+                }
+            };
             let Cold {
                 main, quarantine, ..
             } = &mut *cold;
