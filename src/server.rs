@@ -35,7 +35,7 @@ use crate::types::Lsn;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;
 use crate::view::{self, Views};
-use crate::wal::{self, GroupHook, Health};
+use crate::wal::{self, GroupHook};
 use crate::web::{self, Readiness};
 
 /// A server that takes calls. Dropping it without [`Running::shutdown`] is a crash: the log keeps what was acked.
@@ -212,7 +212,7 @@ impl Server {
             doors.clone(),
         );
         let view_task = views.spawn();
-        watch_log(shared.clone(), readiness.clone());
+        log_health::watch(shared.clone(), readiness.clone());
         alerts.spawn();
         Ok(Running {
             alerts,
@@ -398,31 +398,6 @@ impl GroupHook for Hook {
     }
 }
 
-/// `/readyz` follows the log.
-fn watch_log(shared: Arc<Shared>, readiness: Readiness) {
-    tokio::spawn(async move {
-        let mut health = shared.log.health();
-        loop {
-            let now = health.borrow_and_update().clone();
-            match now {
-                Health::Writing => readiness.set_ready(),
-                Health::DiskFull { .. } => readiness.set_unready("log_disk_full"),
-                Health::Poisoned { .. } => {
-                    readiness.set_unready("log_poisoned");
-                    tracing::error!(
-                        "the log is poisoned: a write or sync failed; queries go on, restart to take rows again"
-                    );
-                    return;
-                }
-            }
-            tokio::select! {
-                changed = health.changed() => if changed.is_err() { return },
-                () = shared.draining.cancelled() => return,
-            }
-        }
-    });
-}
-
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| {
         Fault::new(
@@ -474,6 +449,7 @@ pub(crate) fn lock_directory(dir: &Path) -> Result<File, Fault> {
 }
 
 pub(crate) mod identity;
+mod log_health;
 mod stop;
 
 #[cfg(test)]

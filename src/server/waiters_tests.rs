@@ -111,6 +111,8 @@ enum Cause {
     /// A sync fails: the log is poisoned.
     Sync,
     DiskFull,
+    /// The log's disk does not answer.
+    Hangs,
     /// The table's store takes no commit.
     StoreDead,
     Drop,
@@ -136,6 +138,7 @@ fn expected(cause: Cause, waiter: Waiter) -> Option<(Code, &'static str)> {
     let waits_for_commit = matches!(waiter, Committed | Silent);
     match cause {
         Cause::Sync => Some((Code::Unavailable, "log_poisoned")),
+        Cause::Hangs => Some((Code::Unavailable, "log_stalled")),
         Cause::DiskFull => Some((Code::ResourceExhausted, "log_full")),
         Cause::StoreDead if waits_for_commit => Some((Code::Unavailable, "store_unavailable")),
         Cause::Held if waits_for_commit => Some((Code::Unavailable, "commit_delayed")),
@@ -169,6 +172,7 @@ async fn check(cause: Cause, waiter: Waiter) {
     }
     match cause {
         Cause::Sync => bench.disk.0.lock().sync = Some(ErrorKind::Other),
+        Cause::Hangs => bench.disk.0.lock().hangs = true,
         Cause::DiskFull => bench.disk.0.lock().write = Some(ErrorKind::StorageFull),
         Cause::Held => held = Some((table.commit_lock().await, table.hold("DELETE"))),
         _ => {}
@@ -201,6 +205,7 @@ async fn check(cause: Cause, waiter: Waiter) {
         }
     };
     let took = since.elapsed();
+    bench.disk.0.lock().hangs = false;
     let told = told.as_ref().map(|(code, reason)| (*code, reason.as_str()));
     assert_eq!(told, expected(cause, waiter), "{cause:?} {waiter:?}");
     assert!(took < AT_MOST + SLACK, "{cause:?} {waiter:?}: {took:?}");
@@ -209,9 +214,11 @@ async fn check(cause: Cause, waiter: Waiter) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stream_is_told_what_keeps_its_ack_from_coming() {
-    use Cause::{DiskFull, Drop, Fence, Held, Shutdown, StoreDead, Sync};
+    use Cause::{DiskFull, Drop, Fence, Hangs, Held, Shutdown, StoreDead, Sync};
     use Waiter::{Committed, Durable, Plain, Silent};
-    let causes = [Sync, DiskFull, StoreDead, Drop, Shutdown, Fence, Held];
+    let causes = [
+        Sync, DiskFull, Hangs, StoreDead, Drop, Shutdown, Fence, Held,
+    ];
     let waiters = [Plain, Durable, Committed, Silent];
     let cases = causes.iter().flat_map(|c| waiters.iter().map(|w| (*c, *w)));
     let all: Vec<(Cause, Waiter)> = cases.collect();

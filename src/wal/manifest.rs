@@ -40,6 +40,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fields::{array_at, seal, u32_at, u64_at};
+use super::shared::Shared;
+use super::watched_disk::watched_file;
 use super::{Disk, Error, SegmentFile};
 use crate::types::Lsn;
 
@@ -200,6 +202,14 @@ impl Manifest {
 }
 
 impl ManifestFile {
+    /// The same, whose calls are noted.
+    pub(super) fn watched(self, shared: &Arc<Shared>) -> Self {
+        ManifestFile {
+            file: watched_file(self.file, shared.clone()),
+            ..self
+        }
+    }
+
     /// Opens the file, or makes it, and writes all of it. On `Ok` it is synced under its name.
     ///
     /// # Errors

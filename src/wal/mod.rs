@@ -5,7 +5,7 @@
 //! A failed write or sync poisons the log for the life of the process, and so does a panic of that thread: whether the group
 //! reached the disk is not known (Rebello et al., USENIX ATC 2020), so nobody is told that it did, and replay decides after a
 //! restart. A full disk is no failure: the writer waits for room, and whoever waits for longer than the admission time-out
-//! is told so ([`Health`]).
+//! is told so ([`Health`]). A disk that does not answer at all is seen by those who look for it ([`Log::look_for_stall`]).
 
 #![deny(clippy::indexing_slicing)]
 
@@ -34,6 +34,7 @@ mod shared;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
+mod watched_disk;
 mod writer;
 
 use std::path::PathBuf;
@@ -88,6 +89,10 @@ pub enum Error {
         "the disk of the log is full, waited={waited:?}, {cause}; nothing of this was written: free space on that disk, the server goes on by itself, then retry"
     )]
     DiskFull { waited: Duration, cause: String },
+    #[error(
+        "the disk of the log does not answer, waited={waited:?}; nothing of this was written: look at that disk, the server goes on by itself when it answers, then retry"
+    )]
+    Stalled { waited: Duration },
     #[error(
         "the disk of the log is full, waited={waited:?}, {cause}; this waits in the log's queue and may still become durable: free space on that disk, the server goes on by itself, and send again under the same producer and seq what was not acked"
     )]
@@ -171,6 +176,7 @@ impl From<Error> for Fault {
                 (Kind::Exhausted, "log_full")
             }
             Error::Poisoned { .. } => (Kind::Unavailable, "log_poisoned"),
+            Error::Stalled { .. } => (Kind::Unavailable, "log_stalled"),
             Error::Damaged { .. } | Error::Sequence { .. } | Error::Manifest { .. } => {
                 (Kind::Corrupt, "log_damaged")
             }

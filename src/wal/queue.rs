@@ -120,7 +120,7 @@ impl Log {
     /// Waits for room for a frame of up to `bytes`.
     ///
     /// # Errors
-    /// `Full` or `DiskFull` after the admission time-out: nothing was written. `Poisoned`; `TooLarge`.
+    /// `Full`, `DiskFull` or `Stalled` after the admission time-out: nothing was written. `Poisoned`; `TooLarge`.
     pub async fn reserve(&self, bytes: usize) -> Result<Reservation, Error> {
         self.reserve_within(bytes, self.config.bytes_max).await
     }
@@ -198,6 +198,7 @@ impl Log {
                 cause: cause.clone(),
                 waited,
             },
+            None if *self.shared.health.borrow() == Health::Stalled => Error::Stalled { waited },
             None => Error::Full {
                 used: state.on_disk + waiting,
                 limit: self.config.bytes_max,
@@ -316,6 +317,13 @@ impl Log {
 
     pub fn is_poisoned(&self) -> bool {
         self.shared.state.lock().ended.is_some()
+    }
+
+    /// Finds out whether the disk still answers, for [`Log::health`]: the log's thread cannot say that it hangs. To be called again
+    /// and again.
+    pub fn look_for_stall(&self) {
+        // As long as a caller waits for its frame: from then on frames are given up.
+        self.shared.look_for_stall(self.config.admission_timeout);
     }
 
     /// How the log is, and every change of it.

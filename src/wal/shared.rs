@@ -2,6 +2,7 @@
 //! room in the log, and how the log is. It knows no files.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot, watch};
@@ -13,7 +14,7 @@ use crate::types::Lsn;
 /// Runs on the writer thread, in offset order, once the frame is on disk.
 pub type OnDurable = Box<dyn FnOnce(Lsn) + Send>;
 
-/// What the log can do now. It changes on the writer thread only.
+/// What the log can do now. It changes on the writer thread, but for `Stalled`: that thread waits for the disk then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// Frames are written as they come.
@@ -21,6 +22,8 @@ pub enum Health {
     Writing,
     /// The disk has no room for the next write. The writer tries again until there is room; nothing is lost meanwhile.
     DiskFull { cause: String },
+    /// The disk has not answered a call for longer than anybody waits for a frame, and has not failed. If it answers, all goes on.
+    Stalled,
     /// Nothing is written any more in this process. Final.
     Poisoned { cause: String },
 }
@@ -101,6 +104,8 @@ pub(super) struct Shared {
     pub room: Notify,
     pub idle: Notify,
     pub health: watch::Sender<Health>,
+    /// When the writer thread began the call of the disk that it waits for.
+    asked: Mutex<Option<Instant>>,
     /// The writer thread has ended.
     pub done: watch::Sender<bool>,
     /// A test makes the writer panic at its next group.
@@ -119,7 +124,45 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// A call of the disk, while it lasts.
+pub(super) struct Asked<'a>(&'a Shared);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut asked = self.0.asked.lock();
+        *asked = None;
+        self.0.health.send_if_modified(|health| {
+            let news = *health == Health::Stalled;
+            if news {
+                *health = Health::Writing;
+            }
+            news
+        });
+    }
+}
+
 impl Shared {
+    /// The disk is asked for something, until this is dropped. One call does not begin within another.
+    pub(super) fn ask(&self) -> Asked<'_> {
+        *self.asked.lock() = Some(Instant::now());
+        Asked(self)
+    }
+
+    /// Says so in the health if the disk has not answered for as long. With `asked` held no answer comes in between.
+    pub(super) fn look_for_stall(&self, limit: Duration) {
+        let asked = self.asked.lock();
+        if asked.is_none_or(|since| since.elapsed() < limit) {
+            return;
+        }
+        self.health.send_if_modified(|health| {
+            let news = *health == Health::Writing;
+            if news {
+                *health = Health::Stalled;
+            }
+            news
+        });
+    }
+
     /// Waits for work and takes all of it.
     pub(super) fn take(&self) -> Batch {
         let mut state = self.state.lock();
@@ -136,7 +179,7 @@ impl Shared {
             // Notes alone: give them a moment for company, then write them too.
             let timed_out = self
                 .work
-                .wait_for(&mut state, std::time::Duration::from_millis(200))
+                .wait_for(&mut state, Duration::from_millis(200))
                 .timed_out();
             if timed_out && !state.queue.is_empty() {
                 state.urgent = true;

@@ -14,6 +14,7 @@ use super::frame::{self, Payload, Place};
 use super::manifest::{ManifestFile, Tail};
 use super::segment;
 use super::shared::{EndOfThread, Health, Queued, Shared, fail};
+use super::watched_disk::Watched;
 use super::{Disk, Error, GroupHook, LogConfig, SegmentFile};
 use crate::types::Lsn;
 
@@ -75,6 +76,8 @@ impl Writer {
         (last, chain): (Lsn, u32),
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::default());
+        let disk = Watched::over(disk, shared.clone());
+        let manifest = manifest.watched(&shared);
         // The folder may hold a spare of a former run; it is as good as a new file.
         let spare = disk
             .open(&segment::spare_path(&config.dir))

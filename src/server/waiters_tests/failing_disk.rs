@@ -16,6 +16,16 @@ pub(super) struct FailingDisk(pub(super) Arc<Mutex<Failure>>);
 pub(super) struct Failure {
     pub(super) write: Option<ErrorKind>,
     pub(super) sync: Option<ErrorKind>,
+    /// Calls neither end nor fail.
+    pub(super) hangs: bool,
+}
+
+impl FailingDisk {
+    fn answer(&self) {
+        while self.0.lock().hangs {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
 }
 
 struct FailingFile(Arc<dyn SegmentFile>, FailingDisk);
@@ -26,10 +36,12 @@ fn outcome(failure: Option<ErrorKind>) -> std::io::Result<()> {
 
 impl SegmentFile for FailingFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> std::io::Result<()> {
+        self.1.answer();
         outcome(self.1.0.lock().write)?;
         self.0.write_at(bytes, position)
     }
     fn sync(&self) -> std::io::Result<()> {
+        self.1.answer();
         outcome(self.1.0.lock().sync)?;
         self.0.sync()
     }

@@ -108,3 +108,34 @@ async fn a_refresh_is_told_of_a_source_whose_store_does_not_answer() {
     let commit = crate::flush::commit_for_statement(bench.shared(), &table);
     commit.await.unwrap();
 }
+
+async fn becomes(bench: &Bench, problem: Option<&str>) {
+    let wait = async {
+        while bench.running.readiness.problem() != problem {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(AT_MOST + SLACK, wait).await;
+    assert!(told.is_ok(), "{:?}", bench.running.readiness.problem());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_disk_that_does_not_answer_makes_the_server_unready_until_it_does() {
+    let bench = Bench::start().await;
+    becomes(&bench, None).await;
+    let table = bench.table();
+    let columns = vec!["id".to_owned()];
+    let append = |from| {
+        let rows = ingest::insert::Rows::of(&table, &columns, vec![rows(from)]);
+        ingest::insert::append(bench.shared(), &table, rows)
+    };
+    bench.disk.0.lock().hangs = true;
+    is_told("an INSERT", "log_stalled", append(0)).await;
+    becomes(&bench, Some("log_stalled")).await;
+    bench.disk.0.lock().hangs = false;
+    becomes(&bench, None).await;
+    append(10).await.unwrap();
+    // What was given up has kept its place: both are there.
+    crate::flush::commit(bench.shared(), &table).await.unwrap();
+    assert_eq!(table.files(|cold| cold.main.view().rows()).await, Some(20));
+}
