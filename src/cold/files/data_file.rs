@@ -2,8 +2,9 @@
 //!
 //! The Delta log says how large the file is, and the reader asks for bytes by that size. A file that is shorter, longer, empty or
 //! missing is therefore told here, by name, before the reader meets bytes that it does not expect: it panics where a range comes
-//! back shorter than it asked. A footer that cannot be read is told here too. What stands within the pages is the reader's own
-//! business; their checksums are verified there.
+//! back shorter than it asked. A footer that cannot be read is told here too. Footer, page indexes and page headers are compared
+//! with their checksums (`metadata_checksum`), also where a file is read for the second time by another reader of a scan. What
+//! stands within the pages is the reader's own business; their checksums are verified there.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -29,7 +30,9 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use super::super::mapping::Mapping;
 use super::super::{Error, store_error};
 use super::float_bounds::relied_on;
+use super::metadata_checksum::has_no_table;
 use super::renamed::named_as_in_table;
+use super::tail::{Tail, Tails};
 use crate::fault::Fault;
 
 /// A file as the Delta log describes it.
@@ -38,9 +41,9 @@ pub(super) struct DataFile {
     store: Arc<dyn ObjectStore>,
     /// Of the table, in the lake: `reactor/raw`, and `reactor/raw~2` for a later life of the name.
     folder: Arc<str>,
-    location: Path,
+    pub(super) location: Path,
     /// In bytes, as the Delta log says.
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl DataFile {
@@ -158,7 +161,7 @@ impl DataFile {
         self.damaged(&text.chars().take(300).collect::<String>())
     }
 
-    fn damaged(&self, problem: &str) -> Error {
+    pub(super) fn damaged(&self, problem: &str) -> Error {
         let life = self.folder.split('~').next().unwrap_or_default();
         let location = self.location.as_ref();
         let below = match location.find(&*self.folder) {
@@ -179,6 +182,7 @@ pub(super) struct DataFiles {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) folder: Arc<str>,
     pub(super) mapping: Arc<Mapping>,
+    pub(super) tails: Arc<Tails>,
 }
 
 impl ParquetFileReaderFactory for DataFiles {
@@ -186,12 +190,14 @@ impl ParquetFileReaderFactory for DataFiles {
         &self,
         partition_index: usize,
         file: PartitionedFile,
-        metadata_size_hint: Option<usize>,
+        _metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
         let meta = file.object_meta;
         let metrics = ParquetFileMetrics::new(partition_index, meta.location.as_ref(), metrics);
         Ok(Box::new(DataFileReader {
+            tail: self.tails.find(&meta.location),
+            tails: self.tails.clone(),
             file: DataFile::new(
                 self.store.clone(),
                 self.folder.clone(),
@@ -199,7 +205,6 @@ impl ParquetFileReaderFactory for DataFiles {
                 meta.size,
             ),
             mapping: self.mapping.clone(),
-            metadata_size_hint,
             metrics,
         }))
     }
@@ -208,7 +213,9 @@ impl ParquetFileReaderFactory for DataFiles {
 struct DataFileReader {
     file: DataFile,
     mapping: Arc<Mapping>,
-    metadata_size_hint: Option<usize>,
+    /// Read with the first bytes that are asked for, unless another reader of the scan has it.
+    tail: Option<Arc<Tail>>,
+    tails: Arc<Tails>,
     metrics: ParquetFileMetrics,
 }
 
@@ -218,18 +225,22 @@ fn external(error: Error) -> ParquetError {
 }
 
 /// Bytes that are no rows: they are not counted as scanned.
-struct Footer<'a>(&'a DataFile);
+struct Footer<'a>(&'a DataFile, &'a Tail);
 
 impl MetadataFetch for Footer<'_> {
     fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        async move { self.0.bytes(range).await.map_err(external) }.boxed()
+        async move { self.1.bytes(self.0, range).await.map_err(external) }.boxed()
     }
 }
 
 impl AsyncFileReader for DataFileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
         self.count(std::slice::from_ref(&range));
-        async move { self.file.bytes(range).await.map_err(external) }.boxed()
+        async move {
+            let tail = self.tail().await.map_err(external)?;
+            tail.bytes(&self.file, range).await.map_err(external)
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(
@@ -238,7 +249,8 @@ impl AsyncFileReader for DataFileReader {
     ) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
         self.count(&ranges);
         async move {
-            let fetch = |range| self.file.bytes(range);
+            let tail = self.tail().await.map_err(external)?;
+            let fetch = |range| tail.bytes(&self.file, range);
             let got = coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT).await;
             got.map_err(external)
         }
@@ -250,12 +262,19 @@ impl AsyncFileReader for DataFileReader {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
+            let tail = self.tail().await.map_err(external)?;
             let size = self.file.size;
-            let reader = ParquetMetaDataReader::new()
-                .with_arrow_reader_options(options)
-                .with_prefetch_hint(self.metadata_size_hint);
-            match reader.load_and_finish(Footer(&self.file), size).await {
+            let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+            match reader
+                .load_and_finish(Footer(&self.file, &tail), size)
+                .await
+            {
                 Ok(metadata) => {
+                    if !tail.is_checked()
+                        && let Err(error) = has_no_table(&metadata)
+                    {
+                        return Err(external(self.file.unreadable(&error)));
+                    }
                     self.file.check_places(&metadata).map_err(external)?;
                     // What the file says of its columns it says under its own names.
                     let metadata = relied_on(metadata)?;
@@ -273,6 +292,16 @@ impl AsyncFileReader for DataFileReader {
 }
 
 impl DataFileReader {
+    async fn tail(&mut self) -> Result<Arc<Tail>, Error> {
+        if let Some(tail) = &self.tail {
+            return Ok(tail.clone());
+        }
+        let tail = Arc::new(Tail::read(&self.file).await?);
+        self.tails.lend(&self.file.location, &tail);
+        self.tail = Some(tail.clone());
+        Ok(tail)
+    }
+
     fn count(&self, ranges: &[Range<u64>]) {
         let bytes: u64 = ranges.iter().map(|r| r.end.saturating_sub(r.start)).sum();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -281,150 +310,4 @@ impl DataFileReader {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    use std::collections::BTreeMap;
-    use std::error::Error as StdError;
-    use std::path::PathBuf;
-    use std::sync::atomic::Ordering;
-
-    use arrow::array::{Int64Array, RecordBatch};
-    use datafusion::physical_plan::collect;
-    use datafusion::prelude::SessionContext;
-
-    use super::super::super::faulty::{Faulty, SHORT_READS};
-    use super::super::super::{ColdTable, Lake};
-    use super::super::PinnedFiles;
-    use super::*;
-    use crate::fault::Kind;
-
-    fn rows() -> RecordBatch {
-        let values = Arc::new(Int64Array::from_iter_values(0..1000));
-        RecordBatch::try_from_iter_with_nullable([("n", values as _, true)]).unwrap()
-    }
-
-    /// A table with one data file, and the file.
-    async fn table(lake: &Lake) -> (Arc<PinnedFiles>, PathBuf) {
-        let txns = vec![("deltaplane/owner".to_owned(), 1)];
-        let schema = rows().schema();
-        let table = ColdTable::create(lake, "s/t~2", schema, &[], BTreeMap::new(), txns).await;
-        let mut table = table.unwrap();
-        let staged = table.stage(vec![rows()]).await.unwrap();
-        table
-            .commit(staged, vec![("log/1".to_owned(), 1)])
-            .await
-            .unwrap();
-        let view = table.view();
-        let location = view.files()[0].meta.location.to_string();
-        (view, PathBuf::from(format!("/{location}")))
-    }
-
-    async fn scanned(view: &PinnedFiles) -> Result<usize, Fault> {
-        let context = SessionContext::new();
-        let plan = view.scan(&context.state(), None, &[], None).unwrap();
-        let error = match collect(plan, context.task_ctx()).await {
-            Ok(batches) => return Ok(batches.iter().map(RecordBatch::num_rows).sum()),
-            Err(error) => error,
-        };
-        let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
-        while let Some(found) = next {
-            if let Some(fault) = found.downcast_ref::<Fault>() {
-                return Err(fault.clone());
-            }
-            next = found.source();
-        }
-        panic!("not ours: {error}")
-    }
-
-    /// Both ways to read it end with an error that names the table, the file and these words.
-    async fn is_told(view: &PinnedFiles, file: &std::path::Path, words: &[&str]) {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        let scanned = scanned(view).await.unwrap_err();
-        let whole = view.each().next().unwrap().read().await.unwrap_err();
-        for fault in [scanned, Fault::from(whole)] {
-            assert_eq!(fault.kind, Kind::Corrupt, "{fault}");
-            assert_eq!(fault.reason, "file_damaged");
-            let place = format!("table=s.t, file=s/t~2/{name}: ");
-            for word in words.iter().copied().chain([&*place, "from a backup"]) {
-                assert!(fault.message.contains(word), "{word} is not in {fault}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_not_what_the_log_says_is_told_by_name_and_sizes() {
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
-        let (view, file) = table(&lake).await;
-        assert_eq!(scanned(&view).await, Ok(1000));
-        let good = std::fs::read(&file).unwrap();
-        let size = good.len();
-        for length in [0, 1, 7, size / 2, size - 1, size + 1, size * 2] {
-            let mut bytes = good.clone();
-            bytes.resize(length, 0);
-            std::fs::write(&file, bytes).unwrap();
-            let told = format!("it has {length} bytes and the Delta log says {size}");
-            is_told(&view, &file, &[&told]).await;
-        }
-        let missing = format!("it is missing and the Delta log says that it has {size} bytes");
-        std::fs::remove_file(&file).unwrap();
-        is_told(&view, &file, &[&missing]).await;
-        std::fs::create_dir(&file).unwrap();
-        is_told(&view, &file, &[&missing]).await;
-        std::fs::remove_dir(&file).unwrap();
-        std::fs::write(&file, good).unwrap();
-        assert_eq!(scanned(&view).await, Ok(1000));
-    }
-
-    #[tokio::test]
-    async fn a_footer_that_cannot_be_read_is_told_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
-        let (view, file) = table(&lake).await;
-        let good = std::fs::read(&file).unwrap();
-        let length_at = good.len() - 8;
-        for length in [0, 3, 1 << 20, u32::MAX] {
-            let mut bytes = good.clone();
-            bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-            std::fs::write(&file, bytes).unwrap();
-            is_told(&view, &file, &[]).await;
-        }
-        // Whatever byte of the footer has changed: the rows, or an error.
-        let footer = u32::from_le_bytes(good[length_at..length_at + 4].try_into().unwrap());
-        let from = length_at - footer as usize;
-        for at in from..good.len() {
-            let mut bytes = good.clone();
-            bytes[at] ^= 0xff;
-            std::fs::write(&file, bytes).unwrap();
-            let work = tokio::spawn({
-                let view = view.clone();
-                async move {
-                    let context = SessionContext::new();
-                    let plan = view.scan(&context.state(), None, &[], None).unwrap();
-                    collect(plan, context.task_ctx()).await.is_ok()
-                }
-            });
-            assert!(work.await.is_ok(), "a panic, byte={at}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_range_that_comes_back_shorter_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
-        let (lake, mode) = Faulty::under(lake, ".parquet");
-        let (view, file) = table(&lake).await;
-        mode.store(SHORT_READS, Ordering::SeqCst);
-        let fault = scanned(&view).await.unwrap_err();
-        assert_eq!(
-            (fault.kind, &*fault.reason),
-            (Kind::Corrupt, "file_damaged")
-        );
-        let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(fault.message.contains(name), "{fault}");
-        assert!(
-            fault.message.contains("8 bytes were asked for and 7 came"),
-            "{fault}"
-        );
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! A NaN is above all numbers, and Parquet's writers leave it out of a column's maximum (parquet-format, "Statistics"): a row
 //! group whose maximum is 4 may hold a row that `v > 5` finds. So only a file that says that a column holds no NaN keeps the
 //! maximum of that column. Our own files say it in their footer, under [`WITHOUT_NAN`]; files of other writers and of our
-//! older versions do not. Their minimum holds: no NaN is below it.
+//! older versions do not, and where another writer has copied the entry it says nothing of that file. Their minimum holds: no NaN is below it.
 
 use std::collections::HashSet;
 
@@ -13,6 +13,8 @@ use parquet::basic::Type;
 use parquet::errors::Result;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData};
 use parquet::file::statistics::Statistics;
+
+use super::metadata_checksum::is_ours;
 
 /// The key of the footer under which the names of columns stand that hold no NaN, as a list in JSON.
 pub(in crate::cold) const WITHOUT_NAN: &str = "deltaplane.columns_without_nan";
@@ -46,6 +48,9 @@ pub(in crate::cold) fn entry<'a>(columns: impl Iterator<Item = &'a str>) -> KeyV
 }
 
 fn without_nan(metadata: &ParquetMetaData) -> HashSet<String> {
+    if !is_ours(metadata) {
+        return HashSet::new();
+    }
     let entries = metadata.file_metadata().key_value_metadata();
     let entry = entries.and_then(|all| all.iter().find(|e| e.key == WITHOUT_NAN));
     let text = entry.and_then(|e| e.value.as_deref()).unwrap_or_default();
@@ -125,18 +130,21 @@ mod tests {
 
     use arrow::array::{Float32Array, Float64Array, Int64Array, RecordBatch};
     use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
 
     /// A file as Parquet's writer makes it, with one entry of ours or none.
-    fn footer(sound: Option<&[&str]>) -> ParquetMetaData {
+    fn footer(sound: Option<&[&str]>, writer: &str) -> ParquetMetaData {
         let doubles: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0]));
         let singles: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 3.0, 2.0]));
         let whole: ArrayRef = Arc::new(Int64Array::from(vec![1, 3, 2]));
         let batch = RecordBatch::try_from_iter([("d", doubles), ("s", singles), ("n", whole)]);
         let batch = batch.unwrap();
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        let properties = WriterProperties::builder().set_created_by(writer.to_owned());
+        let properties = Some(properties.build());
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), properties).unwrap();
         writer.write(&batch).unwrap();
         if let Some(columns) = sound {
             writer.append_key_value_metadata(entry(columns.iter().copied()));
@@ -165,8 +173,12 @@ mod tests {
     #[test]
     fn a_maximum_of_floats_counts_only_where_the_file_says_that_there_is_no_nan() {
         let (whole, half) = ((true, true, true), (true, false, false));
-        assert_eq!(bounds(footer(None)), [half, half, whole]);
-        assert_eq!(bounds(footer(Some(&["s"]))), [half, whole, whole]);
-        assert_eq!(bounds(footer(Some(&["s", "d"]))), [whole, whole, whole]);
+        let of = |sound| bounds(footer(sound, "deltaplane 1.0"));
+        assert_eq!(of(None), [half, half, whole]);
+        assert_eq!(of(Some(&["s"])), [half, whole, whole]);
+        assert_eq!(of(Some(&["s", "d"])), [whole, whole, whole]);
+        // Copied from a file of ours.
+        let copied = footer(Some(&["s", "d"]), "parquet-cpp-arrow version 23.0.0");
+        assert_eq!(bounds(copied), [half, half, whole]);
     }
 }

@@ -13,6 +13,7 @@ mod data_file;
 mod file;
 pub(in crate::cold) mod float_bounds;
 mod list;
+pub(in crate::cold) mod metadata_checksum;
 mod pinned;
 pub mod pins;
 mod prune;
@@ -21,6 +22,7 @@ mod reader;
 mod renamed;
 mod scan;
 pub(in crate::cold) mod slices;
+mod tail;
 
 pub use file::{ColdFile, Columns};
 pub use list::FileList;

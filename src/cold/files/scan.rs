@@ -85,6 +85,7 @@ impl PinnedFiles {
                 store: self.store.clone(),
                 folder: self.folder.clone(),
                 mapping: self.mapping().clone(),
+                tails: Arc::default(),
             },
             pin: self.held(),
         };

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::cast;
@@ -31,7 +31,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::super::mapping::Mapping;
 use super::super::{Error, store_error};
 use super::data_file::DataFile;
+use super::metadata_checksum::has_no_table;
 use super::read::PinnedFile;
+use super::tail::Tail;
 
 /// What is fetched at once.
 const BLOCK_BYTES: u64 = 512 << 10;
@@ -51,6 +53,8 @@ struct Inner {
     runtime: Handle,
     /// Nobody waits for the bytes any more.
     gone: CancellationToken,
+    /// Read with the footer.
+    tail: OnceLock<Tail>,
     /// By number, the one that was used last at the end.
     kept: Mutex<VecDeque<(u64, Bytes)>>,
     failed: Mutex<Option<Error>>,
@@ -62,6 +66,7 @@ impl Blocks {
             file,
             runtime: Handle::current(),
             gone,
+            tail: OnceLock::new(),
             kept: Mutex::default(),
             failed: Mutex::default(),
         }))
@@ -89,19 +94,42 @@ impl Blocks {
     }
 
     fn fetch(&self, range: Range<u64>) -> ParquetResult<Bytes> {
-        let Inner { file, gone, .. } = &*self.0;
-        let work = async {
-            tokio::select! {
-                biased;
-                () = gone.cancelled() => Err(store_error("nobody waits for the file any more")),
-                got = file.bytes(range) => got,
+        let file = &self.0.file;
+        let bytes = async {
+            match self.0.tail.get() {
+                Some(tail) => tail.bytes(file, range).await,
+                None => file.bytes(range).await,
             }
         };
-        self.0.runtime.block_on(work).map_err(|error| {
+        self.wait_for(bytes).map_err(|error| {
             let told = ParquetError::General(error.to_string());
             self.0.failed.lock().get_or_insert(error);
             told
         })
+    }
+
+    fn wait_for<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let Inner { runtime, gone, .. } = &*self.0;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = gone.cancelled() => Err(store_error("nobody waits for the file any more")),
+                done = work => done,
+            }
+        })
+    }
+
+    /// Compares the checksums of footer and page indexes, and those of page headers of which no block has all bytes.
+    fn compare_tail(&self) -> Result<&Tail, Error> {
+        if let Some(tail) = self.0.tail.get() {
+            return Ok(tail);
+        }
+        let file = &self.0.file;
+        let tail = self.wait_for(Tail::read(file))?;
+        for header in tail.headers_across(BLOCK_BYTES) {
+            self.wait_for(tail.bytes(file, header))?;
+        }
+        Ok(self.0.tail.get_or_init(|| tail))
     }
 
     /// The bytes from `at` to the end of their block.
@@ -120,8 +148,12 @@ impl Blocks {
     /// # Errors
     /// `DataFile`: the footer cannot be read, or names places that are not in the file. `Store`.
     pub(in crate::cold) fn footer(&self) -> Result<ArrowReaderMetadata, Error> {
+        let tail = self.compare_tail()?;
         let footer = ArrowReaderMetadata::load(self, ArrowReaderOptions::new());
         let footer = footer.map_err(|e| self.error(&e))?;
+        if !tail.is_checked() {
+            has_no_table(footer.metadata()).map_err(|e| self.error(&e))?;
+        }
         self.0.file.check_places(footer.metadata())?;
         Ok(footer)
     }

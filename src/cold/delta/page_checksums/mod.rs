@@ -1,4 +1,5 @@
-//! Gives every page of a finished Parquet file its CRC-32, so that a reader notices when a byte of it has changed on disk.
+//! Gives every page of a finished Parquet file its CRC-32, so that a reader notices when a byte of it has changed on disk, and
+//! the file a checksum over all that is no page's body (`files/metadata_checksum`).
 //!
 //! The `parquet` crate verifies the checksum of a page that has one (feature `crc`), but its writer leaves the field out. This
 //! module therefore walks the pages of a file that was just encoded, inserts the field into each page header, and writes
@@ -14,15 +15,17 @@ mod thrift;
 use std::io::Write;
 
 use parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData,
+    ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataBuilder,
+    ParquetMetaDataWriter, RowGroupMetaData,
 };
 use parquet::file::page_index::offset_index::{OffsetIndexMetaData, PageLocation};
 use parquet::file::writer::TrackedWrite;
 
 use super::super::Error;
+use super::super::files::metadata_checksum::{self, Page};
 use page_header::PageHeader;
 
-/// The file's bytes with a checksum for each page. Pages that have one keep it.
+/// The file's bytes with a checksum for each page, and one for the rest. Pages that have one keep it.
 ///
 /// `metadata`: as the writer of `file` returned it, with the offset index.
 ///
@@ -38,6 +41,7 @@ pub(super) fn with_page_checksums(
     writer.write_all(b"PAR1").map_err(failed)?;
     let mut groups = Vec::with_capacity(metadata.num_row_groups());
     let mut indexes = Vec::with_capacity(metadata.num_row_groups());
+    let mut pages = Vec::new();
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let offset_index = metadata
             .offset_index()
@@ -46,7 +50,7 @@ pub(super) fn with_page_checksums(
         let mut located = Vec::with_capacity(group.num_columns());
         for (position, column) in group.columns().iter().enumerate() {
             let index = offset_index.and_then(|columns| columns.get(position));
-            let moved = copy_chunk(file, column, index, &mut writer)?;
+            let moved = copy_chunk(file, column, index, &mut writer, &mut pages)?;
             columns.push(moved.column);
             located.extend(moved.index);
         }
@@ -54,15 +58,33 @@ pub(super) fn with_page_checksums(
         indexes.push(located);
     }
     let has_index = metadata.offset_index().is_some();
-    let metadata = metadata
-        .into_builder()
+    let metadata = ParquetMetaDataBuilder::new(file_metadata(metadata.file_metadata()))
         .set_row_groups(groups)
+        .set_column_index(metadata.column_index().cloned())
         .set_offset_index(has_index.then_some(indexes))
         .build();
     ParquetMetaDataWriter::new_with_tracked(writer, &metadata)
         .finish()
         .map_err(failed)?;
-    Ok(out)
+    metadata_checksum::sealed(out, &pages).ok_or_else(unexpected)
+}
+
+/// With the entry that says that the file has a checksum.
+fn file_metadata(file: &FileMetaData) -> FileMetaData {
+    let entries = file.key_value_metadata().into_iter().flatten();
+    let mut entries: Vec<_> = entries
+        .filter(|entry| !metadata_checksum::is_entry(entry))
+        .cloned()
+        .collect();
+    entries.push(metadata_checksum::entry());
+    FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(ToOwned::to_owned),
+        Some(entries),
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    )
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -102,6 +124,7 @@ fn copy_chunk(
     column: &ColumnChunkMetaData,
     index: Option<&OffsetIndexMetaData>,
     writer: &mut TrackedWrite<&mut Vec<u8>>,
+    written: &mut Vec<Page>,
 ) -> Result<MovedChunk, Error> {
     let (start, length) = column.byte_range();
     let start = usize::try_from(start).map_err(failed)?;
@@ -122,9 +145,16 @@ fn copy_chunk(
             .and_then(|end| rest.get(header.length..end))
             .ok_or_else(unexpected)?;
         let offset = writer.bytes_written();
-        header.write(rest, body, writer).map_err(failed)?;
+        let mut head = Vec::with_capacity(header.length + 6);
+        header.write(rest, body, &mut head).map_err(failed)?;
+        writer.write_all(&head).map_err(failed)?;
         writer.write_all(body).map_err(failed)?;
         let size = writer.bytes_written() - offset;
+        written.push(Page {
+            bytes: u32::try_from(size).map_err(failed)?,
+            header_bytes: u32::try_from(head.len()).map_err(failed)?,
+            header_crc32c: crc32c::crc32c(&head),
+        });
         pages.push((
             old,
             PageLocation {

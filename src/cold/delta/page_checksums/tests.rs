@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
@@ -62,7 +63,8 @@ fn bounds_of(metadata: &ParquetMetaData) -> Vec<Bounds> {
 
 fn read(file: &Bytes) -> Result<RecordBatch, arrow::error::ArrowError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())?;
-    let schema = builder.schema().clone();
+    // Without the entries of the footer, which Arrow takes for the schema's.
+    let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
     let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
     arrow::compute::concat_batches(&schema, &batches)
 }
