@@ -354,9 +354,9 @@ const SUSPECT_WAIT: Duration = Duration::from_secs(15);
 /// Tables whose rows were being worked on when the last process ended: each commits alone, before anybody else is served. If the
 /// process ends again, it is known which of them did it.
 async fn try_suspects(shared: &Arc<Shared>) {
-    let suspects = shared.running.suspected_rows();
     for table in shared.tables() {
-        if !suspects.contains(&table.incarnation.get()) || table.is_parked() {
+        let rows = Work::Rows(table.incarnation.get());
+        if !shared.running.is_suspected(&rows) || table.is_parked() {
             continue;
         }
         let commit = flush::commit_within(shared, &table, Patience::of_own_work());

@@ -7,39 +7,36 @@
 //!
 //! A start finds the slots that are still taken. Their work is *suspected*: suspects run one at a time, and each until it has
 //! ended once. Work that was running as a suspect when the process ended again is *suspended* until an operator resumes it.
-//! Suspects and suspended work stand in the file `suspects`, which is synced.
+//! Suspects and suspended work stand in the file `suspects`, which is synced. Both files have checksums (`stored`).
 //!
-//! A slot, 320 bytes:
-//!
-//! | at | bytes | field |
-//! |---|---|---|
-//! | 0 | 1 | 0 free, 1 taken, 2 taken by a suspect |
-//! | 1 | 1 | length of the name |
-//! | 2 | n | name: the kind of work and whose it is |
+//! Where a file is damaged, nobody knows who is suspected. All work is then, until it has ended once: it runs alone if it can,
+//! and what ends the process meanwhile is suspended at once. A file that is missing says that nobody is suspected.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::fault::{Fault, Kind};
+use stored::{FREE, NAME_MAX, SLOT, Suspects, slot};
 
-const SLOT: usize = 320;
-const NAME_MAX: usize = 255;
+pub use stored::problems;
+
 /// Work beyond it runs without a slot.
 const SLOTS_MAX: usize = 4096;
 /// How long a suspect waits for another one to end.
 const TURN_WAIT: Duration = Duration::from_secs(60);
-const FREE: u8 = 0;
-const TAKEN: u8 = 1;
-const TAKEN_BY_SUSPECT: u8 = 2;
+/// The same where all work is suspected: work inside other work would wait for itself.
+const ANY_TURN_WAIT: Duration = Duration::from_secs(2);
 
 /// Work that can take the process with it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,18 +88,23 @@ impl Work {
     }
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Suspects {
-    suspected: BTreeSet<String>,
-    suspended: BTreeSet<String>,
-}
-
 #[derive(Debug, Default)]
 struct State {
     /// None: it could not be made, and nothing is noted.
     slots: Option<File>,
-    taken: BTreeMap<usize, u8>,
+    taken: BTreeSet<usize>,
     known: Suspects,
+    /// Set if a file was damaged: all work is suspected but this, which has ended once since.
+    cleared: Option<BTreeSet<String>>,
+}
+
+impl State {
+    fn is_suspected(&self, name: &str) -> bool {
+        let may_be = |cleared: &BTreeSet<String>| {
+            !cleared.contains(name) && !self.known.suspended.contains(name)
+        };
+        self.known.suspected.contains(name) || self.cleared.as_ref().is_some_and(may_be)
+    }
 }
 
 /// Cheap to clone.
@@ -134,12 +136,14 @@ pub struct Slot {
 impl Running {
     /// Reads what the last process left in `dir`, and begins anew.
     pub fn open(dir: &Path, safe: bool) -> Self {
-        let left = fs::read(dir.join("running")).unwrap_or_default();
-        let mut known: Suspects = fs::read(dir.join("suspects"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        for (name, as_suspect) in taken(&left) {
+        let left = stored::read(dir);
+        for problem in &left.problems {
+            tracing::error!(
+                "{problem}; until it has ended once, all work counts as suspected of having ended the process"
+            );
+        }
+        let mut known = left.known;
+        for (name, as_suspect) in left.taken {
             if as_suspect {
                 known.suspected.remove(&name);
                 known.suspended.insert(name);
@@ -151,6 +155,7 @@ impl Running {
             dir: Arc::new(dir.to_owned()),
             state: Arc::new(Mutex::new(State {
                 known,
+                cleared: (!left.problems.is_empty()).then(BTreeSet::new),
                 ..State::default()
             })),
             alone: Arc::default(),
@@ -177,49 +182,43 @@ impl Running {
     }
 
     fn save(&self, known: &Suspects) {
-        let path = self.dir.join("suspects");
-        let saved = if known.suspected.is_empty() && known.suspended.is_empty() {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            }
-        } else {
-            // Plain data: cannot fail.
-            let json = serde_json::to_vec(known).unwrap_or_default();
-            let fresh = self.dir.join("suspects.tmp");
-            File::create(&fresh)
-                .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()))
-                .and_then(|()| fs::rename(&fresh, &path))
-                .and_then(|()| File::open(&*self.dir)?.sync_all())
-        };
-        if let Err(error) = saved {
+        if let Err(error) = known.write(&self.dir) {
             tracing::warn!(%error, "what is suspected of having ended the process is not on disk");
         }
     }
 
-    /// Was it running when the process ended, and has not ended by itself since?
+    /// Was it running when the process ended, or may it have been, and has not ended by itself since?
     pub fn is_suspected(&self, work: &Work) -> bool {
-        self.state.lock().known.suspected.contains(&work.name())
+        self.state.lock().is_suspected(&work.name())
     }
 
     /// The work begins. A suspect waits until no other one runs.
     pub async fn enter(&self, work: &Work) -> Slot {
         let name = work.name();
-        let suspected = self.state.lock().known.suspected.contains(&name);
+        let (known, suspected) = {
+            let state = self.state.lock();
+            (
+                state.known.suspected.contains(&name),
+                state.is_suspected(&name),
+            )
+        };
         let alone = if suspected {
             // Work inside other work would wait for itself.
             let turn = self.alone.clone().lock_owned();
-            tokio::time::timeout(TURN_WAIT, turn).await.ok()
+            let wait = if known { TURN_WAIT } else { ANY_TURN_WAIT };
+            tokio::time::timeout(wait, turn).await.ok()
         } else {
             None
         };
+        // Of two that may have ended the process, and run beside each other, nobody would know which one did.
+        let suspected = known || (suspected && alone.is_some());
         self.take(name, suspected, alone)
     }
 
     /// [`Running::enter`] where nothing else runs yet.
     pub fn enter_at_start(&self, work: &Work) -> Slot {
         let name = work.name();
-        let suspected = self.state.lock().known.suspected.contains(&name);
+        let suspected = self.state.lock().is_suspected(&name);
         self.take(name, suspected, None)
     }
 
@@ -232,19 +231,13 @@ impl Running {
 
     fn take(&self, name: String, suspected: bool, alone: Option<OwnedMutexGuard<()>>) -> Slot {
         let mut state = self.state.lock();
-        let at = (0..SLOTS_MAX).find(|at| !state.taken.contains_key(at));
-        let how = if suspected { TAKEN_BY_SUSPECT } else { TAKEN };
-        if let (Some(at), Some(file)) = (at, &state.slots) {
-            let mut slot = vec![how, u8::try_from(name.len()).unwrap_or(u8::MAX)];
-            slot.extend_from_slice(name.as_bytes());
-            slot.resize(SLOT, 0);
-            if let Err(error) = file.write_at(&slot, (at * SLOT) as u64) {
-                tracing::debug!(%error, "a slot was not written");
-            }
+        let at = (0..SLOTS_MAX).find(|at| !state.taken.contains(at));
+        if let (Some(at), Some(file)) = (at, &state.slots)
+            && let Err(error) = file.write_at(&slot(&name, suspected), (at * SLOT) as u64)
+        {
+            tracing::debug!(%error, "a slot was not written");
         }
-        if let Some(at) = at {
-            state.taken.insert(at, how);
-        }
+        state.taken.extend(at);
         Slot {
             running: self.clone(),
             at,
@@ -296,11 +289,6 @@ impl Running {
         numbers(&self.state.lock().known.suspended)
     }
 
-    /// The tables whose rows were being worked on when the last process ended.
-    pub fn suspected_rows(&self) -> BTreeSet<u64> {
-        numbers(&self.state.lock().known.suspected)
-    }
-
     /// An operator wants it run again. If it ends the process once more, it is suspended at once.
     pub fn resume(&self, work: &Work) {
         let name = work.name();
@@ -329,15 +317,17 @@ impl Drop for Slot {
         if let Some(at) = self.at {
             state.taken.remove(&at);
             if let Some(file) = &state.slots
-                && let Err(error) = file.write_at(&[FREE], (at * SLOT) as u64)
+                && let Err(error) = file.write_at(&FREE, (at * SLOT) as u64)
             {
                 tracing::debug!(%error, "a slot was not freed");
             }
         }
         // It has ended, well or with an error, and the process lives.
-        if let Some(name) = &self.suspect
-            && state.known.suspected.remove(name)
-        {
+        let Some(name) = &self.suspect else { return };
+        if let Some(cleared) = &mut state.cleared {
+            cleared.insert(name.clone());
+        }
+        if state.known.suspected.remove(name) {
             self.running.save(&state.known);
         }
     }
@@ -346,106 +336,4 @@ impl Drop for Slot {
 fn numbers(names: &BTreeSet<String>) -> BTreeSet<u64> {
     let rows = names.iter().filter_map(|name| name.strip_prefix("rows "));
     rows.filter_map(|number| number.parse().ok()).collect()
-}
-
-/// Names of the slots that are taken, and whether by a suspect.
-fn taken(bytes: &[u8]) -> Vec<(String, bool)> {
-    let slots = bytes.chunks(SLOT);
-    let named = slots.filter_map(|slot| {
-        let (how, rest) = slot.split_first()?;
-        let (length, rest) = rest.split_first()?;
-        let name = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
-        let known = [TAKEN, TAKEN_BY_SUSPECT].contains(how) && !name.is_empty();
-        known.then(|| (name.to_owned(), *how == TAKEN_BY_SUSPECT))
-    });
-    named.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    /// The process ends while `work` runs.
-    fn killed(running: &Running, work: &Work) {
-        std::mem::forget(running.enter_at_start(work));
-    }
-
-    #[test]
-    fn what_ends_the_process_twice_in_a_row_is_suspended_until_it_is_resumed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (guilty, bystander) = (Work::Rows(7), Work::Refresh(8));
-        let first = Running::open(dir.path(), false);
-        drop(first.enter_at_start(&Work::Rows(9)));
-        killed(&first, &guilty);
-        killed(&first, &bystander);
-        // Nobody is suspended for one crash.
-        let second = Running::open(dir.path(), false);
-        assert_eq!(second.suspected_rows(), BTreeSet::from([7]));
-        assert_eq!(second.suspended(&guilty), None);
-        drop(second.enter_at_start(&bystander));
-        killed(&second, &guilty);
-        let third = Running::open(dir.path(), false);
-        assert_eq!(third.suspended_rows(), BTreeSet::from([7]));
-        assert_eq!(third.suspended(&bystander), None);
-        let told = third.suspended(&guilty).unwrap();
-        assert!(told.message.contains("twice"), "{told}");
-        // It stays so over a start in which it does not run.
-        let fourth = Running::open(dir.path(), false);
-        assert!(fourth.suspended(&guilty).is_some());
-        // Resumed, one more crash is enough.
-        fourth.resume(&guilty);
-        assert_eq!(fourth.suspended(&guilty), None);
-        killed(&fourth, &guilty);
-        let fifth = Running::open(dir.path(), false);
-        assert!(fifth.suspended(&guilty).is_some());
-        // Resumed and ended: forgotten.
-        fifth.resume(&guilty);
-        drop(fifth.enter_at_start(&guilty));
-        let sixth = Running::open(dir.path(), false);
-        assert!(sixth.suspected_rows().is_empty() && sixth.suspended_rows().is_empty());
-        assert!(!dir.path().join("suspects").exists());
-    }
-
-    #[test]
-    fn upkeep_that_does_not_end_the_process_does_not_clear_upkeep_that_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let (guilty, other) = (
-            Work::Upkeep(7, Task::Vacuum),
-            Work::Upkeep(7, Task::Compaction),
-        );
-        killed(&Running::open(dir.path(), false), &guilty);
-        let second = Running::open(dir.path(), false);
-        drop(second.enter_at_start(&other));
-        assert!(second.is_suspected(&guilty));
-        killed(&second, &guilty);
-        let third = Running::open(dir.path(), false);
-        assert!(third.suspended(&guilty).is_some() && third.suspended(&other).is_none());
-        assert!(third.suspended_rows().is_empty());
-    }
-
-    #[test]
-    fn a_safe_start_holds_views_alerts_and_upkeep_and_no_tables() {
-        let dir = tempfile::tempdir().unwrap();
-        let safe = Running::open(dir.path(), true);
-        let (view, alert) = (Work::Refresh(1), Work::Look("a.b".to_owned()));
-        assert!(safe.suspended(&Work::Upkeep(1, Task::Compaction)).is_some());
-        assert_eq!(safe.suspended(&Work::Rows(1)), None);
-        assert!(safe.suspended(&view).is_some() && safe.suspended(&alert).is_some());
-        safe.resume(&view);
-        assert_eq!(safe.suspended(&view), None);
-        assert!(safe.suspended(&alert).is_some());
-    }
-
-    #[test]
-    fn any_bytes_are_read_without_a_panic() {
-        for bytes in [vec![1, 255], vec![2], vec![1; 3000], vec![]] {
-            let _ = taken(&bytes);
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("suspects"), b"{").unwrap();
-        fs::write(dir.path().join("running"), [1; 900]).unwrap();
-        let running = Running::open(dir.path(), false);
-        assert!(running.suspended_rows().is_empty());
-    }
 }
