@@ -67,12 +67,12 @@ impl Expected {
     }
 
     /// What the Delta logs hold beside a file of parked rows. The file has every row from what was committed when it was written
-    /// up to its cut, and nothing older.
+    /// up to its cut, and nothing older; frames up to the cut add no rows, whether they are in the log or not.
     pub fn without(mut self, parked: &Parked) -> Self {
         let [main, quarantine] = parked.committed;
         for (least, committed) in [(&mut self.main, main), (&mut self.quarantine, quarantine)] {
             if least.offset <= parked.cut {
-                least.offset = least.offset.min(committed);
+                least.offset = committed;
             }
         }
         self
@@ -175,4 +175,34 @@ pub async fn accept_loss(
         .restore_expected(table, accepted, held.committed);
     tracing::warn!(table = %table.name(), "a loss was accepted: {why}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_a_parked_file_the_delta_logs_hold_what_was_committed_when_it_was_written() {
+        let least = |offset| Least {
+            offset: Lsn::new(offset),
+            ..Least::default()
+        };
+        let parked = Parked {
+            cut: Lsn::new(20),
+            committed: [Lsn::new(5), Lsn::new(15)],
+            ..Parked::default()
+        };
+        for (main, quarantine, expected) in [
+            // The rows behind 5 are in the file. The quarantine was committed further than trimmed segments say.
+            (10, 10, [5, 15]),
+            // A commit after the file was written.
+            (21, 30, [21, 30]),
+        ] {
+            let before = Expected {
+                main: least(main),
+                quarantine: least(quarantine),
+            };
+            assert_eq!(before.without(&parked).offsets(), expected.map(Lsn::new));
+        }
+    }
 }
