@@ -157,8 +157,11 @@ async fn repair(
         Ok(lost) => {
             // From here on it is read and written again: what is left to do is what a start does as well.
             table.unpark();
-            let ended = guarded("the repair", ended(shared, table, &mut cold)).await;
-            ended.map(|()| lost).map_err(|fault| (Stage::Commit, fault))
+            let work = ended(shared, table, &mut cold, accept_loss);
+            let ended = guarded("the repair", work).await;
+            ended
+                .map(|more| lost.into_iter().chain(more).collect())
+                .map_err(|fault| (Stage::Commit, fault))
         }
         failed => failed,
     };
@@ -311,9 +314,18 @@ async fn read_views_again(shared: &Shared, table: &Arc<Table>) {
     }
 }
 
-/// Finishes what a crash has cut, and commits.
-async fn ended(shared: &Arc<Shared>, table: &Arc<Table>, cold: &mut Cold) -> Result<(), Fault> {
+/// Finishes what a crash has cut, and commits. Gives back what was given up.
+async fn ended(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    cold: &mut Cold,
+    accept_loss: bool,
+) -> Result<Option<String>, Fault> {
+    let lost = match accept_loss {
+        true => ingest::replay::accept_loss(shared, table, cold).await?,
+        false => None,
+    };
     ingest::replay::resume_locked(shared, table, cold).await?;
     flush::commit_locked(shared, table, cold).await?;
-    Ok(())
+    Ok(lost)
 }

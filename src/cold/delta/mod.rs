@@ -23,4 +23,5 @@ mod schema;
 pub mod stage;
 pub mod synced_store;
 pub mod table;
+mod take_back;
 pub mod vacuum;

@@ -10,7 +10,8 @@
 //! 6. the note goes.
 //!
 //! A crash before 3 leaves files that nobody speaks of. A crash after it is finished by [`resume`] at the next start, before
-//! anyone asks: the number says which of 4 and 5 are done. A pass holds the commit lock, so queries see a row on one side or
+//! anyone asks: the number says which of 4 and 5 are done. If the note is lost by then, the numbers of table and quarantine
+//! differ, and the table takes the rows back. A pass holds the commit lock, so queries see a row on one side or
 //! on the other.
 //!
 //! A row keeps its `_ingest_ts`, `_source` and `_seq`: it is where it would have been had the rule been what it is now, and
@@ -40,7 +41,7 @@ use judge::Judging;
 use moves::commit;
 use pass::Pass;
 
-pub use moves::{resume, resume_locked};
+pub use moves::{accept_loss, problem, resume, resume_locked};
 
 /// A pass takes whole files until they have so many rows: how long a commit of the table waits. What is held in memory is
 /// bounded by bytes as well ([`pass()`]).

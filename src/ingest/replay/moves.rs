@@ -19,6 +19,8 @@ use crate::records::{Record, Replayed};
 
 /// The `txn` under which both tables record the newest move.
 const REPLAY: &str = "deltaplane/replay";
+/// The `txn` under which the main table records that it took a move back.
+const TAKEN_BACK: &str = "deltaplane/replay_taken_back";
 /// The note's name.
 const NOTE: &str = "replay";
 /// How long the second commit of a move is tried before the caller is told; the next start or replay finishes it.
@@ -43,7 +45,7 @@ pub async fn resume_locked(
     cold: &mut Cold,
 ) -> Result<(), Fault> {
     let Some(note) = cold.quarantine.read_note(NOTE).await? else {
-        return Ok(());
+        return without_note(shared, table, cold).await;
     };
     let planned = Move::of_note(note)?;
     let done = cold.main.read_txn(REPLAY).await?.unwrap_or(0);
@@ -54,6 +56,116 @@ pub async fn resume_locked(
     }
     cold.quarantine.remove_note(NOTE).await?;
     Ok(())
+}
+
+/// There is no note. If the table has committed a move and the quarantine has not, the note was lost on the way, and the rows of
+/// the move are on both sides: the table takes them back, as if the move had not begun.
+async fn without_note(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    cold: &mut Cold,
+) -> Result<(), Fault> {
+    let Some((number, followed)) = half_done(&cold.main, &cold.quarantine).await? else {
+        return Ok(());
+    };
+    tracing::error!(
+        table = %table.name(), number,
+        "the note of a replay of the quarantine is lost, and the rows are in the table and in the quarantine: the table takes them back"
+    );
+    let taken_back =
+        followed + 1 == number && cold.main.take_back(REPLAY, number, TAKEN_BACK).await?;
+    if !taken_back {
+        return Err(Fault::new(
+            Kind::Corrupt,
+            "replay_note",
+            format!(
+                "{}; restore _deltaplane/replay.json beside the quarantine from a backup, or run REPAIR TABLE {} ACCEPT LOSS: then these rows stay in both",
+                lost(number, followed),
+                table.name()
+            ),
+        ));
+    }
+    let done = follow(cold, number).await;
+    shown(shared, table, cold);
+    done?;
+    note_unlogged(shared, table, cold);
+    Ok(())
+}
+
+/// The number of the newest move of the table and of the quarantine, if the quarantine's is missing.
+async fn half_done(main: &ColdTable, quarantine: &ColdTable) -> Result<Option<(i64, i64)>, Fault> {
+    let Some(number) = main.read_txn(REPLAY).await? else {
+        return Ok(None);
+    };
+    let followed = quarantine.read_txn(REPLAY).await?.unwrap_or(0);
+    Ok((number > followed).then_some((number, followed)))
+}
+
+fn lost(number: i64, followed: i64) -> String {
+    format!(
+        "the note of a replay is lost: the table has rows of replay {number}, and the quarantine, whose newest replay is {followed}, has them as well"
+    )
+}
+
+/// The quarantine's number follows the table's, and its rows stay.
+async fn follow(cold: &mut Cold, number: i64) -> Result<(), Fault> {
+    let txns = [(REPLAY.to_owned(), number)];
+    let quarantine = &mut cold.quarantine;
+    quarantine
+        .rewrite(&Removal::Nothing, Staged::empty(), &Reason::Append, &txns)
+        .await?;
+    Ok(())
+}
+
+fn shown(shared: &Shared, table: &Arc<Table>, cold: &Cold) {
+    table.note_version(cold);
+    shared
+        .visible
+        .replace_cold(table, cold.main.view(), cold.quarantine.view());
+}
+
+/// An operator has accepted that a note is lost whose rows cannot be taken back. Says what that means; none if no note is lost.
+///
+/// # Errors
+/// The store's.
+pub async fn accept_loss(
+    shared: &Arc<Shared>,
+    table: &Arc<Table>,
+    cold: &mut Cold,
+) -> Result<Option<String>, Fault> {
+    match cold.quarantine.read_note(NOTE).await {
+        Ok(Some(_)) => return Ok(None),
+        Ok(None) => {}
+        Err(cold::Error::Damaged(_)) => cold.quarantine.remove_note(NOTE).await?,
+        Err(error) => return Err(error.into()),
+    }
+    let Some((number, followed)) = half_done(&cold.main, &cold.quarantine).await? else {
+        return Ok(None);
+    };
+    if followed + 1 == number && cold.main.take_back(REPLAY, number, TAKEN_BACK).await? {
+        return Ok(None);
+    }
+    follow(cold, number).await?;
+    shown(shared, table, cold);
+    Ok(Some(lost(number, followed)))
+}
+
+/// What is wrong with the note of a table that no server has open; none if a start can go on from it.
+pub async fn problem(main: &ColdTable, quarantine: &ColdTable) -> Option<String> {
+    let note = match quarantine.read_note(NOTE).await {
+        Ok(note) => note,
+        Err(error) => return Some(error.to_string()),
+    };
+    match note {
+        Some(note) => Move::of_note(note).err().map(|fault| fault.message),
+        None => match half_done(main, quarantine).await {
+            Ok(found) => found.map(|(number, followed)| {
+                let lost = lost(number, followed);
+                format!("{lost}; a start takes them out of the table")
+            }),
+            Err(fault) => Some(fault.message),
+        },
+    }
 }
 
 /// A move that is staged and can be finished by whoever finds its note.
@@ -174,10 +286,8 @@ pub(super) async fn commit(
         left,
     };
     cold.quarantine.write_note(NOTE, &planned.note()?).await?;
-    if let Err(error) = take(&mut cold.main, in_main, planned.replayed.number).await {
-        let _ = cold.quarantine.remove_note(NOTE).await;
-        return Err(error.into());
-    }
+    // If this fails the note stays: it says what to do in case the commit is there after all, and goes with the next resume.
+    take(&mut cold.main, in_main, planned.replayed.number).await?;
     finish(shared, table, cold, planned).await?;
     cold.quarantine.remove_note(NOTE).await?;
     Ok(paths)

@@ -412,3 +412,60 @@ async fn two_producers_that_bring_one_new_column_at_once_add_it_once_and_lose_no
     assert_eq!((rows, filled), (60, 60));
     crash(running).await;
 }
+
+/// A replay that ends with the process between its two commits. Returns its note.
+async fn cut_between_the_commits(dir: &Path) -> std::path::PathBuf {
+    let running = ingested(dir).await;
+    widen(&running).await;
+    let (shared, table) = (running.shared.clone(), table(&running));
+    let log = dir.join("tables/reactor/raw/_delta_log");
+    let has_moved = || {
+        let entries = std::fs::read_dir(&log).unwrap();
+        let mut texts = entries.filter_map(|e| std::fs::read_to_string(e.unwrap().path()).ok());
+        texts.any(|text| text.contains("\"deltaplane/replay\""))
+    };
+    let request = Request::default();
+    {
+        let mut work = Box::pin(replay(&shared, &table, &request));
+        while !has_moved() {
+            assert!(futures::poll!(&mut work).is_pending(), "it came to its end");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+    drop((shared, table));
+    crash(running).await;
+    dir.join("tables/reactor/raw_quarantine/_deltaplane/replay.json")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_replay_whose_note_is_lost_are_on_one_side_again() {
+    for damaged in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let note = cut_between_the_commits(dir.path()).await;
+        assert!(note.exists());
+        if damaged {
+            std::fs::write(&note, b"{").unwrap();
+            let running = start(dir.path()).await;
+            let parked = table(&running).parked().unwrap();
+            assert!(parked.problem.contains("replay.json"), "{}", parked.problem);
+            crash(running).await;
+        }
+        std::fs::remove_file(&note).unwrap();
+        for _ in 0..2 {
+            let running = start(dir.path()).await;
+            assert!(!table(&running).is_parked());
+            assert_eq!(rows(&running), (5, 5));
+            everything_once(&running).await;
+            crash(running).await;
+        }
+        let running = start(dir.path()).await;
+        let request = Request::default();
+        let outcome = replay(&running.shared, &table(&running), &request).await;
+        assert_eq!(outcome.unwrap().replayed, SEQS);
+        crash(running).await;
+        let running = start(dir.path()).await;
+        assert_eq!(rows(&running), (10, 0));
+        everything_once(&running).await;
+        crash(running).await;
+    }
+}
