@@ -1,4 +1,4 @@
-//! `deltaplane check`: a whole data directory, without a server: the log, parked rows, alerts, and every table.
+//! `deltaplane check`: a whole data directory, without a server: the log, parked rows, alerts, notes, and every table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +12,10 @@ use crate::catalog::defined::Definitions;
 use crate::catalog::expected::Holdings;
 use crate::catalog::lifecycle::quarantine_folder;
 use crate::catalog::parking::Parked;
+use crate::catalog::running;
 use crate::cold::{ColdTable, Lake, folder_check};
 use crate::config::{Config, Resolved};
+use crate::ingest::replay;
 use crate::records::{Checkpoint, Expected, Record};
 use crate::server::identity::Identity;
 use crate::server::lock_directory;
@@ -43,6 +45,7 @@ pub(super) async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Res
     findings.extend(alert::damaged(dir));
     let disk = std::sync::Arc::new(wal::RealDisk);
     findings.extend(Definitions::open(dir, disk).problem());
+    findings.extend(running::problems(dir));
     let checked = tables(&config, known, matches.get_flag("deep"), &mut findings).await?;
     for finding in &findings {
         println!("{finding}");
@@ -146,6 +149,15 @@ async fn missing(lake: &Lake, number: u64, table: &Known) -> Option<String> {
     checked.err().map(|fault| fault.message)
 }
 
+/// What is wrong with the note of a replay; none as well if the Delta logs cannot be opened.
+async fn half_replayed(lake: &Lake, folder: &str) -> Option<String> {
+    let main = ColdTable::open(lake, folder).await.ok()??;
+    let quarantine = ColdTable::open(lake, &quarantine_folder(folder))
+        .await
+        .ok()??;
+    replay::problem(&main, &quarantine).await
+}
+
 async fn tables(
     config: &Config,
     known: Option<BTreeMap<u64, Known>>,
@@ -179,6 +191,10 @@ async fn tables(
     for (number, table) in known.iter().flatten() {
         if let Some(problem) = missing(&lake, *number, table).await {
             findings.push(format!("{root}/{}: {problem}", table.folder));
+        }
+        if let Some(problem) = half_replayed(&lake, &table.folder).await {
+            let folder = quarantine_folder(&table.folder);
+            findings.push(format!("{root}/{folder}: {problem}"));
         }
     }
     Ok(folders.len())
