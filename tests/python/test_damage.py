@@ -337,8 +337,9 @@ def test_damage_is_refused_parked_or_without_effect(directories):
     counts = collections.Counter()
     failures = []
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-        for label, outcome, allowed, text in pool.map(lambda case: one(directory, older, expected, *case), cases):
-            counts[label.split(":")[1].split(" tables")[0].split(" wal")[0].split(" alerts")[0].strip(), outcome] += 1
+        outcomes = pool.map(lambda case: one(directory, older, expected, *case), cases)
+        for (_, path, *_), (label, outcome, allowed, text) in zip(cases, outcomes):
+            counts[kind(path), outcome] += 1
             if os.environ.get("DELTAPLANE_TEST_DAMAGE_SHOW"):
                 print(label, outcome, allowed, text, flush=True)
             if not allowed:
