@@ -17,8 +17,10 @@ use super::prepare::Session;
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(2);
 /// Plans that are kept; the oldest makes room.
 const KEPT_MAX: usize = 64;
-/// Bytes of text up to which a statement's plan is small.
+/// Bytes of text, and of values that are bound to it, up to which a statement's plan is kept.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of a plan that is kept. A stored view makes a large one of a short text.
+const PLAN_BYTES_MAX: u64 = 1 << 20;
 
 /// A query that has been planned and not run. Large: it travels in a box.
 pub(super) struct KeptPlan {
@@ -38,10 +40,19 @@ pub(super) struct Question {
     values: Vec<ScalarValue>,
 }
 
+impl KeptPlan {
+    /// May it wait for who fetches its rows? What it waits is taken from the statement's time.
+    pub(super) fn is_kept(&self) -> bool {
+        self.limits.meter.bytes() <= PLAN_BYTES_MAX && self.limits.timeout >= 5 * KEPT_FOR
+    }
+}
+
 impl Question {
     /// None: the answer is not told by a plan that is kept. In a transaction a statement sees what the one before it wrote.
     pub(super) fn of(caller: &Caller, sql: &str, values: &[ScalarValue]) -> Option<Question> {
-        let kept = caller.own.is_none() && sql.len() <= TEXT_BYTES_MAX;
+        let values_bytes = values.iter().map(ScalarValue::size).sum::<usize>();
+        let is_small = sql.len().saturating_add(values_bytes) <= TEXT_BYTES_MAX;
+        let kept = caller.own.is_none() && is_small;
         kept.then(|| Question {
             sql: sql.to_owned(),
             schema: caller.schema.clone(),

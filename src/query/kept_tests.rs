@@ -64,3 +64,23 @@ async fn a_cancel_between_the_columns_and_the_rows_ends_the_query() {
     let cancelled = caller("q", "public").run(answer(&engine, NOW)).await;
     assert_eq!(cancelled.unwrap_err().reason, "query_cancelled");
 }
+
+#[tokio::test]
+async fn large_values_are_not_kept() {
+    let engine = engine().await;
+    let sql = "SELECT length($1) + CAST(now() AS BIGINT)";
+    let value = vec![ScalarValue::Utf8(Some("x".repeat(5000)))];
+    let told = engine.columns(sql, Some(value.clone()), true);
+    caller("q", "public").run(told).await.unwrap();
+    let between = answer(&engine, NOW).await.unwrap();
+    let rows = caller("q", "public").run(engine.query(sql, Some(value)));
+    let rows = rows.await.unwrap().collect().await.unwrap();
+    let value = ScalarValue::try_from_array(rows[0].column(0), 0).unwrap();
+    let ScalarValue::Int64(Some(at)) = value else {
+        panic!("{value}")
+    };
+    assert!(
+        at - 5000 > between.parse::<i64>().unwrap(),
+        "it is planned anew"
+    );
+}

@@ -27,7 +27,7 @@ const SHORT_AT_ONCE: usize = 32;
 /// and meanwhile holds up no other.
 const LONG_A_THREAD: usize = 4;
 
-/// Texts that are read at once: reading takes a time that goes with the text, and finds out what is too large to be planned.
+/// Long texts that are read at once: reading takes a time that goes with the text, and finds out what is too large to be planned.
 const READ_AT_ONCE: usize = 8;
 
 /// Bytes of text up to which a statement is short.
@@ -81,10 +81,16 @@ impl Planning {
     /// As [`Planning::run`].
     pub(super) async fn read<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(
         &self,
+        text_bytes: usize,
         limits: &QueryLimits,
         work: impl FnOnce() -> F + Send + 'static,
     ) -> Result<T, Fault> {
-        self.run_in(&self.reading, limits, work).await
+        let lane = if text_bytes <= SHORT_BYTES {
+            &self.short
+        } else {
+            &self.reading
+        };
+        self.run_in(lane, limits, work).await
     }
 
     async fn run_in<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(

@@ -221,3 +221,22 @@ async fn sets_are_compared_as_the_standard_says() {
         assert_eq!(found.join(";"), expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn the_order_below_a_limit_is_kept_where_it_is_ordered_again() {
+    let rows = RecordBatch::try_from_iter([
+        ("a", Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5])) as _),
+        ("b", Arc::new(Int64Array::from(vec![9, 8, 7, 6, 5])) as _),
+    ]);
+    let engine = engine_over(vec![("lab.t", rows.unwrap())]).await;
+    let largest = "((SELECT a, b FROM lab.t ORDER BY a DESC LIMIT 2) ORDER BY b)";
+    let cases = [
+        (format!("SELECT a FROM {largest} x ORDER BY a"), "4;5"),
+        (format!("SELECT sum(a) FROM ({largest} ORDER BY a) x"), "9"),
+        (format!("WITH x AS {largest} SELECT min(a) FROM x"), "4"),
+    ];
+    for (sql, expected) in cases {
+        let found = super::tests::answer(&engine, &sql).await;
+        assert_eq!(found.as_deref(), Ok(expected), "{sql}");
+    }
+}

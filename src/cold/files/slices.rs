@@ -97,7 +97,7 @@ impl Blocks {
         let file = &self.0.file;
         let bytes = async {
             match self.0.tail.get() {
-                Some(tail) => tail.bytes(file, range).await,
+                Some(tail) => tail.bytes_as_compared(file, range).await,
                 None => file.bytes(range).await,
             }
         };

@@ -91,6 +91,23 @@ impl Tail {
         Ok(bytes)
     }
 
+    /// [`Tail::bytes`] of which those of the tail are the very ones that were compared.
+    ///
+    /// # Errors
+    /// As [`Tail::read`].
+    pub(super) async fn bytes_as_compared(
+        &self,
+        file: &DataFile,
+        range: Range<u64>,
+    ) -> Result<Bytes, Error> {
+        if range.start >= self.at || range.end <= self.at {
+            return self.bytes(file, range).await;
+        }
+        let before = self.bytes(file, range.start..self.at).await?;
+        let behind = self.bytes(file, self.at..range.end).await?;
+        Ok([before, behind].concat().into())
+    }
+
     fn check(&self, file: &DataFile, at: u64, bytes: &[u8]) -> Result<(), Error> {
         match &self.pages {
             Some(pages) => pages.check(at, bytes).map_err(|p| file.damaged(&p)),

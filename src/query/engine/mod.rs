@@ -171,7 +171,7 @@ impl Engine {
         let limits = self.limits(CancellationToken::new(), self.timeout);
         let text = sql.to_owned();
         let work = move || async move { read(&text) };
-        self.planning.read(&limits, work).await
+        self.planning.read(sql.len(), &limits, work).await
     }
 
     /// Runs work that plans a statement on a thread that is made for it.
@@ -281,7 +281,9 @@ impl Engine {
             Ok((wire, planned))
         };
         let (wire, planned) = self.planning.run(sql.len(), &limits, work).await?;
-        if let (Some(id), Some(plan)) = (id, planned) {
+        if let (Some(id), Some(plan)) = (id, planned)
+            && plan.is_kept()
+        {
             self.keep(id, plan);
         }
         Ok(wire)

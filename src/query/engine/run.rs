@@ -50,7 +50,8 @@ struct Asked {
 }
 
 impl Engine {
-    /// Runs a query over a snapshot taken now, so that everything acked before is seen.
+    /// Runs a query over a snapshot taken now, so that everything acked before is seen; or over that of the moment when the present
+    /// caller's query was told its columns ([`Engine::columns`]).
     ///
     /// # Errors
     /// INVALID_ARGUMENT or NOT_FOUND for what the SQL gets wrong; DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, also later, when

@@ -70,6 +70,8 @@ impl Engine {
         let options = session.options_mut();
         options.sql_parser.enable_ident_normalization = false;
         options.sql_parser.map_string_types_to_utf8view = false;
+        // It takes the ORDER BY below a LIMIT for one that nobody needs: `((SELECT .. ORDER BY a LIMIT 3) ORDER BY b) x`.
+        options.sql_parser.enable_subquery_sort_elimination = false;
         options.execution.parquet.schema_force_view_types = false;
         options.execution.parquet.pushdown_filters = false;
         // Its queue panics at a NaN.

@@ -3,6 +3,7 @@
 //!
 //! - A key of one side of a join, `p.a` of `m JOIN (SELECT DISTINCT a ..) p`, decides the columns of `p` alone. Above
 //!   `GROUP BY m.k, p.a` it is said to decide `m.k` (`aggregate_functional_dependencies`).
+//! - A key of a LATERAL subquery, or of another correlated one, holds for one of the rows around it.
 //! - UNNEST has several rows for one of its input, and a recursive query more rows than its first part. Both keep the input's keys.
 //!
 //! Such columns are hidden below the node that takes them for a key: [`another`] is the same value, and no key.
@@ -82,7 +83,13 @@ impl RelationPlanner for KeysOfRelations {
         self.planning.store(true, Ordering::Relaxed);
         let mut plan = context.plan(relation)?;
         let keys = plan.schema().functional_dependencies();
-        if !keys.is_empty() && may_have_wrong_keys(&plan)? {
+        if keys.is_empty() {
+            // There is nothing to group by that decides anything.
+        } else if !plan.all_out_ref_exprs().is_empty() {
+            // What is a key of the rows for one row around is none of the rows for all of them.
+            let (schema, input) = (plan.schema().clone(), plan);
+            plan = hiding(Arc::new(input), &first_columns(&schema, |_| true))?;
+        } else if may_have_wrong_keys(&plan)? {
             plan = with_true_keys(plan, &|node| Ok(Transformed::no(node)))?.data;
         }
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(

@@ -75,6 +75,17 @@ async fn a_key_of_one_side_of_a_join_decides_nothing_of_the_other_side() {
 }
 
 #[tokio::test]
+async fn a_key_for_one_of_the_rows_around_is_none_for_all_of_them() {
+    let lateral = "lab.m JOIN LATERAL (SELECT l.v AS a, count(*) AS c FROM lab.l WHERE l.w <= m.n GROUP BY l.v) p ON true";
+    let engine = engine().await;
+    let grouped = format!("SELECT p.a, count(*) FROM {lateral} GROUP BY p.a ORDER BY 1");
+    holds(&engine, &[(&grouped, "1.0,6;2.0,4;3.0,2;,1")]).await;
+    let other = format!("SELECT p.a, p.c FROM {lateral} GROUP BY p.a");
+    let refused = crate::query::tests::answer(&engine, &other).await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test]
 async fn rows_that_become_several_have_no_key_any_more() {
     let cases = [
         (
