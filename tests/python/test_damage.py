@@ -302,7 +302,9 @@ def one(directory, older, expected, number, path, how, seed):
             got = answers(server, [table] if table in TABLES else [])
         finally:
             server.stop()
-        if kind(path) == "note of a replay" and got[SIDES] == before_replay(expected[SIDES]):
+        # The replay was cut before it was answered: without its note, or its commit, it has not begun, and its rows are in the quarantine.
+        of_replay = kind(path) == "note of a replay" or (kind(path) == "Delta entry" and path.parts[1:3] == ("d", "q"))
+        if of_replay and got[SIDES] == before_replay(expected[SIDES]):
             got[SIDES] = expected[SIDES]
         # An alert that is not there any more is wrong; a query that was not asked is not.
         keys = [key for key in expected if key in got or key.startswith("alert ")]
