@@ -23,12 +23,8 @@ pub const STACK_BYTES: usize = 256 << 20;
 /// Short statements that are planned at once. They take little: this bounds memory, and the operating system shares the cores.
 const SHORT_AT_ONCE: usize = 32;
 
-/// Long statements that are planned at once, for each thread. One whose time is over goes on until the optimizer's next look at the clock,
-/// and meanwhile holds up no other.
-const LONG_A_THREAD: usize = 4;
-
 /// Long texts that are read at once: reading takes a time that goes with the text, and finds out what is too large to be planned.
-const READ_AT_ONCE: usize = 8;
+const READ_AT_ONCE: usize = 2;
 
 /// Bytes of text up to which a statement is short.
 const SHORT_BYTES: usize = 4096;
@@ -41,19 +37,19 @@ pub(super) struct Planning {
 }
 
 impl Planning {
-    /// `threads`: of the queries.
+    /// `threads`: long statements that are planned at once. Each may hold much memory until the optimizer's next look at the clock.
     pub(super) fn new(handle: Handle, threads: usize) -> Self {
         Planning {
             handle,
             reading: Arc::new(Semaphore::new(READ_AT_ONCE)),
             short: Arc::new(Semaphore::new(SHORT_AT_ONCE)),
-            long: Arc::new(Semaphore::new(threads.max(1) * LONG_A_THREAD)),
+            long: Arc::new(Semaphore::new(threads.max(1))),
         }
     }
 
     /// Threads beside the runtime's own that this may use.
     pub(super) fn threads_max(threads: usize) -> usize {
-        threads.max(1) * LONG_A_THREAD + SHORT_AT_ONCE + READ_AT_ONCE
+        threads.max(1) + SHORT_AT_ONCE + READ_AT_ONCE
     }
 
     /// Runs work that plans a statement of `text_bytes`, in the present caller's name. Dropped before its end, it cancels
