@@ -84,6 +84,7 @@ impl<'a> TableWriter<'a> {
         let mut cold = table.commit_lock_within(patience).await?;
         let hold = table.hold(what);
         table.check_alive()?;
+        make_sure(&mut cold).await?;
         flush::commit_locked(shared, table, &mut cold).await?;
         Ok(TableWriter {
             shared,
@@ -110,6 +111,7 @@ impl<'a> TableWriter<'a> {
         if cold.unsure {
             flush::settle(shared, table, &mut cold).await?;
         }
+        make_sure(&mut cold).await?;
         Ok(TableWriter {
             shared,
             table,
@@ -130,8 +132,6 @@ impl<'a> TableWriter<'a> {
     pub async fn refresh_of(shared: &'a Arc<Shared>, view: &'a Arc<Table>) -> Result<Self, Fault> {
         let mut writer = Self::same_rows(shared, view).await?;
         writer.shows = Shows::WithProgress(None);
-        // Of a commit whose answer was lost.
-        writer.cold.main.make_sure().await?;
         Ok(writer)
     }
 
@@ -345,6 +345,13 @@ impl Drop for TableWriter<'_> {
             }
         }
     }
+}
+
+/// Reads the log of a table whose last commit has an outcome that nobody waited for, or could learn: what a writer decides by the
+/// table's files must not be decided by old ones.
+async fn make_sure(cold: &mut Cold) -> Result<(), cold::Error> {
+    cold.main.make_sure().await?;
+    cold.quarantine.make_sure().await
 }
 
 /// Queries and waiters learn of the versions that the table has come to. With the commit lock held. Also after an error: what

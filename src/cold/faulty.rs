@@ -12,6 +12,7 @@ use object_store::{
     GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta, ObjectStore, PutOptions,
     PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 
 use super::Lake;
 use super::passed_on::passed_on;
@@ -27,6 +28,10 @@ pub const FAIL_AFTER_AND_DEAF: u8 = 3;
 pub const DEAF: u8 = 4;
 /// What is read comes back without its last byte, as of a file that is cut while it is open.
 pub const SHORT_READS: u8 = 5;
+/// The next write takes effect, and its answer never comes.
+pub const SILENT: u8 = 6;
+/// The answer to the next write never comes, and it takes effect when another comes, just before that one.
+pub const LATE: u8 = 7;
 
 /// Does to paths with `log` in them what its mode says, and passes on the rest.
 #[derive(Debug)]
@@ -34,6 +39,7 @@ pub struct Faulty {
     inner: Arc<dyn ObjectStore>,
     log: &'static str,
     mode: Arc<AtomicU8>,
+    late: Mutex<Option<(Path, PutPayload, PutOptions)>>,
 }
 
 impl Faulty {
@@ -46,6 +52,7 @@ impl Faulty {
                 inner,
                 log,
                 mode: given,
+                late: Mutex::default(),
             })
         });
         (lake, mode)
@@ -80,7 +87,21 @@ impl ObjectStore for Faulty {
         if !location.as_ref().contains(self.log) {
             return self.inner.put_opts(location, payload, opts).await;
         }
+        let late = self.late.lock().take();
+        if let Some((location, payload, opts)) = late {
+            self.inner.put_opts(&location, payload, opts).await?;
+        }
         match self.mode.load(Ordering::SeqCst) {
+            SILENT => {
+                self.mode.store(SOUND, Ordering::SeqCst);
+                self.inner.put_opts(location, payload, opts).await?;
+                std::future::pending().await
+            }
+            LATE => {
+                self.mode.store(SOUND, Ordering::SeqCst);
+                *self.late.lock() = Some((location.clone(), payload, opts));
+                std::future::pending().await
+            }
             FAIL_BEFORE => {
                 self.mode.store(SOUND, Ordering::SeqCst);
                 Err(lost())

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
-use super::faulty::{FAIL_AFTER, FAIL_BEFORE, Faulty, SOUND};
+use super::faulty::{FAIL_AFTER, FAIL_BEFORE, Faulty, LATE, SILENT, SOUND};
 use super::*;
 
 const OWNER: &str = "deltaplane/owner";
@@ -54,6 +55,30 @@ async fn a_commit_whose_answer_is_lost_happens_once() {
         "an independent look at the log"
     );
     assert_eq!(again.read_txn("log/1").await.unwrap(), Some(7));
+}
+
+/// Whoever commits goes away, and the version comes all the same: before the next writer looks, or between its look and its commit.
+/// The next version is that writer's own, with its rows, and not the one that came.
+#[tokio::test]
+async fn a_commit_that_was_given_up_is_not_taken_for_the_next_one() {
+    for fault in [SILENT, LATE] {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
+        let (lake, mode) = Faulty::under(lake, "_delta_log/");
+        let mut table = table(&lake).await;
+        for (number, fault) in [(1, fault), (2, SOUND)] {
+            let staged = table.stage(vec![batch()]).await.unwrap();
+            mode.store(fault, Ordering::SeqCst);
+            let txns = [("which".to_owned(), number)];
+            let commit = table.rewrite(&Removal::Nothing, staged, &Reason::Append, &txns);
+            let done = tokio::time::timeout(Duration::from_millis(300), commit).await;
+            assert_eq!(done.is_ok(), fault == SOUND);
+        }
+        assert_eq!(table.view().rows(), Some(6), "fault={fault}");
+        assert_eq!(table.read_txn("which").await.unwrap(), Some(2));
+        let again = ColdTable::open(&lake, "s/t").await.unwrap().unwrap();
+        assert_eq!(again.view().rows(), Some(6), "fault={fault}");
+    }
 }
 
 #[tokio::test]

@@ -140,7 +140,6 @@ impl ColdTable {
         reason: &Reason,
         txns: &[(String, i64)],
     ) -> Result<i64, Error> {
-        // A version whose outcome is open would be taken for this one: it has the number that this one would get.
         self.make_sure().await?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -154,11 +153,17 @@ impl ColdTable {
             if reason.keeps_rows() && !removal.is_nothing() && staged.files() > 0 {
                 self.all_columns_known()?;
             }
-            let number = self.read_txn(STATEMENT).await?.unwrap_or(0) + 1;
+            // Never that of another try. A caller that goes away in the middle of its commit does not stop it, and the version may
+            // come at any time: with the number of this one it would be taken for this one.
+            let newest = self.read_txn(STATEMENT).await?.unwrap_or(0);
+            let number = newest.max(self.numbered) + 1;
+            self.numbered = number;
             let actions = self.actions(removal, &staged, reason)?;
             let removed = actions.len() - staged.files();
+            self.unclear = true;
             match self.try_rewrite(actions, reason, txns, number).await {
                 Ok(()) => {
+                    self.unclear = false;
                     let operation = reason.operation(&self.partition_by);
                     self.note(&operation, &staged, removed);
                     self.unlogged = self.version();

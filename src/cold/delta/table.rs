@@ -55,8 +55,10 @@ pub struct ColdTable {
     pub(super) view: Arc<PinnedFiles>,
     pub(super) staging: Staging,
     pub(super) recent: Recent,
-    /// A version that was tried may stand in the log, which could not be read since.
-    unclear: bool,
+    /// A version that was tried may stand in the log, which was not read since.
+    pub(super) unclear: bool,
+    /// The number of the last version that was tried past the server's log.
+    pub(super) numbered: i64,
     /// When the newest version was committed, in milliseconds since 1970: the next one is later.
     pub(super) committed_ms: i64,
     /// The newest version of this handle whose content is not in the server's log.
@@ -225,6 +227,7 @@ impl ColdTable {
             staging: Staging::default(),
             recent: Recent::default(),
             unclear: false,
+            numbered: 0,
             committed_ms: i64::MIN,
             unlogged: 0,
         }
@@ -341,7 +344,7 @@ impl ColdTable {
         Ok(())
     }
 
-    /// Reads the log again if that failed after a commit: what is decided by the file list must not be decided by an old one.
+    /// Reads the log again if that failed after a commit, or whoever committed did not wait for the answer: what is decided by the file list must not be decided by an old one.
     ///
     /// # Errors
     /// `Store`: it still cannot be read.
