@@ -23,10 +23,13 @@ use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
-use super::rules::{EachMoment, TrueKeys};
+use super::rules::{EachMoment, LargeConstants, TrueKeys};
 use super::running;
 use super::union_columns::UnionColumns;
 use crate::fault::{Fault, Kind};
+
+/// Between two looks at whether memory has come back.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The limits of one statement. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,6 +72,20 @@ impl QueryLimits {
             return Err(self.expired());
         }
         self.meter.check()
+    }
+
+    /// [`QueryLimits::check`], and a wait for statements that were told to end while all together hold too much: planning would
+    /// take more beside what they still hold. For a thread of planning's own, which this blocks.
+    ///
+    /// # Errors
+    /// As [`QueryLimits::check`].
+    pub(super) fn check_in_planning(&self) -> Result<(), Fault> {
+        self.check()?;
+        while self.meter.waits() {
+            std::thread::sleep(PAUSE);
+            self.check()?;
+        }
+        Ok(())
     }
 
     pub(super) fn expired(&self) -> Fault {
@@ -119,7 +136,7 @@ pub(super) struct Checkpoint;
 
 fn check(options: &ConfigOptions) -> Result<()> {
     QueryLimits::of(options)
-        .map_or(Ok(()), QueryLimits::check)
+        .map_or(Ok(()), QueryLimits::check_in_planning)
         .map_err(external)
 }
 
@@ -167,12 +184,16 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));
         }
+        let folds = rule.name() == LargeConstants::BEHIND;
         rules.push(match rule.name() {
             AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
             EachMoment::RULE => Arc::new(EachMoment(rule)),
             TrueKeys::RULE => Arc::new(TrueKeys(rule)),
             _ => rule,
         });
+        if folds {
+            rules.push(Arc::new(LargeConstants));
+        }
     }
     rules.push(Arc::new(UnionColumns));
     rules.push(Arc::new(CheckArguments));

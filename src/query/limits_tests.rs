@@ -209,3 +209,28 @@ async fn a_long_value_is_not_repeated_for_each_row_of_a_batch() {
         );
     }
 }
+
+/// A plan is copied by each rule that changes it: a few kilobytes of text would be gigabytes of plan.
+#[tokio::test]
+async fn constants_that_are_too_large_together_are_refused_before_they_are_copied() {
+    let engine = engine().await;
+    let long = |sign: u8| format!("repeat('{}', 1000000)", char::from(sign));
+    let longs: Vec<String> = (b'a'..b'u').map(long).collect();
+    let selects: Vec<String> = longs.iter().map(|l| format!("SELECT {l}")).collect();
+    let differ: Vec<String> = longs.iter().map(|l| format!("n::text <> {l}")).collect();
+    for many in [
+        selects.join(" INTERSECT "),
+        format!("SELECT {}", longs.join(", ")),
+        format!(
+            "SELECT (SELECT count(*) FROM reactor.raw WHERE {})",
+            differ.join(" AND ")
+        ),
+    ] {
+        let refused = engine.query(&many, None).await.err();
+        let fault = refused.unwrap_or_else(|| panic!("not refused: {many}"));
+        assert_eq!(&*fault.reason, "statement_too_large", "{fault}");
+        assert!(fault.message.contains("query.value_bytes_max"), "{fault}");
+    }
+    let few = format!("SELECT {} <> n::text FROM reactor.raw", long(b'a'));
+    engine.query(&few, None).await.unwrap();
+}

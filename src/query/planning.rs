@@ -100,8 +100,8 @@ impl Planning {
             let permit = lane.clone().acquire_owned().await.map_err(|_| stopping())?;
             let (handle, caller, limits) = (self.handle.clone(), Caller::current(), limits.clone());
             let thread = self.handle.spawn_blocking(move || {
-                // Nobody waits any more.
-                limits.check()?;
+                // Nobody waits any more, or there is no room for a plan.
+                limits.check_in_planning()?;
                 let work = limits.meter.watch(caller.run(work()));
                 let work = AssertUnwindSafe(work).catch_unwind();
                 let outcome = handle

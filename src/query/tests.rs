@@ -73,7 +73,7 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
         timeout: std::time::Duration::from_secs(10),
         spill_dir: std::env::temp_dir(),
         spill_bytes: 256 << 20,
-        value_bytes: 64 << 20,
+        value_bytes: 16 << 20,
         batch_bytes: 256 << 20,
     };
     Engine::new(config, Arc::new(Fixed(snapshot))).unwrap()

@@ -2,6 +2,7 @@
 
 mod common_type;
 mod common_type_of;
+mod constants;
 mod decorrelate;
 mod long_chains;
 mod same_moment;
@@ -25,6 +26,7 @@ use super::times::ZonedCasts;
 use super::window_frames::FramesOfEquals;
 
 pub(super) use common_type_of::chosen_type;
+pub(super) use constants::LargeConstants;
 pub(super) use same_moment::EachMoment;
 pub(super) use signed::SignedCounts;
 pub(super) use true_keys::{KeysOfRelations, TrueKeys};
