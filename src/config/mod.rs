@@ -228,7 +228,7 @@ settings! {
         relations_max: usize = "1000";
         /// parameters of one statement
         parameters_max: usize = "65535";
-        /// one value that a function makes: a text, a list
+        /// one value that a function makes (a text, a list), and all constants of a statement together
         value_bytes_max: ByteSize = "64MiB";
         /// what one call of a function makes for one batch of rows
         batch_bytes_max: ByteSize = "256MiB";

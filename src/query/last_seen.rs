@@ -13,13 +13,13 @@ use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Column, Result as DfResult, ScalarValue};
 use datafusion::execution::SessionState;
-use datafusion::functions_aggregate::min_max::max;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
 use futures::future::BoxFuture;
 
+use super::arithmetic::max;
 use super::latest::{self, Newest, OfTable, external, find};
 use super::scan::scan_by_planned;
 use super::table_function::{named_table, table_of};

@@ -15,7 +15,6 @@ use datafusion::common::{Column, DataFusionError, Result as DfResult, ScalarValu
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::first_last::last_value;
-use datafusion::functions_aggregate::min_max::max;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
@@ -23,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+use super::arithmetic::max;
 use super::provider::SnapshotTable;
 use super::scan::scan_by_planned;
 use super::table_function::{named_table, table_of};

@@ -18,12 +18,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::aggregate_statistics::OwnStatistics;
+use super::arithmetic::AboveScans;
 use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::meter::Meter;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
-use super::rules::{EachMoment, LargeConstants, TrueKeys};
+use super::rules::{ComparedInJoins, EachMoment, LargeConstants, OrderOfJoins, TrueKeys};
 use super::running;
 use super::union_columns::UnionColumns;
 use crate::fault::{Fault, Kind};
@@ -189,6 +190,8 @@ pub(super) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
             EachMoment::RULE => Arc::new(EachMoment(rule)),
             TrueKeys::RULE => Arc::new(TrueKeys(rule)),
+            ComparedInJoins::RULE => Arc::new(ComparedInJoins(rule)),
+            OrderOfJoins::RULE => Arc::new(OrderOfJoins(rule)),
             _ => rule,
         });
         if folds {
@@ -221,7 +224,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
-            EachOnce::RULE => rules.push(Arc::new(EachOnce(rule))),
+            EachOnce::RULE => rules.push(Arc::new(EachOnce(Arc::new(AboveScans(rule))))),
             _ => rules.push(rule),
         }
     }

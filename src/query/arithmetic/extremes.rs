@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::Result;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl, GroupsAccumulator};
+use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
 use super::as_inner::as_inner;
@@ -17,6 +18,16 @@ pub(super) fn ordered(inner: &Arc<AggregateUDF>) -> AggregateUDF {
     AggregateUDF::from(Extreme {
         inner: inner.clone(),
     })
+}
+
+/// The smallest of the values, for a rule that plans an aggregate.
+pub(in crate::query) fn min(values: Expr) -> Expr {
+    ordered(&min_udaf()).call(vec![values])
+}
+
+/// The largest of the values.
+pub(in crate::query) fn max(values: Expr) -> Expr {
+    ordered(&max_udaf()).call(vec![values])
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -83,7 +94,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use arrow::array::{ArrayRef, AsArray, Float64Array};
     use arrow::datatypes::{Field, Schema};
-    use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
     use datafusion::logical_expr::EmitTo;
     use datafusion::physical_expr::expressions::col;
 

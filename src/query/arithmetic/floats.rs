@@ -72,8 +72,13 @@ pub(in crate::query) fn canonical_floats(
     Ok(plan?.data)
 }
 
+/// Whether the node reads floats as they are stored.
+pub(super) fn is_scan_of_floats(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.children().is_empty() && makes_floats(node)
+}
+
 #[derive(Clone, Debug)]
-struct OneForm;
+pub(super) struct OneForm;
 
 impl fmt::Display for OneForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,7 @@ mod moments;
 mod pairs_of_floats;
 mod percentiles;
 mod rule;
+mod scanned_floats;
 mod spread_in_frame;
 mod sum;
 #[cfg(test)]
@@ -39,8 +40,10 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use crate::fault::Fault;
 
 pub(super) use checked::bare;
+pub(super) use extremes::{max, min};
 pub(super) use floats::{canonical_floats, in_one_form, scalar_in_one_form};
 pub(super) use rule::CheckArithmetic;
+pub(super) use scanned_floats::AboveScans;
 
 /// The reason of an error about a number that does not fit its type.
 pub(super) const OVERFLOW: &str = "numeric_overflow";

@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, when,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
@@ -67,8 +67,7 @@ impl AnalyzerRule for CheckArithmetic {
     }
 }
 
-/// Those that Arrow's checked kernels count with. A DATE from a DATE gives days, and a TIME goes round the clock: DataFusion has
-/// operations of its own for these.
+/// Those that Arrow's checked kernels count with. A TIME goes round the clock: DataFusion has operations of its own for it.
 fn counts(left: &DataType, right: &DataType) -> bool {
     let known = |t: &DataType| {
         t.is_numeric()
@@ -83,6 +82,15 @@ fn counts(left: &DataType, right: &DataType) -> bool {
     };
     let date = |t: &DataType| matches!(t, DataType::Date32 | DataType::Date64);
     known(left) && known(right) && !(date(left) && date(right))
+}
+
+/// A DATE as the number of its day. A DATE from a DATE gives days; DataFusion, which counts so as well, estimates the bounds of such a
+/// difference as a span of time, and compares them with numbers.
+fn day_number(date: Expr) -> Box<Expr> {
+    Box::new(cast(
+        cast(cast(date, DataType::Date32), DataType::Int32),
+        DataType::Int64,
+    ))
 }
 
 fn is_float(type_: &DataType) -> bool {
@@ -100,7 +108,18 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 impl CheckArithmetic {
     fn rewritten(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            Expr::BinaryExpr(BinaryExpr {
+                mut left,
+                op,
+                mut right,
+            }) => {
+                let is_date = |expr: &Expr| {
+                    let found = type_of(expr, schema);
+                    matches!(found, Some(DataType::Date32 | DataType::Date64))
+                };
+                if op == Operator::Minus && is_date(&left) && is_date(&right) {
+                    (left, right) = (day_number(*left), day_number(*right));
+                }
                 if OPERATORS.contains(&op)
                     && let Some(l) = type_of(&left, schema)
                     && let Some(r) = type_of(&right, schema)

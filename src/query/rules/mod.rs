@@ -4,6 +4,9 @@ mod common_type;
 mod common_type_of;
 mod constants;
 mod decorrelate;
+mod equal_nulls;
+#[cfg(test)]
+mod equal_nulls_tests;
 mod long_chains;
 mod same_moment;
 mod set_all;
@@ -27,6 +30,7 @@ use super::window_frames::FramesOfEquals;
 
 pub(super) use common_type_of::chosen_type;
 pub(super) use constants::LargeConstants;
+pub(super) use equal_nulls::{ComparedInJoins, OrderOfJoins};
 pub(super) use same_moment::EachMoment;
 pub(super) use signed::SignedCounts;
 pub(super) use true_keys::{KeysOfRelations, TrueKeys};

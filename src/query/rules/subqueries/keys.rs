@@ -3,6 +3,9 @@
 //! DataFusion plans `(SELECT count(*) FROM e WHERE CAST(e.ts AS DATE) = d.day)` as a join with the counts grouped by `e.ts`: a day with two
 //! times has two counts, and a row of d becomes two. Here what is compared is a column of its own below the condition, by which the
 //! rows are grouped then. The rule runs when types are known, since a coercion is such a cast as well.
+//!
+//! A cast has the name of what is cast. Of `x IN (SELECT CAST(e.id AS DOUBLE) FROM e WHERE e.id = d.id)` DataFusion's join has the value
+//! and `e.id` as columns of one name, and refuses them: the value gets a name of its own.
 
 use std::sync::Arc;
 
@@ -11,12 +14,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit,
+    BinaryExpr, Distinct, Expr, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, Subquery, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 /// Prefix of the columns. No table's column can have such a name.
 const KEY: &str = "deltaplane.key.";
+const VALUE: &str = "deltaplane.value.";
 
 #[derive(Debug)]
 pub(in crate::query) struct CorrelatedKeys;
@@ -33,6 +38,16 @@ impl AnalyzerRule for CorrelatedKeys {
                     Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
                         let keyed = keyed(subquery)?;
                         Ok(keyed.update_data(Expr::ScalarSubquery))
+                    }
+                    Expr::InSubquery(mut asked) if !asked.subquery.outer_ref_columns.is_empty() => {
+                        let renamed = name_casts(&mut asked.subquery)?;
+                        let expr = Expr::InSubquery(asked);
+                        Ok(Transformed::new_transformed(expr, renamed))
+                    }
+                    Expr::Exists(mut asked) if !asked.subquery.outer_ref_columns.is_empty() => {
+                        let renamed = name_casts(&mut asked.subquery)?;
+                        let expr = Expr::Exists(asked);
+                        Ok(Transformed::new_transformed(expr, renamed))
                     }
                     other => Ok(Transformed::no(other)),
                 })
@@ -52,6 +67,50 @@ fn keyed(subquery: Subquery) -> Result<Transformed<Subquery>> {
         outer_ref_columns: subquery.outer_ref_columns,
         spans: subquery.spans,
     }))
+}
+
+/// Gives the values of a subquery that are casts names of their own. Nobody asks by name for what `IN` and `EXISTS` find. True: there
+/// were some.
+fn name_casts(subquery: &mut Subquery) -> Result<bool> {
+    let named = with_named_casts(&subquery.subquery)?;
+    if let Some(plan) = named {
+        subquery.subquery = Arc::new(plan);
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn with_named_casts(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let is_cast = |expr: &Expr| matches!(expr, Expr::Cast(_) | Expr::TryCast(_));
+            if !projection.expr.iter().any(is_cast) {
+                return Ok(None);
+            }
+            let values = projection.expr.iter().enumerate();
+            let values = values.map(|(at, value)| match is_cast(value) {
+                true => value.clone().alias(format!("{VALUE}{at}")),
+                false => value.clone(),
+            });
+            let named = Projection::try_new(values.collect(), projection.input.clone())?;
+            Ok(Some(LogicalPlan::Projection(named)))
+        }
+        // What stands above may name its columns, but for these.
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let input = with_named_casts(input)?;
+            Ok(input.map(|input| LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
+        }
+        LogicalPlan::Limit(limit) => {
+            let input = with_named_casts(&limit.input)?;
+            Ok(input.map(|input| {
+                LogicalPlan::Limit(Limit {
+                    input: Arc::new(input),
+                    ..limit.clone()
+                })
+            }))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn with_keys(filter: Filter) -> Result<Transformed<LogicalPlan>> {

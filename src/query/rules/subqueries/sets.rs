@@ -7,7 +7,6 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count;
-use datafusion::functions_aggregate::min_max::{max, min};
 use datafusion::logical_expr::expr::{InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{
@@ -17,6 +16,7 @@ use datafusion::logical_expr::{
 
 use super::{all_columns, one_row};
 use crate::fault::{Fault, Kind};
+use crate::query::arithmetic::{max, min};
 use crate::query::limits::external;
 use crate::query::rules::common_type_of::compared_type;
 

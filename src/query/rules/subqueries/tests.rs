@@ -197,6 +197,26 @@ async fn a_subquery_may_stand_in_every_place_of_a_query() {
             "1,false;2,;3,false;4,",
         ),
         (
+            "SELECT id FROM lab.l WHERE 2 IN (SELECT CAST(s.id AS DOUBLE) FROM lab.s WHERE s.id = l.id)",
+            "2",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE 2.0 > ANY (SELECT s.id FROM lab.s WHERE s.id = l.id) ORDER BY 1",
+            "1",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE '3' IN (SELECT DISTINCT CAST(s.id AS TEXT) FROM lab.s WHERE s.id = l.id)",
+            "3",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE NOT EXISTS (SELECT CAST(s.id AS TEXT) FROM lab.s WHERE s.id = l.id)",
+            "4",
+        ),
+        (
+            "SELECT id, 2.5 >= ALL (SELECT s.id FROM lab.s WHERE s.id = l.id) FROM lab.l ORDER BY 1",
+            "1,true;2,true;3,false;4,true",
+        ),
+        (
             "SELECT id FROM lab.l WHERE id IN (VALUES (1), (2)) ORDER BY 1",
             "1;2",
         ),
