@@ -31,9 +31,19 @@ pub(super) async fn run(
     format: &str,
 ) -> anyhow::Result<Outcome> {
     let mut client = SqlClient::connect(uri).await?;
+    let done = told(&mut client, statement, format).await;
+    client.end_session().await;
+    done
+}
+
+async fn told(
+    client: &mut SqlClient,
+    statement: Option<&String>,
+    format: &str,
+) -> anyhow::Result<Outcome> {
     let text = match statement {
         Some(statement) => statement.clone(),
-        None if std::io::stdin().is_terminal() => return prompt(&mut client, format).await,
+        None if std::io::stdin().is_terminal() => return prompt(client, format).await,
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;
@@ -41,7 +51,7 @@ pub(super) async fn run(
         }
     };
     for statement in statements(&text) {
-        execute(&mut client, statement, format).await?;
+        execute(client, statement, format).await?;
     }
     Ok(Outcome::Done)
 }

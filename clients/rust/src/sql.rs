@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow_flight::Action;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tonic::Code;
@@ -18,7 +20,11 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Before the second time that the same is asked; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-pub struct SqlClient(FlightSqlServiceClient<Channel>);
+pub struct SqlClient {
+    inner: FlightSqlServiceClient<Channel>,
+    /// The session that it is in, as the server wants to be told of it. It begins with the first statement that needs one.
+    cookie: Option<String>,
+}
 
 /// What a statement gives.
 pub struct Answer {
@@ -37,22 +43,81 @@ impl SqlClient {
             format!("cannot connect to {uri}; is `deltaplane serve` running there?")
         })?;
         let inner = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(SqlClient(FlightSqlServiceClient::new_from_inner(inner)))
+        Ok(SqlClient {
+            inner: FlightSqlServiceClient::new_from_inner(inner),
+            cookie: None,
+        })
     }
 
-    /// Runs a statement of any kind, once. Rows come as they are read.
+    /// Runs a statement of any kind, once. Rows come as they are read. The first statement about a temporary table begins a
+    /// session, to which all later ones belong.
     ///
     /// # Errors
     /// The server's, with its gRPC code and text; later ones end the stream.
     pub async fn run(&mut self, sql: &str) -> anyhow::Result<Answer> {
-        let info = self.0.execute(sql.to_owned(), None).await?;
+        match self.once(sql).await {
+            // Nothing was done.
+            Err(error) if self.cookie.is_none() && says(&error, "no_session: ") => {
+                self.begin_session().await?;
+                self.once(sql).await
+            }
+            Err(error) if says(&error, "session_ended: ") => {
+                self.forget_session();
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn begin_session(&mut self) -> anyhow::Result<()> {
+        let answer = self.act("SetSessionOptions").await?;
+        let cookie = answer.metadata().get("set-cookie");
+        let cookie = cookie.and_then(|cookie| cookie.to_str().ok()?.split(';').next());
+        let cookie = cookie.context("the server began no session")?.to_owned();
+        self.inner.set_header("cookie", cookie.clone());
+        self.cookie = Some(cookie);
+        Ok(())
+    }
+
+    fn forget_session(&mut self) {
+        self.cookie = None;
+        self.inner.set_header("cookie", "");
+    }
+
+    /// Ends the session, if one has begun, and with it the temporary tables. Without this they last as long as the server lets
+    /// a silent session.
+    pub async fn end_session(&mut self) {
+        if self.cookie.is_some() {
+            // What cannot be ended ends by itself.
+            let _ = self.act("CloseSession").await;
+            self.forget_session();
+        }
+    }
+
+    /// An action of Flight's own with an empty body.
+    async fn act(
+        &mut self,
+        name: &str,
+    ) -> anyhow::Result<tonic::Response<tonic::Streaming<arrow_flight::Result>>> {
+        let mut request = tonic::Request::new(Action {
+            r#type: name.to_owned(),
+            body: Bytes::new(),
+        });
+        if let Some(cookie) = &self.cookie {
+            request.metadata_mut().insert("cookie", cookie.parse()?);
+        }
+        Ok(self.inner.inner_mut().do_action(request).await?)
+    }
+
+    async fn once(&mut self, sql: &str) -> anyhow::Result<Answer> {
+        let info = self.inner.execute(sql.to_owned(), None).await?;
         let schema = std::sync::Arc::new(info.clone().try_decode_schema()?);
         let mut parts = Vec::new();
         for endpoint in info.endpoint {
             let ticket = endpoint
                 .ticket
                 .context("the server sent an endpoint without a ticket")?;
-            parts.push(self.0.do_get(ticket).await?);
+            parts.push(self.inner.do_get(ticket).await?);
         }
         let batches = futures::stream::iter(parts).flatten();
         Ok(Answer {
@@ -102,8 +167,13 @@ impl SqlClient {
 
     /// Runs a statement that changes something.
     pub async fn update(&mut self, sql: &str) -> anyhow::Result<i64> {
-        Ok(self.0.execute_update(sql.to_owned(), None).await?)
+        Ok(self.inner.execute_update(sql.to_owned(), None).await?)
     }
+}
+
+/// Is it the server's error of this reason?
+fn says(error: &anyhow::Error, reason: &str) -> bool {
+    format!("{error:#}").contains(reason)
 }
 
 fn address(uri: &str) -> anyhow::Result<Endpoint> {
