@@ -19,6 +19,7 @@ use crate::catalog::ddl_lock::Patience;
 use crate::catalog::parked::{ParkedState, Stage, guarded};
 use crate::catalog::recover::{LastProcess, Recovery};
 use crate::catalog::running::{self, Work};
+use crate::catalog::temporary::{self, TemporaryMemory};
 use crate::catalog::visible::{Effects, Visible};
 use crate::catalog::{Registry, Shared};
 use crate::clock::{SharedClock, SystemClock};
@@ -120,10 +121,16 @@ impl Server {
         crate::catalog::parking::watch(shared.clone());
 
         view::recover(&shared).await;
-        let sessions = Arc::new(flight::Sessions::new(flight::session::Limits {
+        let limits = flight::session::Limits {
             count: config.limits.sessions_max,
             idle: config.limits.session_idle,
-        }));
+        };
+        let temporary = TemporaryMemory::new(temporary::Limits {
+            bytes: config.limits.temporary_bytes_max.as_usize(),
+            session_bytes: config.limits.temporary_session_bytes_max.as_usize(),
+            tables: config.limits.temporary_tables_max,
+        });
+        let sessions = Arc::new(flight::Sessions::new(limits, temporary));
         let transactions = Arc::new(Transactions::new(transaction::Limits {
             count: config.limits.transactions_max,
             bytes: config.limits.transaction_bytes_max.as_usize(),

@@ -13,7 +13,7 @@ use super::locks::CommitLock;
 use super::running::{Task, Work};
 use super::table::Table;
 use super::visible::FrameEffect;
-use crate::dataset::Contract;
+use crate::dataset::{Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
 use crate::records::Record;
 use crate::types::{Lsn, TableName};
@@ -89,6 +89,7 @@ pub async fn create_with(
     there: IfThere,
     rows: Option<Box<dyn Founding>>,
 ) -> Result<Option<u64>, Fault> {
+    refuse_temporary_schema(&contract.table)?;
     contract
         .validate_self()
         .and_then(|()| contract.check_partitions())
@@ -134,6 +135,20 @@ pub async fn create_with(
         Ok(Some(count))
     };
     to_its_end(work).await
+}
+
+/// # Errors
+/// INVALID_ARGUMENT `reserved_schema`: the name would be one of a session's temporary tables.
+pub fn refuse_temporary_schema(name: &TableName) -> Result<(), Fault> {
+    if !name.schema().eq_ignore_ascii_case(TEMPORARY_SCHEMA) {
+        return Ok(());
+    }
+    Err(Fault::invalid(
+        "reserved_schema",
+        format!(
+            "the schema {TEMPORARY_SCHEMA} has the temporary tables of each session and nothing that is stored, name={name}; choose another schema, or say CREATE TEMP TABLE"
+        ),
+    ))
 }
 
 /// False: the name is taken, and that is fine.

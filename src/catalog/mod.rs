@@ -24,6 +24,7 @@ pub mod replayed;
 pub mod running;
 pub mod streams;
 pub mod table;
+pub mod temporary;
 pub mod view;
 pub mod visible;
 pub mod write;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::Shared;
 use super::control::{FRAME_BYTES, enqueue};
 use super::ddl_lock::Patience;
-use super::lifecycle::{IfThere, may_be_created, refuse_with_readers, to_its_end};
+use super::lifecycle::{
+    IfThere, may_be_created, refuse_temporary_schema, refuse_with_readers, to_its_end,
+};
 use super::visible::FrameEffect;
 use crate::dataset::RuleKind;
 use crate::fault::{Fault, Kind};
@@ -24,6 +26,7 @@ use crate::types::TableName;
 pub async fn rename(shared: &Arc<Shared>, from: &TableName, to: &TableName) -> Result<(), Fault> {
     let (shared, from, to) = (shared.clone(), from.clone(), to.clone());
     let work = async move {
+        refuse_temporary_schema(&to)?;
         let patience = Patience::of_ddl(&shared.config);
         let what = format!("ALTER TABLE {from} RENAME");
         let _names = shared.ddl.lock(&[&from, &to], &what, patience).await?;

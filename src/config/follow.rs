@@ -55,6 +55,10 @@ const BOUNDS: &[Bound] = &[
     advice("limits.batch_bytes_max", "limits.message_bytes_max"),
     advice("query.batch_bytes_max", "memory.query_bytes_max"),
     law("query.value_bytes_max", 1, "query.batch_bytes_max"),
+    advice(
+        "limits.temporary_session_bytes_max",
+        "limits.temporary_bytes_max",
+    ),
 ];
 
 /// What a lowered default is rounded down to, if it is larger than that.

@@ -275,6 +275,12 @@ settings! {
         sessions_max: usize = "10000";
         /// a session that was silent for so long is forgotten
         session_idle: Duration = "1h";
+        /// rows that the temporary tables of all sessions together may hold
+        temporary_bytes_max: ByteSize = "256MiB";
+        /// rows that the temporary tables of one session may hold
+        temporary_session_bytes_max: ByteSize = "128MiB";
+        /// temporary tables of one session
+        temporary_tables_max: usize = "100";
         /// how long CREATE, ALTER and DROP wait for a statement that holds the table, before they give up with table_busy
         ddl_timeout: Duration = "10s";
     }

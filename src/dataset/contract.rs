@@ -58,6 +58,9 @@ pub struct Contract {
     pub view: Option<ViewSpec>,
 }
 
+/// The schema of temporary tables, of which each session has its own. PostgreSQL knows it by this name.
+pub const TEMPORARY_SCHEMA: &str = "pg_temp";
+
 /// Schemas that the server fills: nothing can be created there.
 pub(super) fn is_servers_schema(name: &TableName) -> bool {
     ["system", "information_schema"]
@@ -120,6 +123,12 @@ impl Contract {
         Arc::new(Schema::new(fields))
     }
 
+    /// Is it a session's own table, which is stored nowhere?
+    pub fn is_temporary(&self) -> bool {
+        let schema = self.table.schema();
+        schema.eq_ignore_ascii_case(TEMPORARY_SCHEMA)
+    }
+
     /// Holds the contract against itself.
     pub fn validate_self(&self) -> Result<(), Error> {
         let table = self.table.to_string();
@@ -146,7 +155,8 @@ impl Contract {
         for (index, column) in self.columns.iter().enumerate() {
             check_name(&column.name)?;
             let lower = column.name.to_ascii_lowercase();
-            if RESERVED_COLUMNS.contains(&lower.as_str())
+            // The server fills no column of a temporary table: it may hold what another table's were filled with.
+            if (RESERVED_COLUMNS.contains(&lower.as_str()) && !self.is_temporary())
                 || (self.event_time.is_some() && self.view.is_none() && lower == EVENT_DATE)
             {
                 return Err(reserved(&column.name));

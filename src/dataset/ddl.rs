@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::column::Column;
+use super::column::{Column, ColumnType};
 use super::contract::Contract;
 use super::properties::json;
 use super::rule::{Action, Rule, RuleKind};
@@ -20,6 +20,11 @@ impl Contract {
                 let mut line = format!("{} {}", quote_name(&c.name), c.data_type);
                 if c.required {
                     line.push_str(" NOT NULL");
+                }
+                if self.is_temporary()
+                    && let Some(value) = &c.default
+                {
+                    let _ = write!(line, " DEFAULT {}", literal(value, &c.data_type));
                 }
                 if let Some(text) = &c.description {
                     let _ = write!(line, " COMMENT {}", quote_text(text));
@@ -49,6 +54,11 @@ impl Contract {
         let order: Vec<&str> = self.rules.iter().map(|r| r.name.as_str()).collect();
         if order != said {
             properties.insert("deltaplane.ruleOrder".to_owned(), order.join(";"));
+        }
+        if self.is_temporary() {
+            // It has no properties.
+            let table = self.table.table();
+            return format!("CREATE TEMP TABLE {table} (\n  {}\n)", lines.join(",\n  "));
         }
         let mut out = format!(
             "CREATE TABLE {} (\n  {}\n)",
@@ -133,6 +143,14 @@ pub(super) fn sql_check(rule: &Rule) -> Option<String> {
         | RuleKind::Referential { .. }
         | RuleKind::Unique { .. }
         | RuleKind::Monotonic { .. } => None,
+    }
+}
+
+fn literal(value: &serde_json::Value, data_type: &ColumnType) -> String {
+    match value {
+        serde_json::Value::String(text) if !data_type.is_number() => quote_text(text),
+        serde_json::Value::String(digits) => digits.clone(),
+        other => other.to_string(),
     }
 }
 

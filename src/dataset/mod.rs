@@ -24,7 +24,7 @@ mod view;
 pub use alert::{AlertDeclaration, Watched, clause_span};
 pub use alter::Alteration;
 pub use column::{Column, ColumnType, EpochUnit};
-pub use contract::{Contract, EVENT_DATE, RESERVED_COLUMNS, UnknownColumns};
+pub use contract::{Contract, EVENT_DATE, RESERVED_COLUMNS, TEMPORARY_SCHEMA, UnknownColumns};
 pub use ddl::{quote_text, unquote};
 pub use nested::{ELEMENT, ENTRIES, ElementType, EntryType, KEY, NESTING_MAX, StructField, VALUE};
 pub use quarantine::quarantine_schema;

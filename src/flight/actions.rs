@@ -179,7 +179,7 @@ impl FlightSqlServer {
             }
             "SetSessionOptions" => {
                 let request = SetSessionOptionsRequest::decode(body).map_err(malformed)?;
-                let schemas = super::metadata::schema_names(&self.engine);
+                let schemas = super::metadata::schema_names(&self.engine.snapshot());
                 let known = |name: &str| {
                     let found = schemas.iter().find(|s| s.eq_ignore_ascii_case(name));
                     found.cloned()

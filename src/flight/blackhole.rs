@@ -82,6 +82,14 @@ impl TableAdmin for Nothing {
         Box::pin(async move { Err(not_real()) })
     }
 
+    fn temporary<'a>(
+        &'a self,
+        _: crate::statement::Temporary,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Err(not_real()) })
+    }
+
     fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
@@ -209,7 +217,10 @@ pub async fn start() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
         engine,
         admin: Arc::new(Nothing),
         put: Arc::new(Nothing),
-        sessions: Arc::new(Sessions::new(session::Limits { count: 1, idle })),
+        sessions: Arc::new(Sessions::new(
+            session::Limits { count: 1, idle },
+            Arc::default(),
+        )),
         transactions: Arc::new(Transactions::new(transaction::Limits {
             count: 1,
             bytes: 1,

@@ -1,4 +1,7 @@
-//! `CommandStatementIngest`, ADBC's `adbc_ingest`: which table, which mode, which options; the rows go to `ingest::bulk`.
+//! `CommandStatementIngest`, ADBC's `adbc_ingest`: which table, which mode, which options; the rows go to `ingest::bulk`, or to a
+//! temporary table.
+
+mod temporary;
 
 use std::sync::Arc;
 
@@ -38,6 +41,8 @@ enum IfExists {
 #[derive(Clone, Debug)]
 pub struct Ingest {
     pub table: TableName,
+    /// It is one of the caller's session.
+    pub temporary: bool,
     create: bool,
     if_exists: IfExists,
     quarantine: bool,
@@ -50,15 +55,8 @@ impl Ingest {
     /// Options come with the command or, from clients that cannot set them there, as headers of the same names.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a mode that is unspecified and an option that is unknown; UNIMPLEMENTED for a temporary table.
+    /// INVALID_ARGUMENT for a mode that is unspecified and an option that is unknown, or that a temporary table has not.
     pub fn new(command: CommandStatementIngest, headers: &MetadataMap) -> Result<Self, Fault> {
-        if command.temporary {
-            return Err(Fault::new(
-                Kind::Unimplemented,
-                "not_implemented",
-                "temporary tables are not supported; ingest into a table and drop it",
-            ));
-        }
         let definition = command.table_definition_options.ok_or_else(unspecified)?;
         let create = match definition.if_not_exist {
             1 => true,
@@ -121,9 +119,29 @@ impl Ingest {
                 ));
             }
         };
-        let table = table_name(command.schema.filter(|s| !s.is_empty()), &command.table)?;
+        let schema = command.schema.filter(|s| !s.is_empty());
+        let table = temporary::table_name(
+            command.temporary,
+            if_exists,
+            schema.as_deref(),
+            &command.table,
+        )?;
+        let temporary = table.is_some();
+        if temporary && (quarantine || once.is_some()) {
+            return Err(Fault::invalid(
+                "unknown_option",
+                format!(
+                    "a temporary table has no quarantine and knows no producers; leave out {ON_REJECT}, {PRODUCER} and {SEQ}, or ingest into a table that is not temporary"
+                ),
+            ));
+        }
+        let table = match table {
+            Some(table) => table,
+            None => table_name(schema, &command.table)?,
+        };
         Ok(Ingest {
             table,
+            temporary,
             create,
             if_exists,
             quarantine,
@@ -229,6 +247,9 @@ pub async fn run(
     abandoned: CancellationToken,
 ) -> Result<u64, Fault> {
     let mut batches = Batches::new(&shared, input);
+    if asked.temporary {
+        return temporary::run(&shared, &asked, batches).await;
+    }
     let schema = batches.schema().await?;
     if let (Ok(table), Some(once)) = (shared.table(&asked.table), &asked.once)
         && let Some(rows) = bulk::already(&shared, &table, once).await?
@@ -246,7 +267,7 @@ pub async fn run(
     let outcome = async {
         let mut bulk = Bulk::begin(shared.clone(), table.clone(), options).await?;
         while let Some(batch) = batches.next().await? {
-            for part in parts(&shared, &table, &batch) {
+            for part in parts(&shared, &table.contract(), &batch) {
                 let part = part?;
                 let more = part.bytes.saturating_sub(batches.message_bytes);
                 let _room = batches.input.connection().charge(more).await?;
@@ -300,15 +321,14 @@ struct Part {
 /// RESOURCE_EXHAUSTED `batch_too_large`: a part takes too much memory in the table's columns.
 fn parts(
     shared: &Shared,
-    table: &Table,
+    contract: &Contract,
     batch: &RecordBatch,
 ) -> impl Iterator<Item = Result<Part, Fault>> {
     let limits = &shared.config.limits;
     let (step, rows) = (limits.batch_rows_max, batch.num_rows());
-    let contract = table.contract();
     (0..rows.max(1)).step_by(step).map(move |from| {
         let rows = batch.slice(from, step.min(rows - from));
-        let bytes = expand::check(&rows, &contract, limits.batch_memory_max.get())?;
+        let bytes = expand::check(&rows, contract, limits.batch_memory_max.get())?;
         Ok(Part { rows, bytes })
     })
 }

@@ -15,8 +15,11 @@ use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::flight::service::not_supported;
 use crate::flight::sql_info;
-use crate::query::{self, CATALOG, Engine, PUBLIC, SYSTEM, wire_schema};
+use crate::query::{self, CATALOG, Caller, Engine, PUBLIC, SYSTEM, wire_schema};
 use crate::types::TableName;
+
+/// What tools call a table that one session alone has.
+const TEMPORARY: &str = "LOCAL TEMPORARY";
 
 type Answer = Result<RecordBatch, Fault>;
 
@@ -24,11 +27,17 @@ type Answer = Result<RecordBatch, Fault>;
 ///
 /// # Errors
 /// UNIMPLEMENTED: the command asks for something else.
-pub(super) fn answer(engine: &Engine, transaction_idle: Duration, command: Command) -> Answer {
+pub(super) fn answer(
+    engine: &Engine,
+    caller: &Caller,
+    transaction_idle: Duration,
+    command: Command,
+) -> Answer {
+    let snapshot = || caller.with_temporary(engine.snapshot());
     match command {
         Command::CommandGetCatalogs(_) => catalogs(),
-        Command::CommandGetDbSchemas(c) => schemas(engine, c),
-        Command::CommandGetTables(c) => tables(engine, c),
+        Command::CommandGetDbSchemas(c) => schemas(&snapshot(), c),
+        Command::CommandGetTables(c) => tables(engine, &snapshot(), c),
         Command::CommandGetTableTypes(_) => table_types(),
         Command::CommandGetPrimaryKeys(c) => primary_keys(&engine.snapshot(), &c),
         Command::CommandGetExportedKeys(_)
@@ -52,15 +61,14 @@ fn catalogs() -> Answer {
 
 fn table_types() -> Answer {
     let mut builder = CommandGetTableTypes {}.into_builder();
-    for kind in ["SYSTEM TABLE", "TABLE", "VIEW"] {
+    for kind in [TEMPORARY, "SYSTEM TABLE", "TABLE", "VIEW"] {
         builder.append(kind);
     }
     builder.build().map_err(internal)
 }
 
 /// Every schema that a name may stand in.
-pub(super) fn schema_names(engine: &Engine) -> BTreeSet<String> {
-    let snapshot = engine.snapshot();
+pub(super) fn schema_names(snapshot: &Snapshot) -> BTreeSet<String> {
     let tables = snapshot.tables.values();
     let mut names: BTreeSet<String> = tables.map(|v| v.name.schema().to_owned()).collect();
     names.extend([PUBLIC, SYSTEM, "information_schema"].map(str::to_owned));
@@ -70,15 +78,14 @@ pub(super) fn schema_names(engine: &Engine) -> BTreeSet<String> {
     names
 }
 
-fn schemas(engine: &Engine, command: CommandGetDbSchemas) -> Answer {
+fn schemas(snapshot: &Snapshot, command: CommandGetDbSchemas) -> Answer {
     let mut builder = command.into_builder();
-    let names = schema_names(engine);
+    let names = schema_names(snapshot);
     names.iter().for_each(|name| builder.append(CATALOG, name));
     builder.build().map_err(internal)
 }
 
-fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
-    let snapshot = engine.snapshot();
+fn tables(engine: &Engine, snapshot: &Snapshot, command: CommandGetTables) -> Answer {
     // Grafana says "BASE TABLE", others "table".
     let types = command
         .table_types
@@ -97,6 +104,7 @@ fn tables(engine: &Engine, command: CommandGetTables) -> Answer {
     for view in snapshot.tables.values() {
         let (schema, table) = (view.name.schema(), view.name.table());
         let kind = match view.progress {
+            None if view.is_temporary() => TEMPORARY,
             None => "TABLE",
             Some(_) => "VIEW",
         };

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_was_prepared_in_a_session_ends_with_it() {
         let all = PreparedStatements::new(ByteSize::mib(64));
-        let session = Arc::new(crate::query::SessionLife);
+        let session = Arc::new(crate::query::SessionLife::default());
         let of_session = PreparedStatement {
             session: OfSession::new(&session),
             ..statement()

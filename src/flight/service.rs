@@ -151,7 +151,12 @@ impl FlightSqlServer {
     ) -> Result<u64, Fault> {
         let asked = Ingest::new(command, headers)?;
         let put = self.put.clone();
-        match asked.transaction.clone() {
+        let transaction = asked.transaction.clone();
+        if let Some(id) = &transaction {
+            self.transactions.touch(id)?;
+        }
+        // Rows of a temporary table are no part of a transaction.
+        match transaction.filter(|_| !asked.temporary) {
             None => {
                 // A call that the client cancels is dropped, here as well; its stream may have ended before.
                 let abandoned = CancellationToken::new();
@@ -159,7 +164,6 @@ impl FlightSqlServer {
                 guarded(async move { put.ingest(asked, input, abandoned).await }).await
             }
             Some(id) => {
-                self.transactions.touch(&id)?;
                 let table = asked.table.clone();
                 let staged = async move { put.stage(&asked, input).await };
                 match guarded(staged).await? {

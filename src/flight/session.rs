@@ -1,5 +1,5 @@
 //! Sessions: a cookie, the options that a client has set with it, and what it has opened since. Nobody needs one; a client that
-//! sets an option gets one. One that has ended is refused, and its transactions and prepared statements are gone with it: a
+//! sets an option gets one. One that has ended is refused, and its transactions, prepared statements and temporary tables are gone with it: a
 //! client that goes on would otherwise find itself in another schema without a word.
 //!
 //! Bounded in number and idle time. arrow-flight 59 has no types for these messages, so they stand here as Flight.proto has them.
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 
 use super::timestamps;
+use crate::catalog::temporary::{TemporaryMemory, TemporaryTables};
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
 use crate::query::{CATALOG, Caller, OfSession, PUBLIC, SessionLife};
@@ -131,6 +132,8 @@ pub struct SessionStatus {
     pub schema: Arc<str>,
     pub began: Micros,
     pub idle_ms: u64,
+    pub temporary_tables: usize,
+    pub temporary_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +144,7 @@ pub struct Limits {
 
 pub struct Sessions {
     limits: Limits,
+    temporary: Arc<TemporaryMemory>,
     open: Mutex<HashMap<String, Session>>,
 }
 
@@ -167,9 +171,11 @@ pub fn clear_cookie() -> String {
 }
 
 impl Sessions {
-    pub fn new(limits: Limits) -> Self {
+    /// `temporary`: what the temporary tables of all sessions take.
+    pub fn new(limits: Limits, temporary: Arc<TemporaryMemory>) -> Self {
         Sessions {
             limits,
+            temporary,
             open: Mutex::default(),
         }
     }
@@ -296,7 +302,7 @@ impl Sessions {
             options,
             began: SystemClock.now(),
             used: now,
-            life: Arc::new(SessionLife),
+            life: Arc::new(SessionLife::new(TemporaryTables::new(&self.temporary))),
         };
         open.insert(id.clone(), session);
         Some(id)
@@ -330,12 +336,17 @@ impl Sessions {
 
     pub fn list(&self) -> Vec<SessionStatus> {
         let open = self.open.lock();
-        let status = open.iter().map(|(id, s)| SessionStatus {
-            id: id.chars().take(8).collect(),
-            principal: s.principal.clone(),
-            schema: s.options.schema.clone().unwrap_or_else(|| PUBLIC.into()),
-            began: s.began,
-            idle_ms: u64::try_from(s.used.elapsed().as_millis()).unwrap_or(u64::MAX),
+        let status = open.iter().map(|(id, s)| {
+            let (temporary_tables, temporary_bytes) = s.life.temporary().held();
+            SessionStatus {
+                temporary_tables,
+                temporary_bytes,
+                id: id.chars().take(8).collect(),
+                principal: s.principal.clone(),
+                schema: s.options.schema.clone().unwrap_or_else(|| PUBLIC.into()),
+                began: s.began,
+                idle_ms: u64::try_from(s.used.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }
         });
         let mut all: Vec<SessionStatus> = status.collect();
         all.sort_by_key(|s| s.began);

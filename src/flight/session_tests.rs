@@ -2,10 +2,11 @@
 use super::*;
 
 fn sessions(count: usize) -> Sessions {
-    Sessions::new(Limits {
+    let limits = Limits {
         count,
         idle: Duration::from_secs(60),
-    })
+    };
+    Sessions::new(limits, Arc::default())
 }
 
 fn request(pairs: &[(&str, OptionValue)]) -> SetSessionOptionsRequest {
@@ -102,10 +103,11 @@ fn the_unit_of_timestamps_is_a_header_s_before_a_session_s() {
 
 #[test]
 fn a_session_that_expires_or_makes_room_ends_as_one_that_is_closed() {
-    let silent = Sessions::new(Limits {
+    let limits = Limits {
         count: 10,
         idle: Duration::ZERO,
-    });
+    };
+    let silent = Sessions::new(limits, Arc::default());
     let few = sessions(1);
     for sessions in [&silent, &few] {
         let begin = || {

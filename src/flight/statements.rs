@@ -84,8 +84,8 @@ impl FlightSqlServer {
     }
 
     /// Answers that come from the catalogue alone.
-    fn catalogue(&self, command: Command) -> Result<RecordBatch, Fault> {
-        metadata::answer(&self.engine, self.transactions.idle(), command)
+    fn catalogue(&self, caller: &Caller, command: Command) -> Result<RecordBatch, Fault> {
+        metadata::answer(&self.engine, caller, self.transactions.idle(), command)
     }
 
     fn prepared_execution(
@@ -116,12 +116,12 @@ impl FlightSqlServer {
         asked: &Asked,
         caller: Caller,
     ) -> Result<SchemaRef, Fault> {
-        match (self.execution(asked, caller)?, asked) {
+        match (self.execution(asked, caller.clone())?, asked) {
             (Some(execution), _) => {
                 let caller = execution.caller.clone();
                 caller.run(self.statement_schema(&execution)).await
             }
-            (None, Asked::Command(other)) => Ok(self.catalogue(other.clone())?.schema()),
+            (None, Asked::Command(other)) => Ok(self.catalogue(&caller, other.clone())?.schema()),
             (None, Asked::Text(_)) => Ok(Arc::new(Schema::empty())),
         }
     }
@@ -143,12 +143,15 @@ impl FlightSqlServer {
     ) -> Result<FlightInfo, Fault> {
         let asked = command::decode(&descriptor.cmd)?;
         let mut rows = -1;
-        let (schema, ticket): (SchemaRef, Bytes) = match self.execution(&asked, caller)? {
+        let (schema, ticket): (SchemaRef, Bytes) = match self.execution(&asked, caller.clone())? {
             None => {
                 let Asked::Command(command) = asked else {
                     return Err(not_supported("this descriptor"));
                 };
-                (self.catalogue(command)?.schema(), descriptor.cmd.clone())
+                (
+                    self.catalogue(&caller, command)?.schema(),
+                    descriptor.cmd.clone(),
+                )
             }
             Some(execution) => {
                 let transaction = execution.transaction.as_deref();
@@ -242,7 +245,7 @@ impl FlightSqlServer {
                 }
             };
         }
-        match (self.execution(&asked, caller)?, asked) {
+        match (self.execution(&asked, caller.clone())?, asked) {
             (Some(execution), _) => {
                 let transaction = execution.transaction.as_deref();
                 let caller = self
@@ -261,7 +264,7 @@ impl FlightSqlServer {
                 };
                 caller.run(work).await
             }
-            (None, Asked::Command(other)) => Ok(encode::one(self.catalogue(other)?)),
+            (None, Asked::Command(other)) => Ok(encode::one(self.catalogue(&caller, other)?)),
             (None, Asked::Text(_)) => Err(not_supported("this ticket")),
         }
     }

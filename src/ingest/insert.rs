@@ -20,7 +20,7 @@ use crate::cold::{Reason, Removal, Staged};
 use crate::dataset::{ColumnType, Contract, StructField};
 use crate::fault::Fault;
 use crate::records::Totals;
-use crate::validate::{Additions, Origin, References, Scope, Source, Verdict};
+use crate::validate::{Additions, Origin, References, Scope, Source, Validator, Verdict};
 
 /// The `_source` of rows that a statement wrote past the log.
 const SOURCE: &str = "insert";
@@ -161,10 +161,22 @@ pub async fn staged(
     table: &Arc<Table>,
     rows: Rows<'_>,
 ) -> Result<Option<StagedRows>, Fault> {
+    judged_by(shared, table.validator(), rows).await
+}
+
+/// The rows of a statement as `by` judges them. Nothing is written.
+///
+/// # Errors
+/// As [`staged`].
+pub async fn judged_by(
+    shared: &Arc<Shared>,
+    by: Arc<Validator>,
+    rows: Rows<'_>,
+) -> Result<Option<StagedRows>, Fault> {
     let Some(rows) = Unnamed::of(rows)? else {
         return Ok(None);
     };
-    let Named { by, rows } = rows.named(table.validator())?;
+    let Named { by, rows } = rows.named(by)?;
     let lookups = &shared.lookups;
     let references = lookups.references(shared, by.contract()).await?;
     let origin = Origin {

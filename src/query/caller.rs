@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef, TimeUnit};
 
 use super::PUBLIC;
+use crate::catalog::temporary::TemporaryTables;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, PinnedFiles};
 use crate::dataset::Contract;
@@ -34,12 +35,37 @@ pub struct Caller {
 }
 
 /// A client's session. It lasts until the last `Arc` of this goes.
-#[derive(Debug)]
-pub struct SessionLife;
+#[derive(Debug, Default)]
+pub struct SessionLife {
+    temporary: Arc<TemporaryTables>,
+}
+
+impl SessionLife {
+    pub fn new(temporary: TemporaryTables) -> Self {
+        SessionLife {
+            temporary: Arc::new(temporary),
+        }
+    }
+
+    pub fn temporary(&self) -> &TemporaryTables {
+        &self.temporary
+    }
+}
 
 /// The session that something was opened in, if it was opened in one.
 #[derive(Clone, Debug, Default)]
 pub struct OfSession(Option<Weak<SessionLife>>);
+
+/// Is it the same session?
+impl PartialEq for OfSession {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => one.ptr_eq(other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
 
 impl OfSession {
     pub fn new(session: &Arc<SessionLife>) -> Self {
@@ -50,6 +76,12 @@ impl OfSession {
     pub fn is_over(&self) -> bool {
         let session = self.0.as_ref();
         session.is_some_and(|session| session.strong_count() == 0)
+    }
+
+    /// Its temporary tables; none outside of a session that lasts. A statement that runs while the session ends goes on with them.
+    pub fn temporary(&self) -> Option<Arc<TemporaryTables>> {
+        let session = self.0.as_ref()?.upgrade()?;
+        Some(session.temporary.clone())
     }
 }
 
@@ -158,6 +190,14 @@ impl Caller {
             own: None,
             session: OfSession::default(),
             timestamps: TimeUnit::Microsecond,
+        }
+    }
+
+    /// The snapshot with what the caller alone sees: the temporary tables of its session.
+    pub fn with_temporary(&self, snapshot: Snapshot) -> Snapshot {
+        match self.session.temporary() {
+            Some(tables) => tables.over(snapshot),
+            None => snapshot,
         }
     }
 

@@ -237,6 +237,9 @@ fn catalog_in(options: &ShowStatementOptions) -> Result<(), Fault> {
 }
 
 fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, Fault> {
+    if let Some(view) = names::find(snapshot, name) {
+        return Ok(view);
+    }
     let wanted = resolve(&parts(name), &default_schema())?;
     snapshot.tables.get(&wanted.folded()).ok_or_else(|| {
         Fault::new(

@@ -116,6 +116,8 @@ pub(super) fn known() -> Vec<(String, Vec<String>)> {
 const TABLE: &str = "BASE TABLE";
 const VIEW: &str = "VIEW";
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
+/// The session's own.
+const TEMPORARY: &str = "LOCAL TEMPORARY";
 
 /// A table or view, and what is known of its columns.
 struct Relation {
@@ -135,7 +137,11 @@ async fn relations(world: &World) -> Result<Vec<Relation>> {
         all.push(Relation {
             schema: view.name.schema().to_owned(),
             table: view.name.table().to_owned(),
-            kind: if view.progress.is_some() { VIEW } else { TABLE },
+            kind: match view.progress {
+                Some(_) => VIEW,
+                None if view.is_temporary() => TEMPORARY,
+                None => TABLE,
+            },
             fields: view.schema.clone(),
             contract: view.contract.clone(),
             definition: spec.map(|spec| spec.sql.clone()),

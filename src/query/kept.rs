@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::LogicalPlan;
 use parking_lot::Mutex;
 
-use super::caller::Caller;
+use super::caller::{Caller, OfSession};
 use super::limits::QueryLimits;
 use super::prepare::Session;
 
@@ -37,6 +37,8 @@ pub(super) struct Question {
     sql: String,
     schema: Arc<str>,
     principal: Arc<str>,
+    /// Its temporary tables are in the plan.
+    session: OfSession,
     values: Vec<ScalarValue>,
 }
 
@@ -57,6 +59,7 @@ impl Question {
             sql: sql.to_owned(),
             schema: caller.schema.clone(),
             principal: caller.principal.clone(),
+            session: caller.session.clone(),
             values: values.to_vec(),
         })
     }

@@ -86,7 +86,7 @@ pub use last_seen::columns_of as last_seen_columns;
 pub use parameters::{check_count, driver_type};
 pub use planning::STACK_BYTES;
 pub use prepare::Planned;
-pub use reads::{named_in, tables_of};
+pub use reads::{named_in, refuse_temporary, tables_of};
 pub use result::{ResultStream, bytes_of};
 pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;

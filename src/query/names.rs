@@ -20,6 +20,7 @@ use super::scope::{Given, Scope, Sources};
 use super::using::spell_using;
 use crate::catalog::defined::StoredView;
 use crate::catalog::view::{Snapshot, TableView};
+use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::Fault;
 use crate::sql::{parts, placed, placeholder, visit_mut};
 use crate::types::TableName;
@@ -55,10 +56,22 @@ pub(crate) fn resolve(
     }
 }
 
+/// Schema and table of a name in FROM. One without a schema is a temporary table's before it is one of the caller's schema.
+fn meant<'a>(
+    snapshot: &Snapshot,
+    parts: &[&'a str],
+    default: &'a str,
+) -> Option<(&'a str, &'a str)> {
+    match parts {
+        [table] if snapshot.temporary(table).is_some() => Some((TEMPORARY_SCHEMA, table)),
+        _ => placed(parts, default),
+    }
+}
+
 /// The table that a name in FROM means, if it is one of the snapshot's.
 pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
     let default = default_schema();
-    let (schema, table) = placed(&parts(name), &default)?;
+    let (schema, table) = meant(snapshot, &parts(name), &default)?;
     snapshot
         .tables
         .get(&TableName::in_query(schema, table).ok()?.folded())
@@ -67,7 +80,7 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a 
 /// The stored view that a name in FROM means, if it is one.
 pub(super) fn find_view<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a StoredView> {
     let default = default_schema();
-    let (schema, table) = placed(&parts(name), &default)?;
+    let (schema, table) = meant(snapshot, &parts(name), &default)?;
     let name = TableName::new(schema, table).ok()?;
     snapshot.defined.view(&name).map(|view| &**view)
 }

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor, VisitorMut};
 
 use super::names::{find, find_view};
 use super::table_function::{is_over_table, named_table};
-use crate::catalog::view::Snapshot;
-use crate::fault::Fault;
+use crate::catalog::view::{Snapshot, TableView};
+use crate::fault::{Fault, Kind};
 use crate::sql::{parse_one, parts, visit_mut};
 use crate::types::TableName;
 
@@ -53,6 +53,29 @@ pub fn named_in(sql: &str, snapshot: &Snapshot) -> Result<Vec<TableName>, Fault>
             ),
         )),
         None => Ok(read.named.into_iter().collect()),
+    }
+}
+
+/// What is stored for everyone reads no table that one session alone has.
+///
+/// # Errors
+/// FAILED_PRECONDITION `temporary_table`: the query names one of the snapshot's. `what`: whose query it is.
+pub fn refuse_temporary(sql: &str, snapshot: &Snapshot, what: &str) -> Result<(), Fault> {
+    // What else is wrong with the query, its own planning says.
+    let named = named_in(sql, snapshot).unwrap_or_default();
+    let is_temporary = |name: &&TableName| {
+        let view = snapshot.tables.get(&name.folded());
+        view.is_some_and(TableView::is_temporary)
+    };
+    match named.iter().find(is_temporary) {
+        None => Ok(()),
+        Some(name) => Err(Fault::new(
+            Kind::Precondition,
+            "temporary_table",
+            format!(
+                "{what} is for every session and cannot read a temporary table, table={name}; read a stored table (CREATE TABLE .. AS SELECT * FROM {name} makes one), or write schema.table if a stored one of that name is meant"
+            ),
+        )),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn provider(
 async fn planned(world: &World, view: &StoredView) -> Result<Arc<dyn TableProvider>, Fault> {
     let mut statement = parse_own(&view.sql)?;
     world.expanded.store(true, Ordering::Relaxed);
-    let snapshot = versions::resolve(&mut statement, world.snapshot.clone()).await?;
+    let snapshot = versions::resolve(&mut statement, world.snapshot.without_temporary()).await?;
     let inner = World {
         snapshot,
         depth: world.depth + 1,

@@ -181,10 +181,11 @@ impl SnapshotSchema {
             }
             let inner = World {
                 depth: world.depth + 1,
+                snapshot: world.snapshot.without_temporary(),
                 ..(**world).clone()
             };
             let state = inner.session();
-            let made = super::view::provider(&state, view, &world.snapshot, &world.others).await;
+            let made = super::view::provider(&state, view, &inner.snapshot, &world.others).await;
             // A view that cannot be planned fails the query that reads it, and no list of tables.
             Ok(Some(made.unwrap_or_else(|error| {
                 Arc::new(Broken {
@@ -224,6 +225,7 @@ impl SchemaProvider for SnapshotSchema {
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
         let table = self.view(name).map(|view| match view.progress {
+            None if view.is_temporary() => TableType::Temporary,
             None => TableType::Base,
             Some(_) => TableType::View,
         });

@@ -48,10 +48,11 @@ pub(super) fn over(running: &Running, dir: &Path) -> (Arc<Engine>, Admin) {
         batch_bytes: 256 << 20,
     };
     let journal = Arc::new(Journal::new(running.shared.clock.clone()));
-    let sessions = crate::flight::Sessions::new(crate::flight::session::Limits {
+    let limits = crate::flight::session::Limits {
         count: 4,
         idle: std::time::Duration::from_secs(60),
-    });
+    };
+    let sessions = crate::flight::Sessions::new(limits, Arc::default());
     let source = Arc::new(Status::new(
         running.shared.clone(),
         crate::query::Queries::default(),

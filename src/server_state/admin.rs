@@ -11,18 +11,19 @@ use crate::alert::{self, Alerts};
 use crate::catalog::alter::{Plan, alter_with_readers};
 use crate::catalog::table::Table;
 use crate::catalog::{Shared, lifecycle};
-use crate::dataset::Contract;
+use crate::dataset::{Contract, ViewDeclaration, Watched};
 use crate::fault::{Fault, Kind};
 use crate::flight::ingest::Ingest;
 use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
 use crate::ingest::insert::Rows;
 use crate::ingest::staged::{StagedRows, append_staged};
-use crate::query::Engine;
+use crate::query::{Engine, refuse_temporary};
 use crate::statement::create::{self, Creation};
 use crate::statement::define::{self, Define};
 use crate::statement::{
-    AlertChange, Bound, Insert, Replay, TableAdmin, ViewChange, dml, restore, values,
+    AlertChange, Bound, Insert, Replay, TableAdmin, Temporary, ViewChange, dml, restore, temporary,
+    values,
 };
 use crate::types::{ColumnMoves, TableName};
 use crate::upkeep::Upkeep;
@@ -74,6 +75,14 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// # Errors
+    /// FAILED_PRECONDITION `temporary_table`: the query of `what` reads a table of the caller's session.
+    fn refuse_temporary(&self, sql: &str, what: &str) -> Result<(), Fault> {
+        refuse_temporary(sql, &self.engine.own_snapshot(), what)
+    }
+}
+
 impl TableAdmin for Admin {
     fn create(
         &self,
@@ -122,8 +131,21 @@ impl TableAdmin for Admin {
         })
     }
 
+    fn temporary<'a>(
+        &'a self,
+        change: Temporary,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { temporary::run(&self.shared, &self.engine, change, bound).await })
+    }
+
     fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>> {
-        Box::pin(async move { define::run(&self.shared, &self.engine, define).await })
+        Box::pin(async move {
+            if let Define::CreateView { sql, .. } = &define {
+                self.refuse_temporary(sql, "a view")?;
+            }
+            define::run(&self.shared, &self.engine, define).await
+        })
     }
 
     fn drop<'a>(
@@ -193,6 +215,14 @@ impl TableAdmin for Admin {
     fn view(&self, change: ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
         Box::pin(async move {
             let views = &self.views;
+            if let ViewChange::Create {
+                view: ViewDeclaration { sql, .. },
+                ..
+            }
+            | ViewChange::Query { sql, .. } = &change
+            {
+                self.refuse_temporary(sql, "a materialized view")?;
+            }
             match change {
                 ViewChange::Create {
                     view,
@@ -213,6 +243,11 @@ impl TableAdmin for Admin {
     fn alert(&self, change: AlertChange) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
         Box::pin(async move {
             let alerts = &self.alerts;
+            if let AlertChange::Create { alert, .. } = &change
+                && let Watched::Query { sql } = &alert.watched
+            {
+                self.refuse_temporary(sql, "an alert")?;
+            }
             match change {
                 AlertChange::Create {
                     alert,

@@ -303,6 +303,14 @@ fn sessions(status: &Status) -> Made {
         ("schema", text(s.iter().map(|s| &s.schema))),
         ("began", instants(s.iter().map(|s| s.began))),
         ("idle_ms", long(s.iter().map(|s| s.idle_ms))),
+        (
+            "temporary_tables",
+            long(s.iter().map(|s| s.temporary_tables as u64)),
+        ),
+        (
+            "temporary_bytes",
+            long(s.iter().map(|s| s.temporary_bytes as u64)),
+        ),
     ])
 }
 

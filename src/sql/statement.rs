@@ -19,7 +19,7 @@ pub enum Kind {
     Insert,
     /// `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
     Rows,
-    /// `CREATE [OR REPLACE] [TEMPORARY | EXTERNAL] TABLE`
+    /// `CREATE [OR REPLACE] [[LOCAL] TEMPORARY | EXTERNAL] TABLE`
     CreateTable,
     /// `DROP TABLE`
     DropTable,
@@ -85,7 +85,11 @@ impl Kind {
             Kind::Log => &["DESCRIBE HISTORY", "DESCRIBE DETAIL"],
             Kind::Insert => &["INSERT INTO"],
             Kind::Rows => &["UPDATE", "DELETE FROM", "MERGE INTO", "TRUNCATE TABLE"],
-            Kind::CreateTable => &["CREATE TABLE", "CREATE OR REPLACE TABLE"],
+            Kind::CreateTable => &[
+                "CREATE TABLE",
+                "CREATE OR REPLACE TABLE",
+                "CREATE TEMP TABLE",
+            ],
             Kind::DropTable => &["DROP TABLE"],
             Kind::AlterTable => &["ALTER TABLE"],
             Kind::Comment => &["COMMENT ON COLUMN"],
@@ -162,6 +166,9 @@ impl<'a> Statement<'a> {
         let noun = 1
             + usize::from(is(0, &["CREATE"]) && is(1, &["OR"])) * 2
             + usize::from(is(0, &["SHOW"]) && is(1, &["CREATE"]));
+        // `LOCAL` says of a temporary table what every one is.
+        let local = is(noun, &["LOCAL"]) && is(noun + 1, &["TEMPORARY", "TEMP"]);
+        let noun = noun + usize::from(local);
         let of_a_kind = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
         let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
         if is(0, &["INSERT"]) {
@@ -214,7 +221,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 41] = [
+    const CASES: [(&str, Kind); 43] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -235,6 +242,11 @@ mod tests {
         ("CREATE TABLE alert (x INT)", Kind::CreateTable),
         ("CREATE OR REPLACE TABLE a.b AS SELECT 1", Kind::CreateTable),
         ("CREATE TEMPORARY TABLE b (x INT)", Kind::CreateTable),
+        (
+            "CREATE OR REPLACE LOCAL TEMP TABLE b (x INT)",
+            Kind::CreateTable,
+        ),
+        ("CREATE LOCAL b (x INT)", Kind::Query),
         ("DROP TABLE IF EXISTS a.b", Kind::DropTable),
         ("ALTER TABLE a.b ADD COLUMN c INT", Kind::AlterTable),
         ("COMMENT ON COLUMN a.b.c IS 'd'", Kind::Comment),

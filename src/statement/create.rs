@@ -11,12 +11,12 @@ use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::Expr;
 use futures::StreamExt;
 
-use super::Bound;
 use super::columns::{own_spelling, unique};
+use super::{Bound, temporary};
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{self, Founding, IfThere};
 use crate::catalog::view::TableView;
-use crate::dataset::{Column, ColumnType, Contract, Rule};
+use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS, Rule};
 use crate::fault::{Fault, Kind};
 use crate::ingest::found::FirstRows;
 use crate::query::{Engine, tables_of};
@@ -96,7 +96,7 @@ impl Declared {
     }
 
     /// The table for a query's rows: its columns are the query's, or the declared ones in its order.
-    fn over(&self, name: &TableName, given: &Schema) -> Result<Contract, Fault> {
+    pub(super) fn over(&self, name: &TableName, given: &Schema) -> Result<Contract, Fault> {
         let (named, found) = (self.names.len() + self.columns.len(), given.fields().len());
         if named > 0 && named != found {
             return Err(Fault::invalid(
@@ -114,6 +114,9 @@ impl Declared {
             query_column(at, own, field)
         });
         let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
+        if !temporary::is_in_schema(name) {
+            refuse_reserved(&columns)?;
+        }
         self.contract(name, Some(Contract::plain(name.clone(), columns)))
     }
 }
@@ -126,18 +129,6 @@ fn query_column(at: usize, name: &str, field: &Field) -> Result<Column, Fault> {
             format!(
                 "column {} of the query has no name that a table's column can have, expression={name}; say AS name",
                 at + 1
-            ),
-        ));
-    }
-    if crate::dataset::RESERVED_COLUMNS
-        .iter()
-        .any(|own| own.eq_ignore_ascii_case(name))
-    {
-        return Err(Fault::invalid(
-            "reserved_column",
-            format!(
-                "the server fills this column, column={name}; leave it out with SELECT * EXCLUDE ({}), or say AS another name",
-                crate::dataset::RESERVED_COLUMNS.join(", ")
             ),
         ));
     }
@@ -157,6 +148,25 @@ fn query_column(at: usize, name: &str, field: &Field) -> Result<Column, Fault> {
     Ok(column)
 }
 
+fn refuse_reserved(columns: &[Column]) -> Result<(), Fault> {
+    let is_reserved = |column: &&Column| {
+        RESERVED_COLUMNS
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(&column.name))
+    };
+    match columns.iter().find(is_reserved) {
+        None => Ok(()),
+        Some(column) => Err(Fault::invalid(
+            "reserved_column",
+            format!(
+                "the server fills this column, column={}; leave it out with SELECT * EXCLUDE ({}), or say AS another name",
+                column.name,
+                RESERVED_COLUMNS.join(", ")
+            ),
+        )),
+    }
+}
+
 /// The contract of a table like another: all of its contract, and of a view or a quarantine the columns.
 fn alike(view: &TableView) -> Result<Contract, Fault> {
     if let Some(contract) = &view.contract
@@ -173,7 +183,47 @@ fn columns_of(name: &TableName, schema: &Schema) -> Result<Contract, Fault> {
     let fields = schema.fields().iter().enumerate();
     let columns = fields.map(|(at, field)| query_column(at, field.name(), field));
     let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
+    refuse_reserved(&columns)?;
     Ok(Contract::plain(name.clone(), columns))
+}
+
+/// What a table is that is to be like `source`, a table or a view.
+///
+/// # Errors
+/// NOT_FOUND; what planning the view meets.
+pub(super) async fn like(engine: &Engine, source: &TableName) -> Result<Contract, Fault> {
+    let snapshot = engine.own_snapshot();
+    match snapshot.tables.get(&source.folded()) {
+        Some(view) => alike(view),
+        None if snapshot.defined.view(source).is_some() => {
+            let sql = format!(
+                "SELECT * FROM \"{}\".\"{}\"",
+                source.schema(),
+                source.table()
+            );
+            columns_of(source, &engine.plan(&sql).await?.wire)
+        }
+        None => Err(Fault::new(
+            Kind::NotFound,
+            "table_not_found",
+            format!("no such table to be like, table={source}"),
+        )),
+    }
+}
+
+/// # Errors
+/// INVALID_ARGUMENT `parameters`: many rows are bound to a statement that makes one table.
+pub(super) fn one_execution(bound: &Bound) -> Result<(), Fault> {
+    if bound.executions() == 1 {
+        return Ok(());
+    }
+    Err(Fault::invalid(
+        "parameters",
+        format!(
+            "CREATE TABLE .. AS takes one row of parameters, bound={}",
+            bound.executions()
+        ),
+    ))
 }
 
 /// Creates the table. Returns how many rows it has from the start.
@@ -200,40 +250,14 @@ pub async fn run(
     let (contract, rows) = match origin {
         Origin::Columns => (declared.contract(&name, None)?, None),
         Origin::Like(source) => {
-            let snapshot = engine.snapshot();
-            let from = match snapshot.tables.get(&source.folded()) {
-                Some(view) => alike(view)?,
-                None if snapshot.defined.view(&source).is_some() => {
-                    let sql = format!(
-                        "SELECT * FROM \"{}\".\"{}\"",
-                        source.schema(),
-                        source.table()
-                    );
-                    columns_of(&name, &engine.plan(&sql).await?.wire)?
-                }
-                None => {
-                    return Err(Fault::new(
-                        Kind::NotFound,
-                        "table_not_found",
-                        format!("no such table to be like, table={source}"),
-                    ));
-                }
-            };
+            let from = like(engine, &source).await?;
             (declared.contract(&name, Some(from))?, None)
         }
         Origin::Query(sql) => {
             if there == IfThere::Replace {
                 refuse_itself(engine, &name, &sql)?;
             }
-            if bound.executions() != 1 {
-                return Err(Fault::invalid(
-                    "parameters",
-                    format!(
-                        "CREATE TABLE .. AS takes one row of parameters, bound={}",
-                        bound.executions()
-                    ),
-                ));
-            }
+            one_execution(bound)?;
             let result = engine.query(&sql, bound.row(0)?).await?;
             let contract = declared.over(&name, &result.wire)?;
             let rows = result.batches.into_stream().boxed();
@@ -247,7 +271,7 @@ pub async fn run(
 
 /// A batch that comes in between the query and the new table's birth would be in neither.
 fn refuse_itself(engine: &Engine, name: &TableName, sql: &str) -> Result<(), Fault> {
-    let read = tables_of(sql, &engine.snapshot())?;
+    let read = tables_of(sql, &engine.own_snapshot())?;
     let gone = [name.folded(), name.quarantine().folded()];
     if read.iter().any(|table| gone.contains(&table.folded())) {
         return Err(Fault::new(

@@ -10,7 +10,9 @@ use super::Change;
 use super::columns::{ParsedColumn, column, constraint};
 use super::create::{Creation, Declared, Origin};
 use super::nested_types::folded;
+use super::temporary;
 use crate::catalog::lifecycle::IfThere;
+use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
 use crate::sql::{Cursor, parse_one, parse_tokens, parts, resolve, syntax};
@@ -48,13 +50,9 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
     let begin = rest.clone();
     rest.skip();
     let replace = rest.words(&["OR", "REPLACE"]);
-    for word in ["TEMPORARY", "TEMP"] {
-        if rest.words(&[word]) {
-            return refused(
-                "temporary tables are not supported; create a table in a schema of your own and drop it, or say WITH name AS (..) within the query",
-            );
-        }
-    }
+    let is_temporary = ["TEMPORARY", "TEMP"]
+        .iter()
+        .any(|word| rest.words(&["LOCAL", word]) || rest.words(&[word]));
     if rest.words(&["EXTERNAL"]) {
         return refused(
             "CREATE EXTERNAL TABLE is not supported: no statement reads files or other stores; load the file with `deltaplane ingest`",
@@ -69,7 +67,12 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
             "OR REPLACE and IF NOT EXISTS contradict each other; say one of them",
         ));
     }
-    let name = rest.name()?;
+    let name = match is_temporary {
+        true => rest.name_in(TEMPORARY_SCHEMA)?,
+        false => rest.name()?,
+    };
+    let is_temporary = is_temporary || temporary::is_in_schema(&name);
+    let mut using = false;
     let head = begin.rest().len() - rest.rest().len();
     let head = begin.rest().get(..head).unwrap_or_default();
     let mut origin = like(&mut rest)?.map_or(Origin::Columns, Origin::Like);
@@ -95,11 +98,21 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
             declared.properties.extend(pairs);
             continue;
         }
-        // USING DELTA is what every table is.
+        // What every temporary table does.
+        if depth == 0 && is_temporary && rest.words(&["ON", "COMMIT"]) {
+            if !rest.words(&["PRESERVE", "ROWS"]) {
+                return refused(
+                    "a temporary table keeps its rows until the session ends or it is dropped: ON COMMIT PRESERVE ROWS; say DELETE or DROP TABLE where they are to go",
+                );
+            }
+            continue;
+        }
+        // USING DELTA is what every stored table is.
         if depth == 0 && rest.words(&["USING"]) {
             if !rest.words(&["DELTA"]) {
                 return Err(rest.expected("DELTA, the only format that is known,"));
             }
+            using = true;
             continue;
         }
         if depth == 0 && origin == Origin::Columns && rest.words(&["AS"]) {
@@ -158,6 +171,15 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
         ));
     }
     declared.names = names;
+    if is_temporary {
+        let creation = Creation {
+            name,
+            there,
+            declared,
+            origin,
+        };
+        return temporary::creation(creation, using);
+    }
     if origin == Origin::Columns && there != IfThere::Replace {
         return Ok(Change::Create {
             contract: Box::new(declared.contract(&name, None)?),
@@ -174,8 +196,18 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
 
 /// `LIKE other`, `(LIKE other [INCLUDING ..])`: the table that is copied.
 fn like(rest: &mut Cursor<'_>) -> Result<Option<TableName>, Fault> {
+    // A temporary table goes before a stored one.
+    let name = |rest: &mut Cursor<'_>| {
+        let mut ahead = rest.clone();
+        let own = ahead.name_in(TEMPORARY_SCHEMA)?;
+        if temporary::is_own(&own) {
+            *rest = ahead;
+            return Ok(own);
+        }
+        rest.name()
+    };
     if rest.words(&["LIKE"]) {
-        return rest.name().map(Some);
+        return name(rest).map(Some);
     }
     let within = rest.peek() == Some(&Token::LParen)
         && matches!(rest.ahead(1),
@@ -185,7 +217,7 @@ fn like(rest: &mut Cursor<'_>) -> Result<Option<TableName>, Fault> {
     }
     rest.skip();
     rest.skip();
-    let source = rest.name()?;
+    let source = name(rest)?;
     // All of it is taken along.
     while rest.words(&["INCLUDING"]) {
         rest.word("what is included")?;
@@ -270,6 +302,9 @@ fn refuse_other_clauses(table: &CreateTable) -> Result<(), Fault> {
     plain.constraints = table.constraints.clone();
     plain.if_not_exists = table.if_not_exists;
     plain.or_replace = table.or_replace;
+    // Its caller has read them.
+    plain.temporary = table.temporary;
+    plain.global = table.global;
     if plain == *table {
         return Ok(());
     }

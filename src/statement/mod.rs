@@ -17,6 +17,7 @@ mod nested_types;
 mod readers;
 mod replay;
 pub mod restore;
+pub mod temporary;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
@@ -49,6 +50,7 @@ use define::Define;
 
 pub use readers::refuse_with_views;
 pub use replay::Replay;
+pub use temporary::Temporary;
 pub use upkeep::Upkeep;
 pub use views::ViewChange;
 
@@ -62,6 +64,12 @@ pub trait TableAdmin: Send + Sync {
     fn create_from<'a>(
         &'a self,
         creation: Creation,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
+    /// What is said of the caller's own temporary tables. Returns how many rows were written, changed or deleted.
+    fn temporary<'a>(
+        &'a self,
+        change: Temporary,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>>;
     fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>>;
@@ -172,6 +180,8 @@ pub enum Change {
     Restore(restore::Restore),
     Replay(Box<Replay>),
     Upkeep(Upkeep),
+    /// It is about a table of the caller's session.
+    Temporary(Box<Temporary>),
 }
 
 /// What a statement has done.
@@ -203,6 +213,14 @@ impl Change {
         if ["select", "with", "values", "explain", "subscribe"].contains(&first.as_str()) {
             return Ok(None);
         }
+        let Some(change) = Change::read(sql)? else {
+            return Ok(None);
+        };
+        temporary::routed(change, || Change::read(sql)).map(Some)
+    }
+
+    /// [`Change::parse`] where each name without a schema is one of the default schema.
+    fn read(sql: &str) -> Result<Option<Change>, Fault> {
         let statement = sql::parse(sql)?;
         let schema = default_schema();
         let table = || statement.cursor("table", &schema);
@@ -242,13 +260,8 @@ impl Change {
     /// NOT_FOUND for a table that is not there; what planning meets.
     pub async fn parameters(&self, engine: &Engine) -> Result<SchemaRef, Fault> {
         match self {
-            Change::Insert(insert) => {
-                let snapshot = engine.snapshot();
-                let view = snapshot.tables.get(&insert.table.folded());
-                let contract = view.and_then(|v| v.contract.clone());
-                let contract = contract.ok_or_else(|| snapshot.no_table(&insert.table))?;
-                values::parameters(engine, insert, &contract).await
-            }
+            Change::Insert(insert) => insert_parameters(engine, insert).await,
+            Change::Temporary(temporary) => temporary.parameters(engine).await,
             Change::Rows(dml) => dml::parameters(engine, dml).await,
             Change::CreateFrom(creation) => match &creation.origin {
                 Origin::Query(sql) => Ok(engine.plan(sql).await?.parameters),
@@ -279,7 +292,8 @@ impl Change {
             | Change::View(_)
             | Change::Define(_)
             | Change::Alert(_)
-            | Change::Upkeep(_) => false,
+            | Change::Upkeep(_)
+            | Change::Temporary(_) => false,
         }
     }
 
@@ -301,6 +315,7 @@ impl Change {
             Change::Alert(alert) => alert.verb(),
             Change::Replay(_) => "REPLAY",
             Change::Upkeep(upkeep) => upkeep.verb(),
+            Change::Temporary(temporary) => temporary.verb(),
         }
     }
 
@@ -348,6 +363,7 @@ impl Change {
                     rows: admin.alert(*change).await?,
                 });
             }
+            Change::Temporary(change) => admin.temporary(*change, bound).await,
             Change::Insert(insert) => admin.insert(*insert, bound).await,
             Change::Rows(dml) => admin.change_rows(*dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
@@ -368,6 +384,14 @@ impl Change {
         };
         written.map(Done::from)
     }
+}
+
+async fn insert_parameters(engine: &Engine, insert: &Insert) -> Result<SchemaRef, Fault> {
+    let snapshot = engine.own_snapshot();
+    let view = snapshot.tables.get(&insert.table.folded());
+    let contract = view.and_then(|v| v.contract.clone());
+    let contract = contract.ok_or_else(|| snapshot.no_table(&insert.table))?;
+    values::parameters(engine, insert, &contract).await
 }
 
 /// With `IF EXISTS` a statement about a table that is not there has nothing to do.

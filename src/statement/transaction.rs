@@ -1,6 +1,6 @@
 //! Transactions: what their statements do to one table is held and becomes one version, or one frame of the log, at the end;
 //! queries read what is committed, statement by statement, and the transaction's own changes. DDL takes effect at once, as in
-//! many databases; what changes rows and cannot be held is refused where it is executed.
+//! many databases, and so does what changes temporary tables; what changes rows and cannot be held is refused where it is executed.
 //!
 //! It knows no tables and no wire; bounded in number, bytes and idle time.
 
@@ -165,6 +165,8 @@ impl Transactions {
         let work = self.work(id)?;
         let mut work = work.lock().await;
         match change {
+            // No rollback takes it back, so that it can come before and behind anything.
+            Change::Temporary(_) => change.run(admin, bound).await,
             Change::Insert(insert) if insert.replace.is_none() => {
                 work.may_write(&insert.table)?;
                 let rows = admin.stage(&insert, bound).await?;

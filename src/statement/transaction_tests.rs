@@ -48,6 +48,13 @@ impl TableAdmin for Recorder {
     ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move { Ok(()) })
     }
+    fn temporary<'a>(
+        &'a self,
+        _: crate::statement::Temporary,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
+        Box::pin(async move { Ok(1) })
+    }
     fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { Ok(()) })
     }
@@ -220,7 +227,7 @@ async fn rows_of_another_contract_do_not_join_a_transaction() {
 #[tokio::test]
 async fn the_end_of_its_session_rolls_a_transaction_back() {
     let (t, admin) = (transactions(1 << 20, MINUTE), Recorder::default());
-    let session = Arc::new(crate::query::SessionLife);
+    let session = Arc::new(crate::query::SessionLife::default());
     let id = t.begin(OfSession::new(&session)).unwrap();
     let other = t.begin(OfSession::default()).unwrap();
     for id in [&id, &other] {

@@ -43,6 +43,15 @@ impl Upkeep {
         }
     }
 
+    pub fn table(&self) -> &TableName {
+        match self {
+            Upkeep::Optimize { table, .. }
+            | Upkeep::Vacuum { table, .. }
+            | Upkeep::Check { table }
+            | Upkeep::Repair { table, .. } => table,
+        }
+    }
+
     /// The columns of the answer.
     pub fn schema(&self) -> SchemaRef {
         let column = |name: &str, data_type| Field::new(name, data_type, true);

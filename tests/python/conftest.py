@@ -141,6 +141,30 @@ class Server:
         return ack
 
 
+class Cookies(fl.ClientMiddlewareFactory):
+    """Sends the cookies that the server has set: what a client needs that wants a session."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def start_call(self, info):
+        return Jar(self.kept)
+
+
+class Jar(fl.ClientMiddleware):
+    def __init__(self, kept):
+        self.kept = kept
+
+    def sending_headers(self):
+        pairs = [f"{name}={value}" for name, value in self.kept.items() if value]
+        return {"cookie": "; ".join(pairs)} if pairs else {}
+
+    def received_headers(self, headers):
+        for name, values in headers.items():
+            if name.lower() == "set-cookie":
+                self.kept.update(value.split(";")[0].split("=", 1) for value in values)
+
+
 def finish(process):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err

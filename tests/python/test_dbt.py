@@ -156,7 +156,7 @@ def test_an_incremental_model_takes_what_is_new(dbt, delete):
     dbt('create  table\n    "deltaplane"."marts"."orders"\n  as (\n    select order_id, customer, amount, ordered_at from "deltaplane"."marts"."stg_orders"\n  );')
     dbt('update "deltaplane"."marts"."raw_orders" set customer = \'cleo\' where id = 3', "raw_orders")
     dbt("insert into \"deltaplane\".\"marts\".\"raw_orders\" (\"id\", \"customer\", \"amount\", \"at\") values\n            (4,'dan',1,'2026-01-04 00:00:00')\n        ", "raw_orders")
-    # The table of what is new cannot be a temporary one.
+    # A client that is in no session has no temporary table for what is new.
     with pytest.raises(adbc.Error, match="temporary"):
         dbt('create temporary table "orders__dbt_tmp" as (select 1 as order_id)')
     newer = ">=" if delete else ">"

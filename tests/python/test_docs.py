@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from conftest import BIN, Server, Stream, rows
+from conftest import BIN, Cookies, Server, Stream, rows
 from pages import ROOT, pages, statements
 
 DATASETS = ["reactor", "satellite", "building", "energy", "vehicle"]
@@ -40,7 +40,16 @@ BEFORE = {
 
 
 class DocsServer(Server):
-    """With the webhook of docs/alerts.md, where nobody listens."""
+    """With the webhook of docs/alerts.md, where nobody listens, and one session for all statements of a page."""
+
+    def flight(self):
+        if self.process is not self.of:
+            self.of, self.cookies = self.process, Cookies()
+            client = fl.connect(self.uri, middleware=[self.cookies])
+            list(client.do_action(("SetSessionOptions", b"")))
+        return fl.connect(self.uri, middleware=[self.cookies])
+
+    of = None
 
     def spawn(self):
         config = self.directory.parent / "deltaplane.toml"

@@ -126,7 +126,7 @@ def command(server, name, body=b""):
 def test_tables_views_and_system_tables_are_told_apart(server):
     kinds = {(r["db_schema_name"], r["table_name"]): r["table_type"] for r in command(server, "CommandGetTables").to_pylist()}
     assert kinds["lab", "e"] == "TABLE" and kinds["lab", "by_minute"] == "VIEW" and kinds["system", "tables"] == "SYSTEM TABLE"
-    assert command(server, "CommandGetTableTypes").to_pydict() == {"table_type": ["SYSTEM TABLE", "TABLE", "VIEW"]}
+    assert command(server, "CommandGetTableTypes").to_pydict() == {"table_type": ["LOCAL TEMPORARY", "SYSTEM TABLE", "TABLE", "VIEW"]}
     views = command(server, "CommandGetTables", field(4, "VIEW") + field(5, 1)).to_pylist()
     assert [r["table_name"] for r in views] == ["by_minute"]
     grafana = command(server, "CommandGetTables", field(4, "BASE TABLE") + field(4, "table")).to_pylist()

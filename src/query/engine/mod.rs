@@ -302,12 +302,15 @@ impl Engine {
         self.handle.spawn(work);
     }
 
-    /// What a query of the present caller reads.
-    fn own_snapshot(&self) -> Snapshot {
+    /// What a query of the present caller reads: what its transaction has done and the temporary tables of its session are
+    /// nobody else's.
+    pub fn own_snapshot(&self) -> Snapshot {
         let snapshot = self.source.snapshot();
-        match Caller::current().own {
+        let caller = Caller::current();
+        let snapshot = match &caller.own {
             Some(own) => own.over(&snapshot),
             None => snapshot,
-        }
+        };
+        caller.with_temporary(snapshot)
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::catalog::Shared;
 use crate::catalog::ddl_lock::Patience;
 use crate::catalog::defined::{Defined, StoredView, VIEWS_DEEP, ViewColumn};
-use crate::catalog::lifecycle::IfThere;
-use crate::dataset::{Column, ColumnType, Contract};
+use crate::catalog::lifecycle::{IfThere, refuse_temporary_schema};
+use crate::dataset::{Column, ColumnType, Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, PUBLIC, SYSTEM, named_in};
 use crate::types::{TableName, check_name};
@@ -246,6 +246,7 @@ async fn lock(
 
 /// Names that the server keeps for itself are refused as those of tables are.
 fn allowed(name: &TableName) -> Result<(), Fault> {
+    refuse_temporary_schema(name)?;
     let column = Column::new("c", ColumnType::Int);
     Contract::plain(name.clone(), vec![column])
         .validate_self()
@@ -287,7 +288,7 @@ fn gone(shared: &Shared, name: &TableName) -> Fault {
 }
 
 fn is_fixed(schema: &str) -> bool {
-    [PUBLIC, SYSTEM, "information_schema"]
+    [PUBLIC, SYSTEM, "information_schema", TEMPORARY_SCHEMA]
         .iter()
         .any(|own| own.eq_ignore_ascii_case(schema))
 }

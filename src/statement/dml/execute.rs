@@ -179,11 +179,15 @@ impl Statement<'_> {
         let mut run = Run {
             engine: self.engine,
             validator: validator.as_deref(),
-            files,
+            files: Some(files),
             keys: contract
                 .as_deref()
                 .and_then(|c| ChangedKeys::new(c, &query)),
-            snapshot: pinned(shared.snapshot(), &name, &view),
+            snapshot: pinned(
+                Caller::current().with_temporary(shared.snapshot()),
+                &name,
+                &view,
+            ),
             name: &name,
             rows_name: &rows_name,
             view,

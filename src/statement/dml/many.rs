@@ -25,7 +25,10 @@ use crate::types::TableName;
 ///
 /// # Errors
 /// INVALID_ARGUMENT: it takes more or fewer; RESOURCE_EXHAUSTED: too many rows; UNIMPLEMENTED: it cannot be executed so.
-pub(super) fn executions(dml: &Dml, bound: &Bound) -> Result<Vec<Option<Vec<ScalarValue>>>, Fault> {
+pub(in super::super) fn executions(
+    dml: &Dml,
+    bound: &Bound,
+) -> Result<Vec<Option<Vec<ScalarValue>>>, Fault> {
     bound.check_count(dml.parameters)?;
     bound.check_executions()?;
     check(dml, bound.executions())?;

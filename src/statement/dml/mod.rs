@@ -8,6 +8,7 @@
 
 mod execute;
 mod held;
+mod in_memory;
 mod many;
 mod marks;
 mod parameters;
@@ -20,6 +21,8 @@ mod visible;
 pub use execute::run;
 pub(super) use execute::target;
 pub use held::{Held, hold};
+pub(super) use in_memory::in_memory;
+pub(super) use many::executions;
 pub use parameters::parameters;
 pub(super) use parse::parse;
 

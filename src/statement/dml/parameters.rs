@@ -12,7 +12,7 @@ use crate::query::Engine;
 /// # Errors
 /// NOT_FOUND for a table that is not there; what planning the statement meets.
 pub async fn parameters(engine: &Engine, dml: &Dml) -> Result<SchemaRef, Fault> {
-    let snapshot = engine.snapshot();
+    let snapshot = engine.own_snapshot();
     let view = snapshot.tables.get(&dml.table.folded());
     let view = view.ok_or_else(|| snapshot.no_table(&dml.table))?;
     let (name, contract, cold) = (view.name.clone(), view.contract.clone(), view.cold.clone());

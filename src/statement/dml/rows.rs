@@ -35,7 +35,8 @@ pub(super) struct Run<'a> {
     pub engine: &'a Engine,
     /// None: the table is a quarantine.
     pub validator: Option<&'a Validator>,
-    pub files: &'a ColdTable,
+    /// None: the rows of a temporary table are never staged.
+    pub files: Option<&'a ColdTable>,
     pub view: Arc<PinnedFiles>,
     pub snapshot: Snapshot,
     pub name: &'a TableName,
@@ -145,7 +146,7 @@ impl Run<'_> {
     }
 
     /// One execution, on what those before it have left.
-    async fn execute(
+    pub(super) async fn execute(
         &mut self,
         query: &Query,
         parameters: Option<Vec<ScalarValue>>,
@@ -403,7 +404,10 @@ impl Run<'_> {
         self.held_bytes = 0;
         let rows = std::mem::take(&mut self.held);
         if !rows.is_empty() {
-            self.staged.append(self.files.stage(rows).await?);
+            let files = self
+                .files
+                .ok_or_else(|| internal("a table without files"))?;
+            self.staged.append(files.stage(rows).await?);
         }
         Ok(())
     }

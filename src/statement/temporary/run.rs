@@ -1,0 +1,186 @@
+//! Does what statements about temporary tables say. One statement at a time changes the tables of a session; its rows are judged as
+//! those of any INSERT, held in memory that is counted, and are in the table all or none.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+
+use super::Temporary;
+use crate::catalog::Shared;
+use crate::catalog::temporary::{TemporaryRows, TemporaryTables};
+use crate::cold::PinnedFiles;
+use crate::dataset::{Column, Contract, TEMPORARY_SCHEMA};
+use crate::fault::{Fault, Kind};
+use crate::ingest::insert::{Rows, judged_by};
+use crate::query::{Caller, Engine};
+use crate::statement::create::{Creation, Origin, like, one_execution};
+use crate::statement::{Bound, Insert, dml, values};
+use crate::types::TableName;
+use crate::validate::Validator;
+
+/// What a call is told that is in no session.
+pub fn no_session() -> Fault {
+    Fault::new(
+        Kind::Precondition,
+        "no_session",
+        "a temporary table belongs to a session and this call is in none: a client is in one from its first SetSessionOptions on, if it sends the cookie of the answer with its later calls (JDBC: add catalog=deltaplane to the URL; ADBC: set adbc.flight.sql.rpc.with_cookie_middleware to true, then the connection's current schema, in Python adbc_current_db_schema = 'public'; pyarrow: a middleware that keeps cookies, then the action SetSessionOptions)",
+    )
+}
+
+/// Runs the statement. Returns how many rows it wrote, changed or deleted.
+///
+/// # Errors
+/// FAILED_PRECONDITION `no_session`; NOT_FOUND, ALREADY_EXISTS; RESOURCE_EXHAUSTED `temporary_full`, `temporary_tables_max`; what its
+/// query meets, and INVALID_ARGUMENT for a row that the table cannot have. The tables are as they were then.
+pub async fn run(
+    shared: &Arc<Shared>,
+    engine: &Arc<Engine>,
+    change: Temporary,
+    bound: &Bound,
+) -> Result<u64, Fault> {
+    let session = Caller::current().session.temporary();
+    let tables = match (session, &change) {
+        (Some(tables), _) => tables,
+        (
+            None,
+            Temporary::Drop {
+                if_exists: true, ..
+            },
+        ) => return Ok(0),
+        (None, _) => return Err(no_session()),
+    };
+    let _writing = tables.begin(shared.config.query.timeout).await?;
+    let statement = Statement {
+        shared,
+        engine,
+        tables: &tables,
+        bound,
+    };
+    let work = async {
+        match change {
+            Temporary::Create(creation) => statement.create(*creation).await,
+            Temporary::Insert(insert) => statement.insert(&insert).await,
+            Temporary::Rows(dml) => statement.change_rows(&dml).await,
+            Temporary::Drop { name, if_exists } => tables.drop_table(&name, if_exists).map(|_| 0),
+        }
+    };
+    engine.metered(work).await
+}
+
+struct Statement<'a> {
+    shared: &'a Arc<Shared>,
+    engine: &'a Engine,
+    tables: &'a TemporaryTables,
+    bound: &'a Bound,
+}
+
+impl Statement<'_> {
+    async fn create(&self, creation: Creation) -> Result<u64, Fault> {
+        let Creation {
+            name,
+            there,
+            origin,
+            declared,
+        } = creation;
+        if !self.tables.may_be_created(&name, there)? {
+            return Ok(0);
+        }
+        let mut rows = self.tables.rows();
+        let by = match origin {
+            Origin::Columns => validator(declared.contract(&name, None)?)?,
+            Origin::Like(source) => {
+                let columns = self.columns_like(&source).await?;
+                let like = Contract::plain(name.clone(), columns);
+                validator(declared.contract(&name, Some(like))?)?
+            }
+            Origin::Query(sql) => {
+                one_execution(self.bound)?;
+                let result = self.engine.query(&sql, self.bound.row(0)?).await?;
+                let by = validator(declared.over(&name, &result.wire)?)?;
+                let mut batches = result.batches.into_stream().boxed();
+                while let Some(batch) = batches.next().await {
+                    self.take(&mut rows, &by, &[], vec![batch?]).await?;
+                }
+                by
+            }
+        };
+        let schema = by.contract().table_schema();
+        let cold = PinnedFiles::empty(&self.shared.lake, schema, Vec::new());
+        self.tables.create(by, Arc::new(cold), there, rows)
+    }
+
+    /// The columns of another table, with their types, NOT NULL and DEFAULT.
+    async fn columns_like(&self, source: &TableName) -> Result<Vec<Column>, Fault> {
+        let like = like(self.engine, source).await?;
+        let columns = like.columns.into_iter().map(|column| Column {
+            from: None,
+            formerly: Vec::new(),
+            ..column
+        });
+        Ok(columns.collect())
+    }
+
+    /// Judges rows and keeps those, counted.
+    async fn take(
+        &self,
+        rows: &mut TemporaryRows,
+        by: &Arc<Validator>,
+        columns: &[String],
+        batches: Vec<RecordBatch>,
+    ) -> Result<(), Fault> {
+        let given = Rows {
+            since: by.contract().clone(),
+            columns,
+            batches,
+        };
+        let judged = judged_by(self.shared, by.clone(), given).await?;
+        for batch in judged.iter().flat_map(|judged| judged.rows()) {
+            rows.push(batch.clone())?;
+        }
+        Ok(())
+    }
+
+    async fn insert(&self, insert: &Insert) -> Result<u64, Fault> {
+        let table = self.tables.get(&insert.table)?;
+        let limit = self.shared.config.memory.query_bytes_max.as_usize();
+        let mut gathered = values::rows(self.engine, insert, self.bound, limit).await?;
+        let batches = std::mem::take(&mut gathered.batches);
+        let mut rows = self.tables.rows();
+        self.take(&mut rows, &table.by, &insert.columns, batches)
+            .await?;
+        self.tables.append(&insert.table, &table.by, rows)
+    }
+
+    async fn change_rows(&self, dml: &dml::Dml) -> Result<u64, Fault> {
+        let table = self.tables.get(&dml.table)?;
+        let there = Caller {
+            schema: TEMPORARY_SCHEMA.into(),
+            ..Caller::current()
+        };
+        // A name without a schema means the statement's own table there as well.
+        let executions = there.run_now(|| dml::executions(dml, self.bound))?;
+        let found = dml::in_memory(self.shared, self.engine, dml, &executions, &table).await?;
+        let Some((touched, rows)) = found else {
+            return Ok(0);
+        };
+        self.tables.exchange(&dml.table, &table.by, rows)?;
+        Ok(touched)
+    }
+}
+
+/// # Errors
+/// INVALID_ARGUMENT `invalid_contract`: it has rules that ask earlier rows.
+fn validator(contract: Contract) -> Result<Arc<Validator>, Fault> {
+    let by = Validator::new(Arc::new(contract));
+    if by.needs_history() {
+        return Err(Fault::invalid(
+            "invalid_contract",
+            format!(
+                "a temporary table has no rule that asks earlier rows, table={}; leave it out",
+                by.contract().table
+            ),
+        ));
+    }
+    Ok(Arc::new(by))
+}
