@@ -80,7 +80,8 @@ fn name_casts(subquery: &mut Subquery) -> Result<bool> {
     Ok(false)
 }
 
-fn with_named_casts(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+/// The plan with names of their own for its values that are casts; none where there are none.
+pub(super) fn with_named_casts(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let is_cast = |expr: &Expr| matches!(expr, Expr::Cast(_) | Expr::TryCast(_));

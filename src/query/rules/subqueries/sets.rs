@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
     Operator, Subquery, cast, exists, lit, scalar_subquery,
 };
 
+use super::keys::with_named_casts;
 use super::{all_columns, one_row};
 use crate::fault::{Fault, Kind};
 use crate::query::arithmetic::{max, min};
@@ -96,6 +97,10 @@ fn decided_by_extremes(compared: SetComparison) -> Result<Expr> {
     let rows = match &*set.subquery {
         LogicalPlan::Distinct(Distinct::All(input)) => input.clone(),
         _ => set.subquery.clone(),
+    };
+    let rows = match with_named_casts(&rows)? {
+        Some(named) => Arc::new(named),
+        None => rows,
     };
     let columns = rows.schema().columns();
     let [value] = columns.as_slice() else {

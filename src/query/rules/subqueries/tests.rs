@@ -205,6 +205,10 @@ async fn a_subquery_may_stand_in_every_place_of_a_query() {
             "1",
         ),
         (
+            "SELECT id FROM lab.l WHERE 2.0 > ANY (SELECT CAST(s.id AS DOUBLE) FROM lab.s WHERE s.id = l.id) ORDER BY 1",
+            "1",
+        ),
+        (
             "SELECT id FROM lab.l WHERE '3' IN (SELECT DISTINCT CAST(s.id AS TEXT) FROM lab.s WHERE s.id = l.id)",
             "3",
         ),
