@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod fault;
 pub mod floats;
+pub mod folder_name;
 pub mod ids;
 pub mod memory;
 pub mod nested;

@@ -19,6 +19,20 @@ pub fn folder(column: &str, value: Option<&str>) -> String {
     out
 }
 
+/// What the values of other types than texts take at most, and [`NULL`].
+const VALUE_BYTES: usize = 64;
+
+/// Why a column cannot be one of a table's partitions, and what to do; none if it can.
+pub fn column_problem(column: &str) -> Option<String> {
+    let most = NAME_BYTES_MAX - VALUE_BYTES - 1;
+    let bytes = escaped(column, usize::MAX).len();
+    (bytes > most).then(|| {
+        format!(
+            "its name takes {bytes} bytes in the names of folders, and {most} are allowed for a partition column; rename it, or partition by another one"
+        )
+    })
+}
+
 /// Why a text cannot be the value of a partition column, and what to do; none if it can.
 pub fn problem(column: &str, value: &str) -> Option<String> {
     if value.is_empty() {
@@ -129,6 +143,9 @@ mod tests {
 
     #[test]
     fn what_a_folder_cannot_hold_is_told_with_the_way_out() {
+        assert_eq!(column_problem(&"\u{1f600}".repeat(47)), None);
+        let long = column_problem(&"\u{1f600}".repeat(48)).unwrap_or_default();
+        assert!(long.contains("192 bytes"), "{long}");
         assert_eq!(problem("site", &"x".repeat(250)), None);
         for (value, word) in [
             (String::new(), "NULL"),

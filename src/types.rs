@@ -1,11 +1,17 @@
 //! Names and positions that every layer shares. Private fields, checked constructors: a position in
-//! the log never meets a batch number, and no identifier becomes a path unchecked.
+//! the log never meets a batch number. What a name may be stands in `names`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+mod names;
+
+pub use names::{
+    NameError, QUARANTINE_SUFFIX, SameName, TableName, check_name, check_word, is_word, join_names,
+    quote_name, shown_name, split_names,
+};
 
 /// A position in the write-ahead log: dense, rising from 1, never reused. `Lsn::ZERO` is "before the first".
 #[derive(
@@ -59,28 +65,6 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// `name` is not one that a schema, table or column can bear.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid name, name={name:?}, rule=[A-Za-z_][A-Za-z0-9_]* of at most 63 characters")]
-pub struct NameError {
-    pub name: String,
-}
-
-/// Checks `[A-Za-z_][A-Za-z0-9_]*`, at most 63 characters: what makes a name safe as SQL word and folder alike.
-pub fn check_name(name: &str) -> Result<(), NameError> {
-    let mut bytes = name.bytes();
-    let head_fits = bytes
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    if head_fits && name.len() <= 63 && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        Ok(())
-    } else {
-        Err(NameError {
-            name: name.chars().take(80).collect(),
-        })
-    }
-}
-
 /// What an alteration does to the columns that were there. All of it happens at once: two columns may change places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnMoves {
@@ -108,90 +92,5 @@ impl ColumnMoves {
             None if self.touched().any(|gone| gone == name) => None,
             None => Some(name),
         }
-    }
-}
-
-/// Ends the name of the table that keeps another one's rejected rows. Reserved.
-pub const QUARANTINE_SUFFIX: &str = "_quarantine";
-
-/// `<schema>.<table>`. Keeps its case; compare without regard to case through [`TableName::folded`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TableName {
-    schema: Arc<str>,
-    table: Arc<str>,
-}
-
-impl TableName {
-    pub fn new(schema: &str, table: &str) -> Result<Self, NameError> {
-        check_name(schema)?;
-        check_name(table)?;
-        Ok(TableName {
-            schema: schema.into(),
-            table: table.into(),
-        })
-    }
-
-    /// As a query may spell it: also `table@mark`, as [`TableName::variant`] makes it.
-    pub fn in_query(schema: &str, table: &str) -> Result<Self, NameError> {
-        match table.split_once('@') {
-            Some((table, mark)) if mark.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                Ok(TableName::new(schema, table)?.variant(mark))
-            }
-            _ => TableName::new(schema, table),
-        }
-    }
-
-    /// `table@mark`: another state of the table, for one query. No table can bear the name.
-    pub fn variant(&self, mark: &str) -> Self {
-        TableName {
-            schema: self.schema.clone(),
-            table: format!("{}@{mark}", self.table).into(),
-        }
-    }
-
-    pub fn schema(&self) -> &str {
-        &self.schema
-    }
-
-    pub fn table(&self) -> &str {
-        &self.table
-    }
-
-    /// The table that keeps this one's rejected rows.
-    pub fn quarantine(&self) -> TableName {
-        TableName {
-            schema: self.schema.clone(),
-            table: format!("{}{QUARANTINE_SUFFIX}", self.table).into(),
-        }
-    }
-
-    /// Lower-case form, under which no two tables of a server may be equal.
-    pub fn folded(&self) -> TableName {
-        TableName {
-            schema: self.schema.to_ascii_lowercase().into(),
-            table: self.table.to_ascii_lowercase().into(),
-        }
-    }
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.schema, self.table)
-    }
-}
-
-impl From<TableName> for String {
-    fn from(name: TableName) -> Self {
-        name.to_string()
-    }
-}
-
-impl TryFrom<String> for TableName {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        let (schema, table) = text.split_once('.').unwrap_or(("public", &text));
-        TableName::new(schema, table)
     }
 }

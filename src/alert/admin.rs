@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use super::machine::{Phase, State, Told};
-use super::store::Kept;
+use super::store::{self, Kept};
 use super::{Alerts, Entry, evaluate};
 use crate::catalog::running::Work;
 use crate::dataset::{AlertDeclaration, Watched};
@@ -13,7 +13,7 @@ use crate::fault::{Fault, Kind};
 use crate::query::place::{place_of, with_place};
 use crate::query::{Caller, last_seen_columns, tables_of};
 use crate::sql::parse_one;
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// An alert to be, and the statement that makes it.
 pub struct Creation<'a> {
@@ -307,6 +307,9 @@ impl Alerts {
     ) -> Result<(AlertDeclaration, Vec<TableName>), Fault> {
         let invalid = |problem: String| Fault::invalid("invalid_alert", problem);
         alert.check().map_err(invalid)?;
+        if let Some(problem) = store::problem(&alert.name) {
+            return Err(invalid(problem));
+        }
         if let Some(unknown) = alert.notify.iter().find(|n| !self.bells.contains_key(*n)) {
             let known: Vec<&str> = self.bells.keys().map(String::as_str).collect();
             let known = if known.is_empty() {
@@ -388,8 +391,7 @@ impl Alerts {
                 }
             };
             let exact = only(&|name| name == column);
-            let Some(field) = exact.or_else(|| only(&|name| name.eq_ignore_ascii_case(column)))
-            else {
+            let Some(field) = exact.or_else(|| only(&|name| name.is_same_name(column))) else {
                 let known: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
                 return Err(Fault::invalid(
                     "column_not_found",

@@ -127,7 +127,9 @@ impl Message<'_> {
             .collect();
         parts.sort();
         let sum = hash(parts.iter().map(String::as_bytes));
-        format!("{}-{sum:016x}", self.alert.name)
+        // It stands in a header of HTTP, which is ASCII.
+        let name = self.alert.name.to_string();
+        format!("{}-{sum:016x}", name.escape_default())
     }
 
     pub(super) fn body(&self, form: Form) -> Value {
@@ -184,7 +186,7 @@ impl Message<'_> {
         let (schema, name) = (self.alert.name.schema(), self.alert.name.table());
         json!({
             "version": "4",
-            "groupKey": format!("{{}}:{{alertname=\"{name}\", schema=\"{schema}\"}}"),
+            "groupKey": format!("{{}}:{{alertname={name:?}, schema={schema:?}}}"),
             "truncatedAlerts": 0,
             "status": status(self.items.iter().any(|i| i.news.firing)),
             "receiver": self.receiver,
@@ -307,6 +309,22 @@ mod tests {
         assert_eq!(key(&[a.clone(), b.clone()]), key(&[b.clone(), a.clone()]));
         let alone = [a.clone()];
         assert_ne!(key(&alone), key(&[a.clone(), b]));
-        assert_ne!(key(&[a]), key(&[item("a", false)]));
+        assert_ne!(key(&alone), key(&[item("a", false)]));
+        let mut named = alert.clone();
+        named.name = TableName::new("Werk \"1\"", "Hei\u{df}").unwrap();
+        let items = [a];
+        let message = Message {
+            alert: &named,
+            receiver: "ops",
+            external_url: "",
+            items: &items,
+            now: 0,
+            lasts: 0,
+        };
+        let key = message.key();
+        assert!(key.bytes().all(|b| (0x20..0x7f).contains(&b)), "{key}");
+        let body = message.body(Form::Webhook);
+        let group = "{}:{alertname=\"Hei\u{df}\", schema=\"Werk \\\"1\\\"\"}";
+        assert_eq!(body["groupKey"], group);
     }
 }

@@ -5,7 +5,7 @@ use crate::catalog::alter::column_needed;
 use crate::dataset::Watched;
 use crate::fault::Fault;
 use crate::sql::needs_column;
-use crate::types::{ColumnMoves, TableName};
+use crate::types::{ColumnMoves, SameName, TableName};
 
 impl Alerts {
     /// # Errors
@@ -28,7 +28,7 @@ impl Alerts {
                 }
                 Watched::Deadman { table: of, .. } => {
                     let mut by = alert.by.iter();
-                    of.folded() == table.folded() && by.any(|c| c.eq_ignore_ascii_case(column))
+                    of.folded() == table.folded() && by.any(|c| c.is_same_name(column))
                 }
             };
             if let Some(column) = moves.touched().find(needs) {

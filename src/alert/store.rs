@@ -1,4 +1,4 @@
-//! Alerts on disk: a file each, `alerts/<schema>.<name>.alert` of the data directory, written whole under another name, synced,
+//! Alerts on disk: a file each, `alerts/<schema>.<name>.alert` of the data directory (both as `folder_name` spells them), written whole under another name, synced,
 //! renamed, and the folder synced. So a crash leaves the state before or the one after.
 //!
 //! | at | bytes | field |
@@ -25,6 +25,7 @@ use super::machine::State;
 use crate::clock::Micros;
 use crate::dataset::AlertDeclaration;
 use crate::fault::{Fault, Kind};
+use crate::folder_name::{BYTES_MAX, decoded, encoded};
 use crate::types::TableName;
 use crate::wal::{Disk, FileIndex};
 
@@ -48,6 +49,26 @@ pub(super) struct Kept {
     #[serde(default)]
     pub dropped: bool,
     pub state: State,
+}
+
+/// Folders' names have no dots.
+fn file_name(name: &TableName) -> String {
+    let name = name.folded();
+    format!(
+        "{}.{}.{SUFFIX}",
+        encoded(name.schema()),
+        encoded(name.table())
+    )
+}
+
+/// Why an alert of this name cannot be kept, and what to do; none if it can.
+pub(super) fn problem(name: &TableName) -> Option<String> {
+    let bytes = file_name(name).len();
+    (bytes > BYTES_MAX).then(|| {
+        format!(
+            "the names of the alert and its schema take {bytes} bytes as the name of a file, and {BYTES_MAX} are allowed, alert={name}; take a shorter one"
+        )
+    })
 }
 
 /// [`Kept`] as the file has it.
@@ -103,9 +124,8 @@ impl Store {
         }
     }
 
-    /// Names are `[A-Za-z_][A-Za-z0-9_]*`, so that they are safe as a file's.
     fn path(&self, name: &TableName) -> PathBuf {
-        self.dir.join(format!("{}.{SUFFIX}", name.folded()))
+        self.dir.join(file_name(name))
     }
 
     fn fault(path: &Path, what: &str, error: &std::io::Error) -> Fault {
@@ -202,7 +222,8 @@ impl Store {
             let stem = path.file_stem().and_then(|s| s.to_str());
             let name = stem
                 .and_then(|s| s.split_once('.'))
-                .and_then(|(schema, name)| TableName::new(schema, name).ok());
+                .and_then(|(schema, name)| Some((decoded(schema)?, decoded(name)?)))
+                .and_then(|(schema, name)| TableName::new(&schema, &name).ok());
             let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == SUFFIX)) else {
                 continue;
             };
@@ -236,8 +257,7 @@ impl Store {
             }
         }
         for name in missing.into_keys() {
-            let name = name.split_once('.');
-            if let Some(name) = name.and_then(|(schema, name)| TableName::new(schema, name).ok()) {
+            if let Ok(name) = TableName::try_from(name) {
                 bad.push(Damaged {
                     path: self.path(&name),
                     name,
@@ -299,6 +319,10 @@ mod tests {
         one.paused = true;
         store.write(&one).unwrap();
         store.write(&kept("two")).unwrap();
+        store.write(&kept("../zwei \u{dc}.\"x\"")).unwrap();
+        store
+            .remove(&kept("../zwei \u{fc}.\"X\"").declaration.name)
+            .unwrap();
         assert_eq!(store.read_all(), (vec![one.clone(), kept("two")], vec![]));
         store.remove(&one.declaration.name).unwrap();
         store.remove(&one.declaration.name).unwrap();

@@ -16,7 +16,7 @@ use super::write::TableWriter;
 use crate::dataset::{Alteration, Contract, Error, RuleKind, UnknownColumns};
 use crate::fault::{Fault, Kind};
 use crate::records::{Record, Stamp};
-use crate::types::{ColumnMoves, TableName};
+use crate::types::{ColumnMoves, SameName, TableName};
 
 /// Turns a statement into changes, given the contract in force. No change at all is fine.
 pub type Plan<'a> = dyn Fn(&Contract) -> Result<Vec<Alteration>, Fault> + Send + Sync + 'a;
@@ -96,7 +96,7 @@ fn refuse_with_rules(shared: &Shared, name: &TableName, moves: &ColumnMoves) -> 
             let RuleKind::Referential { table: of, column } = &rule.kind else {
                 continue;
             };
-            let asked = moves.touched().find(|own| own.eq_ignore_ascii_case(column));
+            let asked = moves.touched().find(|own| own.is_same_name(column));
             if let Some(asked) = asked.filter(|_| of.folded() == name.folded()) {
                 return Err(column_needed(format!(
                     "a rule of another table asks the column, table={name}, column={asked}, by={}, rule={}; drop that rule first",
@@ -143,8 +143,9 @@ impl Moved<'_> {
             Kind::Precondition,
             "quarantine_not_empty",
             format!(
-                "quarantined rows stand under the names that columns have now, table={table}, rows={}: {problem}; replay them first (REPLAY QUARANTINE {table}), and delete those that are not wanted (DELETE FROM {table}_quarantine)",
-                rows.map_or_else(|| "some".to_owned(), |rows| rows.to_string())
+                "quarantined rows stand under the names that columns have now, table={table}, rows={}: {problem}; replay them first (REPLAY QUARANTINE {table}), and delete those that are not wanted (DELETE FROM {})",
+                rows.map_or_else(|| "some".to_owned(), |rows| rows.to_string()),
+                table.quarantine()
             ),
         ))
     }

@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, quote_name};
 use crate::wal::{Disk, FileIndex};
 
 const MAGIC: [u8; 4] = *b"DPV1";
@@ -85,11 +85,7 @@ impl StoredView {
     /// The statement that makes it.
     pub fn to_ddl(&self, or_replace: bool) -> String {
         let renamed = self.columns.iter().any(|c| c.name != c.from);
-        let names: Vec<String> = self
-            .columns
-            .iter()
-            .map(|c| format!("\"{}\"", c.name.replace('"', "\"\"")))
-            .collect();
+        let names: Vec<String> = self.columns.iter().map(|c| quote_name(&c.name)).collect();
         format!(
             "CREATE {}VIEW {}{}\nAS {}",
             if or_replace { "OR REPLACE " } else { "" },
@@ -326,9 +322,7 @@ fn read(path: &Path, disk: &dyn Disk, index: &FileIndex) -> Result<(Defined, u64
         views: views
             .map(|view| (view.name.folded(), Arc::new(view)))
             .collect(),
-        schemas: schemas
-            .map(|name| (name.to_ascii_lowercase(), name))
-            .collect(),
+        schemas: schemas.map(|name| (name.folded_name(), name)).collect(),
     };
     Ok((defined, kept.generation))
 }

@@ -15,6 +15,7 @@ use super::table::Table;
 use super::visible::FrameEffect;
 use crate::dataset::{Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
+use crate::folder_name::encoded;
 use crate::records::Record;
 use crate::types::{Lsn, TableName};
 use crate::wal::Reservation;
@@ -33,10 +34,11 @@ pub fn quarantine_folder(folder: &str) -> String {
 }
 
 fn folder_name(name: &TableName, life: u64) -> String {
+    let (schema, table) = (encoded(name.schema()), encoded(name.table()));
     if life == 1 {
-        format!("{}/{}", name.schema(), name.table())
+        format!("{schema}/{table}")
     } else {
-        format!("{}/{}~{life}", name.schema(), name.table())
+        format!("{schema}/{table}~{life}")
     }
 }
 

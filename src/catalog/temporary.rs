@@ -21,7 +21,7 @@ use crate::cold::PinnedFiles;
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 use crate::validate::Validator;
 
 pub use memory::{Limits, TemporaryMemory, TemporaryRows};
@@ -72,7 +72,7 @@ pub struct TemporaryTables {
 
 fn key(name: &TableName) -> Option<String> {
     let own = name.schema().eq_ignore_ascii_case(TEMPORARY_SCHEMA);
-    own.then(|| name.table().to_ascii_lowercase())
+    own.then(|| name.table().folded_name())
 }
 
 fn not_there(name: &TableName) -> Fault {

@@ -12,9 +12,9 @@ use deltaplane_client::{Producer, ProducerOptions, SqlClient};
 use super::Outcome;
 use super::bundled::{check_apart, load};
 use super::check;
-use crate::dataset::{AlertDeclaration, Contract, ViewDeclaration};
+use crate::dataset::{AlertDeclaration, Contract, ViewDeclaration, quote_text};
 use crate::statement::{AlertChange, Change, ViewChange};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 pub(super) async fn run(
     uri: &str,
@@ -161,9 +161,9 @@ async fn present_alert(
     wanted: &AlertDeclaration,
 ) -> anyhow::Result<Option<AlertDeclaration>> {
     let sql = format!(
-        "SELECT definition FROM system.alerts WHERE lower(schema) = '{}' AND lower(alert) = '{}' AND definition IS NOT NULL LIMIT 1",
-        wanted.name.schema().to_ascii_lowercase(),
-        wanted.name.table().to_ascii_lowercase()
+        "SELECT definition FROM system.alerts WHERE lower(schema) = {} AND lower(alert) = {} AND definition IS NOT NULL LIMIT 1",
+        quote_text(&wanted.name.schema().folded_name()),
+        quote_text(&wanted.name.table().folded_name())
     );
     let (_, rows) = client.query(&sql).await?;
     let Some(batch) = rows.iter().find(|b| b.num_rows() > 0) else {
@@ -195,9 +195,9 @@ async fn present(client: &mut SqlClient, wanted: &Contract) -> anyhow::Result<Op
 /// The statement that would make the table or view; none if there is none.
 async fn shown(client: &mut SqlClient, name: &TableName) -> anyhow::Result<Option<String>> {
     let exists = format!(
-        "SELECT 1 FROM system.tables WHERE lower(table_schema) = '{}' AND lower(table_name) = '{}'",
-        name.schema().to_ascii_lowercase(),
-        name.table().to_ascii_lowercase()
+        "SELECT 1 FROM system.tables WHERE lower(table_schema) = {} AND lower(table_name) = {}",
+        quote_text(&name.schema().folded_name()),
+        quote_text(&name.table().folded_name())
     );
     let (_, rows) = client.query(&exists).await?;
     if rows.iter().all(|b| b.num_rows() == 0) {

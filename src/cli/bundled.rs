@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 
 use crate::dataset::{Contract, Dataset, Error, from_toml};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 struct Bundled {
     name: &'static str,
@@ -119,7 +119,7 @@ fn check_header(contract: &Contract, text: &str) -> anyhow::Result<()> {
         bail!("the file is empty; its first line names columns: {columns}");
     }
     let comes_as = |c: &crate::dataset::Column, name: &str| {
-        c.name.eq_ignore_ascii_case(name) || c.from.as_deref() == Some(name)
+        c.name.is_same_name(name) || c.from.as_deref() == Some(name)
     };
     for name in header.iter().map(str::trim) {
         if !contract.columns.iter().any(|c| comes_as(c, name)) {

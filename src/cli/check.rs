@@ -14,7 +14,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{Lake, PinnedFiles};
 use crate::dataset::{Contract, Dataset, Step};
 use crate::query::{Engine, EngineConfig, SnapshotSource};
-use crate::types::{Lsn, TableName};
+use crate::types::{Lsn, SameName, TableName};
 
 /// Tables without rows, to plan over.
 struct Empty(Snapshot);
@@ -42,9 +42,9 @@ pub(super) async fn steps(client: &mut SqlClient, loaded: &[Loaded]) -> anyhow::
         .map(|t| (t.table.clone(), t.table_schema()))
         .collect();
     let steps = loaded.iter().flat_map(|l| &l.dataset.process);
-    let queries: Vec<String> = steps.map(|s| s.sql.to_ascii_lowercase()).collect();
+    let queries: Vec<String> = steps.map(|s| s.sql.folded_name()).collect();
     for name in tables_there(client).await? {
-        let shown = name.to_string().to_ascii_lowercase();
+        let shown = name.to_string().folded_name();
         let asked = queries.iter().any(|q| q.contains(&shown));
         if asked && !schemas.contains_key(&name) {
             let nothing = format!("SELECT * FROM {name} LIMIT 0");

@@ -1,5 +1,6 @@
 //! Completion at the `sql` prompt: keywords, tables and columns, by the beginning of the word before the cursor.
 
+use crate::types::shown_name;
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -105,8 +106,9 @@ impl Words {
     pub(super) fn set(&mut self, columns: impl IntoIterator<Item = (String, String, String)>) {
         let mut names = Vec::new();
         for (schema, table, column) in columns {
-            names.push(format!("{schema}.{table}"));
-            names.extend([schema, table, column]);
+            let parts = [&schema, &table, &column].map(|name| shown_name(name).into_owned());
+            names.push(parts[..2].join("."));
+            names.extend(parts);
         }
         names.sort();
         names.dedup();
@@ -116,7 +118,7 @@ impl Words {
     /// Where the word before the cursor begins, and what it may become.
     fn candidates(&self, line: &str, at: usize) -> (usize, Vec<String>) {
         let before = line.get(..at).unwrap_or(line);
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
         let start = before.rfind(|c: char| !is_word(c)).map_or(0, |i| {
             i + before[i..].chars().next().map_or(1, char::len_utf8)
         });

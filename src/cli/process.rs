@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::bundled::load;
-use crate::dataset::{Contract, Dataset, RuleKind, Step};
-use crate::types::TableName;
+use crate::dataset::{Contract, Dataset, RuleKind, Step, quote_text};
+use crate::types::{TableName, quote_name};
 
 /// # Errors
 /// The dataset declares no batch; the server refuses a statement. Steps before that one have been committed; a run again puts
@@ -81,10 +81,10 @@ impl Run {
         }
         let mut versions = BTreeMap::new();
         for step in &dataset.process {
-            let table = format!("{}.{}", dataset.name, step.table);
+            let table = TableName::new(&dataset.name, &step.table)?.to_string();
             let sql = format!(
                 "INSERT INTO {table} REPLACE WHERE {} = {day} {}",
-                step.day,
+                quote_name(&step.day),
                 step.sql.replace(":date", &day)
             );
             self.client
@@ -116,26 +116,26 @@ impl Run {
     async fn views(&mut self, dataset: &Dataset) -> anyhow::Result<Vec<TableName>> {
         let (_, rows) = self
             .client
-            .query(
-                "SELECT lower(table_schema || '.' || table_name), lower(source) FROM system.views",
-            )
+            .query("SELECT table_schema, table_name, source FROM system.views")
             .await?;
         let mut sources = BTreeMap::new();
         for batch in &rows {
             let texts = |i: usize| batch.column(i).as_string_opt::<i32>();
-            if let (Some(views), Some(below)) = (texts(0), texts(1)) {
-                let pairs = views.iter().flatten().zip(below.iter().flatten());
-                sources.extend(pairs.map(|(v, s)| (v.to_owned(), s.to_owned())));
+            if let (Some(schemas), Some(views), Some(below)) = (texts(0), texts(1), texts(2)) {
+                let names = schemas.iter().flatten().zip(views.iter().flatten());
+                for ((schema, view), source) in names.zip(below.iter().flatten()) {
+                    let view = TableName::new(schema, view)?.folded();
+                    sources.insert(view, TableName::try_from(source.to_owned())?.folded());
+                }
             }
         }
-        let mut reached: Vec<String> = dataset
-            .process
-            .iter()
-            .map(|step| format!("{}.{}", dataset.name, step.table).to_ascii_lowercase())
-            .collect();
+        let steps = dataset.process.iter();
+        let mut reached = steps
+            .map(|step| Ok(TableName::new(&dataset.name, &step.table)?.folded()))
+            .collect::<anyhow::Result<Vec<TableName>>>()?;
         let mut left = Vec::new();
         for view in &dataset.views {
-            let name = view.name.folded().to_string();
+            let name = view.name.folded();
             let source = sources.remove(&name).with_context(|| {
                 format!(
                     "{} is no materialized view on this server, the dataset's file says it is one; `deltaplane apply` makes it one, or says what stands in the way. Nothing was changed",
@@ -158,7 +158,9 @@ impl Run {
 
     async fn version(&mut self, schema: &str, table: &str) -> anyhow::Result<i64> {
         self.number(&format!(
-            "SELECT version FROM system.tables WHERE table_schema = '{schema}' AND table_name = '{table}'"
+            "SELECT version FROM system.tables WHERE table_schema = {} AND table_name = {}",
+            quote_text(schema),
+            quote_text(table)
         ))
         .await
     }
@@ -172,7 +174,8 @@ impl Run {
         first: &Step,
     ) -> anyhow::Result<()> {
         let (raw, day) = (source.table.clone(), self.day.clone());
-        let key = source.key.join(", ");
+        let key: Vec<String> = source.key.iter().map(|k| quote_name(k)).collect();
+        let key = key.join(", ");
         let of_day = format!("FROM {raw} WHERE event_date = {day}");
         let distinct = self
             .number(&format!(
@@ -194,7 +197,7 @@ impl Run {
             ))
             .await?
         );
-        let time = source.event_time.clone().unwrap_or_default();
+        let time = quote_name(source.event_time.as_deref().unwrap_or_default());
         let (_, rows) = self
             .client
             .query(&format!(
@@ -212,7 +215,7 @@ impl Run {
         let counts: Vec<String> = cleaned
             .columns
             .iter()
-            .map(|c| format!("count(*) - count(\"{}\")", c.name))
+            .map(|c| format!("count(*) - count({})", quote_name(&c.name)))
             .collect();
         let (_, rows) = self
             .client
@@ -220,7 +223,7 @@ impl Run {
                 "SELECT {} FROM {} WHERE {} = {day}",
                 counts.join(", "),
                 cleaned.table,
-                first.day
+                quote_name(&first.day)
             ))
             .await?;
         let mut nulls = BTreeMap::new();
@@ -241,7 +244,7 @@ impl Run {
             .collect();
         let counts: Vec<String> = before
             .iter()
-            .map(|name| format!("count(*) - count(\"{name}\")"))
+            .map(|name| format!("count(*) - count({})", quote_name(name)))
             .collect();
         let (_, rows) = self
             .client
@@ -256,11 +259,11 @@ impl Run {
         let mut rules = Vec::new();
         let mut unmatched = 0;
         for rule in &source.rules {
+            let judged = quote_name(&rule.column);
             let violated = match &rule.kind {
                 RuleKind::Range { min, max } => {
-                    let bound = |op: &str, b: &Option<f64>| {
-                        b.map(|b| format!("\"{}\" {op} {b:?}", rule.column))
-                    };
+                    let bound =
+                        |op: &str, b: &Option<f64>| b.map(|b| format!("{judged} {op} {b:?}"));
                     let parts: Vec<String> = [bound("<", min), bound(">", max)]
                         .into_iter()
                         .flatten()
@@ -268,20 +271,17 @@ impl Run {
                     parts.join(" OR ")
                 }
                 RuleKind::Enum { values } => {
-                    let values: Vec<String> = values
-                        .iter()
-                        .map(|v| format!("'{}'", v.replace('\'', "''")))
-                        .collect();
-                    format!("\"{}\" NOT IN ({})", rule.column, values.join(", "))
+                    let values: Vec<String> = values.iter().map(|v| quote_text(v)).collect();
+                    format!("{judged} NOT IN ({})", values.join(", "))
                 }
                 RuleKind::MaxLength { chars } => {
-                    format!("length(\"{}\") > {chars}", rule.column)
+                    format!("length({judged}) > {chars}")
                 }
                 RuleKind::Referential { table, column } => {
+                    let column = quote_name(column);
                     let missing = self
                         .number(&format!(
-                            "SELECT count(*) FROM {raw} r LEFT JOIN {table} d ON r.\"{}\" = d.\"{column}\" WHERE r.event_date = {day} AND d.\"{column}\" IS NULL",
-                            rule.column
+                            "SELECT count(*) FROM {raw} r LEFT JOIN {table} d ON r.{judged} = d.{column} WHERE r.event_date = {day} AND d.{column} IS NULL"
                         ))
                         .await?;
                     unmatched += missing;

@@ -6,7 +6,9 @@ use deltaplane_client::SqlClient;
 
 use super::Outcome;
 use super::sql::render;
-use crate::types::TableName;
+use super::table::table_of;
+use crate::dataset::quote_text;
+use crate::types::{TableName, quote_name};
 
 /// What is asked of a quarantine.
 pub(super) enum Ask {
@@ -39,14 +41,14 @@ impl Replay {
             let value = if value.is_empty() {
                 "NULL".to_owned()
             } else {
-                quoted(value)
+                quote_text(value)
             };
-            sql.push_str(&format!("\"{}\" = {value}", column.trim()));
+            sql.push_str(&format!("{} = {value}", quote_name(column.trim())));
         }
         let of_rule = self
             .rule
             .as_ref()
-            .map(|rule| format!("array_has(rules, {})", quoted(rule)));
+            .map(|rule| format!("array_has(rules, {})", quote_text(rule)));
         let conditions: Vec<String> = of_rule
             .into_iter()
             .chain(self.condition.as_ref().map(|c| format!("({c})")))
@@ -61,17 +63,11 @@ impl Replay {
     }
 }
 
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// # Errors
 /// The name is none, or the server refuses.
 pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
-    let (schema, name) = table
-        .split_once('.')
-        .ok_or_else(|| anyhow::anyhow!("the table is schema.table, got {table}"))?;
-    let quarantine = TableName::new(schema, name)?.quarantine();
+    let name = table_of(table)?;
+    let quarantine = name.quarantine();
     let sql = match ask {
         Ask::List => format!(
             "SELECT rule, count(*) AS rows, min(_ingest_ts) AS first, max(_ingest_ts) AS last, max(reason) AS for_example \
@@ -79,7 +75,7 @@ pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyho
         ),
         Ask::Show { rule, limit } => {
             let of_rule = rule.map_or_else(String::new, |rule| {
-                format!(" WHERE array_has(rules, {})", quoted(&rule))
+                format!(" WHERE array_has(rules, {})", quote_text(&rule))
             });
             format!(
                 "SELECT _ingest_ts, _source, _seq, row_index, array_to_string(rules, ', ') AS rules, reason, raw FROM {quarantine}{of_rule} \
@@ -87,7 +83,7 @@ pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyho
             )
         }
         Ask::Replay(replay) => {
-            let sql = replay.sql(&TableName::new(schema, name)?)?;
+            let sql = replay.sql(&name)?;
             let (schema, rows) = SqlClient::connect(uri).await?.query(&sql).await?;
             println!("{}", render(&rows, &schema, format)?);
             // examined, replayed, duplicates, rejected: what has left the quarantine, or would.

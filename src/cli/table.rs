@@ -6,7 +6,7 @@ use deltaplane_client::SqlClient;
 
 use super::Outcome;
 use super::sql::{readable, render};
-use crate::types::TableName;
+use crate::types::{TableName, quote_name, split_names};
 
 /// What is asked of a table.
 pub(super) enum Ask {
@@ -35,10 +35,7 @@ impl Ask {
             Ask::History { limit } => format!("DESCRIBE HISTORY {table} LIMIT {limit}"),
             Ask::Optimize { order } if order.is_empty() => format!("OPTIMIZE {table}"),
             Ask::Optimize { order } => {
-                let quoted: Vec<String> = order
-                    .iter()
-                    .map(|c| format!("\"{}\"", c.replace('"', "\"\"")))
-                    .collect();
+                let quoted: Vec<String> = order.iter().map(|c| quote_name(c)).collect();
                 format!("OPTIMIZE {table} ZORDER BY ({})", quoted.join(", "))
             }
             Ask::Vacuum {
@@ -62,13 +59,21 @@ impl Ask {
     }
 }
 
+/// The table that the command line names.
+///
+/// # Errors
+/// It has no schema, or is no name.
+pub(super) fn table_of(text: &str) -> anyhow::Result<TableName> {
+    if split_names(text, '.').len() == 1 {
+        anyhow::bail!("the table is schema.table, got {text}");
+    }
+    Ok(TableName::try_from(text.to_owned())?)
+}
+
 /// # Errors
 /// The name is none, the server refuses, or `check` found something wrong.
 pub(super) async fn run(uri: &str, table: &str, ask: Ask, format: &str) -> anyhow::Result<Outcome> {
-    let (schema, name) = table
-        .split_once('.')
-        .ok_or_else(|| anyhow::anyhow!("the table is schema.table, got {table}"))?;
-    let sql = ask.sql(&TableName::new(schema, name)?);
+    let sql = ask.sql(&table_of(table)?);
     let mut client = SqlClient::connect(uri).await?;
     let (schema, rows) = client.query(&sql).await.map_err(readable)?;
     if schema.fields().is_empty() {

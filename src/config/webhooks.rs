@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::Duration;
 use super::size::Value;
-use crate::types::check_name;
+use crate::types::check_word;
 
 /// How a webhook is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<String, Webh
         let name = key.get_ref().to_string();
         let at = key.span().start;
         let wrong = |at: usize, problem: String| (at, name.clone(), problem);
-        check_name(&name).map_err(|e| wrong(at, e.to_string()))?;
+        check_word(&name).map_err(|e| wrong(at, e.to_string()))?;
         let DeValue::Table(entries) = value.get_ref() else {
             return Err(wrong(at, "it is a table with a url".to_owned()));
         };

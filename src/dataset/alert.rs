@@ -6,9 +6,9 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::contract::is_servers_schema;
-use super::ddl::{quote_name, quote_text};
+use super::ddl::quote_text;
 use super::view::{parse_span, show_span};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, join_names, quote_name};
 
 /// An alert is looked at no oftener.
 const EVERY_MIN: i64 = 1_000_000;
@@ -114,7 +114,7 @@ impl AlertDeclaration {
         let twice = |list: &[String]| {
             let repeated = list.iter().enumerate().find(|(i, one)| {
                 let mut before = list.iter().take(*i);
-                before.any(|b| b.eq_ignore_ascii_case(one))
+                before.any(|b| b.is_same_name(one))
             });
             repeated.map(|(_, one)| one.clone())
         };
@@ -123,7 +123,7 @@ impl AlertDeclaration {
                 return Err(format!("{word} names {one} twice, alert={name}"));
             }
         }
-        let reserved = |label: &&String| OWN_LABELS.iter().any(|o| o.eq_ignore_ascii_case(label));
+        let reserved = |label: &&String| OWN_LABELS.iter().any(|o| o.is_same_name(label));
         if let Some(label) = self.by.iter().chain(self.labels.keys()).find(reserved) {
             return Err(format!(
                 "{label} is a label that every alert has, alert={name}; call it something else, in a query by {label} AS .."
@@ -193,7 +193,7 @@ impl AlertDeclaration {
     /// The statement that makes an alert of another declaration into this one; none if it is one.
     pub fn alter_ddl(&self, there: &AlertDeclaration) -> Option<String> {
         let mut this = self.clone();
-        let fold = |names: &[String]| names.join(",").to_ascii_lowercase();
+        let fold = |names: &[String]| join_names(names, ',').folded_name();
         // The server has columns and tables as they are spelled there.
         if fold(&self.by) == fold(&there.by) {
             this.by.clone_from(&there.by);

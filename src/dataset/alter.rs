@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Error;
 use super::column::Column;
 use super::contract::Contract;
-use super::ddl::{quote_name, quote_text, sql_check};
+use super::ddl::{quote_text, sql_check};
 use super::properties::json;
 use super::rule::Rule;
+use crate::types::{SameName, quote_name};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Alteration {
@@ -30,12 +31,13 @@ pub enum Alteration {
 }
 
 pub(super) fn constraint_name(rule: &str) -> String {
-    rule.replace(':', "_")
+    // A column's name may have a colon, too.
+    rule.replacen(':', "_", 1)
 }
 
 /// By its own name, or as a constraint.
 fn is_called(rule: &Rule, name: &str) -> bool {
-    rule.name == name || constraint_name(&rule.name).eq_ignore_ascii_case(name)
+    rule.name == name || constraint_name(&rule.name).is_same_name(name)
 }
 
 impl Contract {
@@ -93,10 +95,7 @@ impl Contract {
                 }
                 Alteration::Describe { column, text } => {
                     let own = next.columns.iter_mut();
-                    let Some(own) = own
-                        .into_iter()
-                        .find(|c| c.name.eq_ignore_ascii_case(column))
-                    else {
+                    let Some(own) = own.into_iter().find(|c| c.name.is_same_name(column)) else {
                         let known: Vec<&str> = self.columns.iter().map(|c| &*c.name).collect();
                         return Err(Error::NoColumn {
                             table: self.table.to_string(),
@@ -137,7 +136,7 @@ impl Contract {
             let old = self
                 .columns
                 .iter()
-                .find(|c| c.name.eq_ignore_ascii_case(&column.name));
+                .find(|c| c.name.is_same_name(&column.name));
             match old {
                 None => parts.push(format!(
                     "ADD COLUMN {} {}{}",

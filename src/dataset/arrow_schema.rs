@@ -113,7 +113,7 @@ mod tests {
         let schema = Schema::new(vec![Field::new("a", DataType::UInt32, true)]);
         let refused = Contract::from_arrow(name.clone(), &schema).unwrap_err();
         assert!(refused.to_string().contains("UInt32"), "{refused}");
-        let schema = Schema::new(vec![Field::new("bad name", DataType::Int32, true)]);
+        let schema = Schema::new(vec![Field::new("bad name ", DataType::Int32, true)]);
         assert!(Contract::from_arrow(name, &schema).is_err());
     }
 }

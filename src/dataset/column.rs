@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::nested::{self, ElementType, EntryType, FromArrow, StructField};
+use crate::types::SameName;
 
 /// Delta's types. TIMESTAMP is microseconds UTC; TIMESTAMP_NTZ has no zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,7 +229,7 @@ impl Column {
     /// Does it take what is sent under this name, which is no column's own?
     pub fn comes_under(&self, sent: &str) -> bool {
         let mut others = self.from.iter().chain(&self.formerly);
-        others.any(|name| name.eq_ignore_ascii_case(sent))
+        others.any(|name| name.is_same_name(sent))
     }
 }
 

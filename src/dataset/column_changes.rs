@@ -7,7 +7,7 @@ use super::alter::{Alteration, constraint_name};
 use super::column::Column;
 use super::contract::Contract;
 use super::rule::{Rule, RuleKind};
-use crate::types::ColumnMoves;
+use crate::types::{ColumnMoves, SameName, quote_name};
 
 /// So many names of a column before are remembered, the newest.
 const FORMER_NAMES_MAX: usize = 32;
@@ -29,7 +29,7 @@ fn names(rule: &Rule, column: &str) -> bool {
     };
     std::iter::once(&rule.column)
         .chain(listed)
-        .any(|c| c.eq_ignore_ascii_case(column))
+        .any(|c| c.is_same_name(column))
 }
 
 impl Contract {
@@ -41,7 +41,7 @@ impl Contract {
         let found = self
             .columns
             .iter()
-            .position(|c| c.name.eq_ignore_ascii_case(column));
+            .position(|c| c.name.is_same_name(column));
         found.ok_or_else(|| {
             let known: Vec<&str> = self.columns.iter().map(|c| &*c.name).collect();
             Error::NoColumn {
@@ -59,7 +59,7 @@ impl Contract {
             "rows that are there were written with it: create another table (CREATE TABLE .. AS SELECT ..)"
                 .to_owned()
         };
-        let is = |name: &String| name.eq_ignore_ascii_case(column);
+        let is = |name: &String| name.is_same_name(column);
         let need = |what: &str| Need {
             what: what.to_owned(),
             way_out: another(),
@@ -74,9 +74,9 @@ impl Contract {
             return Some(Need {
                 what: format!("the rule {}", rule.name),
                 way_out: format!(
-                    "drop the rule first (ALTER TABLE {} DROP CONSTRAINT \"{}\"), and add it again afterwards if it is still wanted",
+                    "drop the rule first (ALTER TABLE {} DROP CONSTRAINT {}), and add it again afterwards if it is still wanted",
                     self.table,
-                    constraint_name(&rule.name)
+                    quote_name(&constraint_name(&rule.name))
                 ),
             });
         }
@@ -90,7 +90,7 @@ impl Contract {
             });
         }
         let made_from =
-            |c: &&Column| c.from.as_ref().is_some_and(is) && !c.name.eq_ignore_ascii_case(column);
+            |c: &&Column| c.from.as_ref().is_some_and(is) && !c.name.is_same_name(column);
         self.columns.iter().find(made_from).map(|made| Need {
             what: format!("the column {}, whose values come from it,", made.name),
             way_out: format!(
@@ -116,7 +116,7 @@ impl Contract {
     /// Each step is checked: the next one could not tell two columns of one name apart.
     fn refuse_twice(&self, name: &str) -> Result<(), Error> {
         let mut columns = self.columns.iter();
-        if columns.any(|c| c.name.eq_ignore_ascii_case(name)) {
+        if columns.any(|c| c.name.is_same_name(name)) {
             return Err(Error::Twice {
                 table: self.table.to_string(),
                 column: name.to_owned(),
@@ -141,7 +141,7 @@ impl Contract {
     pub(super) fn rename_column(&mut self, from: &str, to: &str) -> Result<(), Error> {
         let place = self.place_of(from, "RENAME COLUMN")?;
         self.refuse_if_needed(from, "renamed")?;
-        if !from.eq_ignore_ascii_case(to) {
+        if !from.is_same_name(to) {
             self.refuse_twice(to)?;
         }
         if let Some(column) = self.columns.get_mut(place) {
@@ -154,20 +154,18 @@ impl Contract {
     /// bears that name.
     pub(super) fn note_former_names(&mut self, moves: &ColumnMoves) {
         for column in &mut self.columns {
-            let own = |name: &str| name.eq_ignore_ascii_case(&column.name);
+            let own = |name: &str| name.is_same_name(&column.name);
             if let Some(was) = moves.origin(&column.name).filter(|was| !own(was)) {
-                column
-                    .formerly
-                    .retain(|name| !name.eq_ignore_ascii_case(was));
+                column.formerly.retain(|name| !name.is_same_name(was));
                 column.formerly.push(was.to_owned());
                 let beyond = column.formerly.len().saturating_sub(FORMER_NAMES_MAX);
                 column.formerly.drain(..beyond);
             }
         }
-        let names = self.columns.iter().map(|c| c.name.to_ascii_lowercase());
+        let names = self.columns.iter().map(|c| c.name.folded_name());
         let names: BTreeSet<String> = names.collect();
         for column in &mut self.columns {
-            let free = |name: &String| !names.contains(&name.to_ascii_lowercase());
+            let free = |name: &String| !names.contains(&name.folded_name());
             column.formerly.retain(free);
         }
     }
@@ -177,7 +175,7 @@ impl Contract {
         let gone = before.columns.iter();
         let gone = gone.filter(|c| moves.dropped.contains(&c.name));
         for name in gone.flat_map(|c| std::iter::once(&c.name).chain(&c.formerly)) {
-            self.dropped.insert(name.to_ascii_lowercase(), self.version);
+            self.dropped.insert(name.folded_name(), self.version);
         }
         while self.dropped.len() > DROPPED_NAMES_MAX {
             let oldest = self.dropped.iter().min_by_key(|(_, version)| **version);
@@ -190,7 +188,7 @@ impl Contract {
 
     /// Was a column dropped since the version of a contract that called it so?
     pub fn has_dropped(&self, name: &str, since: u32) -> bool {
-        let gone = self.dropped.get(&name.to_ascii_lowercase());
+        let gone = self.dropped.get(&name.folded_name());
         gone.is_some_and(|version| *version > since)
     }
 
@@ -206,10 +204,10 @@ impl Contract {
     pub fn name_taken_over<'a>(&self, next: &'a Contract, moves: &ColumnMoves) -> Option<&'a str> {
         let meant = |name: &str| {
             let mut columns = self.columns.iter();
-            let named = columns.find(|c| c.name.eq_ignore_ascii_case(name));
+            let named = columns.find(|c| c.name.is_same_name(name));
             named.or_else(|| {
                 let mut columns = self.columns.iter();
-                columns.find(|c| c.formerly.iter().any(|f| f.eq_ignore_ascii_case(name)))
+                columns.find(|c| c.formerly.iter().any(|f| f.is_same_name(name)))
             })
         };
         let mut names = next.columns.iter().map(|c| c.name.as_str());
@@ -233,12 +231,11 @@ impl Contract {
             match change {
                 Alteration::AddColumn(column) => now.push((column.name.clone(), None)),
                 Alteration::DropColumn(name) => {
-                    now.retain(|(now, _)| !now.eq_ignore_ascii_case(name));
+                    now.retain(|(now, _)| !now.is_same_name(name));
                 }
                 Alteration::RenameColumn { from, to } => {
                     let mut found = now.iter_mut();
-                    if let Some((name, _)) = found.find(|(name, _)| name.eq_ignore_ascii_case(from))
-                    {
+                    if let Some((name, _)) = found.find(|(name, _)| name.is_same_name(from)) {
                         to.clone_into(name);
                     }
                 }

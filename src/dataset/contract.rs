@@ -10,7 +10,7 @@ use super::Error;
 use super::column::{Column, ColumnType};
 use super::rule::{Action, Rule, RuleKind};
 use super::view::{ViewDeclaration, ViewSpec};
-use crate::types::{QUARANTINE_SUFFIX, TableName, check_name};
+use crate::types::{SameName, TableName, check_name};
 
 pub const EVENT_DATE: &str = "event_date";
 /// Filled by the server; a client that sends one is told so.
@@ -139,22 +139,17 @@ impl Contract {
         if is_servers_schema(&self.table) {
             return Err(reserved(self.table.schema()));
         }
-        if self
-            .table
-            .table()
-            .to_ascii_lowercase()
-            .ends_with(QUARANTINE_SUFFIX)
-        {
+        if self.table.quarantined().is_some() {
             return Err(reserved(self.table.table()));
         }
         // The quarantine's name has to fit too.
-        check_name(self.table.quarantine().table())?;
+        TableName::new(self.table.schema(), self.table.quarantine().table())?;
         if self.columns.is_empty() {
             return Err(Error::Empty(table));
         }
         for (index, column) in self.columns.iter().enumerate() {
             check_name(&column.name)?;
-            let lower = column.name.to_ascii_lowercase();
+            let lower = column.name.folded_name();
             // The server fills no column of a temporary table: it may hold what another table's were filled with.
             if (RESERVED_COLUMNS.contains(&lower.as_str()) && !self.is_temporary())
                 || (self.event_time.is_some() && self.view.is_none() && lower == EVENT_DATE)
@@ -163,7 +158,7 @@ impl Contract {
             }
             if self.columns[..index]
                 .iter()
-                .any(|c| c.name.eq_ignore_ascii_case(&column.name))
+                .any(|c| c.name.is_same_name(&column.name))
             {
                 return Err(Error::Twice {
                     table,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::alter::constraint_name;
 use super::column::{Column, ColumnType};
 use super::contract::Contract;
 use super::properties::json;
 use super::rule::{Action, Rule, RuleKind};
+use crate::types::{join_names, quote_name, shown_name};
 
 impl Contract {
     pub fn to_ddl(&self) -> String {
@@ -38,7 +40,7 @@ impl Contract {
             match sql_check(rule) {
                 Some(check) => lines.push(format!(
                     "CONSTRAINT {} CHECK ({check})",
-                    quote_name(&rule.name.replace(':', "_"))
+                    quote_name(&constraint_name(&rule.name))
                 )),
                 None => {
                     properties.insert(format!("deltaplane.rule.{}", rule.name), json(rule));
@@ -53,11 +55,11 @@ impl Contract {
         said.extend(checked.iter().map(|r| r.name.as_str()));
         let order: Vec<&str> = self.rules.iter().map(|r| r.name.as_str()).collect();
         if order != said {
-            properties.insert("deltaplane.ruleOrder".to_owned(), order.join(";"));
+            properties.insert("deltaplane.ruleOrder".to_owned(), join_names(order, ';'));
         }
         if self.is_temporary() {
             // It has no properties.
-            let table = self.table.table();
+            let table = shown_name(self.table.table());
             return format!("CREATE TEMP TABLE {table} (\n  {}\n)", lines.join(",\n  "));
         }
         let mut out = format!(
@@ -156,10 +158,6 @@ fn literal(value: &serde_json::Value, data_type: &ColumnType) -> String {
 
 pub fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-pub(super) fn quote_name(name: &str) -> String {
-    format!("\"{name}\"")
 }
 
 /// The text inside SQL quotes.

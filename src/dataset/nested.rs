@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use serde::{Deserialize, Serialize};
 
 use super::column::ColumnType;
-use crate::types::check_name;
+use crate::types::{SameName, check_name, shown_name};
 
 /// Levels of nesting in one type: an ARRAY of STRUCT has two.
 pub const NESTING_MAX: usize = 16;
@@ -170,7 +170,7 @@ impl ColumnType {
                 for (index, field) in fields.iter().enumerate() {
                     check_name(&field.name).map_err(|e| e.to_string())?;
                     let mut before = fields.iter().take(index);
-                    if before.any(|f| f.name.eq_ignore_ascii_case(&field.name)) {
+                    if before.any(|f| f.name.is_same_name(&field.name)) {
                         return Err(format!("it has the field {} twice", field.name));
                     }
                     field.data_type.check_at(level + 1, parts)?;
@@ -202,7 +202,8 @@ impl ColumnType {
                 for (index, field) in fields.iter().enumerate() {
                     let comma = if index == 0 { "" } else { ", " };
                     let required = required(field.nullable);
-                    write!(f, "{comma}{}: {}{required}", field.name, field.data_type)?;
+                    let name = shown_name(&field.name);
+                    write!(f, "{comma}{name}: {}{required}", field.data_type)?;
                 }
                 f.write_str(">")
             }

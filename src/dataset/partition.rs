@@ -1,6 +1,7 @@
 //! What a new table can be partitioned by. Tables of older servers may be partitioned otherwise, and are served.
 
 use super::{ColumnType, Contract, Error};
+use crate::partition_folder;
 
 impl Contract {
     /// # Errors
@@ -14,6 +15,9 @@ impl Contract {
             })
         };
         for name in &self.partition_by {
+            if let Some(problem) = partition_folder::column_problem(name) {
+                return refused(name, &problem);
+            }
             let binary = self
                 .column(name)
                 .is_some_and(|c| c.data_type == ColumnType::Binary);

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::alter::constraint_name;
 use super::contract::{Contract, UnknownColumns};
 use super::ddl::quote_text;
 use super::rule::{Action, Rule, RuleKind};
 use super::{Column, Error, retention};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, join_names, split_names};
 
 const PREFIX: &str = "deltaplane.";
 
@@ -17,7 +18,7 @@ impl Contract {
         for rule in self.rules.iter().filter(|r| r.action == Action::Reject) {
             if let Some(check) = delta_check(rule) {
                 out.insert(
-                    format!("delta.constraints.{}", rule.name.replace(':', "_")),
+                    format!("delta.constraints.{}", constraint_name(&rule.name)),
                     check,
                 );
             }
@@ -51,7 +52,7 @@ impl Contract {
             put("eventTime", name.clone());
         }
         if !self.key.is_empty() {
-            put("key", self.key.join(","));
+            put("key", join_names(&self.key, ','));
         }
         if let Some(retention) = &self.retention {
             put("retention", retention.clone());
@@ -119,7 +120,7 @@ impl Contract {
                     self.dropped = serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
                 }
                 "eventTime" => self.event_time = Some(value.clone()),
-                "key" => self.key = value.split(',').map(|c| c.trim().to_owned()).collect(),
+                "key" => self.key = split_names(value, ','),
                 "retention" => self.retention = Some(value.clone()),
                 "view" => {
                     let view = serde_json::from_str(value).map_err(|e| bad(&e.to_string()))?;
@@ -164,7 +165,7 @@ impl Contract {
     /// Rules in the order that TBLPROPERTIES tell; those that it does not name come last.
     pub(crate) fn order_rules(&mut self, properties: &BTreeMap<String, String>) {
         if let Some(order) = properties.get("deltaplane.ruleOrder") {
-            let names: Vec<&str> = order.split(';').collect();
+            let names = split_names(order, ';');
             let place = |r: &Rule| names.iter().position(|n| *n == r.name);
             self.rules.sort_by_key(|r| place(r).unwrap_or(usize::MAX));
         }
@@ -173,7 +174,7 @@ impl Contract {
     fn column_mut(&mut self, name: &str, property: &str) -> Result<&mut Column, Error> {
         self.columns
             .iter_mut()
-            .find(|c| c.name.eq_ignore_ascii_case(name))
+            .find(|c| c.name.is_same_name(name))
             .ok_or_else(|| Error::Property {
                 property: property.to_owned(),
                 problem: format!("no column {name}"),
@@ -183,7 +184,7 @@ impl Contract {
 
 /// The rule as Delta's SQL: there a null fails a CHECK, here it passes.
 fn delta_check(rule: &Rule) -> Option<String> {
-    let c = format!("`{}`", rule.column);
+    let c = format!("`{}`", rule.column.replace('`', "``"));
     match &rule.kind {
         RuleKind::Range {
             min: Some(min),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::TableName;
+use crate::types::{TableName, join_names};
 
 /// What becomes of a row that breaks a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ impl RuleKind {
 impl Rule {
     pub fn new(column: &str, kind: RuleKind, action: Action) -> Self {
         let of = match &kind {
-            RuleKind::Unique { columns } => columns.join(","),
+            RuleKind::Unique { columns } => join_names(columns, ','),
             _ => column.to_owned(),
         };
         Rule {

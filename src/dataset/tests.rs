@@ -77,7 +77,7 @@ fn what_is_wrong_is_told_with_its_line() {
     let long = "columns = [\n  { name = \"a\", type = \"long\" },\n  { name = \"s\", type = \"string\" },\n]\n";
     let dim = "\n[[table]]\nname = \"dim\"\ncolumns = [{ name = \"id\", type = \"string\" }]\n";
     let cases = [
-        ("dataset = \"d-1\"".to_owned(), 1, "invalid name"),
+        ("dataset = \" d\"".to_owned(), 1, "invalid name"),
         (
             "dataset = \"d\"\ncolour = 1".to_owned(),
             2,
@@ -112,7 +112,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "declared twice",
         ),
         (
-            format!("{head}columns = [\n  {{ name = \"a b\", type = \"long\" }},\n]"),
+            format!("{head}columns = [\n  {{ name = \"a \", type = \"long\" }},\n]"),
             6,
             "invalid name",
         ),

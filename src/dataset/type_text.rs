@@ -90,12 +90,25 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Result<String, String> {
         if let Some(quote @ ('"' | '`')) = self.peek() {
-            let inner = self.rest.get(1..).unwrap_or_default();
-            let Some((name, rest)) = inner.split_once(quote) else {
-                return Err(format!("a name has no end: {}", shown(self.rest)));
-            };
-            self.rest = rest;
-            return Ok(name.to_owned());
+            let mut rest = self.rest.get(1..).unwrap_or_default();
+            let mut name = String::new();
+            loop {
+                let Some((part, after)) = rest.split_once(quote) else {
+                    return Err(format!("a name has no end: {}", shown(self.rest)));
+                };
+                name.push_str(part);
+                // A quote in a name stands there twice.
+                match after.strip_prefix(quote) {
+                    Some(after) => {
+                        name.push(quote);
+                        rest = after;
+                    }
+                    None => {
+                        self.rest = after;
+                        return Ok(name);
+                    }
+                }
+            }
         }
         let name = self.word();
         if name.is_empty() {
@@ -288,6 +301,10 @@ mod tests {
                 "ARRAY<STRUCT<t: TIMESTAMP, m: MAP<STRING, DATE>> NOT NULL>",
             ),
             ("timestamp without time zone[]", "ARRAY<TIMESTAMP_NTZ>"),
+            (
+                "STRUCT<\"a \"\"b\"\", >\" INT, `c``d`: INT, \u{f6} INT>",
+                "STRUCT<\"a \"\"b\"\", >\": INT, \"c`d\": INT, \"\u{f6}\": INT>",
+            ),
             ("int", "INT"),
         ] {
             let found = read(text).unwrap();
@@ -321,7 +338,8 @@ mod tests {
             ("INT[3]", "length"),
             ("STRUCT<>", "at least one field"),
             ("STRUCT<a INT, A INT>", "A twice"),
-            ("STRUCT<\"a b\" INT>", "a b"),
+            ("STRUCT<\"a b \" INT>", "white space"),
+            ("STRUCT<\"a b\"\" INT>", "no end"),
             ("MAP<STRING>", "expected ,"),
             ("MAP<ARRAY<INT>, INT>", "key is not nested"),
             ("ARRAY<WIDGET>", "WIDGET"),

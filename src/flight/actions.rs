@@ -19,6 +19,7 @@ use super::session::{self, CloseSessionResult, SetSessionOptionsRequest};
 use super::ticket::Ticket;
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, CancelOutcome};
+use crate::types::SameName;
 
 /// Every action that is answered, with what goes in and comes out.
 pub(super) const ACTIONS: [(&str, &str); 10] = [
@@ -181,7 +182,7 @@ impl FlightSqlServer {
                 let request = SetSessionOptionsRequest::decode(body).map_err(malformed)?;
                 let schemas = super::metadata::schema_names(&self.engine.snapshot());
                 let known = |name: &str| {
-                    let found = schemas.iter().find(|s| s.eq_ignore_ascii_case(name));
+                    let found = schemas.iter().find(|s| s.is_same_name(name));
                     found.cloned()
                 };
                 let (result, made) = self

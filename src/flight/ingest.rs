@@ -23,7 +23,7 @@ use crate::ingest::bulk::{self, Bulk, Once, Options};
 use crate::ingest::insert::{Rows, staged};
 use crate::ingest::staged::StagedRows;
 use crate::query::{CATALOG, default_schema};
-use crate::types::{QUARANTINE_SUFFIX, TableName};
+use crate::types::TableName;
 
 const ON_REJECT: &str = "deltaplane.on_reject";
 const PRODUCER: &str = "deltaplane.producer";
@@ -159,17 +159,12 @@ fn unspecified() -> Fault {
 }
 
 fn table_name(schema: Option<String>, table: &str) -> Result<TableName, Fault> {
-    let made = match (schema, table.split_once('.')) {
-        (Some(schema), _) => TableName::new(&schema, table),
-        (None, Some((schema, table))) => TableName::new(schema, table),
-        (None, None) => TableName::new(&default_schema(), table),
+    let made = match schema {
+        Some(schema) => TableName::new(&schema, table),
+        None => TableName::read(table, &default_schema()),
     };
     let name = made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
-    if name
-        .table()
-        .to_ascii_lowercase()
-        .ends_with(QUARANTINE_SUFFIX)
-    {
+    if name.quarantined().is_some() {
         return Err(Fault::invalid(
             "reserved_table",
             format!(

@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::flight::service::not_supported;
 use crate::flight::sql_info;
 use crate::query::{self, CATALOG, Caller, Engine, PUBLIC, SYSTEM, wire_schema};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// What tools call a table that one session alone has.
 const TEMPORARY: &str = "LOCAL TEMPORARY";
@@ -155,7 +155,7 @@ fn described(in_schema: &str, table: &str, schema: &Schema) -> Schema {
 /// The columns of the key that a contract names, event time included. A table that is named without its schema is looked for in
 /// all of them.
 fn primary_keys(snapshot: &Snapshot, command: &CommandGetPrimaryKeys) -> Answer {
-    let is = |asked: Option<&str>, own: &str| asked.is_none_or(|a| a.eq_ignore_ascii_case(own));
+    let is = |asked: Option<&str>, own: &str| asked.is_none_or(|a| a.is_same_name(own));
     let here = is(command.catalog.as_deref(), CATALOG);
     // In the order of their names.
     let tables = snapshot.tables.values().filter(|view| {

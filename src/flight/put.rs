@@ -149,10 +149,7 @@ fn on_the_wire<'a>(ack: &Ack, rejects: impl Iterator<Item = &'a Reject>) -> prot
 fn path_of(descriptor: &FlightDescriptor) -> Result<TableName, Fault> {
     let name = match descriptor.path.as_slice() {
         [schema, table] => TableName::new(schema, table),
-        [one] => match one.split_once('.') {
-            Some((schema, table)) => TableName::new(schema, table),
-            None => TableName::new("public", one),
-        },
+        [one] => TableName::read(one, "public"),
         path => {
             return Err(Fault::invalid(
                 "invalid_descriptor",
@@ -179,11 +176,7 @@ async fn run(
     out: watch::Sender<Outbox>,
 ) -> Result<(), Fault> {
     let name = path_of(&descriptor)?;
-    if name
-        .table()
-        .to_ascii_lowercase()
-        .ends_with(crate::types::QUARANTINE_SUFFIX)
-    {
+    if name.quarantined().is_some() {
         return Err(Fault::invalid(
             "reserved_table",
             format!(

@@ -145,7 +145,9 @@ mod tests {
         let fault = added(vec![Field::new("tags", list, true)]).unwrap_err();
         assert_eq!(fault.reason, "unknown_column");
         assert!(fault.message.contains("column=tags"), "{fault}");
-        assert!(added(vec![Field::new("a b", DataType::Int64, true)]).is_err());
+        assert!(added(vec![Field::new("a ", DataType::Int64, true)]).is_err());
+        let named = added(vec![Field::new("a b", DataType::Int64, true)]).unwrap();
+        assert_eq!(named, [("a b".to_owned(), "BIGINT".to_owned())]);
         let many = (0..COLUMNS_MAX).map(|n| Field::new(format!("c{n}"), DataType::Int64, true));
         assert!(added(many.collect()).is_err());
     }

@@ -16,6 +16,7 @@ use super::arithmetic::bare;
 use super::functions::given_a_name;
 use super::wire::wire_schema;
 use crate::fault::Fault;
+use crate::types::shown_name;
 
 /// Begins the mark of a name that has another column's name before it, or none. No name that a user writes has it.
 pub(super) const MARK: char = '\0';
@@ -121,7 +122,8 @@ pub(super) fn type_name(data_type: &DataType) -> String {
         }
         DataType::Struct(fields) => {
             let fields = fields.iter();
-            let fields = fields.map(|f| format!("{}: {}", f.name(), type_name(f.data_type())));
+            let fields =
+                fields.map(|f| format!("{}: {}", shown_name(f.name()), type_name(f.data_type())));
             format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
         }
         DataType::Map(entries, _) => match entries.data_type() {

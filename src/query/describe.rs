@@ -13,6 +13,7 @@ use super::{CATALOG, PUBLIC, SYSTEM, default_schema, names};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own, parts, resolve, syntax};
+use crate::types::SameName;
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -207,7 +208,7 @@ fn schema_in(options: &ShowStatementOptions, snapshot: &Snapshot) -> Result<Opti
         [schema] => (*schema).to_owned(),
         _ => name.to_string(),
     };
-    if known.iter().any(|own| own.eq_ignore_ascii_case(&schema)) {
+    if known.iter().any(|own| own.is_same_name(&schema)) {
         return Ok(Some(schema));
     }
     Err(Fault::new(

@@ -25,6 +25,7 @@ use super::scan::scan_by_planned;
 use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
+use crate::types::{SameName, join_names};
 
 pub(super) const NAME: &str = "last_seen";
 const FORM: &str = "last_seen('schema.table', 'key' [, 'key' ..])";
@@ -96,7 +97,7 @@ impl Asked {
             let exact = fields.clone().find(|f| f.name() == key);
             let found = exact.or_else(|| {
                 let mut fields = fields.clone();
-                fields.find(|f| f.name().eq_ignore_ascii_case(key))
+                fields.find(|f| f.name().is_same_name(key))
             });
             let Some(field) = found else {
                 let known: Vec<&str> = fields.map(|f| f.name().as_str()).collect();
@@ -175,7 +176,7 @@ impl TableFunctionImpl for LastSeen {
             .and_then(|name| find(&self.snapshot, &name))
             .map_err(external)?;
         let asked = Asked::of(view, keys).map_err(external)?;
-        let question = format!("{NAME} {}", asked.keys.join(","));
+        let question = format!("{NAME} {}", join_names(&asked.keys, ','));
         Ok(Arc::new(LastRows {
             known: self.newest.of(view, &question, &self.snapshot),
             view: view.clone(),

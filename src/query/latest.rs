@@ -29,12 +29,12 @@ use super::table_function::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, FileList};
 use crate::fault::{Fault, Kind};
-use crate::types::TableName;
+use crate::types::{TableName, quote_name};
 
 pub(super) const NAME: &str = "latest";
 /// Names of columns in between, which no table's are.
-const NEWEST: &str = "newest@latest";
-const OF: &str = "of@latest@";
+const NEWEST: &str = "deltaplane.newest";
+const OF: &str = "deltaplane.of.";
 const FORM: &str = "latest('schema.table')";
 /// What is kept of one table, at one version.
 const KEPT_BYTES: usize = 64 << 20;
@@ -361,17 +361,15 @@ impl LatestRows {
         let renamed: Vec<(String, String)> = self.keys.iter().map(same).collect();
         let columns = renamed.iter().map(|(of, key)| named(key).alias(of));
         let newest = newest.select(columns.chain([named(NEWEST)]).collect::<Vec<_>>())?;
-        let left: Vec<&str> = self
-            .keys
-            .iter()
-            .chain([&self.time])
-            .map(String::as_str)
-            .collect();
-        let right: Vec<&str> = renamed
-            .iter()
-            .map(|(of, _)| of.as_str())
-            .chain([NEWEST])
-            .collect();
+        // What is not quoted is read as a relation and its column where it has a dot.
+        let left = self.keys.iter().chain([&self.time]);
+        let left: Vec<String> = left.map(|name| quote_name(name)).collect();
+        let right = renamed.iter().map(|(of, _)| of.as_str()).chain([NEWEST]);
+        let right: Vec<String> = right.map(quote_name).collect();
+        let [left, right] = [&left, &right].map(|names| {
+            let names = names.iter().map(String::as_str);
+            names.collect::<Vec<&str>>()
+        });
         // Few rows on the side that is held, all rows on the side that flows by.
         let rows = newest.join(all, JoinType::RightSemi, &right, &left, None)?;
         // Of rows with the same time, one.

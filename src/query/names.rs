@@ -23,7 +23,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::Fault;
 use crate::sql::{parts, placed, placeholder, visit_mut};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// What a query's names resolve to.
 pub(crate) struct Resolved {
@@ -166,7 +166,7 @@ impl Rewriter<'_> {
             if let [.., schema, table, column] = &mut *idents
                 && let Some(relation) = scope.relation(&table.value)?
                 && let Some(name) = &relation.table
-                && name.schema().eq_ignore_ascii_case(&schema.value)
+                && name.schema().is_same_name(&schema.value)
             {
                 spell(schema, name.schema());
                 spell(table, name.table());
@@ -266,7 +266,7 @@ fn qualifier(name: &mut ObjectName, scope: &Scope) -> Result<(), Fault> {
         .as_ref()
         .filter(|table| match parts.as_slice() {
             [_] => true,
-            [.., schema, _] => table.schema().eq_ignore_ascii_case(schema),
+            [.., schema, _] => table.schema().is_same_name(schema),
             [] => false,
         });
     if let Some(table) = whole {

@@ -68,7 +68,7 @@ impl Shared {
             let asked = super::history::parse(said.cursor("table", &default_schema()))?;
             let table = super::history::answer(&asked, &snapshot)?;
             let session = self.session(snapshot, Some(Arc::new(table)), limits);
-            let statement = sql::parse_own("SELECT * FROM \"described@log\"")?;
+            let statement = sql::parse_own("SELECT * FROM \"deltaplane.described\"")?;
             return Ok((session, statement));
         }
         let tokens = super::describe::as_known(said.into_tokens());

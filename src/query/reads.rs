@@ -10,7 +10,7 @@ use super::table_function::{is_over_table, named_table};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_one, parts, visit_mut};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// The snapshot's tables that a query reads, those that a table function is given and those that views read included.
 ///
@@ -100,7 +100,7 @@ impl VisitorMut for Read<'_> {
         // both places.
         for Cte { alias, query, .. } in query.with.take().into_iter().flat_map(|w| w.cte_tables) {
             let _ = visit_mut(&mut { query }, self);
-            self.given.insert(alias.name.value.to_ascii_lowercase());
+            self.given.insert(alias.name.value.folded_name());
         }
         ControlFlow::Continue(())
     }
@@ -118,7 +118,8 @@ impl VisitorMut for Read<'_> {
             TableFactor::Function { name, args, .. } => (&*name, Some(args.as_slice())),
             _ => return ControlFlow::Continue(()),
         };
-        let given = matches!(parts(name).as_slice(), [one] if self.given.contains(&one.to_ascii_lowercase()));
+        let given =
+            matches!(parts(name).as_slice(), [one] if self.given.contains(&one.folded_name()));
         let found = match args {
             None if given => None,
             None => find(self.snapshot, name)

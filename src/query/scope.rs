@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableFactor, TableWithJoins,
+    Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 
 use super::names::{find, find_view, server_table};
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::sql::parts;
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// Spellings by folded name.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
 impl Names {
     pub(super) fn add(&mut self, name: &str) {
         self.0
-            .entry(name.to_ascii_lowercase())
+            .entry(name.folded_name())
             .or_default()
             .insert(name.to_owned());
     }
@@ -36,7 +36,7 @@ impl Names {
     }
 
     fn spellings(&self, name: &str) -> impl Iterator<Item = &str> {
-        let found = self.0.get(&name.to_ascii_lowercase());
+        let found = self.0.get(&name.folded_name());
         found.into_iter().flatten().map(String::as_str)
     }
 }
@@ -55,7 +55,7 @@ fn pick<'a>(
     spellings: impl Iterator<Item = &'a str>,
 ) -> Result<Option<&'a str>, Fault> {
     let mut found = BTreeSet::new();
-    for spelling in spellings.filter(|s| s.eq_ignore_ascii_case(name)) {
+    for spelling in spellings.filter(|s| s.is_same_name(name)) {
         if spelling == name {
             return Ok(Some(spelling));
         }
@@ -200,7 +200,7 @@ impl Given {
     fn one(&self, name: &str) -> Option<&One> {
         let mut here = self.0.as_deref();
         while let Some(one) = here {
-            if one.name.eq_ignore_ascii_case(name) {
+            if one.name.is_same_name(name) {
                 return Some(one);
             }
             here = one.rest.0.as_deref();
@@ -295,10 +295,15 @@ impl Sources<'_> {
                 }
                 SelectItem::Wildcard(_) => names.add_all(scope.columns.all()),
                 SelectItem::QualifiedWildcard(kind, _) => {
-                    let asked = kind.to_string();
-                    let asked = asked.trim_end_matches(".*").rsplit('.').next();
-                    let asked = asked.unwrap_or_default().trim_matches('"');
-                    if let Ok(Some(relation)) = scope.relation(asked) {
+                    let asked = match kind {
+                        SelectItemQualifiedWildcardKind::ObjectName(name) => {
+                            parts(name).last().copied()
+                        }
+                        SelectItemQualifiedWildcardKind::Expr(_) => None,
+                    };
+                    if let Some(asked) = asked
+                        && let Ok(Some(relation)) = scope.relation(asked)
+                    {
                         names.add_all(relation.columns.all());
                     }
                 }

@@ -13,8 +13,8 @@ use crate::types::TableName;
 /// INVALID_ARGUMENT: it can be no table's name.
 pub(super) fn table_of(text: &str) -> Result<TableName, Fault> {
     let default = default_schema();
-    let (schema, table) = text.split_once('.').unwrap_or((&default, text));
-    TableName::in_query(schema, table).map_err(|e| Fault::invalid("invalid_name", e.to_string()))
+    TableName::read_in_query(text, &default)
+        .map_err(|e| Fault::invalid("invalid_name", e.to_string()))
 }
 
 /// The table that a call of `function` names, as it stands in a statement; none if it is another's.

@@ -9,6 +9,7 @@ use super::names::{find, spell};
 use super::scope::{Given, Relation, Scope, Sources};
 use crate::fault::Fault;
 use crate::sql::{parse_own, parts};
+use crate::types::quote_name;
 
 /// Spells the columns of each USING as the left side does. A right side that spells them otherwise becomes a subquery that
 /// gives them the left side's names.
@@ -86,8 +87,8 @@ fn rename(
 ) -> Result<(), Fault> {
     let new = |own: &str| renamed.iter().find(|(known, _)| known == own);
     let select = |own: &str| match new(own) {
-        Some((own, name)) => format!("{} AS {}", quoted(own), quoted(name)),
-        None => quoted(own),
+        Some((own, name)) => format!("{} AS {}", quote_name(own), quote_name(name)),
+        None => quote_name(own),
     };
     let list = match &*factor {
         TableFactor::Table {
@@ -108,7 +109,7 @@ fn rename(
             .collect(),
         // The order of the columns is not known here. Behind a USING only the others show.
         None => {
-            let own: Vec<String> = renamed.iter().map(|(own, _)| quoted(own)).collect();
+            let own: Vec<String> = renamed.iter().map(|(own, _)| quote_name(own)).collect();
             let others = format!("* EXCLUDE ({})", own.join(", "));
             let renamed = renamed.iter().map(|(own, _)| select(own));
             std::iter::once(others).chain(renamed).collect()
@@ -139,10 +140,6 @@ fn rename(
     }
     std::mem::swap(outer, factor);
     Ok(())
-}
-
-fn quoted(name: &str) -> String {
-    Ident::with_quote('"', name).to_string()
 }
 
 /// What a SELECT reads first.

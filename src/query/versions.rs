@@ -15,7 +15,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
 use crate::sql::{parts, placed, visit_mut};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// `raw@v5`: the table and the version.
 fn split(name: &str) -> Option<(&str, At)> {
@@ -70,8 +70,7 @@ impl VisitorMut for Shorten<'_> {
         if let Expr::CompoundIdentifier(idents) = expr
             && let [.., schema, table, _] = idents.as_slice()
             && self.0.iter().any(|(name, _)| {
-                name.schema().eq_ignore_ascii_case(&schema.value)
-                    && name.table().eq_ignore_ascii_case(&table.value)
+                name.schema().is_same_name(&schema.value) && name.table().is_same_name(&table.value)
             })
         {
             idents.drain(..idents.len() - 2);

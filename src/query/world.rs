@@ -48,7 +48,7 @@ pub(super) struct World {
 }
 
 /// Its name, which no table can have.
-pub(super) const DESCRIBED: &str = "described@log";
+pub(super) const DESCRIBED: &str = "deltaplane.described";
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

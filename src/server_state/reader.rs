@@ -11,7 +11,7 @@ use crate::cold::PinnedFiles;
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::query::Engine;
-use crate::types::TableName;
+use crate::types::{TableName, quote_name};
 
 /// Answers what rules ask of other rows.
 pub struct EngineReader {
@@ -31,10 +31,10 @@ impl RowReader for EngineReader {
         column: &'a str,
     ) -> BoxFuture<'a, Result<HashSet<String>, Fault>> {
         Box::pin(async move {
+            let column = quote_name(column);
             let sql = format!(
-                "SELECT DISTINCT CAST(\"{column}\" AS VARCHAR) FROM {}.{} WHERE \"{column}\" IS NOT NULL",
-                table.schema(),
-                table.table()
+                "SELECT DISTINCT CAST({column} AS VARCHAR) FROM {} WHERE {column} IS NOT NULL",
+                table.sql()
             );
             let mut out = HashSet::new();
             for batch in self.engine.query(&sql, None).await?.collect().await? {
@@ -61,18 +61,17 @@ impl RowReader for EngineReader {
             let columns: Vec<String> = contract
                 .columns
                 .iter()
-                .map(|c| format!("\"{}\"", c.name))
+                .map(|c| quote_name(&c.name))
                 .collect();
             let order = contract
                 .event_time
                 .as_ref()
-                .map_or_else(String::new, |t| format!(" ORDER BY \"{t}\" DESC"));
+                .map_or_else(String::new, |t| format!(" ORDER BY {} DESC", quote_name(t)));
             let name = &contract.table;
             let sql = format!(
-                "SELECT {} FROM \"{}\".\"{}\"{order} LIMIT {limit}",
+                "SELECT {} FROM {}{order} LIMIT {limit}",
                 columns.join(", "),
-                name.schema(),
-                name.table()
+                name.sql()
             );
             let rows = match files {
                 None => self.engine.query(&sql, None).await?,

@@ -9,11 +9,19 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{parse_one, tokenize, visit};
+use crate::types::SameName;
 
 /// A function that takes names of columns as texts.
 const TAKES_TEXTS: &str = "last_seen";
 /// Functions that give columns of the table which they are told.
 const GIVES_COLUMNS: [&str; 3] = ["latest", TAKES_TEXTS, "table_changes"];
+
+/// Does the name stand in the text, as a word of its own or in quotes?
+pub fn names_it(sql: &str, name: &str) -> bool {
+    let tokens = tokenize(sql).unwrap_or_default();
+    let is = |t: &Token| matches!(t, Token::Word(word) if word.value.is_same_name(name));
+    tokens.iter().any(|t| is(&t.token))
+}
 
 /// Does the query name the column, or take all columns of what it reads? A column of that name of another table counts as well,
 /// and so does a text that cannot be read.
@@ -24,7 +32,7 @@ pub fn needs_column(sql: &str, column: &str) -> bool {
     // `NATURAL JOIN` compares all columns that are called alike, and `TABLE t` gives all.
     let words = [column, "NATURAL", "TABLE"];
     let names = tokens.iter().any(|t| match &t.token {
-        Token::Word(word) => words.iter().any(|w| word.value.eq_ignore_ascii_case(w)),
+        Token::Word(word) => words.iter().any(|w| word.value.is_same_name(w)),
         _ => false,
     });
     names || visit(&statement, &mut Takes { column }).is_break()
@@ -41,8 +49,8 @@ impl Takes<'_> {
     fn may_be_named(&self, argument: &FunctionArg) -> bool {
         match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
-                Value::SingleQuotedString(text) => text.eq_ignore_ascii_case(self.column),
-                Value::DollarQuotedString(text) => text.value.eq_ignore_ascii_case(self.column),
+                Value::SingleQuotedString(text) => text.is_same_name(self.column),
+                Value::DollarQuotedString(text) => text.value.is_same_name(self.column),
                 _ => true,
             },
             _ => true,

@@ -20,7 +20,7 @@ mod versions;
 mod visit;
 
 pub use cursor::{Cursor, syntax};
-pub use mentions::needs_column;
+pub use mentions::{names_it, needs_column};
 pub use names::{parts, placed, resolve};
 pub use parameters::{parameter, parameters, placeholder};
 pub use parser::{expression, parse_numbered, parse_one, parse_tokens, parse_type};

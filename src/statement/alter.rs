@@ -13,6 +13,7 @@ use crate::dataset::{Alteration, Column, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
 use crate::sql::{parse_tokens, parts, resolve, syntax};
+use crate::types::SameName;
 
 const KNOWN: &str = "ADD COLUMN, DROP COLUMN, RENAME COLUMN .. TO, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
 
@@ -147,7 +148,7 @@ fn acted_on(yes: bool, clause: &str, way_out: &str) -> Result<(), Fault> {
 
 fn find<'a>(contract: &'a Contract, column: &str) -> Option<&'a Column> {
     let mut columns = contract.columns.iter();
-    columns.find(|own| own.name.eq_ignore_ascii_case(column))
+    columns.find(|own| own.name.is_same_name(column))
 }
 
 fn alterations(
@@ -223,7 +224,7 @@ fn alterations(
                     if *if_exists && find(&known, &name.value).is_none() {
                         continue;
                     }
-                    let gone = |c: &Column| c.name.eq_ignore_ascii_case(&name.value);
+                    let gone = |c: &Column| c.name.is_same_name(&name.value);
                     known.columns.retain(|c| !gone(c));
                     out.push(Alteration::DropColumn(name.value.clone()));
                 }
@@ -236,7 +237,7 @@ fn alterations(
                     continue;
                 }
                 let own = known.columns.iter_mut();
-                let mut own = own.filter(|c| c.name.eq_ignore_ascii_case(&from.value));
+                let mut own = own.filter(|c| c.name.is_same_name(&from.value));
                 if let Some(column) = own.next() {
                     column.name.clone_from(&to.value);
                 }

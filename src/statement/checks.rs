@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::dataset::{Action, Contract, Rule, RuleKind};
 use crate::fault::Fault;
+use crate::types::SameName;
 
 /// Adds the rules that a CHECK says: ranges, lists, patterns, lengths, and ANDs of them.
 ///
@@ -25,7 +26,7 @@ pub(super) fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> 
             let found = contract
                 .columns
                 .iter()
-                .find(|c| c.name.eq_ignore_ascii_case(&ident.value));
+                .find(|c| c.name.is_same_name(&ident.value));
             found.map(|c| c.name.clone()).ok_or_else(|| {
                 Fault::invalid(
                     "invalid_contract",

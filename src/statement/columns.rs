@@ -12,6 +12,7 @@ use super::types::column_type;
 use crate::dataset::{Action, Column, Contract, Rule, RuleKind};
 use crate::fault::Fault;
 use crate::sql::syntax;
+use crate::types::SameName;
 
 pub(super) struct ParsedColumn {
     pub column: Column,
@@ -129,9 +130,9 @@ fn names(columns: &[IndexColumn]) -> Vec<String> {
 pub(super) fn own_spelling(contract: &mut Contract) {
     let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
     let fix = |name: &mut String| {
-        if let Some(own) = names.iter().find(|n| n.eq_ignore_ascii_case(name)) {
+        if let Some(own) = names.iter().find(|n| n.is_same_name(name)) {
             name.clone_from(own);
-        } else if name.eq_ignore_ascii_case("event_date") {
+        } else if name.is_same_name("event_date") {
             *name = "event_date".to_owned();
         }
     };
@@ -143,10 +144,7 @@ pub(super) fn own_spelling(contract: &mut Contract) {
 /// The rule that a set of columns is unique.
 pub(super) fn unique(columns: &[String], contract: &Contract) -> Option<Rule> {
     let own = columns.iter().map(|name| {
-        let found = contract
-            .columns
-            .iter()
-            .find(|c| c.name.eq_ignore_ascii_case(name));
+        let found = contract.columns.iter().find(|c| c.name.is_same_name(name));
         found.map_or_else(|| name.clone(), |c| c.name.clone())
     });
     let columns: Vec<String> = own.collect();

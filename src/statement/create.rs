@@ -15,12 +15,13 @@ use super::columns::{own_spelling, unique};
 use super::{Bound, temporary};
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::{self, Founding, IfThere};
-use crate::catalog::view::TableView;
+use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS, Rule};
 use crate::fault::{Fault, Kind};
 use crate::ingest::found::FirstRows;
 use crate::query::{Engine, tables_of};
-use crate::types::TableName;
+use crate::sql::names_it;
+use crate::types::{SameName, TableName, check_name, is_word};
 
 /// Where the columns come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +97,12 @@ impl Declared {
     }
 
     /// The table for a query's rows: its columns are the query's, or the declared ones in its order.
-    pub(super) fn over(&self, name: &TableName, given: &Schema) -> Result<Contract, Fault> {
+    pub(super) fn over(
+        &self,
+        name: &TableName,
+        given: &Schema,
+        is_named: impl Fn(&str) -> bool,
+    ) -> Result<Contract, Fault> {
         let (named, found) = (self.names.len() + self.columns.len(), given.fields().len());
         if named > 0 && named != found {
             return Err(Fault::invalid(
@@ -110,8 +116,9 @@ impl Declared {
             return self.contract(name, None);
         }
         let columns = given.fields().iter().enumerate().map(|(at, field)| {
-            let own = self.names.get(at).unwrap_or_else(|| field.name());
-            query_column(at, own, field)
+            let own = self.names.get(at);
+            let is_named = own.is_some() || is_named(field.name());
+            query_column(at, own.unwrap_or_else(|| field.name()), field, is_named)
         });
         let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
         if !temporary::is_in_schema(name) {
@@ -121,9 +128,19 @@ impl Declared {
     }
 }
 
+/// Has the query called this column so, or a table or view that it may read? What an expression is called that nobody has
+/// given a name is no column's name.
+pub(super) fn is_named(name: &str, sql: &str, snapshot: &Snapshot) -> bool {
+    let has = |schema: &Schema| schema.index_of(name).is_ok();
+    is_word(name)
+        || names_it(sql, name)
+        || snapshot.tables.values().any(|view| has(&view.schema))
+        || (snapshot.defined.views.values()).any(|view| view.columns.iter().any(|c| c.name == name))
+}
+
 /// A nullable column for what a query gives: as in other databases, that no row had a null says nothing of the rows to come.
-fn query_column(at: usize, name: &str, field: &Field) -> Result<Column, Fault> {
-    if crate::types::check_name(name).is_err() {
+fn query_column(at: usize, name: &str, field: &Field, is_named: bool) -> Result<Column, Fault> {
+    if !is_named || check_name(name).is_err() {
         return Err(Fault::invalid(
             "unnamed_column",
             format!(
@@ -152,7 +169,7 @@ fn refuse_reserved(columns: &[Column]) -> Result<(), Fault> {
     let is_reserved = |column: &&Column| {
         RESERVED_COLUMNS
             .iter()
-            .any(|own| own.eq_ignore_ascii_case(&column.name))
+            .any(|own| own.is_same_name(&column.name))
     };
     match columns.iter().find(is_reserved) {
         None => Ok(()),
@@ -181,7 +198,7 @@ fn alike(view: &TableView) -> Result<Contract, Fault> {
 
 fn columns_of(name: &TableName, schema: &Schema) -> Result<Contract, Fault> {
     let fields = schema.fields().iter().enumerate();
-    let columns = fields.map(|(at, field)| query_column(at, field.name(), field));
+    let columns = fields.map(|(at, field)| query_column(at, field.name(), field, true));
     let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
     refuse_reserved(&columns)?;
     Ok(Contract::plain(name.clone(), columns))
@@ -196,11 +213,7 @@ pub(super) async fn like(engine: &Engine, source: &TableName) -> Result<Contract
     match snapshot.tables.get(&source.folded()) {
         Some(view) => alike(view),
         None if snapshot.defined.view(source).is_some() => {
-            let sql = format!(
-                "SELECT * FROM \"{}\".\"{}\"",
-                source.schema(),
-                source.table()
-            );
+            let sql = format!("SELECT * FROM {}", source.sql());
             columns_of(source, &engine.plan(&sql).await?.wire)
         }
         None => Err(Fault::new(
@@ -259,7 +272,9 @@ pub async fn run(
             }
             one_execution(bound)?;
             let result = engine.query(&sql, bound.row(0)?).await?;
-            let contract = declared.over(&name, &result.wire)?;
+            let snapshot = engine.snapshot();
+            let is_named = |column: &str| is_named(column, &sql, &snapshot);
+            let contract = declared.over(&name, &result.wire, is_named)?;
             let rows = result.batches.into_stream().boxed();
             let rows: Box<dyn Founding> = Box::new(FirstRows::new(rows));
             (contract, Some(rows))

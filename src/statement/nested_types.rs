@@ -2,6 +2,7 @@
 //! NOT NULL within a type none of them: so such a type becomes one word with its text before the parser sees it, and
 //! `types` reads the text.
 
+use crate::types::quote_name;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 /// The word that stands for a nested type, with the type's text as its argument.
@@ -37,7 +38,7 @@ pub(super) fn folded(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             continue;
         };
         let parts = tokens.get(at..end).unwrap_or_default();
-        let text: Vec<String> = parts.iter().map(|t| t.token.to_string()).collect();
+        let text: Vec<String> = parts.iter().map(text_of).collect();
         let span = token.span;
         let stands = |token| TokenWithSpan { token, span };
         out.push(stands(Token::make_word(FOLDED, None)));
@@ -47,6 +48,14 @@ pub(super) fn folded(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at = end;
     }
     out
+}
+
+/// A quote within a quoted name stands twice, which the token's own text leaves out.
+fn text_of(token: &TokenWithSpan) -> String {
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_some() => quote_name(&word.value),
+        other => other.to_string(),
+    }
 }
 
 /// Do the tokens so far end with the name of a column whose type comes next?

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
 use crate::sql::Cursor;
-use crate::types::{QUARANTINE_SUFFIX, TableName};
+use crate::types::TableName;
 use crate::validate::Override;
 
 const FORM: &str = "REPLAY QUARANTINE table [SET column = value, ..] [WHERE condition] [DRY RUN]";
@@ -62,9 +62,8 @@ fn read(rest: &mut Cursor<'_>) -> Result<Replay, Fault> {
 
 /// The quarantine may be called by its own name too.
 fn of_table(name: TableName) -> Result<TableName, Fault> {
-    let lower = name.table().to_ascii_lowercase();
-    match lower.strip_suffix(QUARANTINE_SUFFIX) {
-        Some(stem) => TableName::new(name.schema(), &name.table()[..stem.len()])
+    match name.quarantined() {
+        Some(table) => TableName::new(name.schema(), table)
             .map_err(|e| Fault::invalid("invalid_name", e.to_string())),
         None => Ok(name),
     }

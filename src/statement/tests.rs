@@ -58,7 +58,7 @@ fn bad_ddl_is_refused_with_its_reason() {
             "CREATE TABLE t (a BIGINT) PARTITIONED BY (b)",
             "no such column",
         ),
-        ("CREATE TABLE \"../x\" (a BIGINT)", "invalid name"),
+        ("CREATE TABLE \"x \" (a BIGINT)", "invalid name"),
         (
             "CREATE TABLE t (a BIGINT) TBLPROPERTIES ('deltaplane.colour'='red')",
             "unknown property",
@@ -69,6 +69,31 @@ fn bad_ddl_is_refused_with_its_reason() {
         assert!(fault.to_string().contains(word), "{sql}: {fault}");
     }
     assert_eq!(Change::parse("SELECT 1").unwrap(), None);
+}
+
+#[test]
+fn any_names_survive_the_way_through_ddl() {
+    let sql = r#"CREATE TABLE "a.b"."c""d e" ("id, nr" BIGINT NOT NULL, "x""y" STRING, "a:b" DOUBLE, "a_b" DOUBLE,
+        "s;t" STRUCT<"p ""q": INT, "r>": ARRAY<STRUCT<"<": INT>>>, "{z}" STRING,
+        UNIQUE ("id, nr", "{z}"), UNIQUE ("s"), "s" STRING, CHECK ("a:b" >= 0), CHECK (a_b >= 0), CHECK ("{z}" IN ('a;b')), PRIMARY KEY ("id, nr", "x""y"))
+        PARTITIONED BY ("{z}")"#;
+    let created = |sql: &str| match Change::parse(sql).unwrap() {
+        Some(Change::Create { contract, .. }) => *contract,
+        other => panic!("{other:?}"),
+    };
+    let contract = created(sql);
+    assert_eq!(contract.key, ["id, nr", "x\"y"]);
+    assert_eq!(contract.table.to_string(), r#""a.b"."c""d e""#);
+    assert_eq!(created(&contract.to_ddl()), contract);
+    let properties = contract.to_properties();
+    assert!(properties.contains_key("delta.constraints.range_a:b"));
+    assert!(properties.contains_key("delta.constraints.range_a_b"));
+    let again = crate::dataset::Contract::from_properties(
+        contract.table.clone(),
+        contract.partition_by.clone(),
+        &properties,
+    );
+    assert_eq!(again.unwrap(), contract);
 }
 
 #[test]

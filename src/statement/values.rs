@@ -17,6 +17,7 @@ use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, driver_type, fault_of};
 use crate::sql::{parse_numbered, placeholder, visit};
+use crate::types::SameName;
 
 /// How one column of an INSERT's rows comes about.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,10 +134,7 @@ fn target<'a>(
     position: usize,
 ) -> Option<&'a ColumnType> {
     let column = match insert.columns.get(position) {
-        Some(name) => contract
-            .columns
-            .iter()
-            .find(|c| c.name.eq_ignore_ascii_case(name)),
+        Some(name) => contract.columns.iter().find(|c| c.name.is_same_name(name)),
         None if insert.columns.is_empty() => contract.columns.get(position),
         None => None,
     };

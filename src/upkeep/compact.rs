@@ -21,7 +21,7 @@ use crate::cold::{
 };
 use crate::fault::{Fault, Kind};
 use crate::query::zorder::{COLUMNS_MAX, Curve, ZORDER};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, quote_name};
 
 /// Of one query: the step that runs it has a limit of its own.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 86_400);
@@ -275,7 +275,7 @@ impl Upkeep {
         let settings = &self.shared.config.upkeep;
         let name = part_name(table, part);
         let schema = view.schema();
-        let from = format!("{}.{}", quoted(name.schema()), quoted(name.table()));
+        let from = name.sql();
         let bytes = view.bytes();
         let rows = view.rows().unwrap_or(0).max(1);
         let table_view = TableView {
@@ -288,7 +288,7 @@ impl Upkeep {
             progress: None,
         };
         let list = |names: &mut dyn Iterator<Item = &String>| -> String {
-            names.map(|n| quoted(n)).collect::<Vec<_>>().join(", ")
+            names.map(|n| quote_name(n)).collect::<Vec<_>>().join(", ")
         };
         let (curve, by) = if order.is_empty() {
             let natural = natural_order(table, part);
@@ -359,10 +359,6 @@ impl Upkeep {
     }
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// By key and time; quarantined rows as they came.
 fn natural_order(table: &Table, part: Part) -> Vec<String> {
     let contract = table.contract();
@@ -394,10 +390,7 @@ fn columns(view: &FileList, asked: &[String]) -> Result<Vec<String>, Fault> {
         )));
     }
     let known = asked.iter().map(|name| {
-        let field = schema
-            .fields()
-            .iter()
-            .find(|f| f.name().eq_ignore_ascii_case(name));
+        let field = schema.fields().iter().find(|f| f.name().is_same_name(name));
         let field = field.ok_or_else(|| {
             let all: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
             Fault::invalid(

@@ -17,6 +17,7 @@ use super::validator::Validator;
 use crate::clock::Micros;
 use crate::dataset::{Column, ColumnType, Contract, RESERVED_COLUMNS, UnknownColumns};
 use crate::fault::Fault;
+use crate::types::SameName;
 
 /// Where a sent column goes, by its name.
 pub(super) struct Names {
@@ -36,10 +37,10 @@ impl Names {
         };
         for (index, column) in contract.columns.iter().enumerate() {
             names.exact.entry(column.name.clone()).or_insert(index);
-            let folded = column.name.to_ascii_lowercase();
+            let folded = column.name.folded_name();
             names.folded.entry(folded).or_insert(index);
             for other in column.from.iter().chain(&column.formerly) {
-                let alias = other.to_ascii_lowercase();
+                let alias = other.folded_name();
                 names.aliases.entry(alias).or_insert(index);
             }
         }
@@ -50,7 +51,7 @@ impl Names {
         if let Some(index) = self.exact.get(sent) {
             return Some(*index);
         }
-        let folded = sent.to_ascii_lowercase();
+        let folded = sent.folded_name();
         let named = self.folded.get(&folded);
         named.or_else(|| self.aliases.get(&folded)).copied()
     }
@@ -262,7 +263,7 @@ pub fn lost_column<'a>(
 
 /// Is it one that the server fills?
 fn filled(contract: &Contract, name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
+    let lower = name.folded_name();
     RESERVED_COLUMNS.contains(&lower.as_str())
         || (lower == "event_date" && contract.event_time.is_some())
 }
@@ -330,7 +331,7 @@ fn names(contract: &Contract) -> String {
 
 /// Edits between two names, without regard to case; for hints only.
 pub fn distance(a: &str, b: &str) -> usize {
-    strsim::osa_distance(&a.to_ascii_lowercase(), &b.to_ascii_lowercase())
+    strsim::osa_distance(&a.folded_name(), &b.folded_name())
 }
 
 fn absent(contract: &Contract, column: &Column, rows: usize) -> Result<ArrayRef, Fault> {

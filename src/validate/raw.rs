@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::Fault;
+use crate::types::SameName;
 
 /// Rows of one shape: each column of one type.
 pub struct Shape {
@@ -157,11 +158,9 @@ pub fn restore(
 
 /// Is `sent` the column `set`, by its name or by the one that it says it comes under?
 fn replaces(contract: &Contract, set: &str, sent: &str) -> bool {
-    set.eq_ignore_ascii_case(sent)
+    set.is_same_name(sent)
         || contract.columns.iter().any(|c| {
-            c.name.eq_ignore_ascii_case(set)
-                && contract.column(sent).is_none()
-                && c.comes_under(sent)
+            c.name.is_same_name(set) && contract.column(sent).is_none() && c.comes_under(sent)
         })
 }
 
@@ -178,7 +177,7 @@ fn only_form(column: &[Option<Value>]) -> Option<Form> {
 
 fn array(contract: &Contract, name: &str, form: Form, values: &[Option<&str>]) -> ArrayRef {
     let columns = || contract.columns.iter();
-    let named = columns().find(|c| c.name.eq_ignore_ascii_case(name));
+    let named = columns().find(|c| c.name.is_same_name(name));
     let due = named
         .or_else(|| columns().find(|c| c.comes_under(name)))
         .map(|c| &c.data_type);

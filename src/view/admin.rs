@@ -19,7 +19,8 @@ use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::query::place::{place_of, with_place};
 use crate::query::view::Definition;
-use crate::types::TableName;
+use crate::sql::names_it;
+use crate::types::{TableName, check_name, is_word};
 
 /// Where a refresh on demand gives up on a source that changes as fast as it refreshes.
 const ROUNDS_MAX: usize = 5;
@@ -276,7 +277,7 @@ impl Views {
         self.refuse_circle(view, &definition, snapshot)?;
         let schema = self.engine.describe_view(&definition, snapshot).await;
         let schema = schema.map_err(|fault| with_place(fault, &view.sql, None))?;
-        let columns = columns(&schema, &definition)?;
+        let columns = columns(&schema, &definition, &view.sql)?;
         let spec = ViewSpec {
             sql: view.sql.clone(),
             source: definition.source.clone(),
@@ -328,10 +329,11 @@ impl Views {
 }
 
 /// The result's columns as a table's.
-fn columns(schema: &Schema, definition: &Definition) -> Result<Vec<Column>, Fault> {
+fn columns(schema: &Schema, definition: &Definition, sql: &str) -> Result<Vec<Column>, Fault> {
     let made = schema.fields().iter().enumerate().map(|(index, field)| {
         let name = field.name();
-        if crate::types::check_name(name).is_err() {
+        let is_named = is_word(name) || names_it(sql, name);
+        if !is_named || check_name(name).is_err() {
             return Err(Fault::invalid(
                 "unnamed_column",
                 format!(

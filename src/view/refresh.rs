@@ -19,7 +19,7 @@ use crate::dataset::{Contract, Spans, ViewSpec};
 use crate::fault::{Fault, Kind};
 use crate::query::view::{SPANS_MAX, frozen_before};
 use crate::query::{Scanned, conform_to_wire};
-use crate::types::TableName;
+use crate::types::{TableName, quote_name};
 use pieces::pieces;
 
 /// A view's `txn` lags at most so many versions of its source behind what is known in memory.
@@ -286,23 +286,19 @@ impl Views {
         }
         let paths: BTreeSet<String> = taken.iter().map(|f| f.path().to_owned()).collect();
         if !taken.is_empty() {
+            let start = quote_name(start);
             let outside: Vec<String> = spans
                 .iter()
                 .map(|(first, end)| {
                     let at = |t: i64| {
                         format!("arrow_cast({t}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
                     };
-                    format!(
-                        "(\"{start}\" < {} OR \"{start}\" >= {})",
-                        at(first),
-                        at(end)
-                    )
+                    format!("({start} < {} OR {start} >= {})", at(first), at(end))
                 })
                 .collect();
             let sql = format!(
-                "SELECT * FROM \"{}\".\"{}\" WHERE {}",
-                view.name.schema(),
-                view.name.table(),
+                "SELECT * FROM {} WHERE {}",
+                view.name.sql(),
                 outside.join(" AND ")
             );
             let files = only(&view, Arc::new(stored.with_files(taken)), &job.rows);

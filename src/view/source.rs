@@ -14,7 +14,7 @@ use crate::cold::bounds::{Difference, Times};
 use crate::cold::{ColdFile, FileList, PinnedFiles, Silent, silent_files};
 use crate::dataset::{Spans, ViewSpec};
 use crate::fault::Fault;
-use crate::types::TableName;
+use crate::types::{TableName, quote_name};
 
 /// A file that may touch more closed windows than this is looked into.
 const WINDOWS_UNREAD: i64 = 4;
@@ -34,18 +34,6 @@ pub(super) fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot
         tables: Arc::new(tables),
         defined: snapshot.defined.clone(),
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
-}
-
-fn table_sql(view: &TableView) -> String {
-    format!(
-        "{}.{}",
-        quoted(view.name.schema()),
-        quoted(view.name.table())
-    )
 }
 
 fn micros(batch: &RecordBatch, column: usize) -> Vec<Option<i64>> {
@@ -102,11 +90,11 @@ impl Views {
             spans.extend(clip(seen.times(file, &spec.time_column)));
         }
         if !looked_into.is_empty() {
-            let time = quoted(&spec.time_column);
+            let time = quote_name(&spec.time_column);
             let sql = format!(
                 "SELECT DISTINCT time_bucket('{} microseconds', {time}) FROM {} WHERE {time} IS NOT NULL",
                 spec.bucket.step,
-                table_sql(source)
+                source.name.sql()
             );
             let files = only(source, Arc::new(now.with_files(looked_into)), snapshot);
             for batch in self.engine.rows_of(&sql, files).await? {
@@ -222,7 +210,7 @@ impl Views {
         files: Vec<Arc<ColdFile>>,
         (bound, at, has_source): (i64, Duration, bool),
     ) -> Result<(), Fault> {
-        let time = quoted(&spec.time_column);
+        let time = quote_name(&spec.time_column);
         let zone = match source.schema.field_with_name(&spec.time_column) {
             Ok(f)
                 if matches!(
@@ -237,7 +225,7 @@ impl Views {
         let producer = if has_source { "\"_source\"" } else { "''" };
         let sql = format!(
             "SELECT {producer} AS p, max({time}) AS t FROM {} WHERE {time} <= arrow_cast({bound}, 'Timestamp(Microsecond, {zone})') GROUP BY 1",
-            table_sql(source)
+            source.name.sql()
         );
         let files = Arc::new(source.cold.with_files(files));
         let files = only(source, files, snapshot);
@@ -245,7 +233,7 @@ impl Views {
         let ahead = format!(
             "SELECT max({time}) AS t FROM {} WHERE {time} > arrow_cast({bound}, 'Timestamp(Microsecond, {zone})') \
              GROUP BY time_bucket('{} microseconds', {time}) ORDER BY 1 LIMIT {AHEAD_MAX}",
-            table_sql(source),
+            source.name.sql(),
             spec.bucket.step
         );
         let mut found: Vec<i64> = Vec::new();

@@ -318,7 +318,8 @@ fn write_family(out: &mut String, family: Family) {
         if table.is_empty() {
             let _ = writeln!(out, "{name} {value}");
         } else if at < TABLES_MAX {
-            // Names are [A-Za-z0-9_.]: nothing to escape.
+            // Names have no line breaks.
+            let table = table.replace('\\', "\\\\").replace('"', "\\\"");
             let _ = writeln!(out, "{name}{{table=\"{table}\"}} {value}");
         } else {
             *others.get_or_insert(0.0) += value;

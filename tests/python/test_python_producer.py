@@ -199,3 +199,13 @@ def test_airflow_dag_runs_the_day_before_at_two_once_and_skips_a_day_without_row
     assert airflow
     namespace = {}
     exec(compile(path.read_text(), str(path), "exec"), namespace)
+
+
+def test_a_table_of_any_name_is_given_as_a_pair(server):
+    server.sql('CREATE TABLE "Werk 1.a"."x ""y""" ("Wert °C" DOUBLE)')
+    with Producer(server.uri, ("Werk 1.a", 'x "y"'), name="py") as producer:
+        producer.send(pa.RecordBatch.from_pydict({"Wert °C": [20.5]}))
+        producer.flush()
+    assert server.sql('SELECT * FROM "Werk 1.a"."x ""y"""') == [{"Wert °C": 20.5}]
+    with pytest.raises(ValueError, match="pair"):
+        Producer(server.uri, "a.b.c", name="py")

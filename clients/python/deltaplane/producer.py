@@ -58,7 +58,7 @@ class Totals:
 class Producer:
     """Streams record batches to one table, each exactly once.
 
-    uri: `grpc://host:port`. table: `schema.table`. name: 1 to 256 bytes; who writes under it is one producer over all its runs.
+    uri: `grpc://host:port`. table: `schema.table`, or schema and table as a pair. name: 1 to 256 bytes; who writes under it is one producer over all its runs.
     schema: of every batch; with it the stream opens here, so `seq` is known and a wrong table is refused here. Without it the
     first batch's schema is taken.
     ack: "durable" (synced to the log) or "committed" (in a Delta version).
@@ -70,9 +70,9 @@ class Producer:
     def __init__(self, uri, table, *, name, schema=None, ack="durable", inflight_bytes_max=32 << 20, give_up_after=60.0, on_ack=None):
         if ack not in ("durable", "committed"):
             raise ValueError(f"ack is durable or committed, got {ack}")
-        path = table.split(".")
+        path = table.split(".") if isinstance(table, str) else list(table)
         if len(path) != 2:
-            raise ValueError(f"table is schema.table, got {table}")
+            raise ValueError(f"table is schema.table, or a pair of names if one of them has a dot, got {table}")
         self._uri, self._path, self._name, self._ack = uri, path, name, ack
         self._schema, self._limit, self._patience, self._on_ack = schema, inflight_bytes_max, give_up_after, on_ack
         self._session, self._totals = Session(), Totals()

@@ -21,6 +21,7 @@ use super::hex;
 use super::source::{self, Range, text};
 use super::table::Table;
 use crate::dataset::ColumnType;
+use crate::types::SameName;
 
 const DELIMITER: u8 = b',';
 
@@ -156,7 +157,7 @@ fn header(reader: impl BufRead, unreadable: &'static str) -> anyhow::Result<Head
                 index + 1
             );
         }
-        if !seen.insert(name.to_ascii_lowercase()) {
+        if !seen.insert(name.folded_name()) {
             bail!("line 1: the header names {name} twice; rename or leave out one of them");
         }
         is_quoted &= quoted;

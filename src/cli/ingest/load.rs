@@ -24,6 +24,7 @@ use super::loads::Load;
 use super::source::text;
 use super::table::Table;
 use super::{csv as quoted_csv, json};
+use crate::types::SameName;
 
 /// Bytes on the wire that are not acked yet.
 const INFLIGHT_BYTES: usize = 64 << 20;
@@ -225,10 +226,7 @@ async fn blocks(
 ) -> anyhow::Result<()> {
     let due = sender.target.table.contract.user_schema();
     let kind = |name: &String| {
-        let found = due
-            .fields()
-            .iter()
-            .find(|f| f.name().eq_ignore_ascii_case(name));
+        let found = due.fields().iter().find(|f| f.name().is_same_name(name));
         found.map_or(Kind::Text, |f| Kind::of(f))
     };
     let field = |kind: Kind, name: &String| Field {

@@ -14,6 +14,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 use deltaplane_client::SqlClient;
 
+use crate::dataset::quote_text;
+use crate::types::SameName;
+
 const PREFIX: &str = "ingest/";
 
 /// The producer of one load.
@@ -96,8 +99,8 @@ impl Loads {
     pub(super) async fn read(client: &mut SqlClient, table: &str) -> anyhow::Result<Self> {
         let query = format!(
             "SELECT producer, accepted + quarantined + duplicates FROM system.producers \
-             WHERE lower(\"table\") = '{}' AND starts_with(producer, '{PREFIX}')",
-            table.to_lowercase()
+             WHERE lower(\"table\") = {} AND starts_with(producer, '{PREFIX}')",
+            quote_text(&table.folded_name())
         );
         let (_, batches) = client.query(&query).await?;
         let mut known = Vec::new();

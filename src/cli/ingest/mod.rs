@@ -23,7 +23,6 @@ use deltaplane_client::SqlClient;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use crate::types::TableName;
 use check::{Checked, delta_around, is_delta};
 use load::{Counts, Target};
 use source::{Format, KNOWN, stem};
@@ -95,8 +94,7 @@ pub(super) fn command(uri: Arg) -> Command {
 pub(super) async fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let (uri, name, again) = (text("uri"), text("table"), matches.get_flag("again"));
-    let (schema, table) = name.split_once('.').context("the table is schema.table")?;
-    let name = TableName::new(schema, table)?;
+    let name = super::table::table_of(&name)?;
     let mut files = Vec::new();
     for path in matches.get_many::<PathBuf>("paths").into_iter().flatten() {
         if let Some(delta) = delta_around(path) {

@@ -9,7 +9,7 @@ use deltaplane_client::SqlClient;
 use super::loads::Loads;
 use crate::dataset::{Column, Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::statement::Change;
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// A server that does not answer is waited for before the first row: it may be on its way up again.
 const SERVER_AWAY: Duration = Duration::from_secs(10);
@@ -48,13 +48,13 @@ impl Table {
     /// The column that takes the values of a sent one: by its name, or by the one that it says it comes under.
     pub(super) fn column(&self, sent: &str) -> Option<&Column> {
         let columns = &self.contract.columns;
-        let named = columns.iter().find(|c| c.name.eq_ignore_ascii_case(sent));
+        let named = columns.iter().find(|c| c.name.is_same_name(sent));
         named.or_else(|| columns.iter().find(|c| c.comes_under(sent)))
     }
 
     /// Is it a column that the server fills? A file that was exported from such a table has it.
     pub(super) fn fills(&self, sent: &str) -> bool {
-        let is = |name: &str| name.eq_ignore_ascii_case(sent);
+        let is = |name: &str| name.is_same_name(sent);
         RESERVED_COLUMNS.into_iter().any(is)
             || (is(EVENT_DATE)
                 && self.contract.event_time.is_some()

@@ -298,13 +298,10 @@ fn alert(dataset: &str, entry: AlertEntry) -> Result<AlertDeclaration, Error> {
         (Some(sql), None, None) => Watched::Query {
             sql: sql.trim().to_owned(),
         },
-        (None, Some(on), Some(silence)) => {
-            let (schema, table) = on.split_once('.').unwrap_or((dataset, &on));
-            Watched::Deadman {
-                table: TableName::new(schema, table)?,
-                silence: span("deadman", &silence)?,
-            }
-        }
+        (None, Some(on), Some(silence)) => Watched::Deadman {
+            table: TableName::read(&on, dataset)?,
+            silence: span("deadman", &silence)?,
+        },
         _ => {
             let problem = "it has either sql, or on, by and deadman".to_owned();
             return Err(toml(problem));

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::super::Error;
 use super::{RuleEntry, TableEntry};
-use crate::types::NameError;
+use crate::types::{NameError, SameName};
 
 /// The text, for the numbers of its lines.
 #[derive(Clone, Copy)]
@@ -64,7 +64,7 @@ impl Place {
     }
 
     fn column(&self, name: &str) -> Option<&Range<usize>> {
-        let own = |(n, _): &&(String, Range<usize>)| n.eq_ignore_ascii_case(name);
+        let own = |(n, _): &&(String, Range<usize>)| n.is_same_name(name);
         self.columns.iter().rev().find(own).map(|(_, span)| span)
     }
 

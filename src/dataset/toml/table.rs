@@ -11,7 +11,7 @@ use super::super::retention::KEPT;
 use super::super::rule::{Rule, RuleKind};
 use super::place::{Lines, Place};
 use super::{RuleEntry, TableEntry};
-use crate::types::TableName;
+use crate::types::{TableName, split_names};
 
 pub(super) fn table(
     dataset: &str,
@@ -149,10 +149,12 @@ fn rule(dataset: &str, r: RuleEntry) -> Result<(String, RuleKind), Error> {
     }
     kinds.extend(r.monotonic_by.map(|by| RuleKind::Monotonic { by }));
     if let Some(target) = &r.r#in {
-        let (table, column) = target.split_once('.').unwrap_or((target, &named));
+        let mut parts = split_names(target, '.').into_iter();
+        let table = parts.next().unwrap_or_default();
+        let column = parts.next().unwrap_or_else(|| named.clone());
         kinds.push(RuleKind::Referential {
-            table: TableName::new(dataset, table)?,
-            column: column.to_owned(),
+            table: TableName::new(dataset, &table)?,
+            column,
         });
     }
     let first = r

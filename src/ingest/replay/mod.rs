@@ -35,6 +35,7 @@ use crate::catalog::write::TableWriter;
 use crate::clock::Micros;
 use crate::cold::ColdFile;
 use crate::fault::{Fault, Kind};
+use crate::types::SameName;
 use crate::validate::Override;
 
 use judge::Judging;
@@ -94,11 +95,7 @@ pub async fn replay(
 ) -> Result<Outcome, Fault> {
     let contract = table.contract();
     for (name, _) in &request.overrides {
-        if !contract
-            .columns
-            .iter()
-            .any(|c| c.name.eq_ignore_ascii_case(name))
-        {
+        if !contract.columns.iter().any(|c| c.name.is_same_name(name)) {
             let known: Vec<&str> = contract.columns.iter().map(|c| &*c.name).collect();
             return Err(Fault::invalid(
                 "column_not_found",

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::fault::Fault;
 use crate::sql::{parse_own, visit_mut};
+use crate::types::SameName;
 
 /// Begins the names of the columns that the right sides get.
 const UNTIL: &str = "__until_";
@@ -105,7 +106,7 @@ impl Right {
 fn column_of<'e>(called: &Ident, expr: &'e Expr) -> Option<&'e Ident> {
     match expr {
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-            [table, column] if table.value.eq_ignore_ascii_case(&called.value) => Some(column),
+            [table, column] if table.value.is_same_name(&called.value) => Some(column),
             _ => None,
         },
         _ => None,
@@ -221,7 +222,7 @@ fn leave_out(select: &mut Select, helpers: &[(Ident, Ident)]) {
         let is_of = |called: &Ident| match &of {
             None => true,
             Some(name) => matches!(name.0.as_slice(), [one]
-                if one.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case(&called.value))),
+                if one.as_ident().is_some_and(|i| i.value.is_same_name(&called.value))),
         };
         let of_item = helpers.iter().filter(|(called, _)| is_of(called));
         let mut out: Vec<ObjectName> = of_item.map(|(_, helper)| helper.clone().into()).collect();

@@ -12,6 +12,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::fault::{Fault, Kind};
 use crate::query::limits::external;
+use crate::types::SameName;
 
 #[derive(Debug)]
 pub struct FieldPlanner;
@@ -23,9 +24,7 @@ fn spelled<'a>(of: &'a DataType, name: &str) -> Option<(&'a str, &'a DataType)> 
     };
     let exact = fields.iter().find(|f| f.name() == name);
     let found = exact.or_else(|| {
-        let mut alike = fields
-            .iter()
-            .filter(|f| f.name().eq_ignore_ascii_case(name));
+        let mut alike = fields.iter().filter(|f| f.name().is_same_name(name));
         match (alike.next(), alike.next()) {
             (Some(one), None) => Some(one),
             _ => None,

@@ -14,6 +14,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::query::names;
 use crate::sql::{each_expr_mut, parse_own_expr, visit_mut};
+use crate::types::quote_name;
 
 /// # Errors
 /// INVALID_ARGUMENT for calls that are no aggregate of two arguments.
@@ -70,7 +71,7 @@ fn arrival_columns(select: &Select, snapshot: &Snapshot) -> String {
                 .all(|c| view.schema.index_of(c).is_ok())
         {
             found.push(alias.as_ref().map_or_else(
-                || format!("\"{}\"", view.name.table()),
+                || quote_name(view.name.table()),
                 |alias| alias.name.to_string(),
             ));
         }

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::fault::Fault;
 use crate::sql::{each_expr_mut, parse_own, parse_own_expr, visit_mut};
+use crate::types::{SameName, quote_name};
 
 const NAME: &str = "time_bucket_gapfill";
 const USAGE: &str = "SELECT time_bucket_gapfill('1 minute', ts) AS minute, k, locf(avg(x)) AS x FROM t GROUP BY 1, 2";
@@ -105,7 +106,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
             },
             Expr::Identifier(ident) => items
                 .iter()
-                .find(|(name, e)| fills(e) && name.eq_ignore_ascii_case(&ident.value)),
+                .find(|(name, e)| fills(e) && name.is_same_name(&ident.value)),
             _ => None,
         };
         item.map_or_else(|| key.clone(), |(_, e)| e.clone())
@@ -178,7 +179,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
                 format!("\"__v{}\"", values.len() - 1)
             }
         };
-        outer.push(format!("{made} AS \"{name}\""));
+        outer.push(format!("{made} AS {}", quote_name(name)));
     }
 
     let mut groups = select.clone();

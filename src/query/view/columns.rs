@@ -9,6 +9,7 @@ use crate::catalog::view::TableView;
 use crate::dataset::{Bucket, EVENT_DATE, quoted_span};
 use crate::fault::Fault;
 use crate::sql::{each_expr_mut, parse_own};
+use crate::types::SameName;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -50,8 +51,7 @@ pub(super) fn put_date(
     if by != Some(time_column) || !within {
         return Ok(false);
     }
-    let is_date =
-        |e: &Expr| matches!(e, Expr::Identifier(i) if i.value.eq_ignore_ascii_case(EVENT_DATE));
+    let is_date = |e: &Expr| matches!(e, Expr::Identifier(i) if i.value.is_same_name(EVENT_DATE));
     if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
         keys.retain(|key| !is_date(key));
     }
@@ -61,7 +61,7 @@ pub(super) fn put_date(
         let named = match &*item {
             SelectItem::UnnamedExpr(e) => is_date(e),
             SelectItem::ExprWithAlias { expr, alias } => {
-                is_date(expr) && alias.value.eq_ignore_ascii_case(EVENT_DATE)
+                is_date(expr) && alias.value.is_same_name(EVENT_DATE)
             }
             _ => false,
         };
@@ -86,7 +86,8 @@ pub(super) fn put_columns(
 ) -> Result<(String, String), Fault> {
     let call_text = call.to_string().to_ascii_lowercase();
     let is_call = |e: &Expr| e.to_string().to_ascii_lowercase() == call_text;
-    let is_word = |e: &Expr, word: &str| matches!(e, Expr::Identifier(i) if i.value.eq_ignore_ascii_case(word));
+    let is_word =
+        |e: &Expr, word: &str| matches!(e, Expr::Identifier(i) if i.value.is_same_name(word));
     let end = end_expr(bucket)?;
     let (mut start_at, mut end_at) = (None, None);
     for (index, item) in select.projection.iter_mut().enumerate() {

@@ -18,7 +18,7 @@ use crate::dataset::{Bucket, Spans, quoted_span};
 use crate::fault::Fault;
 use crate::query::functions::rewrite_first_last;
 use crate::sql::{parse_one, parse_own, visit_mut};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, quote_name};
 
 /// A definition that has been understood.
 pub struct Definition {
@@ -66,7 +66,7 @@ impl Definition {
                 .schema
                 .fields()
                 .iter()
-                .any(|f| f.name().eq_ignore_ascii_case(name))
+                .any(|f| f.name().is_same_name(name))
         };
         let (start_column, end_column) = put_columns(select, &call, bucket, &source_has)?;
         let found = Definition {
@@ -88,8 +88,8 @@ impl Definition {
     /// # Errors
     /// None that a definition which was understood can cause.
     pub fn statement(&self, spans: Option<&Spans>) -> Result<Statement, Fault> {
-        let table = format!("\"{}\".\"{}\"", self.source.schema(), self.source.table());
-        let time = format!("\"{}\"", self.time_column);
+        let table = self.source.sql();
+        let time = quote_name(&self.time_column);
         let literal = |at: i64| format!("arrow_cast({at}, '{}')", self.time_type);
         // One that reaches beyond what a time can be is no bound.
         let between = |column: &str, (first, end): (i64, i64)| {
@@ -134,7 +134,7 @@ impl Definition {
                 TableFactor::Table {
                     alias: Some(alias), ..
                 } => alias.name.to_string(),
-                _ => format!("\"{}\"", self.source.table()),
+                _ => quote_name(self.source.table()),
             };
             let derived = parse_own(&format!("SELECT 1 FROM ({windowed}) AS {name}"))?;
             if let Statement::Query(q) = derived

@@ -16,7 +16,7 @@ use crate::query::names::{find, find_view};
 use crate::query::nearest::nearest_table;
 use crate::query::times::Zone;
 use crate::sql::visit;
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 fn refused(reason: &'static str, at: &impl Spanned, message: impl std::fmt::Display) -> Fault {
     let start = at.span().start;
@@ -239,10 +239,7 @@ pub(super) fn bucket_call(select: &mut Select) -> Result<Expr, Fault> {
             Expr::Identifier(ident) => items
                 .iter()
                 .find(|(alias, e)| {
-                    is_bucket(e)
-                        && alias
-                            .as_ref()
-                            .is_some_and(|a| a.eq_ignore_ascii_case(&ident.value))
+                    is_bucket(e) && alias.as_ref().is_some_and(|a| a.is_same_name(&ident.value))
                 })
                 .map(|(_, e)| e.clone()),
             _ => None,
@@ -413,7 +410,7 @@ pub(super) fn time_of(
         .schema
         .fields()
         .iter()
-        .find(|f| f.name().eq_ignore_ascii_case(name))
+        .find(|f| f.name().is_same_name(name))
         .ok_or_else(|| {
             refused(
                 "column_not_found",

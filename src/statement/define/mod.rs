@@ -15,7 +15,7 @@ use crate::catalog::lifecycle::{IfThere, refuse_temporary_schema};
 use crate::dataset::{Column, ColumnType, Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, PUBLIC, SYSTEM, named_in};
-use crate::types::{TableName, check_name};
+use crate::types::{SameName, TableName};
 
 pub(super) use parse::{schema, view};
 
@@ -135,10 +135,12 @@ pub async fn run(shared: &Arc<Shared>, engine: &Engine, define: Define) -> Resul
             name,
             if_not_exists,
         } => {
-            check_name(&name).map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
+            // Its folder has to fit.
+            TableName::new(&name, "t")
+                .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
             let known = in_use(shared, &name).is_some() || is_fixed(&name);
             let create = move |defined: &mut Defined| {
-                let folded = name.to_ascii_lowercase();
+                let folded = name.folded_name();
                 if known || defined.schemas.contains_key(&folded) {
                     if if_not_exists {
                         return Ok(());
@@ -174,7 +176,7 @@ async fn drop_schema(shared: &Arc<Shared>, name: String, if_exists: bool) -> Res
         ));
     }
     let drop = move |defined: &mut Defined| {
-        let found = defined.schemas.remove(&name.to_ascii_lowercase()).is_some();
+        let found = defined.schemas.remove(&name.folded_name()).is_some();
         if found || if_exists {
             return Ok(());
         }
@@ -290,7 +292,7 @@ fn gone(shared: &Shared, name: &TableName) -> Fault {
 fn is_fixed(schema: &str) -> bool {
     [PUBLIC, SYSTEM, "information_schema", TEMPORARY_SCHEMA]
         .iter()
-        .any(|own| own.eq_ignore_ascii_case(schema))
+        .any(|own| own.is_same_name(schema))
 }
 
 /// Some of what stands in a schema; none: it is empty.
@@ -300,7 +302,7 @@ fn in_use(shared: &Shared, schema: &str) -> Option<String> {
     let tables = shared.tables();
     let tables = tables.iter().map(|t| t.name());
     let all = tables.chain(defined.views.values().map(|v| v.name.clone()));
-    let all = all.filter(|name| name.schema().eq_ignore_ascii_case(schema));
+    let all = all.filter(|name| name.schema().is_same_name(schema));
     let all: Vec<String> = all.map(|name| name.to_string()).collect();
     let (first, more) = all.split_at(all.len().min(NAMED));
     match (first, more.len()) {
@@ -328,7 +330,7 @@ fn named_columns(
     let mut seen = BTreeSet::new();
     let columns = given.fields().iter().enumerate().map(|(at, field)| {
         let name = names.get(at).unwrap_or_else(|| field.name());
-        if !seen.insert(name.to_ascii_lowercase()) {
+        if !seen.insert(name.folded_name()) {
             return Err(Fault::invalid(
                 "column_twice",
                 format!("the view would have two columns of one name, column={name}; say AS another name"),

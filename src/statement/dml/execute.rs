@@ -25,7 +25,7 @@ use crate::cold::{self, PinnedFiles, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, SYSTEM};
 use crate::statement::Bound;
-use crate::types::{QUARANTINE_SUFFIX, TableName};
+use crate::types::TableName;
 
 /// A statement is tried so often while other writers change the same files.
 const TRIES: usize = 3;
@@ -76,8 +76,7 @@ pub(crate) fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, P
             format!("{name} is kept by the server and cannot be written"),
         ));
     }
-    let lower = name.table().to_ascii_lowercase();
-    match lower.strip_suffix(QUARANTINE_SUFFIX) {
+    match name.quarantined() {
         Some(base) => {
             let base = TableName::new(name.schema(), base)
                 .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;

@@ -12,7 +12,7 @@ use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
 use crate::sql::{parameters, parse_tokens, parts, resolve, syntax};
-use crate::types::TableName;
+use crate::types::{SameName, TableName};
 
 /// What stands for `*` where sqlparser wants an assignment.
 const STAR: &str = "*";
@@ -370,7 +370,7 @@ fn assignments(
             let [before @ .., _] = parts.as_slice() else {
                 return Ok((last(&name), a.value));
             };
-            let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+            let same = |a: &str, b: &str| a.is_same_name(b);
             let qualifies = match before {
                 [] => true,
                 [one] => same(one, alias) || same(one, table.table()),

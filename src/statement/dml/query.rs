@@ -16,7 +16,7 @@ use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
 use crate::query::default_schema;
 use crate::sql::{parts, placed, placeholder};
-use crate::types::TableName;
+use crate::types::{SameName, TableName, quote_name};
 
 /// Marks the rows of a MERGE's source.
 const SOURCE: &str = "__source";
@@ -53,23 +53,17 @@ pub(super) struct Query {
     pub all: bool,
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 fn column<'a>(contract: &'a Contract, name: &str) -> Result<&'a str, Fault> {
     let exact = contract.columns.iter().find(|c| c.name == name);
     let found = exact.or_else(|| {
         let mut all = contract.columns.iter();
-        all.find(|c| c.name.eq_ignore_ascii_case(name))
+        all.find(|c| c.name.is_same_name(name))
     });
     if let Some(column) = found {
         return Ok(&column.name);
     }
-    let filled = RESERVED_COLUMNS
-        .iter()
-        .any(|r| r.eq_ignore_ascii_case(name))
-        || name.eq_ignore_ascii_case(EVENT_DATE);
+    let filled =
+        RESERVED_COLUMNS.iter().any(|r| r.is_same_name(name)) || name.is_same_name(EVENT_DATE);
     if filled {
         return Err(Fault::invalid(
             "reserved_column",
@@ -157,12 +151,12 @@ impl Builder<'_> {
             .iter()
             .map(|c| match set.get(&c.name) {
                 Some(value) => guard(value),
-                None => format!("{}.{}", self.alias, quoted(&c.name)),
+                None => format!("{}.{}", self.alias, quote_name(&c.name)),
             })
             .collect();
         if contract.system_columns {
             let kept = RESERVED_COLUMNS.iter();
-            values.extend(kept.map(|c| format!("{}.{}", self.alias, quoted(c))));
+            values.extend(kept.map(|c| format!("{}.{}", self.alias, quote_name(c))));
         }
         values.into_iter().for_each(|v| self.push(v));
         Ok(Made::Changed {
@@ -183,10 +177,10 @@ pub(super) fn build(
 ) -> Result<Query, Fault> {
     // Two tables of one name are told apart by their schemas, and in the query by names that no statement gives.
     let target = match &dml.work {
-        Work::Merge(merge) if merge.called.eq_ignore_ascii_case(&dml.alias) => TARGET,
+        Work::Merge(merge) if merge.called.is_same_name(&dml.alias) => TARGET,
         _ => &dml.alias,
     };
-    let alias = quoted(target);
+    let alias = quote_name(target);
     let full = (dml.table.schema(), dml.table.table());
     let mut builder = Builder {
         contract,
@@ -194,15 +188,15 @@ pub(super) fn build(
         side: None,
         types: BTreeMap::new(),
         items: vec![
-            format!("{alias}.{} AS {}", quoted(FILE), quoted(FILE)),
-            format!("{alias}.{} AS {}", quoted(ROW), quoted(ROW)),
+            format!("{alias}.{} AS {}", quote_name(FILE), quote_name(FILE)),
+            format!("{alias}.{} AS {}", quote_name(ROW), quote_name(ROW)),
         ],
         alias,
     };
     let from = format!(
         "{}.{} AS {}",
-        quoted(rows.schema()),
-        quoted(rows.table()),
+        quote_name(rows.schema()),
+        quote_name(rows.table()),
         builder.alias
     );
     let filter = |builder: &Builder<'_>, selection: &Option<Expr>| match selection {
@@ -254,7 +248,7 @@ fn merge(
     // `t@v5` is an older version of t.
     let full = full.map(|(schema, table)| (schema, table.split('@').next().unwrap_or(table)));
     builder.known.push(Known::new(full, &merge.called, called));
-    let source = quoted(called);
+    let source = quote_name(called);
     let has = |when: When| merge.clauses.iter().any(|c| c.when == when);
     let join = match (has(When::NotMatchedBySource), has(When::NotMatched)) {
         (false, false) => "JOIN",
@@ -262,8 +256,8 @@ fn merge(
         (true, false) => "LEFT JOIN",
         (true, true) => "FULL JOIN",
     };
-    let target_there = format!("{}.{} IS NOT NULL", builder.alias, quoted(FILE));
-    let source_there = format!("{source}.{} IS NOT NULL", quoted(SOURCE));
+    let target_there = format!("{}.{} IS NOT NULL", builder.alias, quote_name(FILE));
+    let source_there = format!("{source}.{} IS NOT NULL", quote_name(SOURCE));
     let not = |there: &str| format!("NOT ({there})");
     let mut which = "CASE".to_owned();
     for (clause, number) in merge.clauses.iter().zip(1..) {
@@ -287,7 +281,7 @@ fn merge(
         let all = |contract: &Contract| -> Vec<(String, String)> {
             let columns = contract.columns.iter();
             columns
-                .map(|c| (c.name.clone(), format!("{source}.{}", quoted(&c.name))))
+                .map(|c| (c.name.clone(), format!("{source}.{}", quote_name(&c.name))))
                 .collect()
         };
         clauses.push(match &clause.action {
@@ -338,7 +332,7 @@ fn merge(
     builder.side = None;
     let tail = format!(
         "{from} {join} (SELECT *, 1 AS {} FROM {}) AS {source} ON {} WHERE ({which}) > 0",
-        quoted(SOURCE),
+        quote_name(SOURCE),
         merge.source,
         builder.text(&merge.on)?
     );

@@ -341,11 +341,7 @@ impl Run<'_> {
             tables: Arc::new(tables),
             defined: self.snapshot.defined.clone(),
         };
-        let sql = format!(
-            "SELECT * FROM \"{}\".\"{}\"",
-            self.rows_name.schema(),
-            self.rows_name.table()
-        );
+        let sql = format!("SELECT * FROM {}", self.rows_name.sql());
         let schema = self.view.schema();
         let own: Vec<usize> = (0..schema.fields().len()).collect();
         let expected: Option<usize> = places_in_view

@@ -13,7 +13,7 @@ use crate::cold::{FILE, ROW};
 use crate::dataset::{Action, Contract, RuleKind};
 use crate::fault::{Fault, Kind};
 use crate::query::Engine;
-use crate::types::TableName;
+use crate::types::{TableName, quote_name};
 use crate::validate;
 
 /// Keys that one statement may write to a table with a rule about them: about 32 bytes each.
@@ -98,12 +98,11 @@ impl ChangedKeys {
         marks: &Marks,
     ) -> Result<(), Fault> {
         for rule in self.0.iter().filter(|r| !r.new.is_empty()) {
-            let columns: Vec<String> = rule.columns.iter().map(|c| format!("\"{c}\"")).collect();
+            let columns: Vec<String> = rule.columns.iter().map(|c| quote_name(c)).collect();
             let sql = format!(
-                "SELECT \"{FILE}\", \"{ROW}\", {} FROM \"{}\".\"{}\"",
+                "SELECT \"{FILE}\", \"{ROW}\", {} FROM {}",
                 columns.join(", "),
-                rows.schema(),
-                rows.table()
+                rows.sql()
             );
             let mut stream = engine.query_over(snapshot.clone(), &sql, None).await?;
             while let Some(batch) = stream.batches.recv().await {

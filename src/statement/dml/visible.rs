@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, TableFactor, Visitor, 
 use super::When;
 use crate::fault::Fault;
 use crate::sql::{parts, visit, visit_mut};
+use crate::types::{SameName, shown_name};
 
 /// The one side that a WHEN clause of a MERGE has a row of.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ pub(super) struct Known {
 impl Known {
     /// `called`: the last part of its name, or an alias.
     pub(super) fn new(full: Option<(&str, &str)>, called: &str, alias: &str) -> Self {
-        let full = full.filter(|(_, table)| table.eq_ignore_ascii_case(called));
+        let full = full.filter(|(_, table)| table.is_same_name(called));
         Known {
             full: full.map(|(schema, table)| (schema.to_owned(), table.to_owned())),
             called: called.to_owned(),
@@ -72,7 +73,9 @@ impl Known {
     /// How a statement names it that has one name for both tables.
     fn shown(&self) -> String {
         match &self.full {
-            Some((schema, table)) if self.called != self.alias => format!("{schema}.{table}"),
+            Some((schema, table)) if self.called != self.alias => {
+                format!("{}.{}", shown_name(schema), shown_name(table))
+            }
             _ => self.called.clone(),
         }
     }
@@ -80,9 +83,9 @@ impl Known {
     /// Does the name of a column say that it is this table's?
     fn has(&self, before: &[Ident]) -> bool {
         match (before, &self.full) {
-            ([table], _) => self.called.eq_ignore_ascii_case(&table.value),
+            ([table], _) => self.called.is_same_name(&table.value),
             ([.., schema, table], Some((own, name))) => {
-                own.eq_ignore_ascii_case(&schema.value) && name.eq_ignore_ascii_case(&table.value)
+                own.is_same_name(&schema.value) && name.is_same_name(&table.value)
             }
             _ => false,
         }
@@ -129,7 +132,7 @@ impl Names<'_> {
     fn is_of_another(&self, before: &[Ident]) -> bool {
         let called = |name: &Ident| {
             let mut known = self.known.iter();
-            known.any(|known| known.called.eq_ignore_ascii_case(&name.value))
+            known.any(|known| known.called.is_same_name(&name.value))
         };
         match before {
             // The first may be a table, and what follows a column with its field.
@@ -231,8 +234,8 @@ impl VisitorMut for Names<'_> {
             }
             Expr::CompoundIdentifier(idents) => {
                 if let [table, _] = idents.as_slice()
-                    && table.value.eq_ignore_ascii_case(&side.hidden.alias)
-                    && !side.hidden.alias.eq_ignore_ascii_case(&side.seen.alias)
+                    && table.value.is_same_name(&side.hidden.alias)
+                    && !side.hidden.alias.is_same_name(&side.seen.alias)
                 {
                     return self.failed(side.refused(&asked));
                 }

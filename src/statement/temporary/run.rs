@@ -14,7 +14,7 @@ use crate::dataset::{Column, Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
 use crate::ingest::insert::{Rows, judged_by};
 use crate::query::{Caller, Engine};
-use crate::statement::create::{Creation, Origin, like, one_execution};
+use crate::statement::create::{Creation, Origin, is_named, like, one_execution};
 use crate::statement::{Bound, Insert, dml, values};
 use crate::types::TableName;
 use crate::validate::Validator;
@@ -97,7 +97,9 @@ impl Statement<'_> {
             Origin::Query(sql) => {
                 one_execution(self.bound)?;
                 let result = self.engine.query(&sql, self.bound.row(0)?).await?;
-                let by = validator(declared.over(&name, &result.wire)?)?;
+                let snapshot = self.engine.own_snapshot();
+                let is_named = |column: &str| is_named(column, &sql, &snapshot);
+                let by = validator(declared.over(&name, &result.wire, is_named)?)?;
                 let mut batches = result.batches.into_stream().boxed();
                 while let Some(batch) = batches.next().await {
                     self.take(&mut rows, &by, &[], vec![batch?]).await?;

@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Fields};
 use super::below;
 use crate::dataset::{Column, ColumnType, ELEMENT, KEY, StructField, VALUE};
 use crate::fault::Fault;
+use crate::types::SameName;
 use crate::validate::conform::fits;
 
 pub(super) struct Check<'a> {
@@ -17,7 +18,7 @@ pub(super) fn places(fields: &[StructField], sent: &Fields) -> Vec<Option<usize>
     let place = |field: &StructField| {
         let own = sent.iter().position(|s| *s.name() == field.name);
         own.or_else(|| {
-            let alike = |s: &str| s.eq_ignore_ascii_case(&field.name);
+            let alike = |s: &str| s.is_same_name(&field.name);
             sent.iter().position(|s| alike(s.name()))
         })
     };
@@ -115,7 +116,7 @@ impl Check<'_> {
         };
         for (index, one) in sent.iter().enumerate() {
             let name: String = one.name().chars().take(100).collect();
-            let of = |f: &&StructField| f.name.eq_ignore_ascii_case(one.name());
+            let of = |f: &&StructField| f.name.is_same_name(one.name());
             if fields.iter().find(of).is_none() {
                 if self.ignores_unknown || one.data_type().is_null() {
                     continue;
@@ -129,7 +130,7 @@ impl Check<'_> {
                 ));
             }
             let mut before = sent.iter().take(index);
-            if before.any(|b| b.name().eq_ignore_ascii_case(one.name())) {
+            if before.any(|b| b.name().is_same_name(one.name())) {
                 return Err(Fault::invalid(
                     "duplicate_column",
                     format!(

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::{Level, Walk, below, internal, list, structs};
 use crate::dataset::{ColumnType, ELEMENT, KEY, StructField, VALUE};
 use crate::fault::Fault;
+use crate::types::SameName;
 use crate::validate::conform::row_number;
 use crate::validate::json_object::JsonObject;
 use crate::validate::raw::from_hex;
@@ -35,15 +36,13 @@ impl<'a> Names<'a> {
         let places = fields.iter().enumerate();
         Names {
             exact: places.clone().map(|(at, f)| (&*f.name, at)).collect(),
-            folded: places
-                .map(|(at, f)| (f.name.to_ascii_lowercase(), at))
-                .collect(),
+            folded: places.map(|(at, f)| (f.name.folded_name(), at)).collect(),
         }
     }
 
     fn find(&self, name: &str) -> Option<usize> {
         let exact = self.exact.get(name);
-        let found = exact.or_else(|| self.folded.get(&name.to_ascii_lowercase()));
+        let found = exact.or_else(|| self.folded.get(&name.folded_name()));
         found.copied()
     }
 }
