@@ -2,12 +2,13 @@
 //!
 //! In a table without column mapping a column has its own name there. With it, a column keeps the name under which it was first
 //! written, its physical name, and a number. So a column can be renamed, and a column that was dropped is never taken for a
-//! later one that bears its name. Above `cold` nobody knows of physical names: they stand in files, in the statistics and
+//! later one that bears its name. Delta allows some characters in a name only with a mapping, so a table that has such a name has one
+//! from then on. The fields of a STRUCT have their own names in the files. Above `cold` nobody knows of physical names: they stand in files, in the statistics and
 //! partition values of the log, and in the field metadata of the table's schema.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,8 @@ pub(super) const MODE: &str = "delta.columnMapping.mode";
 const MAX_ID: &str = "delta.columnMapping.maxColumnId";
 const ID: &str = "delta.columnMapping.id";
 const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
+/// What the name of a column or field has only in a table with a mapping (Delta protocol, "Column Mapping").
+const ONLY_MAPPED: [char; 10] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='];
 
 /// By what a column is found in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Mapping {
     mode: Mode,
     /// By the names of columns; empty without a mapping.
     columns: BTreeMap<String, InFiles>,
+    /// The numbers of fields within columns, by the way to them from the column's name in the files.
+    nested: BTreeMap<Vec<String>, i32>,
     /// The highest number that a column ever had.
     max_id: i32,
 }
@@ -75,6 +80,7 @@ impl Mapping {
         let mut mapping = Mapping {
             mode,
             columns: BTreeMap::new(),
+            nested: BTreeMap::new(),
             max_id,
         };
         if mode == Mode::Own {
@@ -83,9 +89,7 @@ impl Mapping {
         let mut taken = BTreeSet::new();
         for field in schema["fields"].as_array().into_iter().flatten() {
             let name = field["name"].as_str().unwrap_or_default();
-            let metadata = &field["metadata"];
-            let id = metadata[ID].as_i64().and_then(|id| i32::try_from(id).ok());
-            let (Some(id), Some(physical)) = (id, metadata[PHYSICAL_NAME].as_str()) else {
+            let (Some(id), Some(physical)) = (number_of(field), name_in_files(field)) else {
                 return Err(Error::Damaged(format!(
                     "column {name} has no {ID} or no {PHYSICAL_NAME}, and {MODE} is set"
                 )));
@@ -101,8 +105,44 @@ impl Mapping {
             };
             mapping.max_id = mapping.max_id.max(id);
             mapping.columns.insert(name.to_owned(), in_files);
+            let mut data_type = field["type"].clone();
+            let mut way = vec![physical.to_owned()];
+            each_field(&mut data_type, &mut way, &mut |way, part| {
+                if name_in_files(part) != part["name"].as_str() {
+                    return Err(Error::Damaged(format!(
+                        "the parts of column {name} may have other names in its files, which is not read here; write it as a table without columnMapping, or export its rows"
+                    )));
+                }
+                if let Some(id) = number_of(part) {
+                    mapping.max_id = mapping.max_id.max(id);
+                    mapping.nested.insert(way.to_vec(), id);
+                }
+                Ok(())
+            })?;
         }
         Ok(mapping)
+    }
+
+    /// That of a new table: none if its names need none. `fresh`: an id that nothing else has.
+    pub(super) fn created(fields: &Fields, fresh: impl Fn() -> String) -> Self {
+        let mut made = Mapping::default();
+        if !is_needed(fields) {
+            return made;
+        }
+        made.mode = Mode::Name;
+        for field in fields {
+            made.max_id += 1;
+            let name = match field.name().contains(ONLY_MAPPED) {
+                true => format!("col-{}", fresh()),
+                false => field.name().clone(),
+            };
+            let in_files = InFiles {
+                name,
+                id: made.max_id,
+            };
+            made.columns.insert(field.name().clone(), in_files);
+        }
+        made
     }
 
     /// Have columns names of their own in the files?
@@ -202,15 +242,15 @@ impl Mapping {
     }
 
     /// The mapping behind a change of the columns `before` to the columns `after`. A table whose columns were all added, and
-    /// none renamed or dropped, stays without one. `fresh`: an id that nothing else has.
+    /// none renamed or dropped, stays without one if their names need none. `fresh`: an id that nothing else has.
     pub(super) fn altered<'a>(
         &self,
         before: impl Iterator<Item = &'a str>,
-        after: impl Iterator<Item = &'a str>,
+        after: &'a Fields,
         moves: &ColumnMoves,
         fresh: impl Fn() -> String,
     ) -> Self {
-        if !self.is_on() && moves.is_empty() {
+        if !self.is_on() && moves.is_empty() && !is_needed(after) {
             return self.clone();
         }
         let mut old = self.clone();
@@ -230,7 +270,7 @@ impl Mapping {
             columns: BTreeMap::new(),
             ..old
         };
-        for name in after {
+        for name in after.iter().map(|f| f.name()) {
             let known = moves.origin(name).and_then(|from| old.columns.get(from));
             let in_files = known.cloned().unwrap_or_else(|| {
                 next.max_id += 1;
@@ -244,20 +284,39 @@ impl Mapping {
         next
     }
 
-    /// Writes the mapping into a schema as Delta has it.
-    pub(super) fn annotate(&self, schema: &mut Value) {
+    /// Writes the mapping into a schema as Delta has it. Fields within columns that are new get their numbers.
+    ///
+    /// # Errors
+    /// None.
+    pub(super) fn annotate(&mut self, schema: &mut Value) -> Result<(), Error> {
+        let Mapping {
+            columns,
+            nested,
+            max_id,
+            ..
+        } = self;
         let fields = schema["fields"].as_array_mut();
         for field in fields.into_iter().flatten() {
             let name = field["name"].as_str().unwrap_or_default().to_owned();
-            let Some(in_files) = self.columns.get(&name) else {
+            let Some(in_files) = columns.get(&name) else {
                 continue;
             };
-            if !field["metadata"].is_object() {
-                field["metadata"] = Value::Object(Map::new());
-            }
-            field["metadata"][ID] = json!(in_files.id);
-            field["metadata"][PHYSICAL_NAME] = json!(in_files.name);
+            note(field, in_files.id, &in_files.name);
+            let Some(data_type) = field.get_mut("type") else {
+                continue;
+            };
+            let mut way = vec![in_files.name.clone()];
+            each_field(data_type, &mut way, &mut |way, part| {
+                let id = nested.entry(way.to_vec()).or_insert_with(|| {
+                    *max_id += 1;
+                    *max_id
+                });
+                let name = part["name"].as_str().unwrap_or_default().to_owned();
+                note(part, *id, &name);
+                Ok(())
+            })?;
         }
+        Ok(())
     }
 
     /// The table's properties that say so; none without a mapping.
@@ -274,6 +333,66 @@ impl Mapping {
     }
 }
 
+/// Has one of the columns, or a field within them, a name that Delta allows only with a mapping?
+fn is_needed(fields: &Fields) -> bool {
+    fields
+        .iter()
+        .any(|f| f.name().contains(ONLY_MAPPED) || is_needed_within(f.data_type()))
+}
+
+fn is_needed_within(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => is_needed(fields),
+        DataType::List(f) | DataType::LargeList(f) => is_needed_within(f.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => pair.iter().any(|f| is_needed_within(f.data_type())),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn number_of(field: &Value) -> Option<i32> {
+    let id = field["metadata"][ID].as_i64()?;
+    i32::try_from(id).ok()
+}
+
+fn name_in_files(field: &Value) -> Option<&str> {
+    field["metadata"][PHYSICAL_NAME].as_str()
+}
+
+fn note(field: &mut Value, id: i32, name: &str) {
+    if !field["metadata"].is_object() {
+        field["metadata"] = Value::Object(Map::new());
+    }
+    field["metadata"][ID] = json!(id);
+    field["metadata"][PHYSICAL_NAME] = json!(name);
+}
+
+/// Takes the way to a field, and the field.
+type Visit<'a> = &'a mut dyn FnMut(&[String], &mut Value) -> Result<(), Error>;
+
+/// Visits each field of each STRUCT within a type as Delta's schema has it, with the way to it.
+fn each_field(data_type: &mut Value, way: &mut Vec<String>, visit: Visit<'_>) -> Result<(), Error> {
+    for part in ["elementType", "keyType", "valueType"] {
+        if let Some(of) = data_type.get_mut(part) {
+            way.push(part.to_owned());
+            each_field(of, way, visit)?;
+            way.pop();
+        }
+    }
+    let fields = data_type.get_mut("fields").and_then(Value::as_array_mut);
+    for field in fields.into_iter().flatten() {
+        way.push(field["name"].as_str().unwrap_or_default().to_owned());
+        visit(way, field)?;
+        if let Some(of) = field.get_mut("type") {
+            each_field(of, way, visit)?;
+        }
+        way.pop();
+    }
+    Ok(())
+}
+
 /// What Delta's schema says of the mapping is no metadata of a column as queries see it.
 pub(super) fn is_own_metadata(key: &str) -> bool {
     [ID, PHYSICAL_NAME, PARQUET_FIELD_ID_META_KEY].contains(&key)
@@ -288,102 +407,4 @@ pub(super) fn schema_json(schema: &impl serde::Serialize) -> Result<Value, Error
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use arrow::datatypes::DataType;
-
-    use super::*;
-
-    fn moves(renamed: &[(&str, &str)], dropped: &[&str]) -> ColumnMoves {
-        let renamed = renamed
-            .iter()
-            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-        ColumnMoves {
-            renamed: renamed.collect(),
-            dropped: dropped.iter().map(|c| (*c).to_owned()).collect(),
-        }
-    }
-
-    fn names(mapping: &Mapping) -> Vec<(&str, &str, i32)> {
-        let columns = mapping.columns.iter();
-        columns
-            .map(|(own, c)| (own.as_str(), c.name.as_str(), c.id))
-            .collect()
-    }
-
-    fn fresh() -> String {
-        "new".to_owned()
-    }
-
-    fn altered(mapping: &Mapping, before: &[&str], after: &[&str], by: &ColumnMoves) -> Mapping {
-        mapping.altered(before.iter().copied(), after.iter().copied(), by, fresh)
-    }
-
-    #[test]
-    fn a_column_keeps_its_place_in_files_whatever_it_is_called_later() {
-        let none = Mapping::default();
-        let added = altered(&none, &["a"], &["a", "b"], &ColumnMoves::default());
-        assert_eq!(added, none, "a table that only grows needs no mapping");
-        assert_eq!(added.in_files("b"), Some("b"));
-        let on = altered(&none, &["a", "b"], &["c", "b"], &moves(&[("a", "c")], &[]));
-        assert_eq!(names(&on), [("b", "b", 2), ("c", "a", 1)]);
-        // Two columns change places, and one that was dropped comes again under its name.
-        let swap = moves(&[("b", "c"), ("c", "b")], &[]);
-        let swapped = altered(&on, &["c", "b"], &["b", "c"], &swap);
-        assert_eq!(names(&swapped), [("b", "a", 1), ("c", "b", 2)]);
-        let again = altered(&swapped, &["b", "c"], &["b", "c"], &moves(&[], &["c"]));
-        assert_eq!(names(&again), [("b", "a", 1), ("c", "col-new", 3)]);
-        let grown = altered(&again, &["b", "c"], &["b"], &moves(&[], &["c"]));
-        let grown = altered(&grown, &["b"], &["b", "a"], &ColumnMoves::default());
-        assert_eq!(names(&grown), [("a", "col-new", 4), ("b", "a", 1)]);
-        assert_eq!(grown.column_of("a"), Some("b"));
-        assert_eq!(grown.in_files("c"), None);
-    }
-
-    #[test]
-    fn what_the_log_says_is_read_back_and_counts_only_with_the_feature() {
-        let on = altered(
-            &Mapping::default(),
-            &["a", "b"],
-            &["A"],
-            &moves(&[("a", "A")], &["b"]),
-        );
-        let mut schema = json!({ "fields": [{ "name": "A", "metadata": {} }] });
-        on.annotate(&mut schema);
-        let properties: BTreeMap<_, _> = on.properties().into_iter().collect();
-        let property = |key: &str| properties.get(key).cloned();
-        let v3 = json!({ "minReaderVersion": 3, "readerFeatures": ["columnMapping"] });
-        for protocol in [&v3, &json!({ "minReaderVersion": 2 })] {
-            assert_eq!(Mapping::read(&schema, protocol, property).unwrap(), on);
-        }
-        let without = json!({ "minReaderVersion": 3, "readerFeatures": ["timestampNtz"] });
-        assert!(!Mapping::read(&schema, &without, property).unwrap().is_on());
-        schema["fields"][0]["metadata"] = json!({});
-        assert!(Mapping::read(&schema, &v3, property).is_err());
-    }
-
-    #[test]
-    fn a_column_is_found_by_name_or_by_number_as_the_table_says() {
-        let mut mapping = altered(
-            &Mapping::default(),
-            &["a", "b"],
-            &["b", "c"],
-            &moves(&[("a", "b")], &["b"]),
-        );
-        let numbered = |name: &str, id: &str| {
-            let metadata = [(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_owned())];
-            Field::new(name, DataType::Int64, true).with_metadata(metadata.into())
-        };
-        let file = Schema::new(vec![numbered("b", "1"), numbered("a", "2")]);
-        let places =
-            |mapping: &Mapping, file: &Schema| mapping.places(["b", "c"].into_iter(), file);
-        assert_eq!(places(&mapping, &file), Ok(vec![Some(1), None]));
-        mapping.mode = Mode::Id;
-        assert_eq!(places(&mapping, &file), Ok(vec![Some(0), None]));
-        let plain = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
-        assert!(places(&mapping, &plain).is_err());
-        let own = Field::new("c", DataType::Int64, true);
-        let written = mapping.to_files(&Schema::new(vec![own]).into()).unwrap();
-        assert_eq!(written.field(0), &numbered("col-new", "3"));
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 22] = [
     ),
     (
         "delta.columnMapping.",
-        "the server sets it when a column is renamed or dropped",
+        "the server sets it when a column is renamed or dropped, or has a name that needs it",
     ),
     (
         "delta.constraints.",

@@ -20,6 +20,7 @@ use crate::cold::{Reason, Removal, Staged};
 use crate::dataset::{ColumnType, Contract, StructField};
 use crate::fault::Fault;
 use crate::records::Totals;
+use crate::types::SameName;
 use crate::validate::{Additions, Origin, References, Scope, Source, Validator, Verdict};
 
 /// The `_source` of rows that a statement wrote past the log.
@@ -53,7 +54,7 @@ pub fn refuse_rejects(contract: &Contract, verdict: &Verdict) -> Result<(), Faul
 /// INVALID_ARGUMENT: a value has no place in the column's type.
 pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<ArrayRef, Fault> {
     let columns = || contract.columns.iter();
-    let named = columns().find(|c| c.name.eq_ignore_ascii_case(name));
+    let named = columns().find(|c| c.name.is_same_name(name));
     let Some(target) = named.or_else(|| columns().find(|c| c.comes_under(name))) else {
         return Ok(column.clone());
     };
@@ -94,7 +95,7 @@ fn assigned_type(given: &DataType, due: &ColumnType) -> DataType {
                     .iter()
                     .any(|o| fields.iter().any(|f| *f.name() == o.name));
             let fields = fields.iter().enumerate().map(|(at, field)| {
-                let by_name = |o: &&StructField| o.name.eq_ignore_ascii_case(field.name());
+                let by_name = |o: &&StructField| o.name.is_same_name(field.name());
                 let found = match unnamed {
                     true => own.get(at),
                     false => own.iter().find(by_name),
@@ -249,7 +250,7 @@ pub async fn replace(
     let contract = table.contract();
     let own = matching.iter().map(|(column, value)| {
         let partitions = &contract.partition_by;
-        let found = partitions.iter().find(|p| p.eq_ignore_ascii_case(column));
+        let found = partitions.iter().find(|p| p.is_same_name(column));
         found.map(|p| (p.clone(), value.clone())).ok_or_else(|| {
             Fault::invalid(
                 "not_a_partition",
@@ -313,24 +314,16 @@ async fn write(
         }
     };
     let written = judged(shared, &mut writer, batch, &references, &removal).await?;
-    for values in written.staged.partitions() {
-        let outside = matching
-            .into_iter()
-            .flatten()
-            .find(|(column, value)| values.get(column).and_then(|v| v.as_ref()) != Some(value));
-        if let Some((column, value)) = outside {
-            return Err(Fault::invalid(
-                "row_outside_replaced",
-                format!(
-                    "a row to write is outside what is replaced, column={column}, value={}, replaced={value}; nothing was written",
-                    values
-                        .get(column)
-                        .cloned()
-                        .flatten()
-                        .unwrap_or_else(|| "null".to_owned())
-                ),
-            ));
-        }
+    let files = writer.files(Part::Main);
+    let outside = files.outside(&written.staged, matching.unwrap_or_default());
+    if let Some(((column, replaced), value)) = outside {
+        return Err(Fault::invalid(
+            "row_outside_replaced",
+            format!(
+                "a row to write is outside what is replaced, column={column}, value={}, replaced={replaced}; nothing was written",
+                value.unwrap_or("null")
+            ),
+        ));
     }
     writer
         .rewrite(Part::Main, &removal, written.staged, &reason, &[])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
 mod race;
@@ -343,20 +343,38 @@ async fn readers_of_a_column_are_asked_again_once_nothing_is_judged_any_more() {
     crash(running).await;
 }
 
+/// Another writer gives the table the column `theirs`.
+fn add_foreign_column(log: &std::path::Path) {
+    let first = std::fs::read_to_string(log.join(format!("{:020}.json", 0))).unwrap();
+    let mut entries = first
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut action = entries.find(|a| a.get("metaData").is_some()).unwrap();
+    let text = action["metaData"]["schemaString"].as_str().unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(text).unwrap();
+    let theirs =
+        serde_json::json!({"name": "theirs", "type": "long", "nullable": true, "metadata": {}});
+    schema["fields"].as_array_mut().unwrap().push(theirs);
+    action["metaData"]["schemaString"] = schema.to_string().into();
+    let entry = |version: u32| log.join(format!("{version:020}.json"));
+    let next = (0..).find(|version| !entry(*version).exists()).unwrap();
+    std::fs::write(entry(next), format!("{action}\n")).unwrap();
+}
+
 /// A stream that brings what its table cannot take is in nobody's way: it is refused while the gate is open.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_that_a_mapped_table_cannot_take_is_refused_before_the_gate_closes() {
+async fn a_column_that_a_table_cannot_take_is_refused_before_the_gate_closes() {
     let dir = tempfile::tempdir().unwrap();
     let (running, _, admin) = start_engine(dir.path()).await;
     run(&admin, "CREATE TABLE public.c (id BIGINT, a BIGINT) TBLPROPERTIES ('deltaplane.unknownColumns' = 'add')").await.unwrap();
+    let table = running.shared.table(&name()).unwrap();
+    let log = dir.path().join("tables/public/c/_delta_log");
+    add_foreign_column(&log);
+    // Finds the other writer's version.
     alter(&running.shared, &name(), &|_| Ok(rename("a", "x")))
         .await
         .unwrap();
-    let table = running.shared.table(&name()).unwrap();
-    let fields = batch(&[("lat", [1].as_slice()), ("lon", &[2])]);
-    let place = Arc::new(StructArray::from(fields)) as ArrayRef;
-    let id = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
-    let rows = RecordBatch::try_from_iter([("id", id), ("place", place)]).unwrap();
+    let rows = batch(&[("id", [1].as_slice()), ("Theirs", &[2])]);
     let open = table
         .open_gate(Patience::of_ddl(&running.shared.config))
         .await;

@@ -134,19 +134,26 @@ def test_a_column_comes_again_under_its_name_and_case_counts_for_nothing(empty):
     assert "columns: value, id" in fails(empty, "ALTER TABLE t.m DROP COLUMN nowhere")
     assert "columns: value, id" in fails(empty, "ALTER TABLE t.m RENAME COLUMN nowhere TO x")
     assert "CASCADE" in fails(empty, "ALTER TABLE t.m DROP COLUMN id CASCADE")
-    # Fields of a STRUCT have no statement, and such a table no mapping.
+    # Fields of a STRUCT have no statement.
     empty.sql("CREATE TABLE t.g (id BIGINT, gps STRUCT<lat: DOUBLE, lon: DOUBLE>)")
     for change in ["RENAME COLUMN gps.lat TO gps.x", "RENAME COLUMN gps.lat TO x", "DROP COLUMN gps.lat"]:
         assert "syntax" in fails(empty, f"ALTER TABLE t.g {change}"), change
-    for change in ["RENAME COLUMN id TO n", "DROP COLUMN id"]:
-        assert "STRUCT" in fails(empty, f"ALTER TABLE t.g {change}"), change
-    # Without its last STRUCT it is a table like others.
+    # They keep their names in the files, whatever becomes of the columns around them.
     empty.sql("INSERT INTO t.g VALUES (1, named_struct('lat', 52.5, 'lon', 13.4))")
-    empty.sql("ALTER TABLE t.g DROP COLUMN gps")
-    empty.sql("ALTER TABLE t.g RENAME COLUMN id TO n")
-    assert empty.sql("SELECT * FROM t.g") == [{"n": 1}]
-    assert "STRUCT" in fails(empty, "ALTER TABLE t.g ADD COLUMN gps STRUCT<lat: DOUBLE>")
-    assert "STRUCT" in fails(empty, "ALTER TABLE t.m ADD COLUMN gps STRUCT<lat: DOUBLE>")
+    commit(empty, "t.g")
+    empty.sql("ALTER TABLE t.g RENAME COLUMN id TO n, RENAME COLUMN gps TO place")
+    empty.sql("ALTER TABLE t.g ADD COLUMN gps STRUCT<lat: DOUBLE>")
+    empty.sql("INSERT INTO t.g VALUES (2, named_struct('lat', 1.5, 'lon', 2.5), named_struct('lat', 3.5))")
+    again(empty)
+    commit(empty, "t.g")
+    was, place = {"lat": 52.5, "lon": 13.4}, {"lat": 1.5, "lon": 2.5}
+    assert empty.sql("SELECT * FROM t.g ORDER BY n") == [{"n": 1, "place": was, "gps": None}, {"n": 2, "place": place, "gps": {"lat": 3.5}}]
+    table = deltalake.QueryBuilder().register("t", empty.delta("g", "t")).execute("SELECT n, place, gps FROM t ORDER BY n").read_all()
+    assert pa.table(table).to_pylist() == empty.sql("SELECT n, place, gps FROM t.g ORDER BY n")
+    empty.sql("ALTER TABLE t.g DROP COLUMN place, DROP COLUMN gps")
+    assert empty.sql("SELECT * FROM t.g ORDER BY n") == [{"n": 1}, {"n": 2}]
+    empty.sql("ALTER TABLE t.g ADD COLUMN gps STRUCT<lat: DOUBLE>")
+    assert empty.sql("SELECT gps FROM t.g WHERE n = 1") == [{"gps": None}]
     assert "without columns" in fails(empty, "ALTER TABLE t.m DROP COLUMN id, DROP COLUMN value")
 
 

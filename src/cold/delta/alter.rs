@@ -8,22 +8,24 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitBuilder;
 use deltalake::kernel::{Action, Metadata, StructType};
 use deltalake::protocol::DeltaOperation;
+use serde_json::Value;
 
 use super::super::mapping::{Mapping, schema_json};
 use super::super::{Error, store_error};
 use super::commit::{ATTEMPTS, properties_of};
 use super::error::{commit_error, read_error};
-use super::foreign::has_struct;
 use super::protocol;
 use super::schema::{mapping_of, plain_schema};
 use super::table::{ColdTable, OWNER, table_with};
 use crate::ids::random_id;
 use crate::nested::same_values;
-use crate::types::ColumnMoves;
+use crate::types::{ColumnMoves, SameName, is_word};
 
 /// What a table comes to by a change of its columns.
 struct Altered {
     all: Schema,
+    /// `all` as Delta has it.
+    schema: Value,
     mapping: Mapping,
     configuration: HashMap<String, String>,
 }
@@ -110,17 +112,20 @@ impl ColdTable {
                 .cloned(),
         );
         let all = Schema::new(fields);
-        let mapping = mapping_of(snapshot)?.altered(
+        let mut mapping = mapping_of(snapshot)?.altered(
             theirs.fields().iter().map(|f| f.name().as_str()),
-            all.fields().iter().map(|f| f.name().as_str()),
+            all.fields(),
             moves,
             || random_id().to_string(),
         );
-        refuse_with_structs(&mapping, &all)?;
+        let kernel_schema: StructType = (&all).try_into_kernel().map_err(store_error)?;
+        let mut schema = schema_json(&kernel_schema)?;
+        mapping.annotate(&mut schema)?;
         configuration.extend(mapping.properties());
         refuse_with_constraints(&configuration, properties, moves)?;
         Ok(Altered {
             all,
+            schema,
             mapping,
             configuration,
         })
@@ -135,14 +140,12 @@ impl ColdTable {
     ) -> Result<(), Error> {
         let Altered {
             all,
+            schema: annotated,
             mapping,
             configuration,
         } = self.altered(schema, properties, dropped, moves)?;
         let snapshot = self.delta.snapshot().map_err(store_error)?;
         let metadata = snapshot.metadata();
-        let kernel_schema: StructType = (&all).try_into_kernel().map_err(store_error)?;
-        let mut annotated = schema_json(&kernel_schema)?;
-        mapping.annotate(&mut annotated);
         let schema_string = annotated.to_string();
         let next: Metadata = serde_json::from_value(serde_json::json!({
             "id": metadata.id(),
@@ -234,24 +237,12 @@ fn refuse_with_other_columns(
     let there = |field: &FieldRef| {
         let name = field.name();
         let mut all = theirs.fields().iter().map(|f| f.name().as_str());
-        let found = all.find(|own| own.eq_ignore_ascii_case(name) && stays(own));
+        let found = all.find(|own| own.is_same_name(name) && stays(own));
         found.filter(|own| moves.origin(name) != Some(own))
     };
     match schema.fields().iter().find_map(there) {
         Some(column) => Err(Error::Refused(format!(
             "another writer has given the table a column of that name, column={column}; take another name, or add that column to the contract first (ALTER TABLE .. ADD COLUMN)"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// With column mapping each field of a STRUCT needs a name in the files as well (Delta protocol, "Column Mapping"), which is not kept here.
-fn refuse_with_structs(mapping: &Mapping, schema: &Schema) -> Result<(), Error> {
-    let mut fields = schema.fields().iter();
-    match fields.find(|f| mapping.is_on() && has_struct(f.data_type())) {
-        Some(field) => Err(Error::Refused(format!(
-            "columns cannot be renamed or dropped in a table with a STRUCT, nor can a table in which they were take one, column={}; copy the rows with CREATE TABLE .. AS SELECT",
-            field.name()
         ))),
         None => Ok(()),
     }
@@ -268,8 +259,11 @@ fn refuse_with_constraints(
         .filter(|(key, _)| !own.contains_key(*key))
         .filter_map(|(key, sql)| Some((key.strip_prefix("delta.constraints.")?, sql)));
     let named = |sql: &str, column: &str| {
+        if !is_word(column) {
+            return sql.folded_name().contains(&column.folded_name());
+        }
         let mut words = sql.split(|c: char| !c.is_alphanumeric() && c != '_');
-        words.any(|word| word.eq_ignore_ascii_case(column))
+        words.any(|word| word.is_same_name(column))
     };
     let found = constraints.find_map(|(name, sql)| {
         let column = moves.touched().find(|column| named(sql, column))?;

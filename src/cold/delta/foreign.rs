@@ -6,7 +6,7 @@ use std::path::{Path as FsPath, PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use deltalake::DeltaTableBuilder;
@@ -71,15 +71,6 @@ impl ForeignTable {
         let metadata = snapshot.metadata();
         let mapping = mapping_of(snapshot)?;
         let schema = plain_schema(&snapshot.snapshot().arrow_schema());
-        let has_parts = |f: &&FieldRef| has_struct(f.data_type());
-        if mapping.is_on()
-            && let Some(field) = schema.fields().iter().find(has_parts)
-        {
-            return Err(Error::Damaged(format!(
-                "the parts of column {} may have other names in its files, which is not read here; write it as a table without columnMapping, or export its rows",
-                field.name()
-            )));
-        }
         let mut files = Vec::new();
         for file in snapshot.log_data().iter() {
             if file.deletion_vector_descriptor().is_some() {
@@ -164,17 +155,5 @@ impl ForeignTable {
         let columns = columns.collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-    }
-}
-
-pub(super) fn has_struct(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(_) => true,
-        DataType::List(f) | DataType::LargeList(f) => has_struct(f.data_type()),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(parts) => parts.iter().any(|f| has_struct(f.data_type())),
-            _ => false,
-        },
-        _ => false,
     }
 }

@@ -7,6 +7,7 @@ pub mod checkpoint_checksum;
 pub mod checksummed_store;
 mod commit;
 mod commit_time;
+mod create;
 pub mod encode;
 pub mod entry_checksum;
 mod error;

@@ -125,6 +125,23 @@ fn in_partitions(
 }
 
 impl ColdTable {
+    /// A partition column with one of these values of which a staged file has another one, and that; none: each file has all of
+    /// them.
+    pub fn outside<'a>(
+        &self,
+        staged: &'a Staged,
+        matching: &'a [(String, String)],
+    ) -> Option<(&'a (String, String), Option<&'a str>)> {
+        staged.adds.iter().find_map(|add| {
+            matching.iter().find_map(|one| {
+                let values = &add.partition_values;
+                let found = self.mapping.in_files(&one.0).and_then(|n| values.get(n));
+                let found = found.and_then(|v| v.as_deref());
+                (found != Some(one.1.as_str())).then_some((one, found))
+            })
+        })
+    }
+
     /// Takes `removal` out and puts the staged files in, in one version. `txns`: recorded with it, beside the count of
     /// statements.
     ///

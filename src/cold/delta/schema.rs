@@ -25,25 +25,20 @@ pub(super) fn mapping_of(snapshot: &DeltaTableState) -> Result<Mapping, Error> {
 /// Delta's own types come back as views or with other field names; ours are plain. What stands at a field for the mapping of
 /// columns is left out: above it there are the columns' names alone.
 pub(super) fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|f| {
-        let plain = plain_field(f);
-        if !f.metadata().keys().any(|key| mapping::is_own_metadata(key)) {
-            return plain;
-        }
-        let metadata = f.metadata().iter();
-        let kept = metadata.filter(|(key, _)| !mapping::is_own_metadata(key));
-        let kept = kept.map(|(key, value)| (key.clone(), value.clone()));
-        Arc::new(plain.as_ref().clone().with_metadata(kept.collect()))
-    });
+    let fields = schema.fields().iter().map(plain_field);
     Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>()))
 }
 
 fn plain_field(field: &FieldRef) -> FieldRef {
     let plain = plain_type(field.data_type());
-    match plain == *field.data_type() {
-        true => field.clone(),
-        false => Arc::new(field.as_ref().clone().with_data_type(plain)),
+    let is_own = |key: &String| mapping::is_own_metadata(key);
+    if plain == *field.data_type() && !field.metadata().keys().any(is_own) {
+        return field.clone();
     }
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| !is_own(key));
+    let field = field.as_ref().clone().with_data_type(plain);
+    Arc::new(field.with_metadata(metadata))
 }
 
 fn plain_type(data_type: &DataType) -> DataType {

@@ -1,7 +1,7 @@
 //! Rows on their way into a version: encoded, written and synced, in no version yet. It needs no commit lock: files that
 //! nobody speaks of are in nobody's way.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,11 +86,6 @@ impl Staged {
             .unzip();
         (left.adds, left.rows) = (adds, rows);
         left
-    }
-
-    /// Partition values of each file.
-    pub fn partitions(&self) -> impl Iterator<Item = &HashMap<String, Option<String>>> {
-        self.adds.iter().map(|a| &a.partition_values)
     }
 
     pub fn paths(&self) -> Vec<String> {

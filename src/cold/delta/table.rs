@@ -13,18 +13,19 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 
 use super::super::files::pins::{Pins, Staging};
-use super::super::mapping::Mapping;
+use super::super::mapping::{Mapping, schema_json};
 use super::super::{Columns, Error, Lake, PinnedFiles, store_error};
 use super::checkpoint;
 use super::commit::properties_of;
+use super::create;
 use super::error::read_error;
 use super::history::History;
 use super::past::files_of;
-use super::protocol;
 use super::recent::Recent;
 use super::schema::{mapping_of, plain_schema};
 use super::stage::{Staged, Stager};
 use crate::clock::{Clock, SystemClock};
+use crate::ids::random_id;
 
 pub(super) const OWNER: &str = "deltaplane/owner";
 
@@ -83,22 +84,33 @@ impl ColdTable {
             .find(|(app, _)| app == OWNER)
             .map_or(0, |(_, v)| *v);
         let kernel_schema: StructType = schema.as_ref().try_into_kernel().map_err(store_error)?;
-        // Constraints stand for Spark and its like to keep.
-        let constrained = properties
-            .keys()
-            .any(|k| k.starts_with("delta.constraints."));
-        let protocol = protocol::upgrade(None, &schema, constrained, false)?;
-        let delta = CreateBuilder::new()
-            .with_log_store(lake.log_store(folder)?)
-            .with_columns(kernel_schema.fields().cloned())
-            .with_partition_columns(partition_by)
-            .with_configuration(properties.into_iter().map(|(k, v)| (k, Some(v))))
-            .with_raise_if_key_not_exists(false)
-            .with_save_mode(SaveMode::ErrorIfExists)
-            .with_actions(protocol)
-            .with_commit_properties(properties_of(txns))
-            .await
-            .map_err(store_error)?;
+        let mut mapping = Mapping::created(schema.fields(), || random_id().to_string());
+        let protocol = create::protocol_of(&schema, &properties, mapping.is_on())?;
+        let delta = if mapping.is_on() {
+            let mut annotated = schema_json(&kernel_schema)?;
+            mapping.annotate(&mut annotated)?;
+            let mut properties = properties;
+            properties.extend(mapping.properties());
+            let first = create::First {
+                annotated: &annotated,
+                partition_by,
+                properties,
+                protocol,
+            };
+            create::mapped(lake, folder, first, txns).await?
+        } else {
+            CreateBuilder::new()
+                .with_log_store(lake.log_store(folder)?)
+                .with_columns(kernel_schema.fields().cloned())
+                .with_partition_columns(partition_by)
+                .with_configuration(properties.into_iter().map(|(k, v)| (k, Some(v))))
+                .with_raise_if_key_not_exists(false)
+                .with_save_mode(SaveMode::ErrorIfExists)
+                .with_actions(protocol)
+                .with_commit_properties(properties_of(txns))
+                .await
+                .map_err(store_error)?
+        };
         let mut table = Self::over(lake, folder, delta, schema, partition_by.to_vec(), owner, 0)?;
         table.committed_at(SystemClock.now() / 1000);
         Ok(table)
