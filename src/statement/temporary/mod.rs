@@ -1,5 +1,5 @@
-//! Statements about temporary tables: those of the caller's session, kept in memory (`catalog/temporary`). [`routed`] tells them
-//! from statements about stored tables, [`run`] does what they say. They take effect at once, also in a transaction, and no
+//! Statements about temporary tables: those of the caller's session, kept in memory (`catalog/temporary`). `routed` tells them
+//! from statements about stored tables, `run` does what they say. They take effect at once, also in a transaction, and no
 //! rollback takes them back.
 //!
 //! A name without a schema means a temporary table before a stored one, but where a table is created: there the word TEMP says it.
