@@ -25,7 +25,7 @@ use super::machine::State;
 use crate::clock::Micros;
 use crate::dataset::AlertDeclaration;
 use crate::fault::{Fault, Kind};
-use crate::folder_name::{BYTES_MAX, decoded, encoded};
+use crate::folder_name::{BYTES_MAX, decoded, encoded, is_word};
 use crate::types::TableName;
 use crate::wal::{Disk, FileIndex};
 
@@ -220,9 +220,12 @@ impl Store {
         files.sort();
         for path in files {
             let stem = path.file_stem().and_then(|s| s.to_str());
+            // Older servers wrote every name as it is.
+            let read =
+                |part: &str| decoded(part).or_else(|| is_word(part).then(|| part.to_owned()));
             let name = stem
                 .and_then(|s| s.split_once('.'))
-                .and_then(|(schema, name)| Some((decoded(schema)?, decoded(name)?)))
+                .and_then(|(schema, name)| Some((read(schema)?, read(name)?)))
                 .and_then(|(schema, name)| TableName::new(&schema, &name).ok());
             let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == SUFFIX)) else {
                 continue;

@@ -16,7 +16,7 @@ use super::arithmetic::bare;
 use super::functions::given_a_name;
 use super::wire::wire_schema;
 use crate::fault::Fault;
-use crate::types::shown_name;
+use crate::types::{shown_name, without_mark};
 
 /// Begins the mark of a name that has another column's name before it, or none. No name that a user writes has it.
 pub(super) const MARK: char = '\0';
@@ -262,7 +262,7 @@ fn origin(plan: &LogicalPlan, at: usize) -> Option<(&TableReference, &str)> {
 
 /// Tables of one statement alone, and older versions, have names that no table has.
 fn is_table(name: &TableReference) -> bool {
-    name.schema().is_some() && !name.table().contains('@')
+    name.schema().is_some() && without_mark(name.table()).is_none()
 }
 
 /// The column that an expression is, but for its name.

@@ -15,11 +15,11 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
 use crate::sql::{parts, placed, visit_mut};
-use crate::types::{SameName, TableName};
+use crate::types::{SameName, TableName, without_mark};
 
 /// `raw@v5`: the table and the version.
 fn split(name: &str) -> Option<(&str, At)> {
-    let (table, mark) = name.rsplit_once('@')?;
+    let (table, mark) = without_mark(name)?;
     let number = mark.get(1..)?;
     match mark.as_bytes().first()? {
         b'v' | b'V' => Some((table, At::Version(number.parse().ok()?))),

@@ -272,7 +272,7 @@ pub async fn run(
             }
             one_execution(bound)?;
             let result = engine.query(&sql, bound.row(0)?).await?;
-            let snapshot = engine.snapshot();
+            let snapshot = engine.own_snapshot();
             let is_named = |column: &str| is_named(column, &sql, &snapshot);
             let contract = declared.over(&name, &result.wire, is_named)?;
             let rows = result.batches.into_stream().boxed();

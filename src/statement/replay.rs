@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
-use crate::sql::Cursor;
+use crate::sql::{Cursor, printed};
 use crate::types::TableName;
 use crate::validate::Override;
 
@@ -46,7 +46,7 @@ fn read(rest: &mut Cursor<'_>) -> Result<Replay, Fault> {
         overrides = rest.list(assignment)?;
     }
     let condition = rest.words(&["WHERE"]).then(|| rest.expression());
-    let condition = condition.transpose()?.map(|c| c.to_string());
+    let condition = condition.transpose()?.map(|c| printed(&c));
     let dry_run = rest.words(&["DRY"]);
     if dry_run && !rest.words(&["RUN"]) {
         return Err(rest.expected("RUN after DRY"));

@@ -16,7 +16,7 @@ use super::{Bound, Insert};
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, driver_type, fault_of};
-use crate::sql::{parse_numbered, placeholder, visit};
+use crate::sql::{parse_numbered, placeholder, printed, visit};
 use crate::types::SameName;
 
 /// How one column of an INSERT's rows comes about.
@@ -241,7 +241,7 @@ async fn direct(
     let fixed: Vec<String> = cells
         .iter()
         .filter_map(|c| match c {
-            Cell::Fixed(expr) => Some(expr.to_string()),
+            Cell::Fixed(expr) => Some(printed(expr)),
             Cell::Parameter(_) => None,
         })
         .collect();

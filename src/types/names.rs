@@ -187,7 +187,13 @@ pub struct TableName {
 /// Is `mark` in `table@mark` another state of the table?
 fn is_mark(mark: &str) -> bool {
     let number = mark.strip_prefix(['v', 'V', 't', 'T']);
-    mark == "rows" || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    mark.eq_ignore_ascii_case("rows")
+        || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `table@mark` as the table and the mark; none: the name means no other state of a table.
+pub fn without_mark(name: &str) -> Option<(&str, &str)> {
+    name.rsplit_once('@').filter(|(_, mark)| is_mark(mark))
 }
 
 fn check_folder(name: &str, bytes_max: usize) -> Result<(), NameError> {
@@ -215,10 +221,7 @@ impl TableName {
         check_name(table)?;
         check_folder(schema, folder_name::BYTES_MAX)?;
         check_folder(table, folder_name::BYTES_MAX - LIFE_BYTES_MAX)?;
-        if table
-            .rsplit_once('@')
-            .is_some_and(|(_, mark)| is_mark(mark))
-        {
+        if without_mark(table).is_some() {
             return refused(
                 table,
                 "it ends like t@v5, which means version 5 of t; take another name",

@@ -293,6 +293,15 @@ def test_a_statement_stores_what_its_expressions_give_and_not_what_their_first_p
     assert [r["at"] and r["at"][11:19] for r in got] == ["12:34:56", "12:34:56", "00:00:00", None, None]
 
 
+def test_quotes_in_texts_and_names_are_stored_as_they_were_written(server):
+    server.sql("""CREATE TABLE public.quotes (id BIGINT, s STRING, "a""b" BIGINT, "a""""b" BIGINT)""")
+    server.sql("INSERT INTO public.quotes VALUES (1, '', 1, 2), (2, '', 3, 4)")
+    server.sql("UPDATE public.quotes SET s = 'a''''b' WHERE id = 1")
+    server.sql("""UPDATE public.quotes SET id = id + "a""""b" WHERE s = 'a''''b'""")
+    server.sql("DELETE FROM public.quotes WHERE s = '''''' OR id = 2")
+    assert server.sql("SELECT id, s FROM public.quotes") == [{"id": 3, "s": "a''b"}]
+
+
 def test_two_tables_of_one_name_are_told_apart_by_their_schemas(server):
     for schema in ("one", "two"):
         server.sql(f"CREATE TABLE {schema}.same (id BIGINT, v DOUBLE)")

@@ -159,6 +159,8 @@ impl ColdTable {
     ) -> Result<i64, Error> {
         self.make_sure().await?;
         let mut last = None;
+        // Of this call's first try. A later one may find it in the log.
+        let mut first = None;
         for _ in 0..ATTEMPTS {
             let theirs = self.read_txn(OWNER).await?.unwrap_or(0);
             if theirs != self.owner {
@@ -175,6 +177,7 @@ impl ColdTable {
             let newest = self.read_txn(STATEMENT).await?.unwrap_or(0);
             let number = newest.max(self.numbered) + 1;
             self.numbered = number;
+            let first = *first.get_or_insert(number);
             let actions = self.actions(removal, &staged, reason)?;
             let removed = actions.len() - staged.files();
             self.unclear = true;
@@ -190,8 +193,9 @@ impl ColdTable {
                     tracing::debug!(folder = %self.folder, %error, "rewrite outcome not ok, reading the log again");
                     last = Some(error);
                     self.refresh().await?;
-                    // Nobody else counts statements while the table is ours.
-                    if self.read_txn(STATEMENT).await? == Some(number) {
+                    // Nobody else counts statements while the table is ours, and earlier calls have lower numbers.
+                    let newest = self.read_txn(STATEMENT).await?;
+                    if newest.is_some_and(|newest| newest >= first) {
                         self.unlogged = self.version();
                         return Ok(self.version());
                     }

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::ingest::insert::{Rows, judged_by};
 use crate::query::Caller;
 use crate::statement::temporary::no_session;
-use crate::types::TableName;
+use crate::types::{TableName, split_names};
 use crate::validate::Validator;
 
 /// The temporary table that a command means, if it means one: it says so, or names one by its schema, or adds rows under a name
@@ -25,9 +25,15 @@ pub(super) fn table_name(
     schema: Option<&str>,
     table: &str,
 ) -> Result<Option<TableName>, Fault> {
-    let (schema, table) = match (schema, table.split_once('.')) {
-        (None, Some((schema, table))) => (Some(schema), table),
-        (schema, _) => (schema, table),
+    // Without a schema of its own the name is read as in SQL.
+    let read = match schema {
+        Some(_) => Vec::new(),
+        None => split_names(table, '.'),
+    };
+    let (schema, table) = match read.as_slice() {
+        [schema, table] => (Some(schema.as_str()), table.as_str()),
+        [table] => (None, table.as_str()),
+        _ => (schema, table),
     };
     let is_named = schema.is_some_and(|schema| schema.eq_ignore_ascii_case(TEMPORARY_SCHEMA));
     if temporary && schema.is_some() && !is_named {

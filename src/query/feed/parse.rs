@@ -2,7 +2,7 @@
 
 use super::super::caller::default_schema;
 use crate::fault::Fault;
-use crate::sql::{self, Cursor, Kind, first_word};
+use crate::sql::{self, Cursor, Kind, first_word, printed};
 use crate::types::TableName;
 
 const FORM: &str = "SUBSCRIBE [TO] schema.table [FROM {NOW | START | VERSION n [ROW m]}] [WHERE condition] [WITH PROGRESS]";
@@ -66,7 +66,7 @@ fn subscription(mut rest: Cursor<'_>) -> Result<Subscription, Fault> {
         }
     }
     let condition = rest.words(&["WHERE"]).then(|| rest.expression());
-    let condition = condition.transpose()?.map(|c| c.to_string());
+    let condition = condition.transpose()?.map(|c| printed(&c));
     let progress = rest.words(&["WITH"]);
     if progress && !rest.words(&["PROGRESS"]) {
         return Err(rest.expected("PROGRESS after WITH"));

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::fault::Fault;
-use crate::sql::{parse_own, visit_mut};
+use crate::sql::{parse_own, printed, visit_mut};
 use crate::types::SameName;
 
 /// Begins the names of the columns that the right sides get.
@@ -183,7 +183,7 @@ fn as_left_join(join: &Join, helper: &Ident) -> Result<(Ident, Join), Fault> {
                 );
             }
         };
-        keys.push(own.to_string());
+        keys.push(printed(&Expr::Identifier(own.clone())));
         conditions.push(format!("{a} = {b}"));
     }
     let partition = match keys.is_empty() {

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::fault::Fault;
-use crate::sql::{each_expr_mut, parse_own, parse_own_expr, visit_mut};
+use crate::sql::{each_expr_mut, parse_own, parse_own_expr, printed, visit_mut};
 use crate::types::{SameName, quote_name};
 
 const NAME: &str = "time_bucket_gapfill";
@@ -173,7 +173,7 @@ fn filled(select: &Select) -> Result<Option<Box<SetExpr>>, Fault> {
                 return Err(fault);
             }
             if found {
-                expr.to_string()
+                printed(&expr)
             } else {
                 values.push(expr);
                 format!("\"__v{}\"", values.len() - 1)

@@ -7,6 +7,7 @@ mod decorrelate;
 mod equal_nulls;
 #[cfg(test)]
 mod equal_nulls_tests;
+mod list_items;
 mod long_chains;
 mod same_moment;
 mod set_all;
@@ -47,6 +48,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(list_items::ComputedItems));
     rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));

@@ -12,7 +12,7 @@ use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
 use crate::query::default_schema;
 use crate::sql::{parameters, parse_tokens, parts, resolve, syntax};
-use crate::types::{SameName, TableName};
+use crate::types::{SameName, TableName, without_mark};
 
 /// What stands for `*` where sqlparser wants an assignment.
 const STAR: &str = "*";
@@ -262,7 +262,9 @@ fn called(source: &mut TableFactor) -> Result<String, Fault> {
     Ok(match source {
         TableFactor::Table { alias, name, .. } => {
             let own = last(name);
-            let own = own.split('@').next().unwrap_or_default().to_owned();
+            let own = without_mark(&own)
+                .map_or(own.as_str(), |(table, _)| table)
+                .to_owned();
             alias.as_ref().map_or(own, |a| a.name.value.clone())
         }
         TableFactor::Derived { alias, .. } => alias

@@ -15,8 +15,8 @@ use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
 use crate::query::default_schema;
-use crate::sql::{parts, placed, placeholder};
-use crate::types::{SameName, TableName, quote_name};
+use crate::sql::{parts, placed, placeholder, printed};
+use crate::types::{SameName, TableName, quote_name, without_mark};
 
 /// Marks the rows of a MERGE's source.
 const SOURCE: &str = "__source";
@@ -246,7 +246,12 @@ fn merge(
     let default = default_schema();
     let full = placed(&parts, &default);
     // `t@v5` is an older version of t.
-    let full = full.map(|(schema, table)| (schema, table.split('@').next().unwrap_or(table)));
+    let full = full.map(|(schema, table)| {
+        (
+            schema,
+            without_mark(table).map_or(table, |(table, _)| table),
+        )
+    });
     builder.known.push(Known::new(full, &merge.called, called));
     let source = quote_name(called);
     let has = |when: When| merge.clauses.iter().any(|c| c.when == when);
@@ -333,7 +338,7 @@ fn merge(
     let tail = format!(
         "{from} {join} (SELECT *, 1 AS {} FROM {}) AS {source} ON {} WHERE ({which}) > 0",
         quote_name(SOURCE),
-        merge.source,
+        printed(&merge.source),
         builder.text(&merge.on)?
     );
     let mut matched = merge.clauses.iter().filter(|c| c.when == When::Matched);

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, TableFactor, Visitor, 
 
 use super::When;
 use crate::fault::Fault;
-use crate::sql::{parts, visit, visit_mut};
+use crate::sql::{parts, printed, visit, visit_mut};
 use crate::types::{SameName, shown_name};
 
 /// The one side that a WHEN clause of a MERGE has a row of.
@@ -108,7 +108,7 @@ pub(super) fn text(expr: &Expr, known: &[Known], side: Option<&OneSide>) -> Resu
     };
     let _ = visit_mut(&mut expr, &mut names);
     match names.fault {
-        None => Ok(expr.to_string()),
+        None => Ok(printed(&expr)),
         Some(fault) => Err(fault),
     }
 }

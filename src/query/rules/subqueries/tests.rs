@@ -221,6 +221,14 @@ async fn a_subquery_may_stand_in_every_place_of_a_query() {
             "1,true;2,true;3,false;4,true",
         ),
         (
+            "SELECT id FROM lab.l WHERE 5 NOT IN (CASE k WHEN k THEN 1 ELSE 5 END, 7, 8) ORDER BY 1",
+            "1;2;3",
+        ),
+        (
+            "SELECT id, 5 IN (CASE WHEN k IS NULL THEN NULL ELSE id + 4 END, 7) FROM lab.l ORDER BY 1",
+            "1,true;2,false;3,false;4,",
+        ),
+        (
             "SELECT id FROM lab.l WHERE id IN (VALUES (1), (2)) ORDER BY 1",
             "1;2",
         ),
