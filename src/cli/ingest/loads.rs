@@ -9,6 +9,8 @@
 //!   generation   2 and more: loaded again on demand
 //! ```
 
+use std::time::Duration;
+
 use anyhow::Context;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
@@ -96,13 +98,14 @@ impl Loads {
         Loads(known.collect())
     }
 
-    pub(super) async fn read(client: &mut SqlClient, table: &str) -> anyhow::Result<Self> {
+    /// Asks until the server answers, or has been away for `patience`.
+    pub(super) async fn read(uri: &str, table: &str, patience: Duration) -> anyhow::Result<Self> {
         let query = format!(
             "SELECT producer, accepted + quarantined + duplicates FROM system.producers \
              WHERE lower(\"table\") = {} AND starts_with(producer, '{PREFIX}')",
             quote_text(&table.folded_name())
         );
-        let (_, batches) = client.query(&query).await?;
+        let (_, batches) = SqlClient::read_again(uri, &query, patience).await?;
         let mut known = Vec::new();
         for batch in &batches {
             let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;

@@ -38,8 +38,7 @@ impl Table {
             }
             _ => bail!("not a CREATE TABLE: {ddl}"),
         };
-        let mut client = SqlClient::connect(uri).await?;
-        let loads = Loads::read(&mut client, &contract.table.to_string())
+        let loads = Loads::read(uri, &contract.table.to_string(), SERVER_AWAY)
             .await
             .map_err(crate::cli::sql::readable)?;
         Ok(Table { contract, loads })
