@@ -61,7 +61,7 @@ async fn a_commit_whose_answer_is_lost_happens_once() {
 /// The next version is that writer's own, with its rows, and not the one that came.
 #[tokio::test]
 async fn a_commit_that_was_given_up_is_not_taken_for_the_next_one() {
-    for fault in [SILENT, LATE] {
+    for (fault, replaces) in [(SILENT, false), (LATE, false), (LATE, true)] {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::open(&dir.path().to_string_lossy()).await.unwrap();
         let (lake, mode) = Faulty::under(lake, "_delta_log/");
@@ -73,6 +73,16 @@ async fn a_commit_that_was_given_up_is_not_taken_for_the_next_one() {
             let commit = table.rewrite(&Removal::Nothing, staged, &Reason::Append, &txns);
             let done = tokio::time::timeout(Duration::from_millis(300), commit).await;
             assert_eq!(done.is_ok(), fault == SOUND);
+            if fault == LATE && replaces {
+                // Rows in the place of others: whoever decided which those are has not seen that version.
+                let staged = table.stage(vec![batch()]).await.unwrap();
+                let predicate = "n > 0".to_owned();
+                let replace = Reason::Replace { predicate };
+                let refused = table
+                    .rewrite(&Removal::Nothing, staged, &replace, &[])
+                    .await;
+                assert!(matches!(refused, Err(Error::Changed { .. })), "{refused:?}");
+            }
         }
         assert_eq!(table.view().rows(), Some(6), "fault={fault}");
         assert_eq!(table.read_txn("which").await.unwrap(), Some(2));

@@ -311,12 +311,9 @@ impl Views {
             .map(|b| conform_to_wire(b, &schema))
             .collect::<Result<_, _>>()?;
         let staged = writer.files(Part::Main).stage(rows).await?;
-        let (removal, reason) = if paths.is_empty() {
-            (Removal::Nothing, Reason::Append)
-        } else {
-            let predicate = format!("{start} in {} spans of windows", spans.iter().count());
-            (Removal::Files(paths), Reason::Replace { predicate })
-        };
+        // Also of windows that nothing is stored of: that is so in these files, and no more is promised.
+        let predicate = format!("{start} in {} spans of windows", spans.iter().count());
+        let (removal, reason) = (Removal::Files(paths), Reason::Replace { predicate });
         let txns = txns(&reached);
         writer
             .rewrite(Part::Main, &removal, staged, &reason, &txns)

@@ -147,7 +147,8 @@ impl ColdTable {
     ///
     /// # Errors
     /// - `Fenced`: another server has claimed the table; nothing was committed.
-    /// - `Changed`: a file to take out is not in the newest version any more; nothing was committed.
+    /// - `Changed`: a file to take out is not in the newest version any more, or a version has come that was given up before, and rows
+    ///   are not only added; nothing was committed.
     /// - `OtherColumns`: the new files lack a column whose values are in the old ones; nothing was committed.
     /// - `Store`: after any outcome but Ok the log was read again, and the commit is not in it.
     pub async fn rewrite(
@@ -174,8 +175,8 @@ impl ColdTable {
             }
             // Never that of another try. A caller that goes away in the middle of its commit does not stop it, and the version may
             // come at any time: with the number of this one it would be taken for this one.
-            let newest = self.read_txn(STATEMENT).await?.unwrap_or(0);
-            let number = newest.max(self.numbered) + 1;
+            let known = self.read_txn(STATEMENT).await?.unwrap_or(0);
+            let number = known.max(self.numbered) + 1;
             self.numbered = number;
             let first = *first.get_or_insert(number);
             let actions = self.actions(removal, &staged, reason)?;
@@ -198,6 +199,12 @@ impl ColdTable {
                     if newest.is_some_and(|newest| newest >= first) {
                         self.unlogged = self.version();
                         return Ok(self.version());
+                    }
+                    // A version of ours that was given up has come. What is not only added was decided by the files before it.
+                    if newest.unwrap_or(0) > known && !matches!(reason, Reason::Append) {
+                        return Err(Error::Changed {
+                            path: format!("_delta_log/{:020}.json", self.version()),
+                        });
                     }
                 }
             }
