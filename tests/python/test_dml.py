@@ -294,10 +294,11 @@ def test_a_statement_stores_what_its_expressions_give_and_not_what_their_first_p
 
 
 def test_quotes_in_texts_and_names_are_stored_as_they_were_written(server):
-    server.sql("""CREATE TABLE public.quotes (id BIGINT, s STRING, "a""b" BIGINT, "a""""b" BIGINT)""")
+    one, two = '"a""b"', '"a""""b"'
+    server.sql(f"CREATE TABLE public.quotes (id BIGINT, s STRING, {one} BIGINT, {two} BIGINT)")
     server.sql("INSERT INTO public.quotes VALUES (1, '', 1, 2), (2, '', 3, 4)")
     server.sql("UPDATE public.quotes SET s = 'a''''b' WHERE id = 1")
-    server.sql("""UPDATE public.quotes SET id = id + "a""""b" WHERE s = 'a''''b'""")
+    server.sql(f"UPDATE public.quotes SET id = id + {two} WHERE s = 'a''''b'")
     server.sql("DELETE FROM public.quotes WHERE s = '''''' OR id = 2")
     assert server.sql("SELECT id, s FROM public.quotes") == [{"id": 3, "s": "a''b"}]
 
