@@ -7,12 +7,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::checks::literal;
-use super::create::Declared;
+use super::declared::Declared;
 use super::types::column_type;
-use crate::dataset::{Action, Column, Contract, Rule, RuleKind};
+use crate::dataset::{Action, Column, Rule, RuleKind};
 use crate::fault::Fault;
 use crate::sql::syntax;
-use crate::types::SameName;
 
 pub(super) struct ParsedColumn {
     pub column: Column,
@@ -124,34 +123,4 @@ fn names(columns: &[IndexColumn]) -> Vec<String> {
         other => other.to_string(),
     };
     columns.iter().map(name).collect()
-}
-
-/// Key, event time, partitions and unique rules name columns without regard to case.
-pub(super) fn own_spelling(contract: &mut Contract) {
-    let names: Vec<String> = contract.columns.iter().map(|c| c.name.clone()).collect();
-    let fix = |name: &mut String| {
-        if let Some(own) = names.iter().find(|n| n.is_same_name(name)) {
-            name.clone_from(own);
-        } else if name.is_same_name("event_date") {
-            *name = "event_date".to_owned();
-        }
-    };
-    contract.key.iter_mut().for_each(fix);
-    contract.partition_by.iter_mut().for_each(fix);
-    contract.event_time.iter_mut().for_each(fix);
-}
-
-/// The rule that a set of columns is unique.
-pub(super) fn unique(columns: &[String], contract: &Contract) -> Option<Rule> {
-    let own = columns.iter().map(|name| {
-        let found = contract.columns.iter().find(|c| c.name.is_same_name(name));
-        found.map_or_else(|| name.clone(), |c| c.name.clone())
-    });
-    let columns: Vec<String> = own.collect();
-    let first = columns.first()?.clone();
-    Some(Rule::new(
-        &first,
-        RuleKind::Unique { columns },
-        Action::Reject,
-    ))
 }

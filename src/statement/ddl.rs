@@ -8,7 +8,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::Change;
 use super::columns::{ParsedColumn, column, constraint};
-use super::create::{Creation, Declared, Origin};
+use super::create::{Creation, Origin};
+use super::declared::Declared;
 use super::nested_types::folded;
 use super::temporary;
 use crate::catalog::lifecycle::IfThere;

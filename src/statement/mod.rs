@@ -10,6 +10,7 @@ mod columns;
 mod contract_tests;
 pub mod create;
 mod ddl;
+mod declared;
 pub mod define;
 pub mod dml;
 mod insert;
