@@ -18,6 +18,7 @@ mod nested_types;
 mod readers;
 mod replay;
 pub mod restore;
+mod target;
 pub mod temporary;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::dml::target;
+use super::target::target;
 use crate::catalog::Shared;
 use crate::catalog::write::TableWriter;
 use crate::cold::At;

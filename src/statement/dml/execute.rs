@@ -5,27 +5,28 @@
 //! Rows that are acked meanwhile are hot and stay so: they come after the statement. Only the rows in hand are in memory,
 //! and a bit for each row of a touched file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
+use super::faults::gone;
 use super::marks::Marks;
 use super::rows::Run;
+use super::snapshot::pinned;
 use super::unique::ChangedKeys;
 use super::{Dml, Work};
 use super::{many, query};
 use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::table::Table;
-use crate::catalog::view::{Snapshot, TableView};
 use crate::catalog::write::TableWriter;
 use crate::catalog::{Shared, visible::Part};
 use crate::cold::{self, PinnedFiles, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, Engine, SYSTEM};
+use crate::query::{Caller, Engine};
 use crate::statement::Bound;
-use crate::types::TableName;
+use crate::statement::target::target;
 
 /// A statement is tried so often while other writers change the same files.
 const TRIES: usize = 3;
@@ -64,26 +65,6 @@ pub async fn run(
     tokio::spawn(metering.metered(work))
         .await
         .map_err(|e| Fault::internal(format!("statement: {e}")))?
-}
-
-/// The table that is meant, or the one whose quarantine is.
-pub(crate) fn target(shared: &Shared, name: &TableName) -> Result<(Arc<Table>, Part), Fault> {
-    if name.schema().eq_ignore_ascii_case(SYSTEM)
-        || name.schema().eq_ignore_ascii_case("information_schema")
-    {
-        return Err(Fault::invalid(
-            "read_only",
-            format!("{name} is kept by the server and cannot be written"),
-        ));
-    }
-    match name.quarantined() {
-        Some(base) => {
-            let base = TableName::new(name.schema(), base)
-                .map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
-            Ok((shared.table(&base)?, Part::Quarantine))
-        }
-        None => Ok((shared.writable(name)?, Part::Main)),
-    }
 }
 
 async fn locked(statement: &Statement<'_>) -> Result<u64, Fault> {
@@ -241,14 +222,6 @@ impl Statement<'_> {
     }
 }
 
-pub(super) fn gone() -> Fault {
-    Fault::new(
-        Kind::Cancelled,
-        "cancelled",
-        "nobody waits for the statement",
-    )
-}
-
 pub(super) fn reason(dml: &Dml) -> Reason {
     let predicate = dml.condition.clone();
     match &dml.work {
@@ -258,40 +231,4 @@ pub(super) fn reason(dml: &Dml) -> Reason {
             predicate: predicate.unwrap_or_default(),
         },
     }
-}
-
-/// The snapshot in which the table has its committed rows alone, and once more under another name with their places.
-pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<PinnedFiles>) -> Snapshot {
-    let mut tables = (*snapshot.tables).clone();
-    if let Some(own) = tables.get_mut(&name.folded()) {
-        own.cold = view.clone();
-        own.hot = Arc::default();
-    }
-    with_rows(&mut tables, name, view);
-    Snapshot {
-        read_point: snapshot.read_point,
-        tables: Arc::new(tables),
-        defined: snapshot.defined,
-    }
-}
-
-pub(super) fn with_rows(
-    tables: &mut BTreeMap<TableName, TableView>,
-    name: &TableName,
-    view: &PinnedFiles,
-) {
-    let located = view.located();
-    let name = name.variant("rows");
-    tables.insert(
-        name.folded(),
-        TableView {
-            name,
-            contract: None,
-            schema: located.schema(),
-            cold: Arc::new(located),
-            hot: Arc::default(),
-            comment: None,
-            progress: None,
-        },
-    );
 }

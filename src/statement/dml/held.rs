@@ -14,7 +14,8 @@ use arrow::datatypes::SchemaRef;
 use tokio_util::sync::CancellationToken;
 
 use super::Dml;
-use super::execute::{Statement, gone, reason, target};
+use super::execute::{Statement, reason};
+use super::faults::gone;
 use super::many;
 use crate::catalog::Shared;
 use crate::catalog::table::Table;
@@ -25,6 +26,7 @@ use crate::fault::{Fault, Kind};
 use crate::ingest::staged::{StagedRows, changed_in_transaction};
 use crate::query::{Caller, Engine, OwnFiles, same_columns};
 use crate::statement::Bound;
+use crate::statement::target::target;
 use crate::validate::Validator;
 
 /// What a transaction has done to the files of a table, in no version yet.

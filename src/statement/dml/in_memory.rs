@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::with_rows;
 use super::marks::Marks;
 use super::rows::Run;
+use super::snapshot::with_rows;
 use super::{Dml, many, query};
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::offset_i64;

@@ -10,8 +10,9 @@ use arrow::compute::filter_record_batch;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Visitor};
 
+use super::faults::internal;
 use super::marks::Marks;
-use super::rows::{internal, places};
+use super::places::places;
 use super::{Dml, Work};
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};

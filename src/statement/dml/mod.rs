@@ -7,19 +7,21 @@
 //! it comes to until the commit.
 
 mod execute;
+mod faults;
 mod held;
 mod in_memory;
 mod many;
 mod marks;
 mod parameters;
 mod parse;
+mod places;
 mod query;
 mod rows;
+mod snapshot;
 mod unique;
 mod visible;
 
 pub use execute::run;
-pub(super) use execute::target;
 pub use held::{Held, hold};
 pub(super) use in_memory::in_memory;
 pub(super) use many::executions;

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::execute::pinned;
+use super::snapshot::pinned;
 use super::{Dml, query};
 use crate::fault::Fault;
 use crate::query::Engine;

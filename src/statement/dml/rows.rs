@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
+use arrow::datatypes::{Field, Int64Type, Schema};
 use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{gone, with_rows};
+use super::faults::{gone, internal};
 use super::many;
 use super::marks::{Bits, Marks};
+use super::places::places;
 use super::query::{Made, Query};
+use super::snapshot::with_rows;
 use super::unique::ChangedKeys;
 use crate::catalog::view::Snapshot;
 use crate::clock::Micros;
@@ -56,37 +58,6 @@ pub(super) struct Run<'a> {
     pub held: Vec<RecordBatch>,
     pub held_bytes: usize,
     pub staged: Staged,
-}
-
-pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
-    Fault::internal(format!("rows of a statement: {error}"))
-}
-
-/// Where each row of a result stands: file and row.
-pub(super) fn places(
-    batch: &RecordBatch,
-    at: usize,
-) -> Result<impl Iterator<Item = Option<(usize, usize)>>, Fault> {
-    let wrong = || Fault::internal("a result without places");
-    let file = batch.columns().get(at).ok_or_else(wrong)?.clone();
-    let row = batch.columns().get(at + 1).ok_or_else(wrong)?.clone();
-    let file = file
-        .as_primitive_opt::<Int32Type>()
-        .ok_or_else(wrong)?
-        .clone();
-    let row = row
-        .as_primitive_opt::<Int64Type>()
-        .ok_or_else(wrong)?
-        .clone();
-    Ok((0..batch.num_rows()).map(move |i| {
-        if file.is_null(i) || row.is_null(i) {
-            return None;
-        }
-        Some((
-            usize::try_from(file.value(i)).ok()?,
-            usize::try_from(row.value(i)).ok()?,
-        ))
-    }))
 }
 
 impl Run<'_> {

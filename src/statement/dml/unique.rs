@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use arrow::array::{ArrayRef, RecordBatch};
 
 use super::marks::Marks;
+use super::places::places;
 use super::query::{Made, Query};
-use super::rows::places;
 use crate::catalog::view::Snapshot;
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Action, Contract, RuleKind};
