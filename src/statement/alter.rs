@@ -1,18 +1,19 @@
 //! `ALTER TABLE`: columns, constraints and properties; several in one statement, separated by commas. `COMMENT ON COLUMN`.
+//! `parse` reads the text, [`Altering`] says what it means for a contract.
+
+mod parse;
+
+pub(super) use parse::{comment, parse};
 
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, CommentObject, DropBehavior, Expr, RenameTableNameKind,
-    SqlOption, Statement, TableConstraint, Value,
+    AlterTableOperation, DropBehavior, Expr, SqlOption, TableConstraint, Value,
 };
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
-use super::{Change, checks, columns, ddl, nested_types};
+use super::{checks, columns};
 use crate::dataset::{Alteration, Column, Contract};
 use crate::fault::{Fault, Kind};
-use crate::query::default_schema;
-use crate::sql::{parse_tokens, parts, resolve, syntax};
 use crate::types::SameName;
 
 const KNOWN: &str = "ADD COLUMN, DROP COLUMN, RENAME COLUMN .. TO, ADD CONSTRAINT .. CHECK, DROP CONSTRAINT, SET TBLPROPERTIES, RENAME TO alone";
@@ -26,89 +27,6 @@ pub enum Altering {
         column: String,
         text: Option<String>,
     },
-}
-
-pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
-    match parse_tokens(nested_types::folded(tokens))? {
-        Statement::AlterTable(alter) => {
-            let AlterTable {
-                name,
-                if_exists,
-                // Tables have no children.
-                only: _,
-                operations,
-                location,
-                on_cluster,
-                table_type,
-                end_token: _,
-            } = alter;
-            let name = ddl::table_name(&name)?;
-            let clauses = [
-                (location.is_some(), "SET LOCATION"),
-                (on_cluster.is_some(), "ON CLUSTER"),
-                (table_type.is_some(), "a kind of table"),
-            ];
-            for (there, clause) in clauses {
-                acted_on(!there, clause, "leave it out")?;
-            }
-            if let [AlterTableOperation::RenameTable { table_name }] = operations.as_slice() {
-                let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
-                // As in PostgreSQL, a name alone stays in its schema.
-                let to = resolve(&parts(to), name.schema())?;
-                return Ok(Change::Rename {
-                    name,
-                    to,
-                    if_exists,
-                });
-            }
-            Ok(Change::Alter {
-                name,
-                altering: Altering::Operations(operations),
-                if_exists,
-            })
-        }
-        _ => Err(syntax(format!(
-            "expected ALTER TABLE name and one of {KNOWN}"
-        ))),
-    }
-}
-
-/// `COMMENT [IF EXISTS] ON COLUMN table.column IS 'text'`
-///
-/// # Errors
-/// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for a comment on anything else.
-pub(super) fn comment(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
-    let Statement::Comment {
-        object_type,
-        object_name,
-        comment,
-        if_exists,
-    } = parse_tokens(tokens)?
-    else {
-        return Err(syntax("expected COMMENT ON COLUMN table.column IS 'text'"));
-    };
-    if object_type != CommentObject::Column {
-        return Err(Fault::new(
-            Kind::Unimplemented,
-            "not_implemented",
-            format!(
-                "COMMENT ON {object_type} is not supported, name={object_name}; comments are kept for the columns of tables: COMMENT ON COLUMN table.column IS 'text'"
-            ),
-        ));
-    }
-    match parts(&object_name).as_slice() {
-        [table @ .., column] if !table.is_empty() => Ok(Change::Alter {
-            name: resolve(table, &default_schema())?,
-            altering: Altering::Comment {
-                column: (*column).to_owned(),
-                text: comment.filter(|text| !text.is_empty()),
-            },
-            if_exists,
-        }),
-        _ => Err(syntax(format!(
-            "COMMENT ON COLUMN names a column with its table, name={object_name}; write table.column"
-        ))),
-    }
 }
 
 impl Altering {
@@ -326,6 +244,7 @@ fn properties(options: &[SqlOption]) -> Result<BTreeMap<String, String>, Fault> 
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::statement::Change;
 
     #[test]
     fn an_alteration_that_is_there_already_changes_nothing() {

@@ -6,7 +6,7 @@
 use datafusion::sql::sqlparser::ast::{CreateTable, ObjectName, ObjectType, Statement};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::Change;
+use super::change::Change;
 use super::columns::{ParsedColumn, column, constraint};
 use super::create::{Creation, Origin};
 use super::declared::Declared;

@@ -4,9 +4,21 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::Insert;
 use crate::fault::{Fault, Kind};
 use crate::sql::Cursor;
+use crate::types::TableName;
+
+/// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    pub table: TableName,
+    /// Empty: all, in the table's order.
+    pub columns: Vec<String>,
+    /// Partition columns and the values whose rows are replaced, as Delta writes them.
+    pub replace: Option<Vec<(String, String)>>,
+    /// The query that gives the rows.
+    pub query: String,
+}
 
 const MERGE: &str = "MERGE INTO table USING (query) AS s ON table.key = s.key WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT * changes what is there and inserts what is new";
 
@@ -116,7 +128,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::sql;
-    use crate::types::TableName;
 
     fn parse(sql: &str) -> Result<Insert, Fault> {
         super::parse(sql::parse(sql).unwrap().cursor("table", "public"))

@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::dataset::{RuleKind, from_toml};
+use crate::dataset::{Contract, RuleKind, from_toml};
 use crate::query::Caller;
 
 pub(super) fn created(sql: &str) -> Contract {

@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Query, Select, SelectItem, SetExpr, Statement, Visitor,
 };
 
-use super::{Bound, Insert};
+use super::bound::Bound;
+use super::insert::Insert;
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
 use crate::query::{Engine, driver_type, fault_of};
@@ -144,12 +145,12 @@ fn target<'a>(
 /// One nullable field a parameter: of its target column's type where it stands for a column's value.
 ///
 /// # Errors
-/// What planning the query can meet.
-pub async fn parameters(
-    engine: &Engine,
-    insert: &Insert,
-    contract: &Contract,
-) -> Result<SchemaRef, Fault> {
+/// NOT_FOUND for a table that is not there; what planning the query can meet.
+pub async fn parameters(engine: &Engine, insert: &Insert) -> Result<SchemaRef, Fault> {
+    let snapshot = engine.own_snapshot();
+    let view = snapshot.tables.get(&insert.table.folded());
+    let contract = view.and_then(|v| v.contract.clone());
+    let contract = contract.ok_or_else(|| snapshot.no_table(&insert.table))?;
     let (statement, count) = parse_numbered(&insert.query)?;
     if count == 0 {
         return Ok(Arc::new(Schema::empty()));
@@ -160,7 +161,7 @@ pub async fn parameters(
     }
     let known: BTreeMap<usize, DataType> = told
         .into_iter()
-        .filter_map(|(n, position)| Some((n, target(contract, insert, position)?.to_arrow())))
+        .filter_map(|(n, position)| Some((n, target(&contract, insert, position)?.to_arrow())))
         .collect();
     if known.len() < count {
         return Ok(engine.plan_known(&insert.query, known).await?.parameters);

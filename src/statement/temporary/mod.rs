@@ -1,20 +1,22 @@
 //! Statements about temporary tables: those of the caller's session, kept in memory (`catalog/temporary`). `routed` tells them
-//! from statements about stored tables, `run` does what they say. They take effect at once, also in a transaction, and no
+//! from statements about stored tables (`route`), `run` does what they say. They take effect at once, also in a transaction, and no
 //! rollback takes them back.
 //!
 //! A name without a schema means a temporary table before a stored one, but where a table is created: there the word TEMP says it.
 
+mod route;
 mod run;
 
-pub use run::{no_session, run};
+pub(super) use route::{creation, routed};
+pub use run::run;
 
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::alter::Altering;
 use super::create::{Creation, Origin};
-use super::{Change, Insert, dml};
+use super::insert::Insert;
+use super::{dml, values};
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine};
@@ -42,7 +44,7 @@ impl Temporary {
 }
 
 impl Temporary {
-    /// As [`Change::parameters`].
+    /// As [`Change::parameters`](super::Change::parameters).
     ///
     /// # Errors
     /// FAILED_PRECONDITION `no_session`; as those.
@@ -55,7 +57,7 @@ impl Temporary {
         match self {
             Temporary::Insert(insert) => {
                 is_there(&insert.table)?;
-                super::insert_parameters(engine, insert).await
+                values::parameters(engine, insert).await
             }
             Temporary::Rows(dml) => {
                 is_there(&dml.table)?;
@@ -70,136 +72,23 @@ impl Temporary {
     }
 }
 
+/// What a call is told that is in no session.
+pub fn no_session() -> Fault {
+    Fault::new(
+        Kind::Precondition,
+        "no_session",
+        "a temporary table belongs to a session and this call is in none: a client is in one from its first SetSessionOptions on, if it sends the cookie of the answer with its later calls (JDBC: add catalog=deltaplane to the URL; ADBC: set adbc.flight.sql.rpc.with_cookie_middleware to true, then the connection's current schema, in Python adbc_current_db_schema = 'public'; pyarrow: a middleware that keeps cookies, then the action SetSessionOptions)",
+    )
+}
+
 pub(super) fn is_in_schema(name: &TableName) -> bool {
     name.schema().eq_ignore_ascii_case(TEMPORARY_SCHEMA)
-}
-
-fn refused<T>(text: String) -> Result<T, Fault> {
-    Err(Fault::new(Kind::Unimplemented, "not_implemented", text))
-}
-
-/// `CREATE TEMP TABLE`: what a temporary table cannot have is refused, not left out.
-///
-/// # Errors
-/// INVALID_ARGUMENT, UNIMPLEMENTED.
-pub(super) fn creation(creation: Creation, using: bool) -> Result<Change, Fault> {
-    let name = &creation.name;
-    if !is_in_schema(name) {
-        return Err(Fault::invalid(
-            "invalid_name",
-            format!(
-                "a temporary table belongs to the session and to no schema, name={name}; write CREATE TEMP TABLE {}",
-                name.table()
-            ),
-        ));
-    }
-    let declared = &creation.declared;
-    let clauses = [
-        (declared.partition_by.is_some(), "PARTITIONED BY"),
-        (!declared.properties.is_empty(), "TBLPROPERTIES"),
-        (!declared.key.is_empty(), "PRIMARY KEY"),
-        (!declared.unique.is_empty(), "UNIQUE"),
-        (using, "USING"),
-    ];
-    if let Some((_, clause)) = clauses.iter().find(|(said, _)| *said) {
-        return refused(format!(
-            "{clause} is not supported for a temporary table, table={name}; leave it out, or create a table that is not temporary"
-        ));
-    }
-    if creation.origin == Origin::Columns {
-        // What is wrong with the columns is said before anything is run.
-        declared.contract(name, None)?;
-    }
-    Ok(Change::Temporary(Box::new(Temporary::Create(Box::new(
-        creation,
-    )))))
-}
-
-/// The table that a statement is about, if it has to be there already.
-fn target(change: &Change) -> Option<&TableName> {
-    Some(match change {
-        Change::Insert(insert) => &insert.table,
-        Change::Rows(dml) => &dml.table,
-        Change::Drop { name, .. } | Change::Alter { name, .. } | Change::Rename { name, .. } => {
-            name
-        }
-        Change::Restore(restore) => &restore.table,
-        Change::Replay(replay) => &replay.table,
-        Change::Upkeep(upkeep) => upkeep.table(),
-        Change::Create { .. }
-        | Change::CreateFrom(_)
-        | Change::View(_)
-        | Change::Define(_)
-        | Change::Alert(_)
-        | Change::Temporary(_) => return None,
-    })
 }
 
 /// Has the caller's session this temporary table?
 pub(super) fn is_own(name: &TableName) -> bool {
     let own = Caller::current().session.temporary();
     own.is_some_and(|own| own.is_there(name))
-}
-
-/// The statement as one about a temporary table, if that is what its names mean to the caller. `read` reads it again.
-///
-/// # Errors
-/// UNIMPLEMENTED: it is for stored tables alone.
-pub(super) fn routed(
-    change: Change,
-    read: impl FnOnce() -> Result<Option<Change>, Fault>,
-) -> Result<Change, Fault> {
-    if target(&change).is_some_and(is_in_schema) {
-        return about(change);
-    }
-    let caller = Caller::current();
-    let Some(own) = caller.session.temporary().filter(|own| !own.is_empty()) else {
-        return Ok(change);
-    };
-    if target(&change).is_none() {
-        return Ok(change);
-    }
-    // As if the temporary tables' schema were the default one: a name that has a schema means what it did.
-    let there = Caller {
-        schema: TEMPORARY_SCHEMA.into(),
-        ..caller
-    };
-    let again = there.run_now(read)?;
-    let is_about_own = |again: &Change| target(again).is_some_and(|name| own.is_there(name));
-    match again.filter(is_about_own) {
-        Some(again) => about(again),
-        None => Ok(change),
-    }
-}
-
-fn about(change: Change) -> Result<Change, Fault> {
-    let temporary = match change {
-        Change::Insert(insert) if insert.replace.is_none() => Temporary::Insert(insert),
-        Change::Insert(insert) => {
-            return refused(format!(
-                "INSERT .. REPLACE WHERE replaces partitions, and a temporary table has none, table={}; say DELETE and INSERT",
-                insert.table
-            ));
-        }
-        Change::Rows(dml) => Temporary::Rows(dml),
-        Change::Drop {
-            name, if_exists, ..
-        } => Temporary::Drop { name, if_exists },
-        other => {
-            let verb = match &other {
-                Change::Alter {
-                    altering: Altering::Comment { .. },
-                    ..
-                } => "COMMENT",
-                other => other.verb(),
-            };
-            let name = target(&other).map(ToString::to_string).unwrap_or_default();
-            return refused(format!(
-                "{verb} is for stored tables, table={name} is a temporary one; it knows CREATE, INSERT, UPDATE, DELETE, MERGE, TRUNCATE and DROP, and CREATE OR REPLACE TEMP TABLE .. AS SELECT gives it other columns"
-            ));
-        }
-    };
-    Ok(Change::Temporary(Box::new(temporary)))
 }
 
 #[cfg(test)]

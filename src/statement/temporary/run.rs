@@ -6,27 +6,18 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 
-use super::Temporary;
+use super::{Temporary, no_session};
 use crate::catalog::Shared;
 use crate::catalog::temporary::{TemporaryRows, TemporaryTables};
 use crate::cold::PinnedFiles;
 use crate::dataset::{Column, Contract, TEMPORARY_SCHEMA};
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::ingest::insert::{Rows, judged_by};
 use crate::query::{Caller, Engine};
 use crate::statement::create::{Creation, Origin, is_named, like, one_execution};
 use crate::statement::{Bound, Insert, dml, values};
 use crate::types::TableName;
 use crate::validate::Validator;
-
-/// What a call is told that is in no session.
-pub fn no_session() -> Fault {
-    Fault::new(
-        Kind::Precondition,
-        "no_session",
-        "a temporary table belongs to a session and this call is in none: a client is in one from its first SetSessionOptions on, if it sends the cookie of the answer with its later calls (JDBC: add catalog=deltaplane to the URL; ADBC: set adbc.flight.sql.rpc.with_cookie_middleware to true, then the connection's current schema, in Python adbc_current_db_schema = 'public'; pyarrow: a middleware that keeps cookies, then the action SetSessionOptions)",
-    )
-}
 
 /// Runs the statement. Returns how many rows it wrote, changed or deleted.
 ///

@@ -7,6 +7,7 @@ use crate::catalog::temporary::{Limits, TemporaryMemory, TemporaryTables};
 use crate::cold::{Lake, PinnedFiles};
 use crate::dataset::{Column, ColumnType, Contract};
 use crate::query::{OfSession, SessionLife};
+use crate::statement::Change;
 use crate::validate::Validator;
 
 async fn session() -> Arc<SessionLife> {
