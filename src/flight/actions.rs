@@ -14,8 +14,9 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 
-use super::service::{FlightSqlServer, not_supported};
+use super::server::FlightSqlServer;
 use super::session::{self, CloseSessionResult, SetSessionOptionsRequest};
+use super::status::not_supported;
 use super::ticket::Ticket;
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, CancelOutcome};

@@ -9,9 +9,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::decode::{Bounds, Decoded, Decoder, broken};
 use super::encode::{self, DataStream};
+use super::guarded::guarded;
 use super::put_input::PutInput;
-use super::service::FlightSqlServer;
-use super::statements::guarded;
+use super::server::FlightSqlServer;
 use super::timestamps;
 use crate::fault::{Fault, Kind};
 use crate::query::{Caller, Engine, ResultStream};
@@ -66,30 +66,6 @@ impl FlightSqlServer {
         Ok(encode::batches(schema, batches.boxed()))
     }
 
-    /// An update of a prepared statement, bound to the rows that come with it.
-    pub(super) async fn prepared_update(
-        &self,
-        handle: &[u8],
-        input: PutInput,
-        mut caller: Caller,
-    ) -> Result<u64, Fault> {
-        let statement = self.prepared.get(handle)?;
-        let given = self.rows(input).await?;
-        // None came with it: those that were bound before.
-        let bound = if given.batch().is_some() {
-            given
-        } else {
-            statement.bound
-        };
-        caller.schema = statement.schema;
-        let caller = self
-            .in_transaction(caller, statement.transaction.as_deref())
-            .await;
-        caller
-            .run(self.update(&statement.sql, statement.transaction, &bound))
-            .await
-    }
-
     pub(super) async fn bind(&self, handle: &[u8], input: PutInput) -> Result<(), Fault> {
         self.prepared.get(handle)?;
         let bound = self.rows(input).await?;
@@ -97,7 +73,7 @@ impl FlightSqlServer {
     }
 
     /// The rows of a bind, in a task of their own: bytes that nobody vouches for may make the decoder panic.
-    async fn rows(&self, mut input: PutInput) -> Result<Bound, Fault> {
+    pub(super) async fn rows(&self, mut input: PutInput) -> Result<Bound, Fault> {
         let limit = self.limits.message_bytes_max.as_usize();
         let bounds = Bounds::of_messages(&self.limits);
         let work = async move {

@@ -13,8 +13,8 @@ use arrow_flight::sql::{
 
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::flight::service::not_supported;
 use crate::flight::sql_info;
+use crate::flight::status::not_supported;
 use crate::query::{self, CATALOG, Caller, Engine, PUBLIC, SYSTEM, wire_schema};
 use crate::types::{SameName, TableName};
 

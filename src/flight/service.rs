@@ -15,7 +15,6 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -24,88 +23,23 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::command::{self, Request as Asked};
 use super::encode::{DataStream, ipc};
+use super::guarded::guarded;
 use super::ingest::Ingest;
-use super::prepared::PreparedStatements;
 use super::put_input::PutInput;
-use super::session::Sessions;
-use super::statements::guarded;
+use super::server::FlightSqlServer;
+use super::status::not_supported;
 use super::{actions, status};
 use crate::auth::Principal;
-use crate::config::{ByteSize, Limits};
-use crate::fault::{Fault, Kind};
-use crate::ingest::staged::StagedRows;
-use crate::query::{Caller, Engine, Queries};
-use crate::statement::TableAdmin;
-use crate::statement::transaction::Transactions;
-
-/// Takes DoPut streams that bring rows.
-pub trait PutHandler: Send + Sync {
-    /// A stream whose descriptor names a table.
-    fn put(
-        &self,
-        descriptor: FlightDescriptor,
-        input: PutInput,
-    ) -> BoxStream<'static, Result<PutResult, Status>>;
-    /// A bulk ingest that commits by itself. Returns how many rows are in the table by it. `abandoned`: nobody waits for the
-    /// answer any more.
-    fn ingest(
-        &self,
-        asked: Ingest,
-        input: PutInput,
-        abandoned: CancellationToken,
-    ) -> BoxFuture<'_, Result<u64, Fault>>;
-    /// The rows of a bulk ingest, for a transaction to write.
-    fn stage<'a>(
-        &'a self,
-        asked: &'a Ingest,
-        input: PutInput,
-    ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>>;
-}
+use crate::fault::Fault;
+use crate::query::Caller;
 
 /// How often what is idle is looked for.
 const EXPIRY: Duration = Duration::from_secs(10);
-
-/// What the service is made of.
-pub struct Parts {
-    pub engine: Arc<Engine>,
-    pub admin: Arc<dyn TableAdmin>,
-    pub put: Arc<dyn PutHandler>,
-    pub sessions: Arc<Sessions>,
-    pub transactions: Arc<Transactions>,
-    pub queries: Queries,
-    pub limits: Limits,
-    /// Of all prepared statements together.
-    pub prepared_bytes_max: ByteSize,
-}
-
-pub struct FlightSqlServer {
-    pub(super) engine: Arc<Engine>,
-    pub(super) admin: Arc<dyn TableAdmin>,
-    put: Arc<dyn PutHandler>,
-    pub(super) prepared: PreparedStatements,
-    pub(super) sessions: Arc<Sessions>,
-    pub(super) transactions: Arc<Transactions>,
-    pub(super) queries: Queries,
-    pub(super) limits: Limits,
-}
 
 type Reply<T> = Result<Response<T>, Status>;
 type PutStream = BoxStream<'static, Result<PutResult, Status>>;
 
 impl FlightSqlServer {
-    pub fn new(parts: Parts) -> Self {
-        FlightSqlServer {
-            engine: parts.engine,
-            admin: parts.admin,
-            put: parts.put,
-            prepared: PreparedStatements::new(parts.prepared_bytes_max),
-            sessions: parts.sessions,
-            transactions: parts.transactions,
-            queries: parts.queries,
-            limits: parts.limits,
-        }
-    }
-
     /// Has to be called within a runtime: transactions and sessions that are idle for too long are ended from now on.
     pub fn into_service(self) -> FlightServiceServer<Self> {
         let limit = self.limits.message_bytes_max.as_usize();
@@ -213,14 +147,6 @@ impl FlightSqlServer {
         };
         Ok(stream::iter([Ok(result)]).boxed())
     }
-}
-
-pub(super) fn not_supported(what: &str) -> Fault {
-    Fault::new(
-        Kind::Unimplemented,
-        "not_implemented",
-        format!("{what} is not supported"),
-    )
 }
 
 fn as_status<T>(result: Result<T, Fault>) -> Reply<T> {

@@ -14,9 +14,12 @@ use prost::Message;
 
 use super::command::{self, Request as Asked};
 use super::encode::{self, DataStream, ipc};
+use super::guarded::guarded;
 use super::metadata;
 use super::prepared::PreparedStatement;
-use super::service::{FlightSqlServer, not_supported};
+use super::put_input::PutInput;
+use super::server::FlightSqlServer;
+use super::status::not_supported;
 use super::ticket::{Ticket, What, from_hex, hex};
 use super::timestamps;
 use crate::fault::{Fault, Kind};
@@ -324,6 +327,30 @@ impl FlightSqlServer {
         }
     }
 
+    /// An update of a prepared statement, bound to the rows that come with it.
+    pub(super) async fn prepared_update(
+        &self,
+        handle: &[u8],
+        input: PutInput,
+        mut caller: Caller,
+    ) -> Result<u64, Fault> {
+        let statement = self.prepared.get(handle)?;
+        let given = self.rows(input).await?;
+        // None came with it: those that were bound before.
+        let bound = if given.batch().is_some() {
+            given
+        } else {
+            statement.bound
+        };
+        caller.schema = statement.schema;
+        let caller = self
+            .in_transaction(caller, statement.transaction.as_deref())
+            .await;
+        caller
+            .run(self.update(&statement.sql, statement.transaction, &bound))
+            .await
+    }
+
     pub(super) async fn prepare(
         &self,
         request: ActionCreatePreparedStatementRequest,
@@ -369,21 +396,5 @@ impl FlightSqlServer {
             dataset_schema,
             parameter_schema,
         })
-    }
-}
-
-/// Runs work on a client's bytes in a task of its own, in the same caller's name: its panic is this call's error alone.
-pub(super) async fn guarded<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-) -> Result<T, Fault> {
-    match tokio::spawn(Caller::current().run(work)).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => Err(Fault::invalid(
-            "malformed_ipc",
-            "the stream could not be decoded and was ended; send FlightData as an Arrow library writes it",
-        )),
-        Err(_) => Err(super::decode::broken(&tonic::Status::cancelled(
-            "the call was cancelled",
-        ))),
     }
 }

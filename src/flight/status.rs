@@ -77,6 +77,15 @@ pub fn message_too_large(bytes: u64, limit: u64, setting: &str) -> Fault {
     )
 }
 
+/// What a part of Flight is answered with that is not here.
+pub fn not_supported(what: &str) -> Fault {
+    Fault::new(
+        Kind::Unimplemented,
+        "not_implemented",
+        format!("{what} is not supported"),
+    )
+}
+
 /// Bytes that are no message of the call, at every door.
 pub fn malformed_message(what: impl std::fmt::Display) -> Fault {
     let what: String = what.to_string().chars().take(300).collect();
