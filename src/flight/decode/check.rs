@@ -3,15 +3,18 @@
 use arrow_ipc::{BodyCompression, CompressionType, Field};
 use flatbuffers::{ForwardsUOffset, InvalidFlatbuffer, Vector, VerifierOptions};
 
-use super::{Bounds, malformed};
+use super::bounds::{Bounds, ELEMENTS_MAX};
 use crate::fault::{Fault, Kind};
-
-/// Elements of one column at any level of nesting. A column without buffers has as many as it says; others meet the limit on
-/// bytes first.
-pub(super) const ELEMENTS_MAX: u64 = 16 * 1024 * 1024;
 
 /// A header's size once everything in it that is referred to twice is counted twice: names and metadata of a schema's columns.
 const HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
+    Fault::invalid(
+        "malformed_ipc",
+        format!("not an Arrow IPC message: {what}; send FlightData as an Arrow library writes it"),
+    )
+}
 
 /// What flatbuffers holds a header to. A column is a few tables, one level of nesting two.
 pub(super) fn verifier(bounds: &Bounds) -> VerifierOptions {

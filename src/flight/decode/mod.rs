@@ -7,6 +7,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod bounds;
 mod check;
 pub mod expand;
 #[cfg(test)]
@@ -26,52 +27,17 @@ use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{MessageHeader, root_as_message_with_opts};
 
 pub use super::status::broken;
+pub use bounds::Bounds;
+
+use check::malformed;
+
 use super::wire::{Charge, Connection};
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::fault::{Fault, Kind};
 use crate::threads;
 
 /// Buffers within a body are aligned to it, if the body is.
 const BODY_ALIGNMENT: usize = 8;
-
-/// What one stream may bring.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// One batch or one dictionary, decoded.
-    pub bytes: u64,
-    /// The setting that `bytes` comes from.
-    pub bytes_setting: &'static str,
-    /// Rows of one batch.
-    pub rows: u64,
-    /// All dictionaries, decoded.
-    pub dictionary_bytes: u64,
-    pub columns: usize,
-    pub nesting: usize,
-}
-
-impl Bounds {
-    /// For a stream whose batches are frames of the log.
-    pub fn of_batches(limits: &Limits) -> Self {
-        Bounds {
-            bytes: limits.batch_bytes_max.get(),
-            bytes_setting: "limits.batch_bytes_max",
-            rows: limits.batch_rows_max as u64,
-            ..Bounds::of_messages(limits)
-        }
-    }
-
-    /// For a stream whose batches are taken as large as a message may be: bulk ingest and parameters.
-    pub fn of_messages(limits: &Limits) -> Self {
-        Bounds {
-            bytes: limits.message_bytes_max.get(),
-            bytes_setting: "limits.message_bytes_max",
-            rows: check::ELEMENTS_MAX,
-            dictionary_bytes: limits.dictionary_bytes_max.get(),
-            columns: limits.columns_max,
-            nesting: limits.nesting_max,
-        }
-    }
-}
 
 /// Decodes the messages of one stream, in order.
 pub struct Decoder {
@@ -93,13 +59,6 @@ pub enum Decoded {
     Dictionary,
     /// No data: a descriptor or metadata alone.
     Nothing,
-}
-
-pub(super) fn malformed(what: impl std::fmt::Display) -> Fault {
-    Fault::invalid(
-        "malformed_ipc",
-        format!("not an Arrow IPC message: {what}; send FlightData as an Arrow library writes it"),
-    )
 }
 
 /// A message's body. It stands in memory wherever the network put it. arrow-ipc moves a buffer that is not aligned, but takes

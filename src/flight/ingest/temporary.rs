@@ -2,64 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Batches, IfExists, Ingest, parts};
+use super::batches::{Batches, parts};
+use super::command::{IfExists, Ingest};
 use crate::catalog::Shared;
 use crate::catalog::lifecycle::IfThere;
 use crate::cold::PinnedFiles;
-use crate::dataset::{Contract, TEMPORARY_SCHEMA};
+use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::insert::{Rows, judged_by};
 use crate::query::Caller;
 use crate::statement::temporary::no_session;
-use crate::types::{TableName, split_names};
 use crate::validate::Validator;
-
-/// The temporary table that a command means, if it means one: it says so, or names one by its schema, or adds rows under a name
-/// alone that the session has a temporary table of, as INSERT does.
-///
-/// # Errors
-/// INVALID_ARGUMENT: it names another schema as well, or no name.
-pub(super) fn table_name(
-    temporary: bool,
-    if_exists: IfExists,
-    schema: Option<&str>,
-    table: &str,
-) -> Result<Option<TableName>, Fault> {
-    // Without a schema of its own the name is read as in SQL.
-    let read = match schema {
-        Some(_) => Vec::new(),
-        None => split_names(table, '.'),
-    };
-    let (schema, table) = match read.as_slice() {
-        [schema, table] => (Some(schema.as_str()), table.as_str()),
-        [table] => (None, table.as_str()),
-        _ => (schema, table),
-    };
-    let is_named = schema.is_some_and(|schema| schema.eq_ignore_ascii_case(TEMPORARY_SCHEMA));
-    if temporary && schema.is_some() && !is_named {
-        return Err(Fault::invalid(
-            "invalid_name",
-            format!(
-                "a temporary table belongs to the session and to no schema, schema={}, table={table}; leave the schema out",
-                schema.unwrap_or_default()
-            ),
-        ));
-    }
-    let name = TableName::new(TEMPORARY_SCHEMA, table);
-    if temporary || is_named {
-        return name
-            .map(Some)
-            .map_err(|e| Fault::invalid("invalid_name", e.to_string()));
-    }
-    let own = Caller::current().session.temporary();
-    let is_own = |name: &TableName| {
-        let own = own.as_ref();
-        schema.is_none() && own.is_some_and(|own| own.is_there(name))
-    };
-    Ok(name
-        .ok()
-        .filter(|name| if_exists == IfExists::Append && is_own(name)))
-}
 
 /// Runs the ingest. Returns how many rows it wrote.
 ///
