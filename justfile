@@ -12,7 +12,7 @@ check: lint test
 # Every check but the tests.
 lint: layers fmt deny clippy doc
 
-# The order of the modules, the homes of heavy crates, and the length of files.
+# The order of the modules, the homes of heavy crates, circles of files, and the length of files.
 layers:
     tests/layering
 

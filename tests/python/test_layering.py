@@ -1,4 +1,5 @@
-"""The order of src/lib.rs, the homes of heavy crates and the length of files hold, and the check that says so sees what breaks them."""
+"""The order of src/lib.rs, the homes of heavy crates, folders without circles of files and the length of files hold, and the check
+that says so sees what breaks them."""
 
 import importlib.machinery
 import importlib.util
@@ -69,3 +70,52 @@ def test_an_exception_covers_its_file_alone_and_ends_with_its_cause(tmp_path):
     (tmp_path / "low").mkdir()
     (tmp_path / "low/part.rs").write_text("use crate::high::Thing;")
     assert len(layering.check(tmp_path, exceptions)) == 2
+
+
+def circles(tmp_path, files):
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    return layering.circles(tmp_path, ["one"])
+
+
+def test_the_folders_without_circles_have_none():
+    assert layering.circles(ROOT / "src", layering.NO_CIRCLES) == []
+
+
+@pytest.mark.parametrize("files", [
+    {"one/a.rs": "use super::b::Thing;", "one/b.rs": "use crate::one::{c, a::{self, Other}};"},
+    {"one/a.rs": "fn f() { super::b::call() }", "one/b.rs": "use super::a::Other as Thing;"},
+    # Through what one/mod.rs exports, and through what it imports for itself.
+    {"one/mod.rs": "pub mod a;\npub(super) use b::call;", "one/a.rs": "use super::call;", "one/b.rs": "use crate::one::a::Other;"},
+    {"one/mod.rs": "use b::Thing;\nuse a::Other;", "one/a.rs": "use super::Thing;", "one/b.rs": "use super::Other;"},
+    # Of a module that is imported the item counts, wherever it is defined.
+    {"one/a.rs": "use super::b;\nfn f() { b::call() }", "one/b/mod.rs": "pub use of::call;", "one/b/of.rs": "use crate::one::a;\nfn f(_: a::A) {}"},
+    {"one/a.rs": "use super::call;\nfn f() { call(1) }", "one/mod.rs": "pub use call::call;", "one/call.rs": "use super::a::Other;"},
+    {"one/a.rs": "use super::b;\nfn f() { b::of::call() }", "one/b/mod.rs": "pub mod of;", "one/b/of.rs": "use crate::one::a::Other;"},
+    # A file and its children, and a re-export that is used where it stands.
+    {"one/a.rs": "mod b;\nfn f() { b::call() }", "one/a/b.rs": "use super::Other;"},
+    {"one/a.rs": "mod b;\npub use b::Thing;\nfn f(_: Thing) {}", "one/a/b.rs": "use super::Other;"},
+    {"one/a.rs": "use super::b::Thing;", "one/b.rs": "use super::c::Thing;", "one/c.rs": "mod d;\nfn f() { d::call() }", "one/c/d.rs": "use crate::one::a;\nfn f() { a::call() }"},
+])
+def test_a_ring_of_files_is_found_with_the_names_that_they_use(tmp_path, files):
+    wrong = circles(tmp_path, files)
+    assert len(wrong) == 1 and "ring" in wrong[0], wrong
+    assert "src/one/a.rs uses" in wrong[0] and " of src/one/a.rs" in wrong[0], wrong
+
+
+@pytest.mark.parametrize("files", [
+    # mod.rs lists the parts, which use each other in one direction.
+    {"one/mod.rs": "mod a;\npub mod b;\npub use a::Thing;\npub use b::{part, Other};\nstruct Own { part: u8 }", "one/a.rs": "use super::{Other, Own};", "one/b.rs": "use super::Own;"},
+    {"one/mod.rs": "mod a;\nmod b;", "one/a.rs": "use super::b;\nfn f() { b::call() }", "one/b/mod.rs": "mod of;\nmod low;\npub use low::call;", "one/b/of.rs": "use crate::one::a::Other;", "one/b/low.rs": ""},
+    {"one/mod.rs": "mod a;\nuse a::Thing;\nfn f(_: Thing) {}", "one/a.rs": "pub(in crate::one) fn f() {}\npub(in super::super) fn g() {}"},
+    {"one/a.rs": "use super::b::Thing;", "one/b.rs": "// use super::a::Other;\n#[cfg(test)]\nmod tests {\n    use super::super::a::Other;\n}"},
+    {"one/a.rs": "use super::b::Thing;", "one/b/tests.rs": "use crate::one::a::Other;", "one/b.rs": "use std::a::Other;"},
+    {"one/a.rs": "use crate::two::Thing;", "two/mod.rs": "use crate::one::a::Other;"},
+])
+def test_files_that_use_each_other_in_one_direction_are_no_ring(tmp_path, files):
+    assert circles(tmp_path, files) == []
+
+
+def test_a_folder_without_circles_that_is_gone_is_named(tmp_path):
+    assert "one" in circles(tmp_path, {"two/a.rs": ""})[0]
