@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::columns::type_name;
+use super::sql_types::type_name;
 use super::{CATALOG, PUBLIC, SYSTEM, default_schema, names};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};

@@ -19,8 +19,8 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 
-use super::columns::{fraction_digits, numeric, type_name};
 use super::scan::scan_by_planned;
+use super::sql_types::{fraction_digits, numeric, type_name};
 use super::wire::wire_schema;
 use super::world::World;
 use super::{CATALOG, SYSTEM};

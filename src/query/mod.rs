@@ -61,6 +61,7 @@ mod scope;
 mod set_names;
 mod slices;
 mod spelled;
+mod sql_types;
 mod stored;
 #[cfg(test)]
 mod subqueries_tests;

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
     Signature, TryCast, Volatility,
 };
 
-use crate::query::columns::type_name;
+use crate::query::sql_types::type_name;
 
 /// `named_as_written(CAST(x AS type))` and `named_as_written(x, 'name')` have names of their own. The optimizer takes the call away.
 pub(in crate::query) const NAMED: &str = "named_as_written";
