@@ -1,4 +1,4 @@
-//! DataFusion's errors as answers to "what now?".
+//! DataFusion's errors as answers to "what now?", and such answers as errors that pass through DataFusion.
 
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
@@ -6,6 +6,11 @@ use datafusion::common::{DataFusionError, SchemaError};
 use super::arithmetic::OVERFLOW;
 use super::meter::count_ended;
 use crate::fault::{Fault, Kind};
+
+/// A fault on its way through DataFusion; [`fault_of`] finds it again.
+pub(super) fn external(fault: Fault) -> DataFusionError {
+    DataFusionError::External(Box::new(fault))
+}
 
 /// DataFusion's errors as answers to "what now?". What a user can cause is never internal.
 pub fn fault_of(error: DataFusionError) -> Fault {

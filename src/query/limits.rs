@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DataFusionError, Result, config_err};
+use datafusion::common::{Result, config_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate_statistics::OwnStatistics;
 use super::arithmetic::AboveScans;
+use super::errors::external;
 use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
@@ -99,10 +100,6 @@ impl QueryLimits {
             ),
         )
     }
-}
-
-pub(super) fn external(fault: Fault) -> DataFusionError {
-    DataFusionError::External(Box::new(fault))
 }
 
 impl ExtensionOptions for QueryLimits {

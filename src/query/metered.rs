@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::Stream;
 use tokio::time::Sleep;
 
-use super::limits::external;
+use super::errors::external;
 use super::longest_row::slice_bytes;
 use super::meter::Meter;
 use super::pass_through::{PassThrough, PassThroughExec};

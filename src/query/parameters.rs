@@ -13,7 +13,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
 
 use super::arithmetic::scalar_in_one_form;
-use super::limits::external;
+use super::errors::external;
 use crate::fault::Fault;
 use crate::sql::parameter;
 

@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use parking_lot::Mutex;
 
 use super::cast_names;
-use super::limits::external;
+use super::errors::external;
 use super::rules::KeysOfRelations;
 use crate::sql::parameter;
 

@@ -13,7 +13,7 @@ use datafusion::physical_plan::union::UnionExec;
 use futures::future::BoxFuture;
 
 use super::SnapshotSource;
-use super::limits::external;
+use super::errors::external;
 use super::null_fields;
 use super::scan::scan_by_planned;
 use crate::catalog::view::TableView;

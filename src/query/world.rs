@@ -17,11 +17,11 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 
+use super::errors::external;
 use super::errors::fault_of;
 use super::information_schema::{self, InformationSchema};
 use super::last_seen;
 use super::latest::{self, Newest};
-use super::limits::external;
 use super::provider::SnapshotTable;
 use super::scan::scan_by_planned;
 use super::{CATALOG, PUBLIC, SYSTEM};

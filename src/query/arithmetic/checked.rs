@@ -22,10 +22,10 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr_common::datum::apply;
 
 use super::floats::scalar_in_one_form;
-use super::out_of_range;
+use super::overflow::out_of_range;
 use crate::fault::Fault;
 use crate::floats::{one_form, one_form_32, one_form_64};
-use crate::query::limits::external;
+use crate::query::errors::external;
 use crate::query::times::{is_zoned, shifted};
 
 /// The operators here, and the sign.

@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, WindowFrameBound};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::fault::{Fault, Kind};
-use crate::query::limits::external;
+use crate::query::errors::external;
 
 /// Centroids of a t-digest, which each group takes memory for: ten times as many as are the default.
 const CENTROIDS_MAX: i128 = 1_000;

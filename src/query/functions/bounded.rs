@@ -24,7 +24,8 @@ use datafusion::logical_expr::{
 
 use super::call::Call;
 use crate::fault::{Fault, Kind};
-use crate::query::limits::{QueryLimits, external};
+use crate::query::errors::external;
+use crate::query::limits::QueryLimits;
 use crate::threads::step_aside;
 
 /// What one row of a call comes to, at most.

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, LogicalPlan,
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::fault::{Fault, Kind};
-use crate::query::limits::external;
+use crate::query::errors::external;
 use crate::types::SameName;
 
 #[derive(Debug)]

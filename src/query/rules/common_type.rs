@@ -21,7 +21,7 @@ use datafusion::optimizer::utils::NamePreserver;
 use super::common_type_of::{as_decimal, chosen_type, common_type, compared_type};
 use super::long_chains::shortened;
 use crate::fault::Fault;
-use crate::query::limits::external;
+use crate::query::errors::external;
 
 /// Functions whose arguments are values of one kind, and whose result is one of them, or all of them as a list.
 const CHOOSING: [&str; 8] = [

@@ -7,7 +7,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::fault::{Fault, Kind};
-use crate::query::limits::{QueryLimits, external};
+use crate::query::errors::external;
+use crate::query::limits::QueryLimits;
 
 /// Smaller constants are bounded by the text's words.
 const LARGE_BYTES: usize = 1024;

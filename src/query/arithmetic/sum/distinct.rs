@@ -9,7 +9,7 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::Accumulator;
 
 use super::whole::Whole;
-use super::{Total, Width, bound_256, in_digits, too_large};
+use super::width::{Total, Width, bound_256, in_digits, too_large};
 
 /// The sum of distinct values, which DataFusion's accumulator gathers.
 struct Distinct<T: ArrowPrimitiveType, W> {

@@ -10,7 +10,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
 
-use super::{Total, Width, state_type, too_large};
+use super::width::{Total, Width, state_type, too_large};
 
 /// The sums of groups.
 pub(super) struct Groups<T: ArrowPrimitiveType, W> {

@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType,
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
-use super::too_large;
+use super::width::too_large;
 
 /// The sum of intervals, part by part.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
-use super::{Total, Width, state_type, too_large};
+use super::width::{Total, Width, state_type, too_large};
 
 /// The sum of all rows, or of those in a window's frame.
 pub(super) struct Whole<T: ArrowPrimitiveType, W> {

@@ -17,7 +17,7 @@ use super::carried::Carried;
 use super::carry::renamed;
 use super::shape::{self, Shape};
 use crate::fault::{Fault, Kind};
-use crate::query::limits::external;
+use crate::query::errors::external;
 
 /// `FROM l, LATERAL (SELECT ..)`.
 pub(super) fn lateral(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>> {

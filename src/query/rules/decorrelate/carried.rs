@@ -18,8 +18,8 @@ use super::attach::read_for_each_row;
 use super::carry::{Carrier, Source};
 use super::shape::reads_around;
 use crate::fault::{Fault, Kind};
+use crate::query::errors::external;
 use crate::query::functions::another;
-use crate::query::limits::external;
 
 /// A subquery's rows, and how they belong to those around it.
 pub(super) struct Carried {

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use super::below::Columns;
 use super::{all_columns, condition, contains, is_of_the_rows, with_columns, with_more};
 use crate::fault::{Fault, Kind};
-use crate::query::limits::external;
+use crate::query::errors::external;
 
 // No table's column can have these names.
 const LEFT_ROW: &str = "deltaplane.left_row";

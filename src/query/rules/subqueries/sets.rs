@@ -18,7 +18,7 @@ use super::keys::with_named_casts;
 use super::{all_columns, one_row};
 use crate::fault::{Fault, Kind};
 use crate::query::arithmetic::{max, min};
-use crate::query::limits::external;
+use crate::query::errors::external;
 use crate::query::rules::common_type_of::compared_type;
 
 /// The column of a set that is compared with. No table's column can have the name.
