@@ -38,6 +38,7 @@ mod nearest;
 mod null_fields;
 #[cfg(test)]
 mod numbers_tests;
+mod optimizer_rules;
 mod parameters;
 #[cfg(test)]
 mod parameters_tests;

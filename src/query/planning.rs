@@ -1,7 +1,7 @@
 //! Where statements are read and planned: on threads of their own with a large stack, so that a deep tree does not overflow
 //! one and a slow plan holds up nobody's stream and nobody's query. The time limit and the cancel hold here too.
 //!
-//! Planning cannot be interrupted, it can only look at the clock between two rules (`limits`). So its caller waits no longer
+//! Planning cannot be interrupted, it can only look at the clock between two rules (`optimizer_rules`). So its caller waits no longer
 //! than the limit, and a thread that is still busy keeps its permit until it is done.
 
 use std::panic::AssertUnwindSafe;

@@ -23,7 +23,7 @@ use super::super::prepare::Shared;
 use super::super::provider::SystemTable;
 use super::super::slices::SliceInputs;
 use super::super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
-use super::super::{arithmetic, information_schema, limits, rules, times};
+use super::super::{arithmetic, information_schema, optimizer_rules, rules, times};
 use super::{Engine, EngineConfig};
 use crate::fault::Fault;
 
@@ -90,8 +90,8 @@ impl Engine {
             // Lambdas copy the columns that they name once an element: not before that is bounded.
             .with_higher_order_functions(Vec::new())
             .with_analyzer_rules(rules::analyzer_rules())
-            .with_optimizer_rules(limits::optimizer_rules())
-            .with_physical_optimizer_rules(limits::physical_rules())
+            .with_optimizer_rules(optimizer_rules::logical_rules())
+            .with_physical_optimizer_rules(optimizer_rules::physical_rules())
             .with_physical_optimizer_rule(Arc::new(SliceInputs));
         let planners = builder.expr_planners().get_or_insert_default();
         planners.insert(0, Arc::new(JoinPlanner::default()));
