@@ -8,13 +8,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::names::resolve;
 use super::parser::{expression, parse_tokens};
+use super::syntax_error::syntax;
 use crate::fault::Fault;
 use crate::types::TableName;
-
-/// INVALID_ARGUMENT `syntax_error`.
-pub fn syntax(message: impl Into<String>) -> Fault {
-    Fault::invalid("syntax_error", message)
-}
 
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {

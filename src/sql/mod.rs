@@ -14,13 +14,14 @@ mod parameters;
 mod parser;
 mod printed;
 mod statement;
+mod syntax_error;
 mod text;
 mod text_size;
 mod type_names;
 mod versions;
 mod visit;
 
-pub use cursor::{Cursor, syntax};
+pub use cursor::Cursor;
 pub use mentions::{names_it, needs_column};
 pub use names::{parts, placed, resolve};
 pub use parameters::{parameter, parameters, placeholder};
@@ -28,6 +29,7 @@ pub use parser::{expression, parse_numbered, parse_one, parse_tokens, parse_type
 pub(crate) use parser::{parse_own, parse_own_expr, parse_own_tokens, tokens_of_own};
 pub use printed::printed;
 pub use statement::{Kind, Statement, parse};
+pub use syntax_error::syntax;
 pub(crate) use text::check_bytes;
 pub use text::{TextLimits, first_word, tokenize};
 pub use type_names::usual_type;

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
 
-use super::cursor::syntax;
+use super::syntax_error::syntax;
 use crate::fault::Fault;
 use crate::types::TableName;
 

@@ -10,10 +10,10 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::cursor::syntax;
 use super::dialect::DIALECT;
 use super::ignored;
 use super::parameters;
+use super::syntax_error::syntax;
 use super::text::{self, TextLimits, tokenize};
 use super::versions;
 use super::visit::{visit, visit_mut};

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::cursor::syntax;
+use super::syntax_error::syntax;
 use crate::cold::At;
 use crate::fault::Fault;
 
