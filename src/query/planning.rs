@@ -16,7 +16,7 @@ use super::limits::QueryLimits;
 use super::running;
 use crate::fault::{Fault, Kind};
 
-/// Stack of a query thread. Virtual: what a statement does not reach is never made. The text's limits (`text`) are such that
+/// Stack of a query thread. Virtual: what a statement does not reach is never made. The text's limits (`sql/text_limits`) are such that
 /// the deepest tree that they let through fits with opt-level 1; tests and `query.terms_max`'s upper bound rely on it.
 pub const STACK_BYTES: usize = 256 << 20;
 

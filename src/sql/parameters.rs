@@ -4,7 +4,7 @@
 use datafusion::sql::sqlparser::ast::{Expr, Value};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::text::{TextLimits, too_large};
+use super::text_limits::{TextLimits, too_large};
 use crate::fault::Fault;
 
 /// Makes `$1`, `$2`, .. of each `?`, and `$5` of `?5`. A `?` after numbered ones goes on behind the highest.

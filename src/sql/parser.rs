@@ -14,7 +14,8 @@ use super::dialect::DIALECT;
 use super::ignored;
 use super::parameters;
 use super::syntax_error::syntax;
-use super::text::{self, TextLimits, tokenize};
+use super::text::tokenize;
+use super::text_limits::{self, TextLimits};
 use super::versions;
 use super::visit::{visit, visit_mut};
 use crate::fault::Fault;
@@ -39,7 +40,7 @@ pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
         // Each level of a plan is written as many times as there are steps, and set in as far as it is deep.
         found = found.saturating_mul(EXPLAINED);
     }
-    text::check_relations(found, &limits)?;
+    text_limits::check_relations(found, &limits)?;
     Ok(statement)
 }
 
@@ -119,7 +120,7 @@ fn parser(tokens: Vec<TokenWithSpan>, nesting: usize) -> Parser<'static> {
 
 fn fault(error: ParserError) -> Fault {
     match error {
-        ParserError::RecursionLimitExceeded => text::too_deep(),
+        ParserError::RecursionLimitExceeded => text_limits::too_deep(),
         e => syntax(e.to_string().replace("sql parser error: ", "")),
     }
 }
