@@ -7,6 +7,7 @@ use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::tests::engine_over;
 use super::*;
+use crate::fault::{Fault, Kind};
 
 async fn engine() -> Engine {
     let batch = RecordBatch::try_from_iter([

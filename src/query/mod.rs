@@ -58,9 +58,11 @@ mod same_columns_tests;
 mod same_names;
 mod scan;
 mod scanned;
+mod schemas;
 mod scope;
 mod set_names;
 mod slices;
+mod snapshot_source;
 mod spelled;
 mod sql_types;
 mod stored;
@@ -92,42 +94,6 @@ pub use reads::{named_in, refuse_temporary, tables_of};
 pub use result::{ResultStream, bytes_of};
 pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;
+pub use schemas::{CATALOG, PUBLIC, SYSTEM};
+pub use snapshot_source::SnapshotSource;
 pub use wire::{conform_to_wire, wire_schema};
-
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-
-use tokio_util::sync::CancellationToken;
-
-use crate::catalog::view::Snapshot;
-use crate::fault::{Fault, Kind};
-
-/// The catalogue that every table stands in.
-pub const CATALOG: &str = "deltaplane";
-/// The schema of users' own tables.
-pub const PUBLIC: &str = "public";
-pub const SYSTEM: &str = "system";
-
-/// Where an engine gets what it reads.
-pub trait SnapshotSource: Send + Sync {
-    /// One read point for all tables, newest acked rows included.
-    fn snapshot(&self) -> Snapshot;
-    /// Tables of the schema `system` with their columns, the same for as long as the server runs.
-    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)>;
-    /// Cancelled when results that do not end by themselves have to.
-    fn stopping(&self) -> CancellationToken {
-        CancellationToken::new()
-    }
-    /// Where queries are noted while they run.
-    fn queries(&self) -> Queries {
-        Queries::default()
-    }
-    /// One of them as it is now, for a query that reads it.
-    ///
-    /// # Errors
-    /// NOT_FOUND; INTERNAL if its rows cannot be made.
-    fn system_table(&self, name: &str) -> Result<RecordBatch, Fault> {
-        let text = format!("no such table, table={SYSTEM}.{name}");
-        Err(Fault::new(Kind::NotFound, "table_not_found", text))
-    }
-}

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::util::display::array_value_to_string;
 
 use super::*;
-use crate::catalog::view::TableView;
+use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{Lake, PinnedFiles};
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
