@@ -21,9 +21,7 @@ mod information_schema;
 mod kept;
 #[cfg(test)]
 mod kept_tests;
-mod last_seen;
 mod lateral;
-mod latest;
 mod limits;
 #[cfg(test)]
 mod limits_tests;
@@ -68,7 +66,7 @@ mod sql_types;
 mod stored;
 #[cfg(test)]
 mod subqueries_tests;
-mod table_function;
+mod table_functions;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -86,7 +84,6 @@ pub use caller::{Caller, OfSession, OwnFiles, OwnRows, SessionLife, default_sche
 pub use columns::{described, of_table};
 pub use engine::{Engine, EngineConfig};
 pub use errors::fault_of;
-pub use last_seen::columns_of as last_seen_columns;
 pub use parameters::{check_count, driver_type};
 pub use planning::STACK_BYTES;
 pub use prepare::Planned;
@@ -96,4 +93,5 @@ pub use running::{CancelOutcome, Queries, QueryStatus};
 pub use scanned::Scanned;
 pub use schemas::{CATALOG, PUBLIC, SYSTEM};
 pub use snapshot_source::SnapshotSource;
+pub use table_functions::last_seen_columns;
 pub use wire::{conform_to_wire, wire_schema};

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::names::{find, find_view, server_table};
+use super::table_functions;
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::sql::parts;
@@ -336,9 +337,7 @@ impl Sources<'_> {
             } => {
                 let args = &args.args;
                 let called = parts(name).last().copied().unwrap_or_default();
-                let columns = super::latest::columns(self.snapshot, name, args)
-                    .or_else(|| super::last_seen::columns(self.snapshot, name, args))
-                    .or_else(|| super::feed::columns(self.snapshot, name, args));
+                let columns = table_functions::columns(self.snapshot, name, args);
                 let relation = columns.map_or_else(
                     || Relation::opened(called),
                     |columns| {

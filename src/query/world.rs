@@ -20,10 +20,9 @@ use futures::future::BoxFuture;
 use super::errors::external;
 use super::errors::fault_of;
 use super::information_schema::{self, InformationSchema};
-use super::last_seen;
-use super::latest::{self, Newest};
 use super::provider::SnapshotTable;
 use super::scan::scan_by_planned;
+use super::table_functions::{self, Newest};
 use super::{CATALOG, PUBLIC, SYSTEM};
 use crate::catalog::defined::{StoredView, VIEWS_DEEP};
 use crate::catalog::view::{Snapshot, TableView};
@@ -84,9 +83,7 @@ impl World {
         let mut state = self.base.clone();
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
-        super::feed::register(&mut state, &self.snapshot);
-        latest::register(&mut state, &self.snapshot, &self.newest);
-        last_seen::register(&mut state, &self.snapshot, &self.newest);
+        table_functions::register(&mut state, &self.snapshot, &self.newest);
         let functions = state.table_functions().clone();
         let own = InformationSchema::new(this, catalogs(listed), functions);
         let _ = catalog.register_schema(information_schema::NAME, Arc::new(own));

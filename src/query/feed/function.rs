@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 
-use super::super::table_function::{named_table, table_of};
+use super::super::errors::external;
+use super::super::table_functions::{named_table, table_of};
 use super::{Followed, rows};
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
@@ -46,10 +47,6 @@ impl std::fmt::Debug for TableChanges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(NAME)
     }
-}
-
-fn external(fault: Fault) -> DataFusionError {
-    DataFusionError::External(Box::new(fault))
 }
 
 fn wrong() -> DataFusionError {

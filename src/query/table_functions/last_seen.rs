@@ -19,12 +19,13 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
 use futures::future::BoxFuture;
 
-use super::arithmetic::max;
-use super::latest::{self, Newest, OfTable, external, find};
-use super::scan::scan_by_planned;
-use super::table_function::{named_table, table_of};
+use super::argument::{named_table, table_of};
+use super::latest::{self, Newest, OfTable, find};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
+use crate::query::arithmetic::max;
+use crate::query::errors::external;
+use crate::query::scan::scan_by_planned;
 use crate::types::{SameName, join_names};
 
 pub(super) const NAME: &str = "last_seen";

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::JoinType;
-use datafusion::common::{Column, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::common::{Column, Result as DfResult, ScalarValue};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::first_last::last_value;
@@ -22,13 +22,14 @@ use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::arithmetic::max;
-use super::provider::SnapshotTable;
-use super::scan::scan_by_planned;
-use super::table_function::{named_table, table_of};
+use super::argument::{named_table, table_of};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{ColdFile, FileList};
 use crate::fault::{Fault, Kind};
+use crate::query::arithmetic::max;
+use crate::query::errors::external;
+use crate::query::provider::SnapshotTable;
+use crate::query::scan::scan_by_planned;
 use crate::types::{TableName, quote_name};
 
 pub(super) const NAME: &str = "latest";
@@ -55,7 +56,7 @@ pub(super) type OfTable = Arc<tokio::sync::Mutex<Vec<Known>>>;
 /// What the statements of one engine have found out, by the table's folder and the question: a table that is created anew has
 /// another folder.
 #[derive(Debug, Default)]
-pub(super) struct Newest(Mutex<BTreeMap<(String, String), OfTable>>);
+pub(in crate::query) struct Newest(Mutex<BTreeMap<(String, String), OfTable>>);
 
 impl Newest {
     pub(super) fn of(&self, view: &TableView, question: &str, snapshot: &Snapshot) -> OfTable {
@@ -109,10 +110,6 @@ pub(super) fn columns(
     let view = find(snapshot, &named_table(NAME, name, args)?).ok()?;
     let fields = view.schema.fields();
     Some(fields.iter().map(|f| f.name().clone()).collect())
-}
-
-pub(super) fn external(fault: Fault) -> DataFusionError {
-    DataFusionError::External(Box::new(fault))
 }
 
 struct Latest {
