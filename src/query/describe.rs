@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::sql_types::type_name;
-use super::{CATALOG, PUBLIC, SYSTEM, default_schema, names};
+use super::{CATALOG, PUBLIC, SYSTEM, default_schema, table_lookup};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own, parts, resolve, syntax};
@@ -51,7 +51,7 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
             obj_type: ShowCreateObject::Table | ShowCreateObject::View,
             obj_name,
         } => {
-            if let Some(view) = names::find_view(snapshot, obj_name) {
+            if let Some(view) = table_lookup::find_view(snapshot, obj_name) {
                 let ddl = quoted(&view.to_ddl(false));
                 return parse_own(&format!("SELECT {ddl} AS create_statement"));
             }
@@ -105,7 +105,7 @@ pub(super) fn as_query(statement: Statement, snapshot: &Snapshot) -> Result<Stat
 
 /// A query for the columns of a table or view, in its order.
 fn columns(name: &ObjectName, snapshot: &Snapshot) -> Result<String, Fault> {
-    let Some(view) = names::find_view(snapshot, name) else {
+    let Some(view) = table_lookup::find_view(snapshot, name) else {
         return Ok(columns_of(find(name, snapshot)?));
     };
     let schema = view.columns_schema();
@@ -238,7 +238,7 @@ fn catalog_in(options: &ShowStatementOptions) -> Result<(), Fault> {
 }
 
 fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, Fault> {
-    if let Some(view) = names::find(snapshot, name) {
+    if let Some(view) = table_lookup::find(snapshot, name) {
         return Ok(view);
     }
     let wanted = resolve(&parts(name), &default_schema())?;

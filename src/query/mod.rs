@@ -29,7 +29,7 @@ mod long_numbers;
 mod longest_row;
 mod meter;
 mod metered;
-pub(crate) mod names;
+mod names;
 #[cfg(test)]
 mod names_tests;
 mod nearest;
@@ -67,6 +67,7 @@ mod stored;
 #[cfg(test)]
 mod subqueries_tests;
 mod table_functions;
+mod table_lookup;
 #[cfg(test)]
 mod tests;
 mod times;

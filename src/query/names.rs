@@ -14,15 +14,13 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::access::with_names_first;
-use super::caller::default_schema;
 use super::same_names;
-use super::scope::{Given, Scope, Sources};
+use super::scope::{Given, Scope, Sources, spell};
+use super::table_lookup::{find, find_view, server_table};
 use super::using::spell_using;
-use crate::catalog::defined::StoredView;
-use crate::catalog::view::{Snapshot, TableView};
-use crate::dataset::TEMPORARY_SCHEMA;
+use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::sql::{parts, placed, placeholder, visit_mut};
+use crate::sql::{parts, placeholder, visit_mut};
 use crate::types::{SameName, TableName};
 
 /// What a query's names resolve to.
@@ -56,48 +54,6 @@ pub(crate) fn resolve(
     }
 }
 
-/// Schema and table of a name in FROM. One without a schema is a temporary table's before it is one of the caller's schema.
-fn meant<'a>(
-    snapshot: &Snapshot,
-    parts: &[&'a str],
-    default: &'a str,
-) -> Option<(&'a str, &'a str)> {
-    match parts {
-        [table] if snapshot.temporary(table).is_some() => Some((TEMPORARY_SCHEMA, table)),
-        _ => placed(parts, default),
-    }
-}
-
-/// The table that a name in FROM means, if it is one of the snapshot's.
-pub(super) fn find<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a TableView> {
-    let default = default_schema();
-    let (schema, table) = meant(snapshot, &parts(name), &default)?;
-    snapshot
-        .tables
-        .get(&TableName::in_query(schema, table).ok()?.folded())
-}
-
-/// The stored view that a name in FROM means, if it is one.
-pub(super) fn find_view<'a>(snapshot: &'a Snapshot, name: &ObjectName) -> Option<&'a StoredView> {
-    let default = default_schema();
-    let (schema, table) = meant(snapshot, &parts(name), &default)?;
-    let name = TableName::new(schema, table).ok()?;
-    snapshot.defined.view(&name).map(|view| &**view)
-}
-
-/// A table of `system` or `information_schema` that is named without its schema, which is the caller's: its whole name.
-pub(super) fn server_table(name: &ObjectName, others: &[(String, Vec<String>)]) -> Option<String> {
-    let parts = parts(name);
-    let [table] = parts.as_slice() else {
-        return None;
-    };
-    let full = format!("{}.{table}", default_schema()).to_ascii_lowercase();
-    others
-        .iter()
-        .any(|(other, _)| *other == full)
-        .then_some(full)
-}
-
 /// A query or a SELECT that is being visited.
 struct Level {
     given: Given,
@@ -114,11 +70,6 @@ struct Rewriter<'a> {
     /// The next name is a function's: it is called, and no table of that name is meant.
     called: bool,
     error: Option<Fault>,
-}
-
-pub(super) fn spell(ident: &mut Ident, spelling: &str) {
-    spelling.clone_into(&mut ident.value);
-    ident.quote_style = Some('"');
 }
 
 impl Rewriter<'_> {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor, VisitorMut};
 
-use super::names::{find, find_view};
 use super::table_functions::{is_over_table, named_table};
+use super::table_lookup::{find, find_view};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_one, parts, visit_mut};

@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 
-use super::names::{find, find_view, server_table};
 use super::table_functions;
+use super::table_lookup::{find, find_view, server_table};
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::sql::parts;
@@ -77,6 +77,12 @@ fn pick<'a>(
             ))
         }
     }
+}
+
+/// Writes a name as it is spelled.
+pub(super) fn spell(ident: &mut Ident, spelling: &str) {
+    spelling.clone_into(&mut ident.value);
+    ident.quote_style = Some('"');
 }
 
 /// One that FROM reads.

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins,
 };
 
-use super::names::{find, spell};
-use super::scope::{Given, Relation, Scope, Sources};
+use super::scope::{Given, Relation, Scope, Sources, spell};
+use super::table_lookup::find;
 use crate::fault::Fault;
 use crate::sql::{parse_own, parts};
 use crate::types::quote_name;

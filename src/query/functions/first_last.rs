@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::usual::usual;
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::query::names;
+use crate::query::table_lookup;
 use crate::sql::{each_expr_mut, parse_own_expr, visit_mut};
 use crate::types::quote_name;
 
@@ -65,7 +65,7 @@ fn arrival_columns(select: &Select, snapshot: &Snapshot) -> String {
         let TableFactor::Table { name, alias, .. } = factor else {
             continue;
         };
-        if let Some(view) = names::find(snapshot, name)
+        if let Some(view) = table_lookup::find(snapshot, name)
             && ["_ingest_ts", "_seq"]
                 .iter()
                 .all(|c| view.schema.index_of(c).is_ok())

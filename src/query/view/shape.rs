@@ -12,8 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::{Bucket, ColumnType, parse_span};
 use crate::fault::{Fault, Kind};
-use crate::query::names::{find, find_view};
 use crate::query::nearest::nearest_table;
+use crate::query::table_lookup::{find, find_view};
 use crate::query::times::Zone;
 use crate::sql::visit;
 use crate::types::{SameName, TableName};
