@@ -12,7 +12,8 @@ use datafusion::catalog::information_schema::{
 };
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{
-    CatalogProviderList, SchemaProvider, Session, TableFunction, TableProvider,
+    CatalogProviderList, MemorySchemaProvider, SchemaProvider, Session, TableFunction,
+    TableProvider,
 };
 use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableType};
@@ -22,8 +23,8 @@ use futures::future::BoxFuture;
 use super::scan::scan_by_planned;
 use super::sql_types::{fraction_digits, numeric, type_name};
 use super::wire::wire_schema;
-use super::world::World;
 use super::{CATALOG, SYSTEM};
+use crate::catalog::view::Snapshot;
 use crate::dataset::{Column, Contract, RuleKind};
 
 pub(super) const NAME: &str = "information_schema";
@@ -130,9 +131,26 @@ struct Relation {
     definition: Option<String>,
 }
 
-async fn relations(world: &World) -> Result<Vec<Relation>> {
+/// Where they come from.
+#[derive(Clone)]
+struct Contents {
+    snapshot: Snapshot,
+    system: Arc<MemorySchemaProvider>,
+}
+
+impl std::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contents(read_point={})", self.snapshot.read_point)
+    }
+}
+
+async fn relations(contents: &Contents) -> Result<Vec<Relation>> {
+    let Contents {
+        snapshot,
+        system: provided,
+    } = contents;
     let mut all = Vec::new();
-    for view in world.snapshot.tables.values() {
+    for view in snapshot.tables.values() {
         let spec = view.contract.as_ref().and_then(|c| c.view.as_ref());
         all.push(Relation {
             schema: view.name.schema().to_owned(),
@@ -147,7 +165,7 @@ async fn relations(world: &World) -> Result<Vec<Relation>> {
             definition: spec.map(|spec| spec.sql.clone()),
         });
     }
-    for view in world.snapshot.defined.views.values() {
+    for view in snapshot.defined.views.values() {
         all.push(Relation {
             schema: view.name.schema().to_owned(),
             table: view.name.table().to_owned(),
@@ -165,10 +183,10 @@ async fn relations(world: &World) -> Result<Vec<Relation>> {
         contract: None,
         definition: None,
     };
-    let mut names = world.system.table_names();
+    let mut names = provided.table_names();
     names.sort();
     for name in names {
-        if let Some(table) = world.system.table(&name).await? {
+        if let Some(table) = provided.table(&name).await? {
             all.push(system(SYSTEM, name, table.schema()));
         }
     }
@@ -284,20 +302,21 @@ fn columns(relations: &[Relation]) -> Vec<ArrayRef> {
 /// The schema as a statement finds it.
 #[derive(Debug)]
 pub(super) struct InformationSchema {
-    world: Arc<World>,
+    contents: Contents,
     others: InformationSchemaProvider,
 }
 
 impl InformationSchema {
     /// `catalogs`: without this schema, which would otherwise hold itself.
     pub(super) fn new(
-        world: Arc<World>,
+        snapshot: Snapshot,
+        system: Arc<MemorySchemaProvider>,
         catalogs: Arc<dyn CatalogProviderList>,
         functions: HashMap<String, Arc<TableFunction>>,
     ) -> Self {
         let others = InformationSchemaProvider::new(catalogs);
         InformationSchema {
-            world,
+            contents: Contents { snapshot, system },
             others: others.with_table_functions(functions),
         }
     }
@@ -311,7 +330,7 @@ impl InformationSchema {
             Some(listed) => Box::pin(async move {
                 let table: Arc<dyn TableProvider> = Arc::new(List {
                     listed: *listed,
-                    world: self.world.clone(),
+                    contents: self.contents.clone(),
                 });
                 Ok(Some(table))
             }),
@@ -347,7 +366,7 @@ impl SchemaProvider for InformationSchema {
 #[derive(Debug)]
 struct List {
     listed: Listed,
-    world: Arc<World>,
+    contents: Contents,
 }
 
 impl TableProvider for List {
@@ -371,7 +390,7 @@ impl List {
         _: Option<usize>,
     ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
         Box::pin(async move {
-            let rows = self.listed.rows(&relations(&self.world).await?)?;
+            let rows = self.listed.rows(&relations(&self.contents).await?)?;
             let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
                 &[vec![rows]],
                 self.schema(),

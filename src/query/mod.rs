@@ -3,6 +3,7 @@
 mod access;
 mod aggregate_statistics;
 mod arithmetic;
+mod broken_view;
 mod caller;
 mod cast_names;
 #[cfg(test)]
@@ -59,6 +60,7 @@ mod scanned;
 mod schemas;
 mod scope;
 mod set_names;
+mod shared;
 mod slices;
 mod snapshot_source;
 mod spelled;

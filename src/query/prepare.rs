@@ -1,23 +1,23 @@
-//! A statement's text to a plan whose types are known, and what is announced of it before it runs.
+//! A statement's tree to a plan whose types are known, and what is announced of it before it runs. It reads tables by the names that the
+//! session's catalogue has, and does not know who made it (`world`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::sqlparser::ast::{Expr, Statement};
 
-use super::caller::default_schema;
+use super::broken_view::refuse_broken;
 use super::columns::wire_of;
 use super::errors::fault_of;
 use super::functions::write_out;
 use super::guessed::guessed;
-use super::limits::QueryLimits;
 use super::long_numbers;
 use super::names::{self, Resolved};
 use super::nearest::{all_names, nearest_table};
@@ -26,11 +26,9 @@ use super::planner::Planner;
 use super::rules;
 use super::set_names;
 use super::spelled::spell_out;
-use super::table_functions::Newest;
-use super::world::World;
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
-use crate::sql::{self, placeholder};
+use crate::sql::{self, TextLimits, placeholder};
 
 /// A statement that has been understood and not run.
 #[derive(Clone, Debug)]
@@ -40,85 +38,7 @@ pub struct Planned {
     pub parameters: SchemaRef,
 }
 
-/// What the statements of an engine have in common.
-pub(super) struct Shared {
-    pub(super) state: SessionState,
-    pub(super) system: Arc<MemorySchemaProvider>,
-    /// Tables beside the snapshot's, with their columns, for the resolution of names.
-    pub(super) others: Arc<Vec<(String, Vec<String>)>>,
-    pub(super) newest: Arc<Newest>,
-}
-
-impl Shared {
-    /// The statement as a query, and all that it may read.
-    pub(super) async fn read(
-        &self,
-        text: &str,
-        own: bool,
-        snapshot: Snapshot,
-        limits: Option<&QueryLimits>,
-    ) -> Result<(Session, Statement), Fault> {
-        let tokens = if own {
-            sql::tokens_of_own(text)?
-        } else {
-            sql::tokenize(text)?
-        };
-        let said = sql::Statement::new(text, tokens);
-        if said.kind() == sql::Kind::Log {
-            let asked = super::history::parse(said.cursor("table", &default_schema()))?;
-            let table = super::history::answer(&asked, &snapshot)?;
-            let session = self.session(snapshot, Some(Arc::new(table)), limits);
-            let statement = sql::parse_own("SELECT * FROM \"deltaplane.described\"")?;
-            return Ok((session, statement));
-        }
-        let tokens = super::describe::as_known(said.into_tokens());
-        let parameters = sql::parameters(&tokens);
-        let parsed = if own {
-            sql::parse_own_tokens(tokens)?
-        } else {
-            sql::parse_tokens(tokens)?
-        };
-        let mut statement = super::describe::as_query(parsed, &snapshot)?;
-        let snapshot = super::versions::resolve(&mut statement, snapshot).await?;
-        let mut session = self.session(snapshot, None, limits);
-        session.parameters = parameters;
-        Ok((session, statement))
-    }
-
-    /// `described`: a table of this one statement.
-    pub(super) fn session(
-        &self,
-        snapshot: Snapshot,
-        described: Option<Arc<dyn TableProvider>>,
-        limits: Option<&QueryLimits>,
-    ) -> Session {
-        let mut base = self.state.clone();
-        if let Some(limits) = limits {
-            let options = base.config_mut().options_mut();
-            options.extensions.insert(limits.clone());
-        }
-        let expanded = Arc::<AtomicBool>::default();
-        let world = World {
-            base,
-            described,
-            depth: 0,
-            expanded: expanded.clone(),
-            snapshot,
-            system: self.system.clone(),
-            others: self.others.clone(),
-            newest: self.newest.clone(),
-        };
-        Session {
-            state: world.session(),
-            snapshot: world.snapshot,
-            others: self.others.clone(),
-            parameters: 0,
-            expanded,
-        }
-    }
-}
-
-/// One statement's view of the world.
+/// One statement's session.
 pub(super) struct Session {
     pub(super) state: SessionState,
     pub(super) snapshot: Snapshot,
@@ -126,27 +46,16 @@ pub(super) struct Session {
     /// How many parameters the text has.
     pub(super) parameters: usize,
     /// Has the statement read a stored view?
-    expanded: Arc<AtomicBool>,
+    pub(super) expanded: Arc<AtomicBool>,
 }
 
 impl Session {
-    /// For the query of a view, in the world of the statement that reads it.
-    pub(super) fn within(world: World) -> Self {
-        Session {
-            state: world.session(),
-            snapshot: world.snapshot,
-            others: world.others,
-            parameters: 0,
-            expanded: world.expanded,
-        }
-    }
-
     /// # Errors
     /// What a view that it reads meets; RESOURCE_EXHAUSTED: views over views read too much.
     fn readable(&self, plan: &LogicalPlan) -> Result<(), Fault> {
-        super::stored::refuse_broken(plan)?;
+        refuse_broken(plan)?;
         if self.expanded.load(Ordering::Relaxed) {
-            super::stored::refuse_large(plan)?;
+            refuse_large(plan)?;
         }
         Ok(())
     }
@@ -373,6 +282,34 @@ fn verified(plan: &LogicalPlan) -> Result<(), Fault> {
         .with_allow_statements(false)
         .verify_plan(plan)
         .map_err(fault_of)
+}
+
+/// What views over views read doubles where one is read twice: a plan over views is as large as a text may be.
+///
+/// # Errors
+/// RESOURCE_EXHAUSTED `statement_too_large`.
+fn refuse_large(plan: &LogicalPlan) -> Result<(), Fault> {
+    let limit = TextLimits::current().relations;
+    let mut found = 0;
+    let walked = plan.apply_with_subqueries(|node| {
+        found += usize::from(node.inputs().is_empty());
+        Ok(if found > limit {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    walked.map_err(fault_of)?;
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::Exhausted,
+        "statement_too_large",
+        format!(
+            "the views that the statement reads have more than {limit} tables and views in all; read fewer of them, keep a part as a table or a materialized view, or raise query.relations_max"
+        ),
+    ))
 }
 
 /// Parameters in `= ANY(?)` and its like.

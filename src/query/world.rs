@@ -3,27 +3,25 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider, SchemaProvider, Session, TableProvider,
+    MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::TableType;
 use futures::future::BoxFuture;
 
-use super::errors::external;
+use super::broken_view::Broken;
 use super::errors::fault_of;
 use super::information_schema::{self, InformationSchema};
+use super::prepare::Session;
 use super::provider::SnapshotTable;
-use super::scan::scan_by_planned;
 use super::table_functions::{self, Newest};
-use super::{CATALOG, PUBLIC, SYSTEM};
+use super::{CATALOG, PUBLIC, SYSTEM, stored, view};
 use crate::catalog::defined::{StoredView, VIEWS_DEEP};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::Fault;
@@ -56,8 +54,19 @@ impl std::fmt::Debug for World {
 }
 
 impl World {
+    /// For one statement, which may be the query of a view.
+    pub(super) fn into_session(self) -> Session {
+        Session {
+            state: self.session_state(),
+            snapshot: self.snapshot,
+            others: self.others,
+            parameters: 0,
+            expanded: self.expanded,
+        }
+    }
+
     /// A session in which the snapshot's names mean its tables.
-    pub(super) fn session(&self) -> SessionState {
+    fn session_state(&self) -> SessionState {
         let this = Arc::new(self.clone());
         let (catalog, listed) = (MemoryCatalogProvider::new(), MemoryCatalogProvider::new());
         let tables = self.snapshot.tables.values();
@@ -85,10 +94,29 @@ impl World {
         state.mark_start_execution();
         table_functions::register(&mut state, &self.snapshot, &self.newest);
         let functions = state.table_functions().clone();
-        let own = InformationSchema::new(this, catalogs(listed), functions);
+        let (snapshot, system) = (self.snapshot.clone(), self.system.clone());
+        let own = InformationSchema::new(snapshot, system, catalogs(listed), functions);
         let _ = catalog.register_schema(information_schema::NAME, Arc::new(own));
         state.register_catalog_list(catalogs(catalog));
         state
+    }
+}
+
+impl World {
+    /// A stored view as a table, in a world of its own within this one.
+    async fn planned(&self, view: &StoredView) -> Result<Arc<dyn TableProvider>, Fault> {
+        let work = async {
+            self.expanded.store(true, Ordering::Relaxed);
+            let snapshot = self.snapshot.without_temporary();
+            let (statement, snapshot) = stored::query(view, snapshot).await?;
+            let inner = World {
+                snapshot,
+                depth: self.depth + 1,
+                ..self.clone()
+            };
+            stored::provider(view, &inner.into_session(), statement).await
+        };
+        stored::as_its_creator(view, work).await
     }
 }
 
@@ -157,7 +185,7 @@ impl SnapshotSchema {
                 };
                 let made = match self.too_deep(&view.name) {
                     Some(fault) => Err(fault),
-                    None => super::stored::provider(&self.world, view).await,
+                    None => self.world.planned(view).await,
                 };
                 return Ok(Some(made.unwrap_or_else(|fault| {
                     Arc::new(Broken {
@@ -181,8 +209,8 @@ impl SnapshotSchema {
                 snapshot: world.snapshot.without_temporary(),
                 ..(**world).clone()
             };
-            let state = inner.session();
-            let made = super::view::provider(&state, view, &inner.snapshot, &world.others).await;
+            let state = inner.session_state();
+            let made = view::provider(&state, view, &inner.snapshot, &world.others).await;
             // A view that cannot be planned fails the query that reads it, and no list of tables.
             Ok(Some(made.unwrap_or_else(|error| {
                 Arc::new(Broken {
@@ -227,36 +255,5 @@ impl SchemaProvider for SnapshotSchema {
             Some(_) => TableType::View,
         });
         Ok(table.or_else(|| self.stored_view(name).map(|_| TableType::View)))
-    }
-}
-
-/// A view that cannot be planned: an error of the query that reads it.
-#[derive(Debug)]
-pub(super) struct Broken {
-    schema: SchemaRef,
-    pub fault: Fault,
-}
-
-impl TableProvider for Broken {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    scan_by_planned!();
-}
-
-impl Broken {
-    fn planned<'a>(
-        &'a self,
-        _: &'a dyn Session,
-        _: Option<&'a Vec<usize>>,
-        _: &'a [Expr],
-        _: Option<usize>,
-    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
-        Box::pin(async move { Err(external(self.fault.clone())) })
     }
 }

@@ -19,8 +19,8 @@ use super::super::functions::{
 use super::super::kept::KeptPlans;
 use super::super::meter::Budget;
 use super::super::planning::{Planning, STACK_BYTES};
-use super::super::prepare::Shared;
 use super::super::provider::SystemTable;
+use super::super::shared::Shared;
 use super::super::slices::SliceInputs;
 use super::super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use super::super::{arithmetic, information_schema, optimizer_rules, rules, times};
