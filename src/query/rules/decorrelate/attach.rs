@@ -8,14 +8,13 @@ use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Expr, Filter, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, Subquery,
-    SubqueryAlias, lit,
+    Expr, Filter, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Projection, Subquery, lit,
 };
 
-use super::Names;
 use super::carried::Carried;
 use super::carry::renamed;
-use super::shape::{self, Shape};
+use super::names::Names;
+use super::shape::{self, Shape, read_for_each_row};
 use crate::fault::{Fault, Kind};
 use crate::query::errors::external;
 
@@ -51,14 +50,6 @@ pub(super) fn lateral(join: Join, names: &mut Names) -> Result<Transformed<Logic
     let columns = columns.into_iter().map(Expr::Column);
     let plan = LogicalPlanBuilder::from(LogicalPlan::Join(joined)).project(columns)?;
     Ok(Transformed::yes(plan.build()?))
-}
-
-pub(super) fn read_for_each_row(plan: &LogicalPlan) -> Option<&Subquery> {
-    match plan {
-        LogicalPlan::Subquery(subquery) => Some(subquery),
-        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => read_for_each_row(input),
-        _ => None,
-    }
 }
 
 /// What DataFusion would answer wrongly is not left to it.

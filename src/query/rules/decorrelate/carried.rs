@@ -10,13 +10,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, lit, when,
+    BinaryExpr, Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator,
 };
 
-use super::Names;
-use super::attach::read_for_each_row;
 use super::carry::{Carrier, Source};
-use super::shape::reads_around;
+use super::names::Names;
+use super::null_equality::same;
+use super::shape::{read_for_each_row, reads_around};
 use crate::fault::{Fault, Kind};
 use crate::query::errors::external;
 use crate::query::functions::another;
@@ -103,22 +103,6 @@ impl Carried {
             keys,
         }))
     }
-}
-
-/// Equalities of two values, of which null equals null. A join that takes nulls for equal does so for every equality that the optimizer
-/// finds in its conditions later.
-pub(super) fn same(
-    one: Expr,
-    other: Expr,
-    in_place_of_null: Option<&ScalarValue>,
-) -> Result<Vec<(Expr, Expr)>> {
-    let Some(value) = in_place_of_null else {
-        return Ok(vec![(one, other)]);
-    };
-    let filled =
-        |expr: &Expr| when(expr.clone().is_null(), lit(value.clone())).otherwise(expr.clone());
-    let filled = (filled(&one)?, filled(&other)?);
-    Ok(vec![filled, (one.is_null(), other.is_null())])
 }
 
 /// The columns of the rows around that a subquery reads. None: it reads some of a query further out.

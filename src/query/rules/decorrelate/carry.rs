@@ -14,8 +14,8 @@ use datafusion::logical_expr::{
     SortExpr, Union, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, lit, when,
 };
 
-use super::Names;
-use super::carried::same;
+use super::names::Names;
+use super::null_equality::same;
 use super::shape::is_correlated;
 
 /// Where the values come from that rows carry.

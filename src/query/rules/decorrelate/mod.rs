@@ -13,6 +13,8 @@
 mod attach;
 mod carried;
 mod carry;
+mod names;
+mod null_equality;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
+
+use self::names::Names;
 
 #[derive(Debug)]
 pub(super) struct Decorrelated;
@@ -39,18 +43,5 @@ impl AnalyzerRule for Decorrelated {
             other => Ok(Transformed::no(other)),
         })?;
         Ok(plan.data)
-    }
-}
-
-/// Names of columns that no table's column can have, each of them once in a plan.
-#[derive(Default)]
-struct Names {
-    count: usize,
-}
-
-impl Names {
-    fn next(&mut self, what: &str) -> String {
-        self.count += 1;
-        format!("deltaplane.{what}.{}", self.count)
     }
 }

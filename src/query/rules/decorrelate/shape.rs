@@ -3,6 +3,7 @@
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, FetchType, Join, JoinType, Limit, LogicalPlan, Operator, SkipType,
+    Subquery, SubqueryAlias,
 };
 
 /// What DataFusion does with a subquery.
@@ -86,6 +87,15 @@ pub(super) fn of_value(expr: &Expr) -> Shape {
 /// Of a subquery whose columns stand beside those of the rows around it.
 pub(super) fn of_lateral(plan: &LogicalPlan) -> Shape {
     of(plan, Above::nothing(Place::Lateral))
+}
+
+/// The subquery of a LATERAL that a plan is.
+pub(super) fn read_for_each_row(plan: &LogicalPlan) -> Option<&Subquery> {
+    match plan {
+        LogicalPlan::Subquery(subquery) => Some(subquery),
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => read_for_each_row(input),
+        _ => None,
+    }
 }
 
 /// Does a plan read columns of the rows around it?
