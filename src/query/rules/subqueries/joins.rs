@@ -16,8 +16,10 @@ use datafusion::logical_expr::{
     lit, when,
 };
 
-use super::below::Columns;
-use super::{all_columns, condition, contains, is_of_the_rows, with_columns, with_more};
+use super::columns::Columns;
+use super::expressions::{contains, is_of_the_rows};
+use super::projections::{all_columns, with_columns, with_more};
+use super::values::{computed_below, condition};
 use crate::fault::{Fault, Kind};
 use crate::query::errors::external;
 
@@ -200,8 +202,8 @@ fn outer(mut join: Join, asking: Vec<Expr>, mut plain: Vec<Expr>) -> Result<Logi
         })?;
         plain.push(done.data);
     }
-    join.left = left.over(join.left)?;
-    join.right = within(join.right, |side| right.over(side))?;
+    join.left = computed_below(left, join.left)?;
+    join.right = within(join.right, |side| computed_below(right, side))?;
     with_columns(LogicalPlan::Join(with_filter(join, plain)?), columns)
 }
 
@@ -280,7 +282,10 @@ fn of_each_pair(join: Join, asking: Vec<Expr>, plain: Vec<Expr>) -> Result<Logic
     let holds = named(THERE).is_true().and(all.is_true());
     let mut value = Columns::default();
     let holds = value.instead(holds)?;
-    let pairs = with_more(value.over(Arc::new(pairs))?, vec![holds.alias(HOLDS)])?;
+    let pairs = with_more(
+        computed_below(value, Arc::new(pairs))?,
+        vec![holds.alias(HOLDS)],
+    )?;
     let number = row_number()
         .partition_by(vec![named(LEFT_ROW)])
         .order_by(vec![named(HOLDS).sort(false, false)])

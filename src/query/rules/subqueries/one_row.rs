@@ -10,110 +10,98 @@ use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, LogicalPlan, Operator, Projection, Subquery, lit, scalar_subquery,
 };
 
-use super::{contains, is_predicate, sets, values};
+use super::expressions::contains;
+use super::set_rows::leaves_a_row;
 
 /// A column that says whether a row is there. No table's column can have the name.
 const KEPT: &str = "deltaplane.kept";
 
-/// None: the set may have any number of rows.
-pub(super) fn is_in(within: &InSubquery) -> Result<Option<Expr>> {
-    let Some(row) = Row::of(&within.subquery)? else {
-        return Ok(None);
-    };
-    let same = (*within.expr)
-        .clone()
-        .eq(scalar_subquery(Arc::new(row.plan)));
-    let found = row.kept.into_iter().fold(None, and);
-    let found = match found {
+/// `kept`: the condition under which the row is there; none if it always is.
+pub(super) fn is_in(within: &InSubquery, row: LogicalPlan, kept: Option<Expr>) -> Expr {
+    let same = (*within.expr).clone().eq(scalar_subquery(Arc::new(row)));
+    let found = match kept {
         Some(kept) => kept.and(same),
         None => same,
     };
-    Ok(Some(negated_if(within.negated, found)))
+    negated_if(within.negated, found)
 }
 
-/// None: the set may have any number of rows.
-pub(super) fn exists(found: &Exists) -> Result<Option<Expr>> {
-    let Some(row) = Row::of(&found.subquery)? else {
-        return Ok(None);
-    };
-    let kept = row.kept.into_iter().fold(None, and);
+/// `kept`: as in [`is_in`].
+pub(super) fn exists(found: &Exists, kept: Option<Expr>) -> Expr {
     let kept = kept.unwrap_or_else(|| lit(true));
-    Ok(Some(negated_if(found.negated, kept)))
+    negated_if(found.negated, kept)
 }
 
-/// None: the set may have any number of rows.
-pub(super) fn compared(x: &Expr, op: Operator, set: &Subquery, any: bool) -> Result<Option<Expr>> {
-    let Some(row) = Row::of(set)? else {
-        return Ok(None);
-    };
-    let value = Box::new(scalar_subquery(Arc::new(row.plan)));
+/// `kept`: as in [`is_in`].
+pub(super) fn compared(
+    x: &Expr,
+    op: Operator,
+    row: LogicalPlan,
+    any: bool,
+    kept: Option<Expr>,
+) -> Expr {
+    let value = Box::new(scalar_subquery(Arc::new(row)));
     let holds = Expr::BinaryExpr(BinaryExpr::new(Box::new(x.clone()), op, value));
-    let kept = row.kept.into_iter().fold(None, and);
-    Ok(Some(match kept {
+    match kept {
         None => holds,
         Some(kept) if any => kept.and(holds),
         Some(kept) => (!kept).or(holds),
-    }))
-}
-
-fn and(all: Option<Expr>, one: Expr) -> Option<Expr> {
-    Some(all.map_or(one.clone(), |all| all.and(one)))
+    }
 }
 
 pub(super) fn negated_if(negated: bool, expr: Expr) -> Expr {
     if negated { !expr } else { expr }
 }
 
-/// The one row of a set, and the conditions under which it is there.
-struct Row {
-    plan: LogicalPlan,
-    kept: Vec<Expr>,
+/// The one row of a set.
+pub(super) struct Row {
+    pub(super) plan: LogicalPlan,
+    /// Each has one value, which says whether the row is there: a condition of the set as it stood there.
+    pub(super) conditions: Vec<Projection>,
 }
 
 impl Row {
-    fn of(set: &Subquery) -> Result<Option<Row>> {
-        let mut kept = Vec::new();
-        let plan = without_conditions(&set.subquery, &mut kept)?;
-        Ok(plan.map(|plan| Row { plan, kept }))
+    /// None: the set may have any number of rows.
+    pub(super) fn of(set: &Subquery) -> Result<Option<Row>> {
+        let mut conditions = Vec::new();
+        let plan = without_conditions(&set.subquery, &mut conditions)?;
+        Ok(plan.map(|plan| Row { plan, conditions }))
     }
 }
 
 /// The plan without the filters above its one row.
-fn without_conditions(plan: &LogicalPlan, kept: &mut Vec<Expr>) -> Result<Option<LogicalPlan>> {
+fn without_conditions(
+    plan: &LogicalPlan,
+    conditions: &mut Vec<Projection>,
+) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
             Ok(Some(plan.clone()))
         }
         LogicalPlan::Filter(filter) => {
-            let Some(row) = without_conditions(&filter.input, kept)? else {
+            let Some(row) = without_conditions(&filter.input, conditions)? else {
                 return Ok(None);
             };
             let asked = vec![filter.predicate.clone().alias(KEPT)];
-            let asked = Projection::try_new(asked, Arc::new(row.clone()))?;
-            // A value of a projection is not what a condition was.
-            let asked = match contains(&filter.predicate, is_predicate) {
-                true => values(asked)?,
-                false => LogicalPlan::Projection(asked),
-            };
-            kept.push(scalar_subquery(Arc::new(asked)).is_true());
+            conditions.push(Projection::try_new(asked, Arc::new(row.clone()))?);
             Ok(Some(row))
         }
         // What unnests an array makes rows of the one.
         LogicalPlan::Projection(projection)
             if !projection.expr.iter().any(|e| contains(e, makes_rows)) =>
         {
-            let row = without_conditions(&projection.input, kept)?;
+            let row = without_conditions(&projection.input, conditions)?;
             let above = |row| plan.with_new_exprs(plan.expressions(), vec![row]);
             row.map(above).transpose()
         }
         // One row has no order, no equals, and is the first.
-        LogicalPlan::Sort(sort) => without_conditions(&sort.input, kept),
-        LogicalPlan::Distinct(Distinct::All(input)) => without_conditions(input, kept),
-        LogicalPlan::Limit(limit) if sets::leaves_a_row(limit) => {
-            without_conditions(&limit.input, kept)
+        LogicalPlan::Sort(sort) => without_conditions(&sort.input, conditions),
+        LogicalPlan::Distinct(Distinct::All(input)) => without_conditions(input, conditions),
+        LogicalPlan::Limit(limit) if leaves_a_row(limit) => {
+            without_conditions(&limit.input, conditions)
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            let row = without_conditions(&alias.input, kept)?;
+            let row = without_conditions(&alias.input, conditions)?;
             let above = |row| plan.with_new_exprs(plan.expressions(), vec![row]);
             row.map(above).transpose()
         }

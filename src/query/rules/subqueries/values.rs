@@ -1,37 +1,124 @@
-//! What `IN`, `ANY`, `ALL` and `EXISTS` come to: true, false or unknown.
+//! Values and conditions of rows that ask subqueries, and what `IN`, `ANY`, `ALL` and `EXISTS` come to in them: true, false or unknown.
 //!
 //! `x > ALL (SELECT ..)` and `x > ANY (SELECT ..)`: the extremes of the values decide, with their count and that of the nulls.
+//!
+//! A value is made of others: the left side of an `IN` may ask a subquery too, and so may the HAVING of a set of one row.
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count;
 use datafusion::logical_expr::expr::{InSubquery, SetComparison, SetQuantifier};
-use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Case, Distinct, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder,
-    Operator, Subquery, cast, exists, lit, scalar_subquery,
+    BinaryExpr, Case, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder,
+    Operator, Projection, Subquery, exists, lit, scalar_subquery,
 };
 
+use super::columns::{COMPUTED, Columns};
+use super::expressions::{contains, is_predicate, is_subquery};
 use super::keys::with_named_casts;
-use super::{all_columns, one_row};
-use crate::fault::{Fault, Kind};
+use super::one_row::{self, Row};
+use super::projections::{all_columns, with_columns};
+use super::set_rows::{check_size, counted, equal, of_all_rows};
+use crate::fault::Fault;
 use crate::query::arithmetic::{max, min};
 use crate::query::errors::external;
-use crate::query::rules::common_type_of::compared_type;
-
-/// The column of a set that is compared with. No table's column can have the name.
-const VALUE: &str = "deltaplane.value";
 
 /// What the rows of VALUES are called.
 const VALUES: &str = "deltaplane.values";
 
-/// What is computed of all rows of a set.
-const OF_ALL: &str = "deltaplane.of_all";
+/// Each of the conditions that all have to hold.
+pub(super) fn condition(filter: Filter) -> Result<LogicalPlan> {
+    let columns = filter.input.schema().columns();
+    let conditions = split_conjunction_owned(filter.predicate);
+    let (conditions, input) = left_sides(conditions, filter.input)?;
+    let schema = input.schema();
+    let conditions = conditions
+        .into_iter()
+        .map(|each| as_condition(each, schema));
+    let conditions = conditions.collect::<Result<Vec<_>>>()?;
+    let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
+    let filter = LogicalPlan::Filter(Filter::try_new(predicate, input)?);
+    with_columns(filter, columns)
+}
+
+/// The values of a projection.
+pub(super) fn values(projection: Projection) -> Result<LogicalPlan> {
+    let names = NamePreserver::new_for_projection();
+    let saved: Vec<_> = projection.expr.iter().map(|e| names.save(e)).collect();
+    let (values, input) = left_sides(projection.expr, projection.input)?;
+    let values = values.into_iter().zip(saved).map(|(value, name)| {
+        let value = as_value(value, input.schema())?;
+        Ok(name.restore(value))
+    });
+    let values = values.collect::<Result<Vec<_>>>()?;
+    Projection::try_new(values, input).map(LogicalPlan::Projection)
+}
+
+/// The rows with the columns behind their own.
+pub(super) fn computed_below(
+    columns: Columns,
+    input: Arc<LogicalPlan>,
+) -> Result<Arc<LogicalPlan>> {
+    Ok(match columns.beside(&input)? {
+        Some(projection) => Arc::new(asked_anew(projection)?),
+        None => input,
+    })
+}
+
+/// A projection that was made of parts of expressions: a value of it is not what a condition was.
+fn asked_anew(projection: Projection) -> Result<LogicalPlan> {
+    match projection.expr.iter().any(|e| contains(e, is_predicate)) {
+        true => values(projection),
+        false => Ok(LogicalPlan::Projection(projection)),
+    }
+}
+
+/// What may not stand within a set: a subquery, and a column that only its name tells apart, as that of an aggregate, which the set may have too.
+fn is_met_again(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(column) => column.relation.is_none() && !column.name.starts_with(COMPUTED),
+        other => is_subquery(other),
+    }
+}
+
+/// `x IN (SELECT ..)` compares x with each row of a set: where x asks a subquery, its value is a column below.
+fn left_sides(exprs: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<(Vec<Expr>, Arc<LogicalPlan>)> {
+    let mut columns = Columns::default();
+    let exprs = exprs.into_iter().map(|expr| {
+        let done = expr.transform_down(|expr| match expr {
+            Expr::InSubquery(InSubquery {
+                expr,
+                subquery,
+                negated,
+            }) if contains(&expr, is_met_again) => {
+                let expr = Box::new(columns.column(*expr));
+                let within = InSubquery::new(expr, subquery, negated);
+                Ok(Transformed::yes(Expr::InSubquery(within)))
+            }
+            Expr::SetComparison(SetComparison {
+                expr,
+                subquery,
+                op,
+                quantifier,
+            }) if contains(&expr, is_met_again) => {
+                let expr = Box::new(columns.column(*expr));
+                let compared = SetComparison::new(expr, subquery, op, quantifier);
+                Ok(Transformed::yes(Expr::SetComparison(compared)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(done.data)
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    Ok((exprs, computed_below(columns, input)?))
+}
 
 /// What a row has to meet.
-pub(super) fn as_condition(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+fn as_condition(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let each = plain(expr)?;
     match &each {
         Expr::InSubquery(within) if is_anti_join(within, within.negated) => Ok(each),
@@ -44,7 +131,7 @@ pub(super) fn as_condition(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 /// A value of a row.
-pub(super) fn as_value(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+fn as_value(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     told_apart(plain(expr)?, schema, true)
 }
 
@@ -54,8 +141,10 @@ fn plain(expr: Expr) -> Result<Expr> {
         Expr::SetComparison(compared) => decided_by_extremes(compared).map(Transformed::yes),
         Expr::InSubquery(within) => is_in_set(within).map(Transformed::yes),
         Expr::Exists(found) => {
-            let one = one_row::exists(&found)?;
-            Ok(one.map_or_else(|| Transformed::no(Expr::Exists(found)), Transformed::yes))
+            let Some((_, kept)) = only_row(&found.subquery)? else {
+                return Ok(Transformed::no(Expr::Exists(found)));
+            };
+            Ok(Transformed::yes(one_row::exists(&found, kept)))
         }
         other => Ok(Transformed::no(other)),
     })?;
@@ -71,8 +160,23 @@ fn is_in_set(mut within: InSubquery) -> Result<Expr> {
         let plan = LogicalPlanBuilder::from(rows).project(columns)?;
         within.subquery = within.subquery.with_plan(Arc::new(plan.build()?));
     }
-    let one = one_row::is_in(&within)?;
-    Ok(one.unwrap_or(Expr::InSubquery(within)))
+    Ok(match only_row(&within.subquery)? {
+        Some((row, kept)) => one_row::is_in(&within, row, kept),
+        None => Expr::InSubquery(within),
+    })
+}
+
+/// The row of a set of one row, and the condition under which it is there. None: the set may have any number of rows.
+fn only_row(set: &Subquery) -> Result<Option<(LogicalPlan, Option<Expr>)>> {
+    let Some(Row { plan, conditions }) = Row::of(set)? else {
+        return Ok(None);
+    };
+    let kept = conditions.into_iter().map(|condition| {
+        let condition = Arc::new(asked_anew(condition)?);
+        Ok(scalar_subquery(condition).is_true())
+    });
+    let kept = kept.collect::<Result<Vec<_>>>()?;
+    Ok(Some((plan, kept.into_iter().reduce(Expr::and))))
 }
 
 /// `x op ANY (set)` and `x op ALL (set)`.
@@ -88,9 +192,9 @@ fn decided_by_extremes(compared: SetComparison) -> Result<Expr> {
         return is_in_set(InSubquery::new(x, set, !any));
     }
     if is_comparison(op)
-        && let Some(one) = one_row::compared(&x, op, &set, any)?
+        && let Some((row, kept)) = only_row(&set)?
     {
-        return Ok(one);
+        return Ok(one_row::compared(&x, op, row, any, kept));
     }
     check_size(&set)?;
     // Neither the extremes nor whether there is a row, or a null, depend on it.
@@ -195,28 +299,6 @@ fn told_apart(expr: Expr, schema: &DFSchema, as_value: bool) -> Result<Expr> {
     }
 }
 
-/// Nodes of a set's plan up to which it may stand in a statement several times: sets within sets multiply.
-const NODES_MAX: usize = 2000;
-
-fn check_size(set: &Subquery) -> Result<()> {
-    let mut nodes = 0_usize;
-    set.subquery.apply_with_subqueries(|_| {
-        nodes += 1;
-        Ok(match nodes > NODES_MAX {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    if nodes <= NODES_MAX {
-        return Ok(());
-    }
-    Err(external(Fault::new(
-        Kind::Exhausted,
-        "statement_too_large",
-        "IN (SELECT ..) within IN (SELECT ..) too many times over; use joins, or name parts in a WITH",
-    )))
-}
-
 /// `x IN (set)` as a CASE that is true, false or null.
 fn is_in(within: InSubquery, schema: &DFSchema, as_value: bool) -> Result<Transformed<Expr>> {
     let set = &within.subquery;
@@ -250,63 +332,4 @@ fn is_in(within: InSubquery, schema: &DFSchema, as_value: bool) -> Result<Transf
         told.push((some(nulls)?, unknown()));
     }
     Ok(Transformed::yes(cases(told, lit(within.negated))))
-}
-
-/// The rows of a set whose value equals an expression of the rows around it. The value has a name of its own: decorrelation tells
-/// the columns of both by their names, and both may be of one table.
-fn equal(set: &Subquery, value: &Expr, to: &Expr, schema: &DFSchema) -> Result<LogicalPlan> {
-    let outer = to.clone().transform_up(|expr| match expr {
-        Expr::Column(column) => {
-            let field = schema.field_from_column(&column)?.clone();
-            let outer = Expr::OuterReferenceColumn(field, column);
-            Ok(Transformed::yes(outer))
-        }
-        other => Ok(Transformed::no(other)),
-    })?;
-    let types = [value.get_type(set.subquery.schema())?, to.get_type(schema)?];
-    let [of_value, of_outer] = &types;
-    let common = compared_type(&types).or_else(|| comparison_coercion(of_value, of_outer));
-    let value = match common {
-        // Cast within the filter it would be a key whose values may be equal: a row for each of them.
-        Some(common) if common != *of_value => cast(value.clone(), common),
-        _ => value.clone(),
-    };
-    LogicalPlanBuilder::new_from_arc(set.subquery.clone())
-        .project([value.alias(VALUE)])?
-        .filter(Expr::Column(Column::from_name(VALUE)).eq(outer.data))?
-        .build()
-}
-
-/// `(SELECT count(*) FROM plan)`, of which nobody asks more than whether there is a row.
-fn counted(plan: &LogicalPlan) -> Result<Expr> {
-    of_all_rows(without_limit(plan).clone(), count(lit(1_i64)))
-}
-
-/// `(SELECT aggregate FROM plan)`. The rows around may have the same aggregate of their own, so it has another name.
-fn of_all_rows(plan: LogicalPlan, aggregate: Expr) -> Result<Expr> {
-    let name = aggregate.schema_name().to_string();
-    let plan = LogicalPlanBuilder::from(plan)
-        .aggregate(Vec::<Expr>::new(), [aggregate])?
-        .project([Expr::Column(Column::from_name(name)).alias(OF_ALL)])?
-        .build()?;
-    Ok(scalar_subquery(Arc::new(plan)))
-}
-
-/// The plan below the limits that matter to nobody who asks whether there is a row. They keep a subquery from being planned as a join.
-fn without_limit(plan: &LogicalPlan) -> &LogicalPlan {
-    match plan {
-        LogicalPlan::Limit(limit) if leaves_a_row(limit) => without_limit(&limit.input),
-        other => other,
-    }
-}
-
-/// Does a limit leave a row where there is one?
-pub(super) fn leaves_a_row(limit: &Limit) -> bool {
-    let whole = |expr: &Expr| match expr {
-        Expr::Literal(ScalarValue::Int64(Some(n)), _) => Some(*n),
-        _ => None,
-    };
-    let skips = limit.skip.as_deref().is_some_and(|n| whole(n) != Some(0));
-    let fetches = limit.fetch.as_deref().is_none_or(|n| whole(n) > Some(0));
-    !skips && fetches
 }
