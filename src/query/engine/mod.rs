@@ -1,17 +1,16 @@
 //! Plans and runs queries on a runtime of their own, within a memory and a time limit.
 
 mod gather;
+mod plan;
 mod run;
 mod setup;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::ScalarValue;
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use tokio::runtime::{Handle, Runtime};
@@ -20,13 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::SnapshotSource;
 use super::caller::Caller;
-use super::columns::wire_of;
-use super::kept::{KEPT_FOR, KeptPlan, KeptPlans, Question};
+use super::kept::KeptPlans;
 use super::limits::QueryLimits;
 use super::meter::{Budget, Meter, Metered};
-use super::parameters::check_count;
 use super::planning::{Planning, panicked};
-use super::prepare::Planned;
 use super::running::Queries;
 use super::shared::Shared;
 use crate::catalog::view::Snapshot;
@@ -189,114 +185,6 @@ impl Engine {
     ) -> Result<T, Fault> {
         let limits = self.limits(CancellationToken::new(), self.timeout);
         self.planning.run(text_bytes, &limits, work).await
-    }
-
-    /// Understands a query without running it, before anything is bound to it.
-    ///
-    /// # Errors
-    /// As [`Engine::query`].
-    pub async fn plan(&self, sql: &str) -> Result<Planned, Fault> {
-        self.plan_known(sql, BTreeMap::new()).await
-    }
-
-    /// [`Engine::plan`] of a query that is a part of something larger. `known`: types of parameters, from 1, that it tells.
-    ///
-    /// # Errors
-    /// As [`Engine::query`].
-    pub async fn plan_known(
-        &self,
-        sql: &str,
-        known: BTreeMap<usize, DataType>,
-    ) -> Result<Planned, Fault> {
-        check_bytes(sql)?;
-        self.understood(self.own_snapshot(), sql, false, known)
-            .await
-    }
-
-    /// [`Engine::plan_known`] over a snapshot that someone has made, of a text that the server has written.
-    ///
-    /// # Errors
-    /// As [`Engine::query`].
-    pub async fn plan_over(
-        &self,
-        snapshot: Snapshot,
-        sql: &str,
-        known: BTreeMap<usize, DataType>,
-    ) -> Result<Planned, Fault> {
-        self.understood(snapshot, sql, true, known).await
-    }
-
-    async fn understood(
-        &self,
-        snapshot: Snapshot,
-        sql: &str,
-        own: bool,
-        known: BTreeMap<usize, DataType>,
-    ) -> Result<Planned, Fault> {
-        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
-            return Ok(planned);
-        }
-        let limits = self.limits(CancellationToken::new(), self.timeout);
-        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
-        let work = move || async move {
-            let (session, statement) = world.read(&text, own, snapshot, Some(&inner)).await?;
-            session.described(statement, &known).await
-        };
-        self.planning.run(sql.len(), &limits, work).await
-    }
-
-    /// The columns of the rows that a query gives: with these values of its parameters, or as they are before anything is bound.
-    /// Runs nothing. If `told`, the present caller's query is fetched in a moment, and its plan is kept for that.
-    ///
-    /// # Errors
-    /// As [`Engine::query`].
-    pub async fn columns(
-        &self,
-        sql: &str,
-        values: Option<Vec<ScalarValue>>,
-        told: bool,
-    ) -> Result<SchemaRef, Fault> {
-        check_bytes(sql)?;
-        let caller = Caller::current();
-        let snapshot = self.own_snapshot();
-        if let Some(planned) = self.plan_subscription(&snapshot, sql).await? {
-            check_count(0, values.map_or(0, |values| values.len()))?;
-            return Ok(planned.wire);
-        }
-        let limits = self.limits(CancellationToken::new(), self.timeout);
-        let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
-        let id = caller.query.clone().filter(|_| told);
-        let question = id.as_ref().and_then(|_| {
-            let values = values.as_deref().unwrap_or_default();
-            Question::of(&caller, sql, values)
-        });
-        let work = move || async move {
-            let (session, statement) = world.read(&text, false, snapshot, Some(&inner)).await?;
-            if values.is_none() && session.parameters > 0 {
-                let planned = session.described(statement, &BTreeMap::new()).await?;
-                return Ok((planned.wire, None));
-            }
-            let plan = session.plan(statement, &values.unwrap_or_default()).await?;
-            let wire = wire_of(&plan);
-            let planned = question.map(|question| question.planned(session, plan, inner));
-            Ok((wire, planned))
-        };
-        let (wire, planned) = self.planning.run(sql.len(), &limits, work).await?;
-        if let (Some(id), Some(plan)) = (id, planned)
-            && plan.is_kept()
-        {
-            self.keep(id, plan);
-        }
-        Ok(wire)
-    }
-
-    fn keep(&self, id: Arc<str>, plan: Box<KeptPlan>) {
-        self.kept.keep(id.clone(), plan);
-        let kept = self.kept.clone();
-        self.handle.spawn(async move {
-            tokio::time::sleep(KEPT_FOR).await;
-            drop(kept.remove(&id));
-        });
     }
 
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
