@@ -73,7 +73,9 @@ mod table_lookup;
 #[cfg(test)]
 mod tests;
 mod times;
+mod top_rows;
 mod union_columns;
+mod union_order;
 mod using;
 mod versions;
 pub mod view;

@@ -20,8 +20,13 @@ use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::limits::QueryLimits;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
-use super::rules::{ComparedInJoins, EachMoment, LargeConstants, OrderOfJoins, TrueKeys};
+use super::rules::{
+    ComparedInJoins, ComputedItems, EachMoment, LargeConstants, OrderOfJoins, SmallerSideFirst,
+    TrueKeys,
+};
+use super::top_rows::WholeOrder;
 use super::union_columns::UnionColumns;
+use super::union_order::EqualInAllInputs;
 
 /// Changes nothing and ends the planning of a statement that is to end.
 #[derive(Debug, Default)]
@@ -91,6 +96,8 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         }
     }
     rules.push(Arc::new(UnionColumns));
+    rules.push(Arc::new(ComputedItems));
+    rules.push(Arc::new(SmallerSideFirst));
     rules.push(Arc::new(CheckArguments));
     rules
 }
@@ -115,6 +122,8 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             // The last: what looks at neighbours has been before it.
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
+            WholeOrder::BEHIND => rules.extend([rule, Arc::new(WholeOrder) as _]),
+            EqualInAllInputs::RULE => rules.push(Arc::new(EqualInAllInputs(rule))),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
             EachOnce::RULE => rules.push(Arc::new(EachOnce(Arc::new(AboveScans(rule))))),
             _ => rules.push(rule),

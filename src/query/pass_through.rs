@@ -25,6 +25,11 @@ pub(super) trait PassThrough:
     /// Whether filters from above may go below it.
     const FILTERS_PASS: bool = true;
 
+    /// The properties of the node, if they are not its input's.
+    fn properties(&self) -> Option<&Arc<PlanProperties>> {
+        None
+    }
+
     /// Of one partition.
     fn stream(
         &self,
@@ -82,7 +87,8 @@ impl<P: PassThrough> ExecutionPlan for PassThroughExec<P> {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
+        let own = self.work.properties();
+        own.unwrap_or_else(|| self.input.properties())
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {

@@ -12,6 +12,7 @@ mod long_chains;
 mod same_moment;
 mod set_all;
 mod signed;
+mod smaller_side;
 mod subqueries;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,10 @@ use super::window_frames::FramesOfEquals;
 pub(super) use common_type_of::chosen_type;
 pub(super) use constants::LargeConstants;
 pub(super) use equal_nulls::{ComparedInJoins, OrderOfJoins};
+pub(super) use list_items::ComputedItems;
 pub(super) use same_moment::EachMoment;
 pub(super) use signed::SignedCounts;
+pub(super) use smaller_side::SmallerSideFirst;
 pub(super) use true_keys::{KeysOfRelations, TrueKeys};
 pub(super) use type_names::engine_types;
 
@@ -48,7 +51,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
-    rules.push(Arc::new(list_items::ComputedItems));
+    rules.push(Arc::new(ComputedItems));
     rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));

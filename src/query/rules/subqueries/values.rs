@@ -160,6 +160,11 @@ fn is_in_set(mut within: InSubquery) -> Result<Expr> {
         let plan = LogicalPlanBuilder::from(rows).project(columns)?;
         within.subquery = within.subquery.with_plan(Arc::new(plan.build()?));
     }
+    if !within.subquery.outer_ref_columns.is_empty()
+        && let Some(named) = with_named_casts(&within.subquery.subquery)?
+    {
+        within.subquery = within.subquery.with_plan(Arc::new(named));
+    }
     Ok(match only_row(&within.subquery)? {
         Some((row, kept)) => one_row::is_in(&within, row, kept),
         None => Expr::InSubquery(within),
