@@ -2,7 +2,7 @@
 //!
 //! They are kept around the running means, so that values which are large and close together lose no digits. Values can be taken
 //! away again, but what a large value leaves behind is larger than the squares of the small ones, and NaN stays for good. So a
-//! window's frame keeps its values, and the sums are made anew when most of them has been taken away, when a value was no finite
+//! window's frame keeps its values, and the sums are made anew when most of them has been taken away, when one of them was no finite
 //! number, and once in as many rows as the frame has.
 //!
 //! Sources: B. P. Welford, "Note on a method for calculating corrected sums of squares and products", 1962; for the merge,
@@ -84,6 +84,11 @@ impl Moments {
         self.undefined(undefined.0, undefined.1);
     }
 
+    /// The squares of finite numbers may be too large, too.
+    fn is_finite(&self) -> bool {
+        self.xx.is_finite() && self.yy.is_finite() && self.xy.is_finite()
+    }
+
     /// An infinity times zero is NaN, and times anything else it is not.
     fn undefined(&mut self, x: bool, y: bool) {
         if x {
@@ -143,6 +148,7 @@ impl Sliding {
         self.stale |= !is_finite(pair);
         if !self.stale {
             self.moments.add(pair.0, pair.1);
+            self.stale = !self.moments.is_finite();
             self.note_largest();
         }
     }
@@ -167,11 +173,11 @@ impl Sliding {
     }
 
     fn anew(&mut self) {
-        self.stale = !self.pairs.iter().all(|pair| is_finite(*pair));
         (self.moments, self.gone, self.largest) = (Moments::default(), 0, (0.0, 0.0));
         for (x, y) in &self.pairs {
             self.moments.add(*x, *y);
         }
+        self.stale = !self.moments.is_finite();
         self.note_largest();
     }
 }
