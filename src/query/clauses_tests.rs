@@ -124,6 +124,19 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "a 1,b 1,2",
         ),
         (
+            "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY ROLLUP (k, 1) ORDER BY 1 NULLS LAST, 2",
+            "a 1,a 1,b 1,b 1,2",
+        ),
+        (
+            "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY GROUPING SETS ((k, k), ()) ORDER BY 1 NULLS LAST",
+            "a 1,b 1,2",
+        ),
+        ("SELECT 1 FROM t HAVING (3|1) > 1", "1"),
+        ("SELECT 1 FROM t WHERE false HAVING true", "1"),
+        ("SELECT 1 FROM t HAVING 1 > 3", ""),
+        ("SELECT 1 FROM t HAVING count(*) > 3 OR false", "1"),
+        ("SELECT 1 FROM t HAVING min(id) > 3 OR false", ""),
+        (
             "SELECT DISTINCT ON (k) id FROM t ORDER BY k NULLS LAST, k NULLS FIRST, id DESC LIMIT 1",
             "3",
         ),

@@ -55,6 +55,7 @@ pub(super) fn guessed(planner: &Planner<'_>, told: &[Option<FieldRef>]) -> Optio
             planner,
             told,
             fields: told.to_vec(),
+            settled: vec![false; told.len()],
             tries: 0,
             until,
         };
@@ -67,8 +68,7 @@ pub(super) fn guessed(planner: &Planner<'_>, told: &[Option<FieldRef>]) -> Optio
             Some(_) if search.is_over(usize::MAX) => false,
             // Mostly one of them is enough.
             Some(before) => {
-                (0..told.len()).any(|at| search.is_enough(at, other))
-                    || search.from(0, other, before)
+                (0..told.len()).any(|at| search.is_enough(at, other)) || search.from(other, before)
             }
         };
         found.then(|| search.fewest()).flatten()
@@ -79,6 +79,8 @@ struct Search<'a> {
     planner: &'a Planner<'a>,
     told: &'a [Option<FieldRef>],
     fields: Vec<Option<FieldRef>>,
+    /// The parameters whose types are not tried any more.
+    settled: Vec<bool>,
     tries: usize,
     until: Instant,
 }
@@ -134,11 +136,12 @@ impl Search<'_> {
         false
     }
 
-    /// Tries the parameters from `at` on. A type after which the planner meets another problem has solved the one before, or made a
-    /// new one: what follows tells which.
-    fn from(&mut self, at: usize, other: &Option<DataType>, before: &str) -> bool {
-        for at in at..self.told.len() {
-            if self.told.get(at).is_none_or(Option::is_some) {
+    /// Tries the parameters that are not settled. A type after which the planner meets another problem has solved the one before,
+    /// or made a new one: what the others solve tells which.
+    fn from(&mut self, other: &Option<DataType>, before: &str) -> bool {
+        for at in 0..self.told.len() {
+            let is_told = self.told.get(at).is_none_or(Option::is_some);
+            if is_told || self.settled.get(at).is_none_or(|settled| *settled) {
                 continue;
             }
             for guess in guesses() {
@@ -146,17 +149,26 @@ impl Search<'_> {
                     return false;
                 }
                 self.put(at, &guess);
-                match self.problem() {
-                    None => return true,
-                    Some(found) if found != before && self.from(at + 1, other, &found) => {
+                let Some(found) = self.problem() else {
+                    return true;
+                };
+                if found != before {
+                    self.settle(at, true);
+                    if self.from(other, &found) {
                         return true;
                     }
-                    Some(_) => {}
+                    self.settle(at, false);
                 }
             }
             self.put(at, other);
         }
         false
+    }
+
+    fn settle(&mut self, at: usize, settled: bool) {
+        if let Some(place) = self.settled.get_mut(at) {
+            *place = settled;
+        }
     }
 
     /// The plan in which only those parameters have a guessed type that need it: the planner asks the neighbours of the others.

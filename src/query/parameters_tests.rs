@@ -67,6 +67,10 @@ async fn drivers_are_told_what_to_bind() {
             "SELECT time_bucket('7 minutes', ?) FROM reactor.raw WHERE id = ? AND n < ?",
             "Timestamp(ms, \"UTC\") Utf8 Int64",
         ),
+        (
+            "SELECT (? - INTERVAL '1 year'), time_bucket('7 minutes', ?), (? | ?), (? - INTERVAL '1 day')",
+            "Utf8 Timestamp(ms, \"UTC\") Int64 Int64 Utf8",
+        ),
     ] {
         let planned = engine.plan(sql).await;
         let planned = planned.unwrap_or_else(|e| panic!("{sql}: {e}"));

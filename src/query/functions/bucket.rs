@@ -75,6 +75,11 @@ impl BucketFunction {
         }
     }
 
+    /// Where the time stands.
+    fn time_at(&self) -> usize {
+        usize::from(self.name == "time_bucket")
+    }
+
     fn of_type(&self, time: DataType) -> DataType {
         match self.shape {
             Shape::Tumble => time,
@@ -150,7 +155,12 @@ impl ScalarUDFImpl for BucketFunction {
         if types.len() != wanted && types.len() != wanted + 1 {
             return plan_err!("{} takes {wanted} arguments: {}", self.name, self.usage());
         }
-        let coerced = types.iter().map(|t| match t {
+        let coerced = types.iter().enumerate().map(|(at, t)| match t {
+            // Of a parameter whose type nothing else tells, or of no time at all.
+            DataType::Null if at == self.time_at() => Ok(DataType::Timestamp(
+                TimeUnit::Microsecond,
+                Some("UTC".into()),
+            )),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => {
                 Ok(DataType::Utf8)
             }

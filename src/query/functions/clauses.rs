@@ -1,12 +1,13 @@
 //! Clauses of a query that DataFusion does not plan, in words that it does: `FETCH FIRST n ROWS ONLY` is a LIMIT, `ORDER BY ALL`
-//! the numbers of the results, a number in `ROLLUP (1)` the result that it stands for, and `LIKE 'a!%' ESCAPE '!'` a pattern whose
+//! the numbers of the results, a number in `ROLLUP (1)` the result that it stands for, a column that comes twice in a grouping set one
+//! column, HAVING without GROUP BY a condition on the one group of all rows, and `LIKE 'a!%' ESCAPE '!'` a pattern whose
 //! escape is the backslash.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement, Value, ValueWithSpan, VisitorMut,
+    BinaryOperator, Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query,
+    Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, VisitorMut,
 };
 
 use crate::fault::{Fault, Kind};
@@ -49,6 +50,8 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         grouped_by_number(select);
+        each_column_once(select);
+        having_of_all_rows(select);
         ControlFlow::Continue(())
     }
 
@@ -105,6 +108,76 @@ fn grouped_by_number(select: &mut Select) {
                 *key = expr.clone();
             }
         }
+    }
+}
+
+/// A CUBE of more has over 250 grouping sets.
+const CUBE_MAX: usize = 8;
+
+fn distinct<'a>(exprs: &mut dyn Iterator<Item = &'a Expr>) -> Vec<Expr> {
+    let mut once: Vec<Expr> = Vec::new();
+    for expr in exprs {
+        if !once.contains(expr) {
+            once.push(expr.clone());
+        }
+    }
+    once
+}
+
+fn comes_again(parts: &[Vec<Expr>]) -> bool {
+    let all = parts.iter().flatten();
+    distinct(&mut all.clone()).len() < all.count()
+}
+
+/// A column groups by its values, however often it is named.
+fn each_column_once(select: &mut Select) {
+    let GroupByExpr::Expressions(keys, _) = &mut select.group_by else {
+        return;
+    };
+    for key in keys {
+        match key {
+            Expr::GroupingSets(sets) => {
+                for set in sets {
+                    *set = distinct(&mut set.iter());
+                }
+            }
+            Expr::Rollup(parts) if comes_again(parts) => {
+                let sets = (0..=parts.len()).rev();
+                let sets = sets.map(|n| distinct(&mut parts.iter().take(n).flatten()));
+                *key = Expr::GroupingSets(sets.collect());
+            }
+            Expr::Cube(parts) if comes_again(parts) && parts.len() <= CUBE_MAX => {
+                let sets = (0..1_usize << parts.len()).rev().map(|chosen| {
+                    let parts = parts.iter().enumerate();
+                    let parts = parts.filter(|(at, _)| chosen >> at & 1 == 1);
+                    distinct(&mut parts.flat_map(|(_, part)| part))
+                });
+                *key = Expr::GroupingSets(sets.collect());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// DataFusion makes the one group of all rows where there is an aggregate; HAVING is enough for it, as `HAVING 3 > 1` shows.
+fn having_of_all_rows(select: &mut Select) {
+    let groups = match &select.group_by {
+        GroupByExpr::Expressions(keys, modifiers) => !keys.is_empty() || !modifiers.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    if groups {
+        return;
+    }
+    if let Some(condition) = select.having.take() {
+        let always = parse_own_expr("count(*) IS NOT NULL");
+        select.having = Some(match always {
+            Ok(always) => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(condition))),
+                op: BinaryOperator::And,
+                right: Box::new(always),
+            },
+            Err(_) => condition,
+        });
     }
 }
 
