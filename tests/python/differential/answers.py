@@ -46,7 +46,7 @@ def near(a, b):
     if a == b:
         return True
     if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=NEAR)
+        return math.isclose(a, b, rel_tol=NEAR, abs_tol=NEAR)
     return False
 
 
@@ -69,9 +69,16 @@ def differ(ours, theirs, order, inexact):
     same = alike if inexact else lambda a, b: a == b
     left, right = sorted(ours.rows, key=sort_key), sorted(theirs.rows, key=sort_key)
     if not all(same(a, b) for a, b in zip(left, right)):
-        rest, alone = list(right), []
+        # Equal ones first, so that none is taken for one that is only near.
+        rest, other = list(right), []
         for row in left:
-            found = next((i for i, other in enumerate(rest) if same(row, other)), None)
+            if row in rest:
+                rest.remove(row)
+            else:
+                other.append(row)
+        alone = []
+        for row in other:
+            found = next((i for i, theirs in enumerate(rest) if same(row, theirs)), None)
             if found is None:
                 alone.append(row)
             else:
