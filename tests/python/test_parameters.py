@@ -225,7 +225,7 @@ def test_a_union_is_bound_as_what_is_in_it(server, cursor):
 
 
 def test_a_ticket_is_for_the_values_that_it_was_given_for(server, cursor):
-    from test_flight_sql import action, any_of, field, fields
+    from flight_sql import action, any_of, field, fields
     (made,) = action(server, "CreatePreparedStatement", field(1, "SELECT ? AS x"), wrap="ActionCreatePreparedStatementRequest")
     handle = dict(fields(dict(fields(made))[2]))[1]
     client = server.flight()

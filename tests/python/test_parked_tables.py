@@ -5,104 +5,13 @@ import datetime as dt
 import json
 import os
 import shutil
-import time
 import urllib.request
 
 import deltalake
 import pyarrow as pa
-import pyarrow.flight as fl
 import pytest
 from conftest import Server
-
-# Commits come when a test asks for them.
-SLOW = {"DELTAPLANE_COMMIT_INTERVAL": "1h", "DELTAPLANE_UPKEEP_ENABLED": "false"}
-SLOT = 320
-
-
-def refused(server, statement):
-    with pytest.raises((fl.FlightError, pa.ArrowException)) as caught:
-        server.sql(statement)
-    return str(caught.value)
-
-
-def ids(server, table="public.x"):
-    return [row["id"] for row in server.sql(f"SELECT id FROM {table} ORDER BY id")]
-
-
-def state(server, table="x"):
-    (row,) = server.sql(f"SELECT * FROM system.tables WHERE table_name = '{table}'")
-    return row
-
-
-def put(server, table, batch):
-    """A plain stream of one batch: None when it was acked, or the error."""
-    client = server.flight()
-    try:
-        writer, reader = client.do_put(fl.FlightDescriptor.for_path(*table.split(".")), batch.schema)
-        writer.write_batch(batch)
-        writer.done_writing()
-        while reader.read() is not None:
-            pass
-        writer.close()
-        return None
-    except (fl.FlightError, pa.ArrowException) as error:
-        return str(error)
-    finally:
-        client.close()
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def newest_entry(folder):
-    return max((folder / "_delta_log").glob("*.json"))
-
-
-def cut_entry(tables):
-    entry = newest_entry(tables / "x")
-    entry.write_bytes(entry.read_bytes()[:40])
-
-
-def garbage_entry(tables):
-    newest_entry(tables / "x").write_bytes(b"\x00\xff not json")
-
-
-def other_columns(tables):
-    deltalake.write_deltalake(str(tables / "x"), pa.table({"other": ["a"]}), mode="overwrite", schema_mode="overwrite")
-
-
-def damaged_note(tables):
-    note = tables / "x_quarantine/_deltaplane/replay.json"
-    note.parent.mkdir(exist_ok=True)
-    note.write_text('{"version":1,"repl')
-
-
-CAUSES = {
-    "cut_entry": (cut_entry, "open", "table_damaged"),
-    "garbage_entry": (garbage_entry, "open", "table_damaged"),
-    "missing_folder": (lambda tables: shutil.rmtree(tables / "x"), "open", "table_missing"),
-    "missing_quarantine": (lambda tables: shutil.rmtree(tables / "x_quarantine"), "open", "table_missing"),
-    "other_columns": (other_columns, "open", "schema_mismatch"),
-    "damaged_note": (damaged_note, "requeue", "table_damaged"),
-}
-
-
-@pytest.fixture
-def two_tables(tmp_path):
-    """public.good, and public.x with row 1 in Delta and row 2 in the log alone; killed."""
-    server = Server(tmp_path / "data", **SLOW).start()
-    server.sql("CREATE TABLE public.good (id BIGINT)")
-    server.sql("CREATE TABLE public.x (id BIGINT)")
-    server.sql("INSERT INTO public.x VALUES (1)")
-    server.sql("DELETE FROM public.x WHERE id = -1")
-    server.sql("INSERT INTO public.x VALUES (2)")
-    server.kill()
-    yield server
-    server.stop()
+from parked_tables import CAUSES, SLOW, by_statement, by_verb, ids, newest_entry, put, refused, state, two_tables, wait_for  # noqa: F401
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -157,18 +66,6 @@ def test_a_parked_table_can_be_dropped_and_its_name_taken_again(two_tables, caus
     server.start()
     assert server.one("SELECT name FROM public.x") == "new"
     assert state(server)["state"] == "served"
-
-
-def by_statement(server):
-    (row,) = server.sql("REPAIR TABLE public.x ACCEPT LOSS")
-    assert (row["table"], row["state"]) == ("public.x", "served")
-    return row["detail"]
-
-
-def by_verb(server):
-    done = server.run("table", "repair", "public.x", "--accept-loss")
-    assert "served" in done.stdout
-    return done.stdout
 
 
 @pytest.mark.parametrize("accept", [by_statement, by_verb])
@@ -333,112 +230,6 @@ def test_a_commit_that_delta_refuses_parks_the_table_while_it_runs(tmp_path):
         entry.unlink()
         wait_for(lambda: server.sql("REPAIR TABLE public.x")[0]["state"] == "served")
         assert ids(server) == [1]
-    finally:
-        server.stop()
-
-
-def slot(how, name):
-    return bytes([how, len(name)]) + name.encode().ljust(SLOT - 2, b"\0")
-
-
-def test_what_ended_the_process_twice_in_a_row_is_suspended(two_tables):
-    server = two_tables
-    server.start()
-    number = state(server)["incarnation"]
-    server.kill()
-    running = server.directory / "running"
-    # Once: it is tried again, before anybody is served.
-    running.write_bytes(slot(1, f"rows {number}"))
-    server.start()
-    assert ids(server) == [1, 2] and state(server)["state"] == "served"
-    assert not (server.directory / "suspects").exists()
-    server.sql("INSERT INTO public.x VALUES (3)")
-    server.kill()
-    # Twice: as a suspect it was running when the process ended again.
-    running.write_bytes(slot(2, f"rows {number}"))
-    for _ in range(2):
-        server.start()
-        assert (state(server)["state"], state(server)["parked_stage"]) == ("parked", "crash")
-        assert "twice in a row" in refused(server, "SELECT * FROM public.x")
-        server.sql("INSERT INTO public.good VALUES (1)")
-        server.kill()
-    server.start()
-    assert server.sql("REPAIR TABLE public.x")[0]["state"] == "served"
-    assert ids(server) == [1, 2, 3]
-    assert server.terminate() == 0
-    server.start()
-    assert ids(server) == [1, 2, 3]
-
-
-def test_a_view_an_alert_and_upkeep_that_ended_the_process_twice_are_suspended(tmp_path):
-    upkeep = {"DELTAPLANE_UPKEEP_INTERVAL": "100ms", "DELTAPLANE_UPKEEP_MIN_FILES": "2"}
-    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="1h", **upkeep).start()
-
-    def files():
-        return server.one("SELECT files FROM system.tables WHERE table_name = 'x'")
-
-    def insert(day):
-        server.sql(f"INSERT INTO public.x VALUES (TIMESTAMP '2026-01-0{day}T00:00:00Z', 9)")
-        server.sql("REFRESH MATERIALIZED VIEW public.other")
-
-    def told(table, which="true"):
-        return [str(row) for row in server.sql(f"SELECT * FROM system.{table} WHERE {which}") if "twice in a row" in str(row)]
-
-    try:
-        server.sql("CREATE TABLE public.x (ts TIMESTAMP NOT NULL, id BIGINT) TBLPROPERTIES ('deltaplane.eventTime'='ts')")
-        for view in ("v", "other"):
-            server.sql(f"CREATE MATERIALIZED VIEW public.{view} WITH (delay='0s', idle='1s') AS SELECT window_start, count(*) AS n FROM public.x GROUP BY tumble(ts, '1 second')")
-        server.sql("CREATE ALERT public.a EVERY '1s' AS SELECT id FROM public.x WHERE id > 5")
-        view, table = state(server, "v")["incarnation"], state(server)["incarnation"]
-        server.kill()
-        works = [f"refresh {view}", "look public.a", f"compact {table}"]
-        (server.directory / "running").write_bytes(b"".join(slot(2, work) for work in works))
-        server.start()
-        for day in (1, 2, 3):
-            insert(day)
-        assert server.one("SELECT sum(n) FROM public.v") == 3, "queries compute what is not stored"
-        wait_for(lambda: told("views", "table_name = 'v'"))
-        wait_for(lambda: told("alerts"))
-        wait_for(lambda: told("upkeep", "task = 'compact'"))
-        assert not told("views", "table_name = 'other'")
-        assert files() == 3 and "firing" not in str(server.sql("SELECT * FROM system.alerts"))
-        # It stays so over a start.
-        server.kill()
-        server.start()
-        wait_for(lambda: told("views", "table_name = 'v'") and told("alerts") and told("upkeep", "task = 'compact'"))
-        assert files() == 3
-        server.sql("REFRESH MATERIALIZED VIEW public.v")
-        server.sql("ALTER ALERT public.a RESUME")
-        server.sql("OPTIMIZE public.x")
-        wait_for(lambda: not told("views") and not told("alerts"))
-        wait_for(lambda: "firing" in str(server.sql("SELECT * FROM system.alerts")))
-        assert files() == 1
-        # From here on it is done without being asked for.
-        insert(4)
-        wait_for(lambda: files() == 1)
-    finally:
-        server.stop()
-
-
-def test_a_safe_start_suspends_views_and_alerts_until_they_are_resumed(tmp_path):
-    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="200ms").start()
-    try:
-        server.sql("CREATE TABLE public.x (ts TIMESTAMP NOT NULL, id BIGINT) TBLPROPERTIES ('deltaplane.eventTime'='ts')")
-        server.sql("CREATE MATERIALIZED VIEW public.v WITH (delay='0s', idle='1s') AS SELECT window_start, count(*) AS n FROM public.x GROUP BY tumble(ts, '1 second')")
-        server.sql("CREATE ALERT public.a EVERY '1s' AS SELECT id FROM public.x WHERE id > 5")
-        server.kill()
-        server.environment["DELTAPLANE_SERVER_SAFE"] = "true"
-        server.start()
-        server.sql("INSERT INTO public.x VALUES (TIMESTAMP '2026-01-01T00:00:00Z', 9)")
-        assert server.one("SELECT n FROM public.v") == 1, "queries compute what is not stored"
-        errors = [("views", "table_name = 'v'"), ("alerts", "true")]
-        for table, which in errors:
-            wait_for(lambda: any("--safe" in str(row) for row in server.sql(f"SELECT * FROM system.{table} WHERE {which}")))
-        server.sql("REFRESH MATERIALIZED VIEW public.v")
-        server.sql("ALTER ALERT public.a RESUME")
-        for table, which in errors:
-            wait_for(lambda: not any("--safe" in str(row) for row in server.sql(f"SELECT * FROM system.{table} WHERE {which}")))
-        wait_for(lambda: "firing" in str(server.sql("SELECT * FROM system.alerts")))
     finally:
         server.stop()
 

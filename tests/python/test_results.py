@@ -6,7 +6,7 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
-from test_flight_sql import any_of, field, fields, action
+from flight_sql import any_of, field, fields, action
 
 SQL = "ARROW:FLIGHT:SQL:"
 TIME = datetime.datetime(2026, 11, 1, 12, 0, 0, 123456, datetime.UTC)

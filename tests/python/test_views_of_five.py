@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Server
 from test_datasets import DATASETS, UTC, energy_rows, process, readings, text_batch, wait_committed
-from test_views import same, settled
+from view_tables import same, settled
 
 VIEWS = {"reactor.metrics_1min": ["reactor_id"], "satellite.metrics_1min": ["satellite_name"], "building.metrics_10s": ["room_id"], "energy.gold": ["site_id"], "vehicle.metrics_1min": ["entity"]}
 
