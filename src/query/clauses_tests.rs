@@ -131,6 +131,10 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY GROUPING SETS ((k, k), ()) ORDER BY 1 NULLS LAST",
             "a 1,b 1,2",
         ),
+        (
+            "SELECT coalesce(NULL | NULL, NULL & NULL, NULL ^ NULL, 7)",
+            "7",
+        ),
         ("SELECT 1 FROM t HAVING (3|1) > 1", "1"),
         ("SELECT 1 FROM t WHERE false HAVING true", "1"),
         ("SELECT 1 FROM t HAVING 1 > 3", ""),

@@ -50,6 +50,7 @@ async fn drivers_are_told_what_to_bind() {
         ),
         ("SELECT value FROM generate_series(?, 5)", "Int64"),
         ("SELECT INTERVAL '1 s' * ?", "Float64"),
+        ("SELECT (? | ?) & 3, ? ^ ?", "Int64 Int64 Int64 Int64"),
         ("SELECT INTERVAL ?", "Utf8"),
         ("SELECT CAST(? AS BIGINT)", "Utf8"),
         (

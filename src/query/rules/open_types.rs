@@ -1,0 +1,73 @@
+//! `? | ?`, `NULL & NULL`, `sum(?)`: values of no type where DataFusion asks for a number. Bits are of whole numbers then, and sums of doubles.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+/// Aggregates of numbers, which refuse a NULL without a type.
+const OF_NUMBERS: [&str; 10] = [
+    "avg",
+    "median",
+    "percentile_cont",
+    "quantile_cont",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+    "var_pop",
+    "approx_percentile_cont",
+];
+
+#[derive(Debug)]
+pub(in crate::query) struct OpenTypes;
+
+impl ExprPlanner for OpenTypes {
+    fn plan_binary_op(
+        &self,
+        raw: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let op = match raw.op {
+            BinaryOperator::BitwiseAnd => Operator::BitwiseAnd,
+            BinaryOperator::BitwiseOr => Operator::BitwiseOr,
+            BinaryOperator::BitwiseXor | BinaryOperator::PGBitwiseXor => Operator::BitwiseXor,
+            BinaryOperator::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
+            BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        let is_open = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Null));
+        if !is_open(&raw.left) || !is_open(&raw.right) {
+            return Ok(PlannerResult::Original(raw));
+        }
+        let whole = |side: Expr| Box::new(cast(side, DataType::Int64));
+        let (left, right) = (whole(raw.left), whole(raw.right));
+        let both = BinaryExpr::new(left, op, right);
+        Ok(PlannerResult::Planned(Expr::BinaryExpr(both)))
+    }
+
+    fn plan_aggregate(&self, mut raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        if OF_NUMBERS.contains(&raw.func.name())
+            && let Some(value) = raw.args.first_mut()
+            && is_a_null(value)
+        {
+            *value = cast(value.clone(), DataType::Float64);
+        }
+        Ok(PlannerResult::Original(raw))
+    }
+}
+
+/// A NULL, or a parameter, without a type.
+fn is_a_null(value: &Expr) -> bool {
+    match value {
+        Expr::Literal(value, _) => value.data_type().is_null(),
+        Expr::Placeholder(place) => place
+            .field
+            .as_ref()
+            .is_none_or(|field| field.data_type().is_null()),
+        _ => false,
+    }
+}
