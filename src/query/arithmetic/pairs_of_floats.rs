@@ -1,4 +1,4 @@
-//! `corr`, `covar_pop` and `covar_samp`. DataFusion's grouped correlation subtracts sums of squares from one another, which leaves
+//! `corr`, `covar_pop`, `covar_samp`, and the regressions of a first argument, y, on a second, x. DataFusion's grouped correlation subtracts sums of squares from one another, which leaves
 //! nothing of the digits of values that are large and close together. Its correlation of a NaN is NULL, and its covariance of an
 //! infinity may be an infinity. As in PostgreSQL all of them are NaN, and the correlation of a column that has one value is NULL.
 
@@ -19,7 +19,28 @@ use super::as_inner::as_inner;
 use super::moments::{Moments, Sliding, pairs};
 
 /// The aggregates that [`paired`] takes the place of.
-pub(super) const NAMES: [&str; 3] = ["corr", "covar_pop", "covar_samp"];
+pub(super) const NAMES: [&str; 11] = [
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+];
+
+/// Of the line through the pairs: the change of the first argument with the second. None: the second has one value.
+fn slope(m: &Moments) -> Option<f64> {
+    (m.count > 0 && m.yy != 0.0).then(|| m.xy / m.yy)
+}
+
+fn unless_empty(m: &Moments, value: f64) -> Option<f64> {
+    (m.count > 0).then_some(value)
+}
 
 /// `inner`: one of DataFusion's [`NAMES`].
 pub(super) fn paired(inner: &Arc<AggregateUDF>) -> AggregateUDF {
@@ -45,6 +66,18 @@ impl Paired {
                 let value = || m.xy / (m.xx.sqrt() * m.yy.sqrt());
                 // The last digits may be beyond it.
                 (!constant).then(|| value().clamp(-1.0, 1.0))
+            },
+            "regr_avgx" => |m| unless_empty(m, m.mean_y),
+            "regr_avgy" => |m| unless_empty(m, m.mean_x),
+            "regr_sxx" => |m| unless_empty(m, m.yy),
+            "regr_sxy" => |m| unless_empty(m, m.xy),
+            "regr_syy" => |m| unless_empty(m, m.xx),
+            "regr_slope" => slope,
+            "regr_intercept" => |m| slope(m).map(|slope| m.mean_x - slope * m.mean_y),
+            "regr_r2" => |m| match slope(m) {
+                Some(_) if m.xx == 0.0 => Some(1.0),
+                Some(slope) => Some((slope * m.xy / m.xx).clamp(0.0, 1.0)),
+                None => None,
             },
             "covar_pop" => |m| (m.count > 0).then(|| m.xy / m.count as f64),
             _ => |m| (m.count > 1).then(|| m.xy / (m.count - 1) as f64),
