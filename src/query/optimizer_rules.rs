@@ -116,13 +116,13 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             rules.push(Arc::new(Checkpoint));
         }
         if rule.name() == FILTERS_TO_SCANS {
+            rules.push(Arc::new(WholeOrder));
             rules.push(Arc::new(FilterExtremes));
         }
         match rule.name() {
             // The last: what looks at neighbours has been before it.
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
-            WholeOrder::BEHIND => rules.extend([rule, Arc::new(WholeOrder) as _]),
             EqualInAllInputs::RULE => rules.push(Arc::new(EqualInAllInputs(rule))),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
             EachOnce::RULE => rules.push(Arc::new(EachOnce(Arc::new(AboveScans(rule))))),

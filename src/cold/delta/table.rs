@@ -356,7 +356,8 @@ impl ColdTable {
         Ok(())
     }
 
-    /// Reads the log again if that failed after a commit, or whoever committed did not wait for the answer: what is decided by the file list must not be decided by an old one.
+    /// Reads the log again if that failed after a commit, or whoever committed did not wait for the answer: what is decided by
+    /// the file list must not be decided by an old one.
     ///
     /// # Errors
     /// `Store`: it still cannot be read.

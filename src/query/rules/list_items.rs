@@ -59,6 +59,10 @@ fn items_compared(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         let expr = expr.transform_up(|expr| {
             Ok(match expr {
+                // What gives another value each time is asked for one value, and not once for each of the list.
+                Expr::InList(list) if list.list.len() > 1 && list.expr.is_volatile() => {
+                    Transformed::no(Expr::InList(list))
+                }
                 Expr::InList(list)
                     if list.list.len() > 1 && list.list.iter().any(is_computed)
                         || list.list.iter().any(is_made_of_columns) =>

@@ -1,4 +1,4 @@
-//! `abs(x) = x` in a condition, written as `x = abs(x)`.
+//! `abs(x) = x` in a condition, written as `x = abs(x)`: a column stands before what is computed.
 //!
 //! Where a filter says that two expressions are equal, DataFusion takes the first for both when it looks for orders. If that one holds the
 //! other, it finds `abs(abs(x))` in place of `abs(x)`, and no order: rows that are sorted by `x` are not taken for sorted.
@@ -48,7 +48,12 @@ fn smaller_first(expr: Expr) -> Result<Transformed<Expr>> {
     else {
         return Ok(Transformed::no(expr));
     };
-    let swapped = !matches!(*right, Expr::Literal(..)) && holds(&left, &right)?;
+    let is_column = |side: &Expr| matches!(side, Expr::Column(_));
+    let swapped = match (is_column(&left), is_column(&right)) {
+        (false, true) => !matches!(*left, Expr::Literal(..)),
+        (false, false) => !matches!(*right, Expr::Literal(..)) && holds(&left, &right)?,
+        _ => false,
+    };
     let (left, right) = if swapped {
         (right, left)
     } else {

@@ -123,6 +123,13 @@ def rounded(node):
     return Node("case", node.type, "round({0}, 3)", None, [node]) if node.kind in ("inexact", "window inexact") and node.type == "double" else node
 
 
+def of_finite_values(node):
+    if node.kind not in ("inexact", "window inexact"):
+        return node
+    finite = lambda kid: Node("case", kid.type, "CASE WHEN ({0} - {0}) = 0 THEN {0} END", None, [kid]) if kid.type in FLOATS else kid
+    return node.with_kids([finite(kid) for kid in node.kids])
+
+
 def with_small_values(node):
     """The sums of values that are below 1,000: what is left of large ones that cancel out is rounding."""
     if node.kind not in ("inexact", "window inexact") or not node.kids or node.kids[0].type not in ("bigint", "double"):
@@ -169,6 +176,7 @@ EXPLAINED = [
     Reason("undefined statistic", both(has("inexact", "window inexact"), lambda d, asked: gone_when(without_undefined)(d, asked)), at_once=True),
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, nan_of_infinities), at_once=True),
     Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, duck_says("is out of range!")), at_once=True),
+    Reason("variance of an infinite value", both(has("inexact", "window inexact"), spread, gone_when(of_finite_values)), at_once=True),
     Reason("rounding of sums", both(has("inexact", "window inexact"), has(*COMPARES_ROWS), lambda d, asked: gone_when(rounded)(d, asked)), at_once=True),
     Reason("rounding of sums", both(has("inexact", "window inexact"), lambda d, asked: gone_when(with_small_values)(d, asked))),
     Reason("sign of NaN", both(has("sign"), becomes("nan", 0.0))),

@@ -18,12 +18,27 @@ const KEPT: &str = "deltaplane.kept";
 
 /// `kept`: the condition under which the row is there; none if it always is.
 pub(super) fn is_in(within: &InSubquery, row: LogicalPlan, kept: Option<Expr>) -> Expr {
-    let same = (*within.expr).clone().eq(scalar_subquery(Arc::new(row)));
+    let same = (*within.expr).clone().eq(value_of(row));
     let found = match kept {
         Some(kept) => kept.and(same),
         None => same,
     };
     negated_if(within.negated, found)
+}
+
+/// The value of a row. A constant is that value also where a join finds no row of the group.
+fn value_of(row: LogicalPlan) -> Expr {
+    let constant = match &row {
+        LogicalPlan::Projection(projection) => match projection.expr.as_slice() {
+            [value] => Some(value.clone().unalias_nested().data),
+            _ => None,
+        },
+        _ => None,
+    };
+    match constant {
+        Some(constant @ Expr::Literal(..)) => constant,
+        _ => scalar_subquery(Arc::new(row)),
+    }
 }
 
 /// `kept`: as in [`is_in`].
@@ -40,7 +55,7 @@ pub(super) fn compared(
     any: bool,
     kept: Option<Expr>,
 ) -> Expr {
-    let value = Box::new(scalar_subquery(Arc::new(row)));
+    let value = Box::new(value_of(row));
     let holds = Expr::BinaryExpr(BinaryExpr::new(Box::new(x.clone()), op, value));
     match kept {
         None => holds,
