@@ -84,6 +84,8 @@ impl Equals {
 /// Expressions that are equal in each row.
 type Class = Vec<Arc<dyn PhysicalExpr>>;
 
+type Pair = (Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>);
+
 /// What is equal in an input.
 fn classes(input: &Arc<dyn ExecutionPlan>) -> Vec<Class> {
     let classes = input.equivalence_properties().eq_group().iter();
@@ -107,10 +109,7 @@ fn named_as_in(schema: &SchemaRef, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<d
 }
 
 /// Pairs of expressions of the union's columns that are equal in each input.
-fn equal_in_all(
-    inputs: &[&Arc<dyn ExecutionPlan>],
-    schema: &SchemaRef,
-) -> Result<Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>> {
+fn equal_in_all(inputs: &[&Arc<dyn ExecutionPlan>], schema: &SchemaRef) -> Result<Vec<Pair>> {
     let named = |class: Class| class.iter().map(|e| named_as_in(schema, e)).collect();
     let inputs = inputs
         .iter()

@@ -117,7 +117,7 @@ const CUBE_MAX: usize = 8;
 /// Of more columns DataFusion refuses grouping sets.
 const COLUMNS_MAX: usize = 64;
 
-fn distinct<'a>(exprs: &mut dyn Iterator<Item = &'a Expr>) -> Vec<Expr> {
+fn distinct(exprs: &mut dyn Iterator<Item = &Expr>) -> Vec<Expr> {
     let mut once: Vec<Expr> = Vec::new();
     for expr in exprs {
         if !once.contains(expr) {
