@@ -22,7 +22,7 @@ use super::limits::QueryLimits;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
 use super::rules::{
     ComparedInJoins, ComputedItems, EachMoment, LargeConstants, OrderOfJoins, SmallerSideFirst,
-    TrueKeys,
+    SumsOfOneType, TrueKeys,
 };
 use super::top_rows::WholeOrder;
 use super::union_columns::UnionColumns;
@@ -86,6 +86,7 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         rules.push(match rule.name() {
             AboveAggregates::RULE => Arc::new(AboveAggregates(rule)),
             EachMoment::RULE => Arc::new(EachMoment(rule)),
+            SumsOfOneType::RULE => Arc::new(SumsOfOneType(rule)),
             TrueKeys::RULE => Arc::new(TrueKeys(rule)),
             ComparedInJoins::RULE => Arc::new(ComparedInJoins(rule)),
             OrderOfJoins::RULE => Arc::new(OrderOfJoins(rule)),

@@ -70,7 +70,7 @@ async fn drivers_are_told_what_to_bind() {
         ),
         (
             "SELECT (? - INTERVAL '1 year'), time_bucket('7 minutes', ?), (? | ?), (? - INTERVAL '1 day')",
-            "Utf8 Timestamp(ms, \"UTC\") Int64 Int64 Utf8",
+            "Timestamp(ms, \"UTC\") Timestamp(ms, \"UTC\") Int64 Int64 Timestamp(ms, \"UTC\")",
         ),
     ] {
         let planned = engine.plan(sql).await;

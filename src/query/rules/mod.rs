@@ -4,6 +4,7 @@ mod common_type;
 mod common_type_of;
 mod constants;
 mod decorrelate;
+mod distinct_sums;
 mod equal_nulls;
 #[cfg(test)]
 mod equal_nulls_tests;
@@ -33,6 +34,7 @@ use super::window_frames::FramesOfEquals;
 
 pub(super) use common_type_of::chosen_type;
 pub(super) use constants::LargeConstants;
+pub(super) use distinct_sums::SumsOfOneType;
 pub(super) use equal_nulls::{ComparedInJoins, OrderOfJoins};
 pub(super) use list_items::ComputedItems;
 pub(super) use open_types::OpenTypes;

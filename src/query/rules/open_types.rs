@@ -1,6 +1,7 @@
 //! `? | ?`, `NULL & NULL`, `sum(?)`: values of no type where DataFusion asks for a number. Bits are of whole numbers then, and sums of doubles.
+//! `? - INTERVAL '1 hour'`: it would be an interval, and is a time, as nobody binds intervals.
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
@@ -31,6 +32,9 @@ impl ExprPlanner for OpenTypes {
         raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if matches!(raw.op, BinaryOperator::Plus | BinaryOperator::Minus) {
+            return Ok(PlannerResult::Original(moved_time(raw, schema)));
+        }
         let op = match raw.op {
             BinaryOperator::BitwiseAnd => Operator::BitwiseAnd,
             BinaryOperator::BitwiseOr => Operator::BitwiseOr,
@@ -60,14 +64,33 @@ impl ExprPlanner for OpenTypes {
     }
 }
 
+/// A time and an interval.
+fn moved_time(mut raw: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    let is_interval = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Interval(_)));
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    if is_open_parameter(&raw.left) && is_interval(&raw.right) {
+        raw.left = cast(raw.left, time);
+    } else if is_interval(&raw.left)
+        && is_open_parameter(&raw.right)
+        && raw.op == BinaryOperator::Plus
+    {
+        raw.right = cast(raw.right, time);
+    }
+    raw
+}
+
 /// A NULL, or a parameter, without a type.
 fn is_a_null(value: &Expr) -> bool {
     match value {
         Expr::Literal(value, _) => value.data_type().is_null(),
-        Expr::Placeholder(place) => place
-            .field
-            .as_ref()
-            .is_none_or(|field| field.data_type().is_null()),
-        _ => false,
+        other => is_open_parameter(other),
     }
+}
+
+fn is_open_parameter(value: &Expr) -> bool {
+    let Expr::Placeholder(place) = value else {
+        return false;
+    };
+    let field = place.field.as_ref();
+    field.is_none_or(|field| field.data_type().is_null())
 }
