@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 mod names;
 
 pub use names::{
-    NameError, QUARANTINE_SUFFIX, SameName, TableName, check_name, check_word, is_word, join_names,
-    quote_name, shown_name, split_names, without_mark,
+    NameError, PUBLIC, QUARANTINE_SUFFIX, SameName, TableName, check_name, check_word, is_word,
+    join_names, quote_name, shown_name, split_names, without_mark,
 };
 
 /// A position in the write-ahead log: dense, rising from 1, never reused. `Lsn::ZERO` is "before the first".

@@ -11,7 +11,7 @@ use crate::catalog::running::Work;
 use crate::dataset::{AlertDeclaration, Watched};
 use crate::fault::{Fault, Kind};
 use crate::query::place::{place_of, with_place};
-use crate::query::{Caller, last_seen_columns, tables_of};
+use crate::query::{QueryContext, last_seen_columns, tables_of};
 use crate::sql::parse_one;
 use crate::types::{SameName, TableName};
 
@@ -69,17 +69,21 @@ impl Alerts {
     /// # Errors
     /// INVALID_ARGUMENT with place and way out for a condition that no alert can have; ALREADY_EXISTS; UNAVAILABLE if it
     /// cannot be kept.
-    pub async fn create(self: &Arc<Self>, creation: Creation<'_>) -> Result<(), Fault> {
+    pub async fn create(
+        self: &Arc<Self>,
+        caller: &QueryContext,
+        creation: Creation<'_>,
+    ) -> Result<(), Fault> {
         let name = creation.alert.name.clone();
         if creation.if_not_exists && self.existing(&name).is_ok() {
             return Ok(());
         }
         // Planning may take its time, and holds up no other statement.
-        let (alert, reads) = self.checked(creation.alert, creation.text).await?;
+        let (alert, reads) = self.checked(caller, creation.alert, creation.text).await?;
         let wanted = Wanted {
             alert,
             reads,
-            principal: Caller::current().principal.to_string(),
+            principal: caller.principal.to_string(),
             if_not_exists: creation.if_not_exists,
             or_replace: creation.or_replace,
         };
@@ -302,6 +306,7 @@ impl Alerts {
     /// The alert with its columns as they are spelled, and what its query reads.
     async fn checked(
         &self,
+        caller: &QueryContext,
         mut alert: AlertDeclaration,
         text: &str,
     ) -> Result<(AlertDeclaration, Vec<TableName>), Fault> {
@@ -328,10 +333,9 @@ impl Alerts {
         let reads;
         match &alert.watched {
             Watched::Query { sql } => {
-                let by = self.query_columns(&alert, sql, text).await?;
-                let caller = evaluate::caller(&alert.name, &Caller::current().principal);
-                let snapshot = self.engine.snapshot();
-                reads = caller.run(async { tables_of(sql, &snapshot) }).await?;
+                let asking = evaluate::caller(&alert.name, &caller.principal);
+                let by = self.query_columns(&asking, &alert, sql, text).await?;
+                reads = tables_of(sql, &self.engine.snapshot_of(&asking))?;
                 alert.by = by;
             }
             Watched::Deadman { table, .. } => {
@@ -360,6 +364,7 @@ impl Alerts {
     /// Plans the query as it will run, and finds the BY columns among its own.
     async fn query_columns(
         &self,
+        asking: &QueryContext,
         alert: &AlertDeclaration,
         sql: &str,
         text: &str,
@@ -370,9 +375,7 @@ impl Alerts {
                 "an alert's condition is a SELECT; each of its rows is in condition",
             ));
         }
-        let principal = Caller::current().principal;
-        let caller = evaluate::caller(&alert.name, &principal);
-        let planned = caller.run(self.engine.plan(sql)).await;
+        let planned = self.engine.plan(asking, sql).await;
         let planned = planned.map_err(|fault| with_place(fault, text, Some("AS")))?;
         if !planned.parameters.fields().is_empty() {
             return Err(Fault::invalid(

@@ -12,7 +12,7 @@ use super::machine::{Columns, Found, Identity};
 use crate::clock::Micros;
 use crate::dataset::{AlertDeclaration, Watched, quote_text};
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, Engine, ResultStream};
+use crate::query::{Engine, QueryContext, ResultStream};
 use crate::types::TableName;
 
 /// Rows of a condition that are read before it is an error, for each instance that there may be.
@@ -36,10 +36,10 @@ pub(super) struct Silence<'a> {
 }
 
 /// The name in which the query of an alert runs, and where its names are looked for.
-pub(super) fn caller(alert: &TableName, principal: &str) -> Caller {
-    Caller {
+pub(super) fn caller(alert: &TableName, principal: &str) -> QueryContext {
+    QueryContext {
         schema: alert.schema().into(),
-        ..Caller::new(principal)
+        ..QueryContext::new(principal)
     }
 }
 
@@ -80,8 +80,13 @@ pub(super) async fn look(
         }
     };
     let at = silence.seen;
-    let work = async {
-        let rows = engine.query(&sql, None).await?;
+    // An id by which it is told from users' own queries, and that no cancel has used up.
+    let asking = QueryContext {
+        query: Some(format!("alert/{}/{}", alert.name, at).into()),
+        ..caller(&alert.name, principal)
+    };
+    let asked = async {
+        let rows = engine.query(&asking, &sql, None).await?;
         match &alert.watched {
             Watched::Query { .. } => in_condition(rows, &alert.by, bounds).await,
             Watched::Deadman { silence: span, .. } => {
@@ -95,12 +100,6 @@ pub(super) async fn look(
             }
         }
     };
-    // An id by which it is told from users' own queries, and that no cancel has used up.
-    let asking = Caller {
-        query: Some(format!("alert/{}/{}", alert.name, at).into()),
-        ..caller(&alert.name, principal)
-    };
-    let asked = asking.run(work);
     match tokio::time::timeout(timeout, asked).await {
         Ok(found) => found,
         Err(_) => Err(Fault::new(

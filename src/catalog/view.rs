@@ -62,16 +62,25 @@ impl ViewProgress {
     }
 }
 
-/// Every table at one read point, by folded name.
+/// Every table at one read point, by folded name, as one asker names them.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub read_point: Lsn,
+    /// Where a name without a schema is looked for.
+    pub schema: Arc<str>,
     pub tables: Arc<BTreeMap<TableName, TableView>>,
     /// Stored queries, and schemas that may hold nothing.
     pub defined: Arc<Defined>,
 }
 
 impl Snapshot {
+    /// The same tables, for an asker whose names without a schema are looked for in this one.
+    #[must_use]
+    pub fn in_schema(mut self, schema: &Arc<str>) -> Self {
+        self.schema = schema.clone();
+        self
+    }
+
     /// Why there is no table of this name: FAILED_PRECONDITION `is_a_view`, or NOT_FOUND.
     pub fn no_table(&self, name: &TableName) -> Fault {
         match self.defined.view(name) {

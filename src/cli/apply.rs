@@ -13,6 +13,7 @@ use super::Outcome;
 use super::bundled::{check_apart, load};
 use super::check;
 use crate::dataset::{AlertDeclaration, Contract, ViewDeclaration, quote_text};
+use crate::query::QueryContext;
 use crate::statement::{AlertChange, Change, ViewChange};
 use crate::types::{SameName, TableName};
 
@@ -141,7 +142,7 @@ async fn present_view(
     let Some(ddl) = shown(client, &wanted.name).await? else {
         return Ok(None);
     };
-    match Change::parse(&ddl)? {
+    match Change::parse(&QueryContext::server(), &ddl)? {
         Some(Change::View(change)) => match *change {
             ViewChange::Create { view, .. } => Ok(Some(view)),
             _ => bail!("not a CREATE MATERIALIZED VIEW: {ddl}"),
@@ -171,7 +172,7 @@ async fn present_alert(
     };
     let ddl = batch.column(0).as_string_opt::<i32>();
     let ddl = ddl.context("system.alerts gave no text")?.value(0);
-    match Change::parse(ddl)? {
+    match Change::parse(&QueryContext::server(), ddl)? {
         Some(Change::Alert(change)) => match *change {
             AlertChange::Create { alert, .. } => Ok(Some(*alert)),
             _ => bail!("not a CREATE ALERT: {ddl}"),
@@ -185,7 +186,7 @@ async fn present(client: &mut SqlClient, wanted: &Contract) -> anyhow::Result<Op
     let Some(ddl) = shown(client, &wanted.table).await? else {
         return Ok(None);
     };
-    match Change::parse(&ddl)? {
+    match Change::parse(&QueryContext::server(), &ddl)? {
         Some(Change::Create { contract, .. }) => Ok(Some(*contract)),
         Some(Change::View(_)) => bail!("{} is a view, the file says it is a table", wanted.table),
         _ => bail!("not a CREATE TABLE: {ddl}"),

@@ -13,8 +13,8 @@ use super::bundled::Loaded;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{Lake, PinnedFiles};
 use crate::dataset::{Contract, Dataset, Step};
-use crate::query::{Engine, EngineConfig, SnapshotSource};
-use crate::types::{Lsn, SameName, TableName};
+use crate::query::{Engine, EngineConfig, QueryContext, SnapshotSource};
+use crate::types::{Lsn, PUBLIC, SameName, TableName};
 
 /// Tables without rows, to plan over.
 struct Empty(Snapshot);
@@ -96,6 +96,7 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
     };
     let snapshot = Snapshot {
         read_point: Lsn::new(0),
+        schema: PUBLIC.into(),
         tables: Arc::new(schemas.into_iter().map(view).collect()),
         defined: Arc::default(),
     };
@@ -114,7 +115,10 @@ async fn engine(schemas: BTreeMap<TableName, SchemaRef>) -> anyhow::Result<Engin
 
 async fn one(engine: &Engine, dataset: &Dataset, step: &Step) -> anyhow::Result<()> {
     let planned = engine
-        .plan(&step.sql.replace(":date", "DATE '2000-01-01'"))
+        .plan(
+            &QueryContext::server(),
+            &step.sql.replace(":date", "DATE '2000-01-01'"),
+        )
         .await
         .map_err(|fault| anyhow!("{}", fault.message))?;
     let given: Vec<&str> = planned

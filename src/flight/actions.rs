@@ -19,7 +19,7 @@ use super::session::{self, CloseSessionResult, SetSessionOptionsRequest};
 use super::status::not_supported;
 use super::ticket::Ticket;
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, CancelOutcome};
+use crate::query::{CancelOutcome, QueryContext};
 use crate::types::SameName;
 
 /// Every action that is answered, with what goes in and comes out.
@@ -112,13 +112,13 @@ impl FlightSqlServer {
         &self,
         action: Action,
         headers: &MetadataMap,
-        caller: Caller,
+        caller: QueryContext,
     ) -> Result<Outcome, Fault> {
         let body = &*action.body;
         match action.r#type.as_str() {
             "CreatePreparedStatement" => {
                 let request: ActionCreatePreparedStatementRequest = unpack(body)?;
-                let prepared = caller.run(self.prepare(request)).await?;
+                let prepared = self.prepare(&caller, request).await?;
                 Ok(Outcome::body(&prepared.as_any()))
             }
             "ClosePreparedStatement" => {
@@ -138,10 +138,9 @@ impl FlightSqlServer {
                     2 => false,
                     _ => return Err(malformed("a transaction ends with commit or rollback")),
                 };
-                let end = self
-                    .transactions
-                    .end(&request.transaction_id, commit, &*self.admin);
-                caller.run(end).await?;
+                self.transactions
+                    .end(&request.transaction_id, commit, &*self.admin)
+                    .await?;
                 Ok(Outcome::nothing())
             }
             "CancelQuery" => {

@@ -19,10 +19,10 @@ use crate::catalog::view::Snapshot;
 use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::ingest::staged::StagedRows;
-use crate::query::{Engine, EngineConfig, SnapshotSource};
+use crate::query::{Engine, EngineConfig, QueryContext, SnapshotSource};
 use crate::statement::transaction::{self, Transactions};
 use crate::statement::{Bound, Insert, TableAdmin};
-use crate::types::{Lsn, TableName};
+use crate::types::{Lsn, PUBLIC, TableName};
 
 struct Nothing;
 
@@ -68,6 +68,7 @@ impl TableAdmin for Nothing {
 
     fn create_from<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::create::Creation,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
@@ -84,13 +85,18 @@ impl TableAdmin for Nothing {
 
     fn temporary<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::Temporary,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
-    fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
+    fn define<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: crate::statement::define::Define,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
@@ -111,23 +117,34 @@ impl TableAdmin for Nothing {
         Box::pin(async move { Err(not_real()) })
     }
 
-    fn view(&self, _: crate::statement::ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+    fn view<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: crate::statement::ViewChange,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
-    fn alert(
-        &self,
+    fn alert<'a>(
+        &'a self,
+        _: &'a QueryContext,
         _: crate::statement::AlertChange,
-    ) -> BoxFuture<'_, Result<Option<arrow::array::RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<arrow::array::RecordBatch>, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
-    fn insert<'a>(&'a self, _: Insert, _: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+    fn insert<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: Insert,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Err(not_real()) })
     }
 
     fn stage<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: &'a Insert,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
@@ -140,6 +157,7 @@ impl TableAdmin for Nothing {
 
     fn change_rows<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
@@ -148,6 +166,7 @@ impl TableAdmin for Nothing {
 
     fn hold<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
         _: Option<StagedRows>,
@@ -187,6 +206,7 @@ impl SnapshotSource for Nothing {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             read_point: Lsn::ZERO,
+            schema: PUBLIC.into(),
             tables: Arc::default(),
             defined: Arc::default(),
         }

@@ -14,49 +14,60 @@ use super::put_input::PutInput;
 use super::server::FlightSqlServer;
 use super::timestamps;
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, Engine, ResultStream};
+use crate::query::{Engine, QueryContext, ResultStream};
 use crate::statement::Bound;
 
 impl FlightSqlServer {
     /// The columns of a query's result: with what is bound to it, or as they are announced before anything is.
-    pub(super) async fn columns(&self, sql: &str, bound: &Bound) -> Result<SchemaRef, Fault> {
-        let wire = self.engine.columns(sql, bound.row(0)?, false).await?;
-        Ok(timestamps::announced(wire, Caller::current().timestamps))
+    pub(super) async fn columns(
+        &self,
+        caller: &QueryContext,
+        sql: &str,
+        bound: &Bound,
+    ) -> Result<SchemaRef, Fault> {
+        let columns = self.engine.columns(caller, sql, bound.row(0)?, false);
+        Ok(timestamps::announced(columns.await?, caller.timestamps))
     }
 
     /// The same for a client that fetches the rows next, by the id of the query.
     pub(super) async fn columns_told(
         &self,
+        caller: &QueryContext,
         id: &str,
         sql: &str,
         bound: &Bound,
     ) -> Result<SchemaRef, Fault> {
-        let mut caller = Caller::current();
-        caller.query = Some(id.into());
-        let unit = caller.timestamps;
-        let columns = self.engine.columns(sql, bound.row(0)?, true);
-        let wire = caller.run(columns).await?;
-        Ok(timestamps::announced(wire, unit))
+        let caller = QueryContext {
+            query: Some(id.into()),
+            ..caller.clone()
+        };
+        let columns = self.engine.columns(&caller, sql, bound.row(0)?, true);
+        Ok(timestamps::announced(columns.await?, caller.timestamps))
     }
 
     /// The rows of a query. Bound to several rows of parameters, it is executed once for each, one after the other.
-    pub(super) async fn query(&self, sql: &str, bound: &Bound) -> Result<DataStream, Fault> {
+    pub(super) async fn query(
+        &self,
+        caller: &QueryContext,
+        sql: &str,
+        bound: &Bound,
+    ) -> Result<DataStream, Fault> {
         bound.check_executions()?;
         if bound.executions() == 0 {
-            let columns = self.columns(sql, bound).await?;
+            let columns = self.columns(caller, sql, bound).await?;
             return Ok(encode::batches(columns, stream::empty().boxed()));
         }
-        let first = self.engine.query(sql, bound.row(0)?).await?;
+        let first = self.engine.query(caller, sql, bound.row(0)?).await?;
         let wire = first.wire.clone();
         let next = Next {
             engine: self.engine.clone(),
-            caller: Caller::current(),
+            caller: caller.clone(),
             sql: sql.into(),
             bound: bound.clone(),
             wire: wire.clone(),
         };
         let others = stream::iter(1..bound.executions()).then(move |row| next.clone().rows(row));
-        let schema = timestamps::announced(wire, Caller::current().timestamps);
+        let schema = timestamps::announced(wire, caller.timestamps);
         let told = schema.clone();
         let batches = stream::iter([Ok(first)])
             .chain(others)
@@ -110,7 +121,7 @@ impl FlightSqlServer {
 #[derive(Clone)]
 struct Next {
     engine: Arc<Engine>,
-    caller: Caller,
+    caller: QueryContext,
     sql: Arc<str>,
     bound: Bound,
     wire: SchemaRef,
@@ -118,8 +129,8 @@ struct Next {
 
 impl Next {
     async fn rows(self, row: usize) -> Result<ResultStream, Fault> {
-        let work = self.engine.query(&self.sql, self.bound.row(row)?);
-        let result = self.caller.run(work).await?;
+        let asked = (self.engine).query(&self.caller, &self.sql, self.bound.row(row)?);
+        let result = asked.await?;
         if result.wire == self.wire {
             return Ok(result);
         }

@@ -2,13 +2,12 @@
 
 use super::status::broken;
 use crate::fault::Fault;
-use crate::query::Caller;
 
-/// Runs work on a client's bytes in a task of its own, in the same caller's name: its panic is this call's error alone.
+/// Runs work on a client's bytes in a task of its own: its panic is this call's error alone.
 pub(super) async fn guarded<T: Send + 'static>(
     work: impl Future<Output = Result<T, Fault>> + Send + 'static,
 ) -> Result<T, Fault> {
-    match tokio::spawn(Caller::current().run(work)).await {
+    match tokio::spawn(work).await {
         Ok(outcome) => outcome,
         Err(error) if error.is_panic() => Err(Fault::invalid(
             "malformed_ipc",

@@ -15,7 +15,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::flight::sql_info;
 use crate::flight::status::not_supported;
-use crate::query::{self, CATALOG, Caller, Engine, PUBLIC, SYSTEM, wire_schema};
+use crate::query::{self, CATALOG, Engine, PUBLIC, QueryContext, SYSTEM, wire_schema};
 use crate::types::{SameName, TableName};
 
 /// What tools call a table that one session alone has.
@@ -29,11 +29,11 @@ type Answer = Result<RecordBatch, Fault>;
 /// UNIMPLEMENTED: the command asks for something else.
 pub(super) fn answer(
     engine: &Engine,
-    caller: &Caller,
+    caller: &QueryContext,
     transaction_idle: Duration,
     command: Command,
 ) -> Answer {
-    let snapshot = || caller.with_temporary(engine.snapshot());
+    let snapshot = || caller.sees(engine.snapshot());
     match command {
         Command::CommandGetCatalogs(_) => catalogs(),
         Command::CommandGetDbSchemas(c) => schemas(&snapshot(), c),

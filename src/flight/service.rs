@@ -31,7 +31,7 @@ use super::status::not_supported;
 use super::{actions, status};
 use crate::auth::Principal;
 use crate::fault::Fault;
-use crate::query::Caller;
+use crate::query::QueryContext;
 
 /// How often what is idle is looked for.
 const EXPIRY: Duration = Duration::from_secs(10);
@@ -64,26 +64,29 @@ impl FlightSqlServer {
 
     /// # Errors
     /// UNAUTHENTICATED: the session that the request names has ended.
-    fn caller(&self, headers: &MetadataMap) -> Result<Caller, Fault> {
+    fn caller(&self, headers: &MetadataMap) -> Result<QueryContext, Fault> {
         let principal = Principal::of(headers);
         self.sessions.caller(principal.name(), headers)
     }
 
     /// The caller of an action. Those that end a session or begin one can be called in none.
-    fn caller_of_action(&self, action: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
+    fn caller_of_action(&self, action: &str, headers: &MetadataMap) -> Result<QueryContext, Fault> {
         match action {
-            "SetSessionOptions" | "CloseSession" => Ok(Caller::new(Principal::of(headers).name())),
+            "SetSessionOptions" | "CloseSession" => {
+                Ok(QueryContext::new(Principal::of(headers).name()))
+            }
             _ => self.caller(headers),
         }
     }
 
     async fn ingest(
         &self,
+        caller: &QueryContext,
         command: arrow_flight::sql::CommandStatementIngest,
         headers: &MetadataMap,
         input: PutInput,
     ) -> Result<u64, Fault> {
-        let asked = Ingest::new(command, headers)?;
+        let asked = Ingest::new(command, headers, caller)?;
         let put = self.put.clone();
         let transaction = asked.transaction.clone();
         if let Some(id) = &transaction {
@@ -122,8 +125,8 @@ impl FlightSqlServer {
                 let caller = self
                     .in_transaction(caller, c.transaction_id.as_deref())
                     .await;
-                let update = self.update(&c.query, c.transaction_id, nothing);
-                caller.run(update).await?
+                self.update(&caller, &c.query, c.transaction_id, nothing)
+                    .await?
             }
             Command::CommandPreparedStatementUpdate(c) => {
                 self.prepared_update(&c.prepared_statement_handle, input, caller)
@@ -133,9 +136,7 @@ impl FlightSqlServer {
                 self.bind(&c.prepared_statement_handle, input).await?;
                 return Ok(stream::empty().boxed());
             }
-            Command::CommandStatementIngest(c) => {
-                caller.run(self.ingest(c, headers, input)).await?
-            }
+            Command::CommandStatementIngest(c) => self.ingest(&caller, c, headers, input).await?,
             _ => return Err(not_supported("this command in DoPut")),
         };
         // DDL changes no rows; at -1 the JDBC driver would run it again.

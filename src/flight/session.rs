@@ -16,7 +16,7 @@ use super::timestamps;
 use crate::catalog::temporary::{TemporaryMemory, TemporaryTables};
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
-use crate::query::{CATALOG, Caller, OfSession, PUBLIC, SessionLife};
+use crate::query::{CATALOG, OfSession, PUBLIC, QueryContext, SessionLife};
 
 /// The cookie's name, as the specification suggests it.
 const COOKIE: &str = "arrow_flight_session_id";
@@ -185,14 +185,18 @@ impl Sessions {
     /// # Errors
     /// UNAUTHENTICATED `session_ended`: the request names a session that is not there, or is another's. INVALID_ARGUMENT: a
     /// header says what cannot be done.
-    pub fn caller(&self, principal: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
+    pub fn caller(&self, principal: &str, headers: &MetadataMap) -> Result<QueryContext, Fault> {
         let mut caller = self.caller_in_session(principal, headers)?;
         caller.timestamps = timestamps::asked(headers)?.unwrap_or(caller.timestamps);
         Ok(caller)
     }
 
-    fn caller_in_session(&self, principal: &str, headers: &MetadataMap) -> Result<Caller, Fault> {
-        let mut caller = Caller::new(principal);
+    fn caller_in_session(
+        &self,
+        principal: &str,
+        headers: &MetadataMap,
+    ) -> Result<QueryContext, Fault> {
+        let mut caller = QueryContext::new(principal);
         let Some(id) = id_of(headers) else {
             return Ok(caller);
         };
@@ -355,7 +359,7 @@ impl Sessions {
 }
 
 /// A caller's options as GetSessionOptions answers: the defaults, too, so that a client need not set what it asks for.
-pub fn options(caller: &Caller) -> GetSessionOptionsResult {
+pub fn options(caller: &QueryContext) -> GetSessionOptionsResult {
     let text = |text: &str| SessionOptionValue {
         option_value: Some(OptionValue::Text(text.to_owned())),
     };

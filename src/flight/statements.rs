@@ -23,7 +23,7 @@ use super::status::not_supported;
 use super::ticket::{Ticket, What, from_hex, hex};
 use super::timestamps;
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, default_schema};
+use crate::query::QueryContext;
 use crate::statement::{Bound, Change, Done};
 
 /// A CreatePreparedStatement's result. arrow-flight 59 lacks the last field, by which drivers tell queries from updates.
@@ -53,7 +53,7 @@ impl Prepared {
 /// One statement, and all that its execution depends on.
 struct Execution {
     sql: String,
-    caller: Caller,
+    caller: QueryContext,
     transaction: Option<Bytes>,
     bound: Bound,
     /// Handle of the prepared statement that it is, and how often that was bound.
@@ -66,7 +66,7 @@ fn some(id: Option<Bytes>) -> Option<Bytes> {
 
 impl FlightSqlServer {
     /// The statement that a command asks for; none: it asks the catalogue.
-    fn execution(&self, asked: &Asked, caller: Caller) -> Result<Option<Execution>, Fault> {
+    fn execution(&self, asked: &Asked, caller: QueryContext) -> Result<Option<Execution>, Fault> {
         let plain = |sql: &str, transaction: Option<Bytes>| Execution {
             sql: sql.to_owned(),
             caller: caller.clone(),
@@ -87,14 +87,14 @@ impl FlightSqlServer {
     }
 
     /// Answers that come from the catalogue alone.
-    fn catalogue(&self, caller: &Caller, command: Command) -> Result<RecordBatch, Fault> {
+    fn catalogue(&self, caller: &QueryContext, command: Command) -> Result<RecordBatch, Fault> {
         metadata::answer(&self.engine, caller, self.transactions.idle(), command)
     }
 
     fn prepared_execution(
         &self,
         command: &CommandPreparedStatementQuery,
-        mut caller: Caller,
+        mut caller: QueryContext,
     ) -> Result<Execution, Fault> {
         let handle = &command.prepared_statement_handle;
         let statement = self.prepared.get(handle)?;
@@ -109,31 +109,31 @@ impl FlightSqlServer {
     }
 
     /// What a statement changes; none if it is a query. Its text is bounded, and it is read away from the streams.
-    async fn read(&self, sql: &str) -> Result<Option<Change>, Fault> {
-        self.engine.understand(sql, Change::parse).await
+    async fn read(&self, caller: &QueryContext, sql: &str) -> Result<Option<Change>, Fault> {
+        let caller = caller.clone();
+        let read = move |sql: &str| Change::parse(&caller, sql);
+        self.engine.understand(sql, read).await
     }
 
     /// The schema that a command's stream will have. Runs nothing.
     pub(super) async fn schema_of(
         &self,
         asked: &Asked,
-        caller: Caller,
+        caller: QueryContext,
     ) -> Result<SchemaRef, Fault> {
         match (self.execution(asked, caller.clone())?, asked) {
-            (Some(execution), _) => {
-                let caller = execution.caller.clone();
-                caller.run(self.statement_schema(&execution)).await
-            }
+            (Some(execution), _) => self.statement_schema(&execution).await,
             (None, Asked::Command(other)) => Ok(self.catalogue(&caller, other.clone())?.schema()),
             (None, Asked::Text(_)) => Ok(Arc::new(Schema::empty())),
         }
     }
 
     async fn statement_schema(&self, execution: &Execution) -> Result<SchemaRef, Fault> {
-        match self.read(&execution.sql).await? {
+        let caller = &execution.caller;
+        match self.read(caller, &execution.sql).await? {
             // Tools send DDL as a query; its result has mostly no columns.
             Some(change) => Ok(change.schema()),
-            None => self.columns(&execution.sql, &execution.bound).await,
+            None => self.columns(caller, &execution.sql, &execution.bound).await,
         }
     }
 
@@ -142,7 +142,7 @@ impl FlightSqlServer {
     pub(super) async fn info(
         &self,
         descriptor: FlightDescriptor,
-        caller: Caller,
+        caller: QueryContext,
     ) -> Result<FlightInfo, Fault> {
         let asked = command::decode(&descriptor.cmd)?;
         let mut rows = -1;
@@ -161,45 +161,39 @@ impl FlightSqlServer {
                 let caller = self
                     .in_transaction(execution.caller.clone(), transaction)
                     .await;
-                let work = async {
-                    let schema = default_schema();
-                    match self.read(&execution.sql).await? {
-                        Some(change) => {
-                            let done = self
-                                .change(&execution.sql, change, transaction, &execution.bound)
-                                .await?;
-                            let (wire, what) = match &done.rows {
-                                Some(said) => (said.schema(), What::rows(said)?),
-                                None => {
-                                    rows = i64::try_from(done.written).unwrap_or(i64::MAX);
-                                    (Arc::new(Schema::empty()), What::Done)
-                                }
-                            };
-                            Ok((wire, Ticket::new(&schema, what).encode()))
-                        }
-                        None => {
-                            if let Some(id) = transaction {
-                                self.transactions.touch(id)?;
+                let (sql, bound) = (&execution.sql, &execution.bound);
+                match self.read(&caller, sql).await? {
+                    Some(change) => {
+                        let change = self.change(&caller, sql, change, transaction, bound);
+                        let done = change.await?;
+                        let (wire, what) = match &done.rows {
+                            Some(said) => (said.schema(), What::rows(said)?),
+                            None => {
+                                rows = i64::try_from(done.written).unwrap_or(i64::MAX);
+                                (Arc::new(Schema::empty()), What::Done)
                             }
-                            let what = match &execution.prepared {
-                                Some((handle, binds)) => What::Prepared {
-                                    handle: hex(handle),
-                                    binds: *binds,
-                                },
-                                None => What::Sql(execution.sql.clone()),
-                            };
-                            let mut ticket = Ticket::new(&schema, what);
-                            ticket.transaction = transaction.map(hex);
-                            let unit = Caller::current().timestamps;
-                            ticket.timestamps = Some(timestamps::name_of(unit).to_owned());
-                            let wire = self
-                                .columns_told(&ticket.id, &execution.sql, &execution.bound)
-                                .await?;
-                            Ok::<_, Fault>((wire, ticket.encode()))
-                        }
+                        };
+                        (wire, Ticket::new(&caller.schema, what).encode())
                     }
-                };
-                caller.run(work).await?
+                    None => {
+                        if let Some(id) = transaction {
+                            self.transactions.touch(id)?;
+                        }
+                        let what = match &execution.prepared {
+                            Some((handle, binds)) => What::Prepared {
+                                handle: hex(handle),
+                                binds: *binds,
+                            },
+                            None => What::Sql(sql.clone()),
+                        };
+                        let mut ticket = Ticket::new(&caller.schema, what);
+                        ticket.transaction = transaction.map(hex);
+                        let unit = timestamps::name_of(caller.timestamps);
+                        ticket.timestamps = Some(unit.to_owned());
+                        let told = self.columns_told(&caller, &ticket.id, sql, bound);
+                        (told.await?, ticket.encode())
+                    }
+                }
             }
         };
         let info = FlightInfo::new()
@@ -211,7 +205,11 @@ impl FlightSqlServer {
             .with_descriptor(descriptor))
     }
 
-    pub(super) async fn fetch(&self, ticket: &[u8], caller: Caller) -> Result<DataStream, Fault> {
+    pub(super) async fn fetch(
+        &self,
+        ticket: &[u8],
+        caller: QueryContext,
+    ) -> Result<DataStream, Fault> {
         let asked = command::decode(ticket)?;
         if let Asked::Command(Command::TicketStatementQuery(t)) = &asked {
             let ticket = Ticket::from_handle(&t.statement_handle)?;
@@ -231,7 +229,7 @@ impl FlightSqlServer {
                         Fault::invalid("invalid_ticket", "the ticket is not one of ours")
                     })?))
                 }
-                What::Sql(sql) => caller.run(self.query(&sql, &Bound::default())).await,
+                What::Sql(sql) => self.query(&caller, &sql, &Bound::default()).await,
                 What::Prepared { handle, binds } => {
                     let handle = from_hex(&handle).unwrap_or_default();
                     let statement = self.prepared.get(&handle)?;
@@ -243,8 +241,7 @@ impl FlightSqlServer {
                             "other values were bound to the prepared statement since this ticket was given; execute it again",
                         ));
                     }
-                    let query = self.query(&statement.sql, &statement.bound);
-                    caller.run(query).await
+                    self.query(&caller, &statement.sql, &statement.bound).await
                 }
             };
         }
@@ -254,18 +251,15 @@ impl FlightSqlServer {
                 let caller = self
                     .in_transaction(execution.caller.clone(), transaction)
                     .await;
-                let work = async {
-                    match self.read(&execution.sql).await? {
-                        Some(change) => {
-                            let done = self
-                                .change(&execution.sql, change, transaction, &execution.bound)
-                                .await?;
-                            Ok(done.rows.map_or_else(encode::nothing, encode::one))
-                        }
-                        None => self.query(&execution.sql, &execution.bound).await,
+                let (sql, bound) = (&execution.sql, &execution.bound);
+                match self.read(&caller, sql).await? {
+                    Some(change) => {
+                        let change = self.change(&caller, sql, change, transaction, bound);
+                        let done = change.await?;
+                        Ok(done.rows.map_or_else(encode::nothing, encode::one))
                     }
-                };
-                caller.run(work).await
+                    None => self.query(&caller, sql, bound).await,
+                }
             }
             (None, Asked::Command(other)) => Ok(encode::one(self.catalogue(&caller, other)?)),
             (None, Asked::Text(_)) => Err(not_supported("this ticket")),
@@ -275,9 +269,9 @@ impl FlightSqlServer {
     /// The caller as it is within its transaction: it sees the rows that this holds.
     pub(super) async fn in_transaction(
         &self,
-        mut caller: Caller,
+        mut caller: QueryContext,
         transaction: Option<&[u8]>,
-    ) -> Caller {
+    ) -> QueryContext {
         if let Some(id) = transaction {
             caller.own = self.transactions.own_rows(id).await;
         }
@@ -287,38 +281,39 @@ impl FlightSqlServer {
     /// Runs what changes something, by itself or in a transaction.
     async fn change(
         &self,
+        caller: &QueryContext,
         sql: &str,
         change: Change,
         transaction: Option<&[u8]>,
         bound: &Bound,
     ) -> Result<Done, Fault> {
-        let work = async {
-            match transaction {
-                Some(id) => self.transactions.run(id, change, &*self.admin, bound).await,
-                None => change.run(&*self.admin, bound).await,
+        let caller = &caller.clone().stating(sql);
+        match transaction {
+            Some(id) => {
+                let admin = (&*self.admin, caller);
+                self.transactions.run(id, change, admin, bound).await
             }
-        };
-        Caller::current().stating(sql).run(work).await
+            None => change.run(&*self.admin, caller, bound).await,
+        }
     }
 
     /// An update. Returns how many rows it wrote.
     pub(super) async fn update(
         &self,
+        caller: &QueryContext,
         sql: &str,
         transaction: Option<Bytes>,
         bound: &Bound,
     ) -> Result<u64, Fault> {
-        match self.read(sql).await? {
+        match self.read(caller, sql).await? {
             Some(change) => {
                 let transaction = some(transaction);
-                let done = self
-                    .change(sql, change, transaction.as_deref(), bound)
-                    .await?;
-                Ok(done.written)
+                let change = self.change(caller, sql, change, transaction.as_deref(), bound);
+                Ok(change.await?.written)
             }
             None => {
                 // A query sent as an update: say what is wrong with it, or that it is none.
-                self.engine.plan(sql).await?;
+                self.engine.plan(caller, sql).await?;
                 Err(Fault::invalid(
                     "not_an_update",
                     "this is a query; execute it as one",
@@ -332,7 +327,7 @@ impl FlightSqlServer {
         &self,
         handle: &[u8],
         input: PutInput,
-        mut caller: Caller,
+        mut caller: QueryContext,
     ) -> Result<u64, Fault> {
         let statement = self.prepared.get(handle)?;
         let given = self.rows(input).await?;
@@ -346,20 +341,20 @@ impl FlightSqlServer {
         let caller = self
             .in_transaction(caller, statement.transaction.as_deref())
             .await;
-        caller
-            .run(self.update(&statement.sql, statement.transaction, &bound))
+        self.update(&caller, &statement.sql, statement.transaction, &bound)
             .await
     }
 
     pub(super) async fn prepare(
         &self,
+        caller: &QueryContext,
         request: ActionCreatePreparedStatementRequest,
     ) -> Result<Prepared, Fault> {
         let transaction = some(request.transaction_id);
         if let Some(id) = &transaction {
             self.transactions.touch(id)?;
         }
-        let change = self.read(&request.query).await?;
+        let change = self.read(caller, &request.query).await?;
         let (dataset_schema, parameters) = match &change {
             // JDBC takes an empty schema for an update.
             Some(change) => {
@@ -367,13 +362,12 @@ impl FlightSqlServer {
                 let said = (!schema.fields().is_empty()).then(|| ipc(&schema));
                 (
                     said.transpose()?.unwrap_or_default(),
-                    change.parameters(&self.engine).await?,
+                    change.parameters(&self.engine, caller).await?,
                 )
             }
             None => {
-                let planned = self.engine.plan(&request.query).await?;
-                let unit = Caller::current().timestamps;
-                let wire = timestamps::announced(planned.wire, unit);
+                let planned = self.engine.plan(caller, &request.query).await?;
+                let wire = timestamps::announced(planned.wire, caller.timestamps);
                 (ipc(&wire)?, planned.parameters)
             }
         };
@@ -384,10 +378,10 @@ impl FlightSqlServer {
         };
         let handle = self.prepared.add(PreparedStatement {
             sql: request.query.into(),
-            schema: default_schema(),
+            schema: caller.schema.clone(),
             transaction,
             bound: Bound::default(),
-            session: Caller::current().session,
+            session: caller.session.clone(),
             binds: 0,
         })?;
         Ok(Prepared {

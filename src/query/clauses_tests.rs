@@ -8,6 +8,7 @@ use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use super::tests::engine_over;
 use super::*;
 use crate::fault::{Fault, Kind};
+use crate::query::QueryContext;
 
 async fn engine() -> Engine {
     let batch = RecordBatch::try_from_iter([
@@ -46,7 +47,11 @@ async fn engine() -> Engine {
 
 /// Rows as text: columns between spaces, rows between commas.
 async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine.query(sql, None).await?.collect().await?;
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await?
+        .collect()
+        .await?;
     let table = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
     let text = table.to_string();
     let rows = text.lines().skip(3).filter(|l| !l.starts_with('+'));

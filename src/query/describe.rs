@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::sql_types::type_name;
-use super::{CATALOG, PUBLIC, SYSTEM, default_schema, table_lookup};
+use super::{CATALOG, PUBLIC, SYSTEM, table_lookup};
 use crate::catalog::view::{Snapshot, TableView};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own, parts, resolve, syntax};
@@ -241,7 +241,7 @@ fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<&'a TableView, 
     if let Some(view) = table_lookup::find(snapshot, name) {
         return Ok(view);
     }
-    let wanted = resolve(&parts(name), &default_schema())?;
+    let wanted = resolve(&parts(name), &snapshot.schema)?;
     snapshot.tables.get(&wanted.folded()).ok_or_else(|| {
         Fault::new(
             Kind::NotFound,

@@ -5,6 +5,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use super::arithmetic::in_one_form;
+use super::context::QueryContext;
 use super::engine::Engine;
 use super::errors::fault_of;
 use super::prepare::Session;
@@ -29,7 +30,9 @@ impl Engine {
         let bytes = sql.len();
         // A condition is asked for as long as its caller likes, so it carries no limits of a query.
         let work = move || async move {
-            let (session, statement) = world.read(&sql, false, snapshot, None).await?;
+            let (session, statement) = world
+                .read(&QueryContext::server(), &sql, false, snapshot, None)
+                .await?;
             condition_of(session, statement).await
         };
         self.plan_within_timeout(bytes, work).await

@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::LogicalPlan;
 use parking_lot::Mutex;
 
-use super::caller::{Caller, OfSession};
+use super::context::{OfSession, QueryContext};
 use super::limits::QueryLimits;
 use super::prepare::Session;
 
@@ -51,7 +51,7 @@ impl KeptPlan {
 
 impl Question {
     /// None: the answer is not told by a plan that is kept. In a transaction a statement sees what the one before it wrote.
-    pub(super) fn of(caller: &Caller, sql: &str, values: &[ScalarValue]) -> Option<Question> {
+    pub(super) fn of(caller: &QueryContext, sql: &str, values: &[ScalarValue]) -> Option<Question> {
         let values_bytes = values.iter().map(ScalarValue::size).sum::<usize>();
         let is_small = sql.len().saturating_add(values_bytes) <= TEXT_BYTES_MAX;
         let kept = caller.own.is_none() && is_small;

@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use super::fault_of;
 use super::tests::engine;
 use crate::fault::Kind;
+use crate::query::QueryContext;
 
 #[tokio::test]
 async fn every_function_has_been_reviewed_for_what_a_call_can_take() {
@@ -48,7 +49,10 @@ async fn every_function_has_been_reviewed_for_what_a_call_can_take() {
 async fn values_that_functions_make_are_counted_while_they_live() {
     let engine = engine().await;
     let sql = "SELECT repeat('x', 1000 + CAST(value AS INT)) AS s, repeat('y', 10000) AS t FROM generate_series(1, 2000)";
-    let result = engine.query(sql, None).await.unwrap();
+    let result = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap();
     let batches = result.collect().await.unwrap();
     assert!(engine.pool.reserved() > 2_000_000);
     drop(batches);
@@ -69,7 +73,7 @@ async fn what_a_batch_of_values_may_take_is_bounded_and_nothing_stays_charged() 
         "SELECT repeat('x', CAST(40000 + value AS INT)) AS s FROM generate_series(1, 8000)",
         "SELECT s || s || s AS t FROM (SELECT repeat('x', CAST(15000000 + value AS INT)) AS s FROM generate_series(1, 3))",
     ] {
-        let fault = match engine.query(sql, None).await {
+        let fault = match engine.query(&QueryContext::new("tests"), sql, None).await {
             Ok(result) => result.collect().await.unwrap_err(),
             Err(fault) => fault,
         };
@@ -110,14 +114,14 @@ async fn a_panic_is_the_error_of_its_query_alone() {
         "SELECT panics(n) FROM reactor.raw",
         "SELECT panics_while_planned(1)",
     ] {
-        let fault = match engine.query(sql, None).await {
+        let fault = match engine.query(&QueryContext::new("tests"), sql, None).await {
             Ok(result) => result.collect().await.unwrap_err(),
             Err(fault) => fault,
         };
         assert_eq!(fault.kind, Kind::Internal, "{fault}");
         assert!(fault.message.contains("as the test wants it"), "{fault}");
         let one = engine
-            .query("SELECT 1", None)
+            .query(&QueryContext::new("tests"), "SELECT 1", None)
             .await
             .unwrap()
             .collect()
@@ -136,7 +140,9 @@ async fn planning_ends_with_its_time_and_with_its_caller() {
     limits.token.cancel();
     assert_eq!(limits.check().unwrap_err().kind, Kind::Cancelled);
     // The rules look at it.
+    let caller = QueryContext::new("tests");
     let session = engine.world.read(
+        &caller,
         "SELECT n + 1 FROM reactor.raw",
         false,
         engine.snapshot(),
@@ -156,7 +162,10 @@ async fn what_a_query_allocates_is_held_to_the_limit_and_freed_with_its_reader()
         "SELECT repeat('y', 100000) AS t FROM generate_series(1, 2000)",
         "SELECT sum(length(s)) FROM (SELECT string_agg(repeat('x', 1000), ',') AS s FROM generate_series(1, 1000000))",
     ] {
-        let result = engine.query(sql, None).await.unwrap();
+        let result = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap();
         let fault = result.collect().await.unwrap_err();
         assert_eq!(
             (fault.kind, &*fault.reason),
@@ -164,7 +173,10 @@ async fn what_a_query_allocates_is_held_to_the_limit_and_freed_with_its_reader()
             "{fault}"
         );
     }
-    let result = engine.query("SELECT 1", None).await.unwrap();
+    let result = engine
+        .query(&QueryContext::new("tests"), "SELECT 1", None)
+        .await
+        .unwrap();
     assert_eq!(result.collect().await.unwrap()[0].num_rows(), 1);
     for _ in 0..1000 {
         if engine.queries.list().iter().all(|q| q.bytes == 0) {
@@ -195,7 +207,10 @@ async fn a_long_value_is_not_repeated_for_each_row_of_a_batch() {
             "SELECT sum(array_length(l.l)) FROM {rows} JOIN (SELECT 1 AS k, l FROM ({list})) AS l ON g.v % 1 + 1 = l.k"
         ),
     ] {
-        let result = engine.query(&sql, None).await.unwrap();
+        let result = engine
+            .query(&QueryContext::new("tests"), &sql, None)
+            .await
+            .unwrap();
         let batches = result
             .collect()
             .await
@@ -226,11 +241,17 @@ async fn constants_that_are_too_large_together_are_refused_before_they_are_copie
             differ.join(" AND ")
         ),
     ] {
-        let refused = engine.query(&many, None).await.err();
+        let refused = engine
+            .query(&QueryContext::new("tests"), &many, None)
+            .await
+            .err();
         let fault = refused.unwrap_or_else(|| panic!("not refused: {many}"));
         assert_eq!(&*fault.reason, "statement_too_large", "{fault}");
         assert!(fault.message.contains("query.value_bytes_max"), "{fault}");
     }
     let few = format!("SELECT {} <> n::text FROM reactor.raw", long(b'a'));
-    engine.query(&few, None).await.unwrap();
+    engine
+        .query(&QueryContext::new("tests"), &few, None)
+        .await
+        .unwrap();
 }

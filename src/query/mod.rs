@@ -4,11 +4,11 @@ mod access;
 mod aggregate_statistics;
 mod arithmetic;
 mod broken_view;
-mod caller;
 mod cast_names;
 #[cfg(test)]
 mod clauses_tests;
 mod columns;
+mod context;
 mod describe;
 mod engine;
 mod errors;
@@ -85,8 +85,8 @@ mod wire;
 mod world;
 pub mod zorder;
 
-pub use caller::{Caller, OfSession, OwnFiles, OwnRows, SessionLife, default_schema, same_columns};
 pub use columns::{described, of_table};
+pub use context::{OfSession, OwnFiles, OwnRows, QueryContext, SessionLife, same_columns};
 pub use engine::{Engine, EngineConfig};
 pub use errors::fault_of;
 pub use parameters::{check_count, driver_type};

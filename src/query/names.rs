@@ -347,7 +347,9 @@ impl VisitorMut for Rewriter<'_> {
             *relation = whole_name(&view.name);
         } else if let Some(view) = find_view(self.sources.snapshot, relation) {
             *relation = whole_name(&view.name);
-        } else if let Some(full) = server_table(relation, self.sources.others) {
+        } else if let Some(full) =
+            server_table(self.sources.snapshot, relation, self.sources.others)
+        {
             *relation = ObjectName::from(full.split('.').map(Ident::new).collect::<Vec<_>>());
         } else if relation.0.len() > 1 {
             // `system` and `information_schema` are lower case throughout.

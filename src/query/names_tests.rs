@@ -8,6 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::tests::engine_over;
 use super::*;
+use crate::query::QueryContext;
 
 /// Two tables whose columns differ by case, one in the default schema, and one with another spelling of the key.
 async fn engine() -> Engine {
@@ -37,7 +38,7 @@ async fn engine() -> Engine {
 
 /// The columns' names, then the rows.
 async fn answer(engine: &Engine, sql: &str) -> String {
-    let result = match engine.query(sql, None).await {
+    let result = match engine.query(&QueryContext::new("tests"), sql, None).await {
         Ok(result) => result,
         Err(fault) => return format!("{sql}: {fault}"),
     };
@@ -289,7 +290,11 @@ async fn two_spellings_in_one_place_are_an_error() {
         "SELECT TEMP FROM lab.c1 JOIN lab.c2 ON c1.id = c2.id",
         "SELECT * FROM (SELECT 1 AS a, 2 AS A) x WHERE x.\"a\" = (SELECT TEMP FROM lab.c1, lab.c2 LIMIT 1)",
     ] {
-        let fault = engine.query(sql, None).await.err().unwrap();
+        let fault = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(fault.reason, "ambiguous_name", "{sql}: {fault}");
     }
     // The exact spelling says which.

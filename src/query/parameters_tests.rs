@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use super::Engine;
 use super::tests::engine_over;
 use crate::fault::Fault;
+use crate::query::QueryContext;
 
 async fn engine() -> Engine {
     let batch = RecordBatch::try_from_iter([
@@ -73,7 +74,7 @@ async fn drivers_are_told_what_to_bind() {
             "Timestamp(ms, \"UTC\") Timestamp(ms, \"UTC\") Int64 Int64 Timestamp(ms, \"UTC\")",
         ),
     ] {
-        let planned = engine.plan(sql).await;
+        let planned = engine.plan(&QueryContext::new("tests"), sql).await;
         let planned = planned.unwrap_or_else(|e| panic!("{sql}: {e}"));
         let fields = planned.parameters.fields().iter();
         let types: Vec<String> = fields.map(|f| f.data_type().to_string()).collect();
@@ -82,8 +83,17 @@ async fn drivers_are_told_what_to_bind() {
 }
 
 async fn answer(engine: &Engine, sql: &str, values: Vec<ScalarValue>) -> Result<String, Fault> {
-    let columns = engine.columns(sql, Some(values.clone()), false).await?;
-    let result = engine.query(sql, Some(values)).await?;
+    let columns = engine
+        .columns(
+            &QueryContext::new("tests"),
+            sql,
+            Some(values.clone()),
+            false,
+        )
+        .await?;
+    let result = engine
+        .query(&QueryContext::new("tests"), sql, Some(values))
+        .await?;
     assert_eq!(result.wire, columns, "{sql}");
     let mut out = Vec::new();
     for batch in result.collect().await? {
@@ -256,7 +266,7 @@ async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
         "SELECT ? || id, -?, ? FROM reactor.raw",
     ] {
         engine
-            .plan(sql)
+            .plan(&QueryContext::new("tests"), sql)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
@@ -266,9 +276,12 @@ async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
 async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
     let engine = engine().await;
     let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
-    let planned = engine.plan(sql).await.unwrap();
+    let planned = engine.plan(&QueryContext::new("tests"), sql).await.unwrap();
     let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::from("a")];
-    let result = engine.query(sql, Some(values)).await.unwrap();
+    let result = engine
+        .query(&QueryContext::new("tests"), sql, Some(values))
+        .await
+        .unwrap();
     let batches = result.collect().await.unwrap();
     assert_eq!(batches[0].schema(), planned.wire);
     let x = batches[0]
@@ -281,7 +294,7 @@ async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
 async fn parameters_are_typed_and_bound_by_position() {
     let engine = engine().await;
     let sql = "SELECT n FROM reactor.raw WHERE at > ? AND id = ? ORDER BY n LIMIT ?";
-    let planned = engine.plan(sql).await.unwrap();
+    let planned = engine.plan(&QueryContext::new("tests"), sql).await.unwrap();
     let types: Vec<String> = planned
         .parameters
         .fields()
@@ -295,12 +308,17 @@ async fn parameters_are_typed_and_bound_by_position() {
         ScalarValue::Int64(Some(1)),
     ];
     let rows = engine
-        .query(sql, Some(values))
+        .query(&QueryContext::new("tests"), sql, Some(values))
         .await
         .unwrap()
         .collect()
         .await
         .unwrap();
     assert_eq!(rows.iter().map(|b| b.num_rows()).sum::<usize>(), 1);
-    assert!(engine.query(sql, None).await.is_err());
+    assert!(
+        engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .is_err()
+    );
 }

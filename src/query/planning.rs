@@ -11,7 +11,6 @@ use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::caller::Caller;
 use super::limits::QueryLimits;
 use super::running;
 use crate::fault::{Fault, Kind};
@@ -52,7 +51,7 @@ impl Planning {
         threads.max(1) + SHORT_AT_ONCE + READ_AT_ONCE
     }
 
-    /// Runs work that plans a statement of `text_bytes`, in the present caller's name. Dropped before its end, it cancels
+    /// Runs work that plans a statement of `text_bytes`. Dropped before its end, it cancels
     /// `limits.client`. The work is made on its own thread: planning holds some hundred kilobytes from one await to the next.
     ///
     /// # Errors
@@ -98,11 +97,11 @@ impl Planning {
         let gone = limits.client.clone().drop_guard();
         let done = async {
             let permit = lane.clone().acquire_owned().await.map_err(|_| stopping())?;
-            let (handle, caller, limits) = (self.handle.clone(), Caller::current(), limits.clone());
+            let (handle, limits) = (self.handle.clone(), limits.clone());
             let thread = self.handle.spawn_blocking(move || {
                 // Nobody waits any more, or there is no room for a plan.
                 limits.check_in_planning()?;
-                let work = limits.meter.watch(caller.run(work()));
+                let work = limits.meter.watch(work());
                 let work = AssertUnwindSafe(work).catch_unwind();
                 let outcome = handle
                     .block_on(work)

@@ -127,7 +127,7 @@ impl VisitorMut for Read<'_> {
                 .or_else(|| find_view(self.snapshot, name).map(|view| &view.name)),
             Some(args) => {
                 let function = parts(name).join(".");
-                let table = named_table(&function, name, args);
+                let table = named_table(self.snapshot, &function, name, args);
                 if table.is_none() && is_over_table(&function) {
                     self.untold = Some(function);
                 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Caller;
+use super::context::QueryContext;
 use super::meter::Meter;
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
@@ -108,14 +108,14 @@ impl Queries {
     ///
     /// # Errors
     /// CANCELLED: it was cancelled before it began.
-    pub(super) fn begin(&self, caller: &Caller, sql: &str) -> Result<Guard, Fault> {
+    pub(super) fn begin(&self, caller: &QueryContext, sql: &str) -> Result<Guard, Fault> {
         self.begin_with(caller, sql, CancellationToken::new())
     }
 
     /// [`Queries::begin`] of a query that is planned already. `token`: what ends it.
     pub(super) fn begin_with(
         &self,
-        caller: &Caller,
+        caller: &QueryContext,
         sql: &str,
         token: CancellationToken,
     ) -> Result<Guard, Fault> {
@@ -248,10 +248,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn caller(id: &str) -> Caller {
-        Caller {
+    fn caller(id: &str) -> QueryContext {
+        QueryContext {
             query: Some(id.into()),
-            ..Caller::new("tester")
+            ..QueryContext::new("tester")
         }
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::tests::{answer, engine, holds};
+use crate::query::QueryContext;
 
 #[tokio::test]
 async fn expressions_that_differ_in_a_cast_alone_are_two_columns() {
@@ -59,7 +60,10 @@ async fn columns_of_a_cast_keep_their_names() {
     let engine = engine().await;
     let sql =
         "SELECT at::INT, at::STRING, sum(n::DOUBLE) AS s, sum(n) FROM reactor.raw GROUP BY 1, 2";
-    let batches = engine.query(sql, None).await.unwrap();
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap();
     let batches = batches.collect().await.unwrap();
     let schema = batches[0].schema();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();

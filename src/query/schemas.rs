@@ -2,7 +2,6 @@
 
 /// The catalogue that every table stands in.
 pub const CATALOG: &str = "deltaplane";
-/// The schema of users' own tables.
-pub const PUBLIC: &str = "public";
+pub use crate::types::PUBLIC;
 /// The schema of the server's own tables.
 pub const SYSTEM: &str = "system";

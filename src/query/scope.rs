@@ -412,8 +412,8 @@ impl Sources<'_> {
             relation.table = Some(view.name.clone());
             return relation;
         }
-        let full =
-            server_table(name, self.others).unwrap_or_else(|| parts.join(".").to_ascii_lowercase());
+        let full = server_table(self.snapshot, name, self.others)
+            .unwrap_or_else(|| parts.join(".").to_ascii_lowercase());
         let known = self.others.iter().find(|(other, _)| {
             let before = full.strip_suffix(other.as_str());
             before.is_some_and(|before| before.is_empty() || before.ends_with('.'))

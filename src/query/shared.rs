@@ -6,7 +6,7 @@ use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::caller::default_schema;
+use super::context::QueryContext;
 use super::limits::QueryLimits;
 use super::prepare::Session;
 use super::table_functions::Newest;
@@ -26,9 +26,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The statement as a query, and all that it may read.
+    /// The statement of `caller` as a query, and all that it may read. `own`: the server has written the text.
     pub(super) async fn read(
         &self,
+        caller: &QueryContext,
         text: &str,
         own: bool,
         snapshot: Snapshot,
@@ -41,9 +42,9 @@ impl Shared {
         };
         let said = sql::Statement::new(text, tokens);
         if said.kind() == sql::Kind::Log {
-            let asked = history::parse(said.cursor("table", &default_schema()))?;
+            let asked = history::parse(said.cursor("table", &snapshot.schema))?;
             let table = history::answer(&asked, &snapshot)?;
-            let session = self.session(snapshot, Some(Arc::new(table)), limits);
+            let session = self.session(caller, snapshot, Some(Arc::new(table)), limits);
             let statement = sql::parse_own("SELECT * FROM \"deltaplane.described\"")?;
             return Ok((session, statement));
         }
@@ -56,7 +57,7 @@ impl Shared {
         };
         let mut statement = describe::as_query(parsed, &snapshot)?;
         let snapshot = versions::resolve(&mut statement, snapshot).await?;
-        let mut session = self.session(snapshot, None, limits);
+        let mut session = self.session(caller, snapshot, None, limits);
         session.parameters = parameters;
         Ok((session, statement))
     }
@@ -64,6 +65,7 @@ impl Shared {
     /// `described`: a table of this one statement.
     pub(super) fn session(
         &self,
+        caller: &QueryContext,
         snapshot: Snapshot,
         described: Option<Arc<dyn TableProvider>>,
         limits: Option<&QueryLimits>,
@@ -75,6 +77,7 @@ impl Shared {
         }
         let world = World {
             base,
+            principal: caller.principal.clone(),
             described,
             depth: 0,
             expanded: Arc::default(),

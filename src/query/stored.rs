@@ -12,7 +12,6 @@ use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::caller::Caller;
 use super::columns;
 use super::errors::fault_of;
 use super::prepare::Session;
@@ -22,7 +21,7 @@ use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
 use crate::sql::parse_own;
 
-/// The view's query, and the snapshot that it reads. To be run as [`as_its_creator`].
+/// The view's query, and the snapshot that it reads, which is in the view's schema.
 ///
 /// # Errors
 /// What its versions meet.
@@ -33,24 +32,6 @@ pub(super) async fn query(
     let mut statement = parse_own(&view.sql)?;
     let snapshot = versions::resolve(&mut statement, snapshot).await?;
     Ok((statement, snapshot))
-}
-
-/// Runs what plans a view, with names as they were when it was created.
-///
-/// # Errors
-/// What planning its query meets, with the view's name.
-pub(super) async fn as_its_creator<T>(
-    view: &StoredView,
-    work: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
-    let caller = Caller {
-        schema: view.schema.as_str().into(),
-        ..Caller::current()
-    };
-    caller.run(work).await.map_err(|mut fault| {
-        fault.message = format!("view {}: {}", view.name, fault.message);
-        fault
-    })
 }
 
 /// The view as a table of the query that reads it. `session`: over the snapshot of the view's [`query`], which is `statement`.

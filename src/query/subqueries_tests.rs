@@ -6,6 +6,7 @@ use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::array_value_to_string;
 
 use super::tests::engine_over;
+use crate::query::QueryContext;
 
 #[tokio::test]
 async fn sets_are_compared_as_the_standard_says() {
@@ -209,7 +210,7 @@ async fn sets_are_compared_as_the_standard_says() {
     ];
     statements.extend(elsewhere);
     for (sql, expected) in statements {
-        let result = engine.query(&sql, None).await;
+        let result = engine.query(&QueryContext::new("tests"), &sql, None).await;
         let result = result.unwrap_or_else(|e| panic!("{sql}: {e}"));
         let batches = result.collect().await;
         let batches = batches.unwrap_or_else(|e| panic!("{sql}: {e}"));

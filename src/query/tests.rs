@@ -11,6 +11,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::{Lake, PinnedFiles};
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
+use crate::query::QueryContext;
 use crate::types::{Lsn, TableName};
 
 struct Fixed(Snapshot);
@@ -63,6 +64,7 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
     });
     let snapshot = Snapshot {
         read_point: Lsn::new(1),
+        schema: PUBLIC.into(),
         tables: Arc::new(tables.collect()),
         defined: Arc::default(),
     };
@@ -81,7 +83,15 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
 
 /// A statement's rows: `;` between rows and `,` between values.
 pub(super) async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine.query(sql, None).await?.collect().await?;
+    answer_to(&QueryContext::new("tests"), engine, sql).await
+}
+
+pub(super) async fn answer_to(
+    caller: &QueryContext,
+    engine: &Engine,
+    sql: &str,
+) -> Result<String, Fault> {
+    let batches = engine.query(caller, sql, None).await?.collect().await?;
     let mut rows = Vec::new();
     for batch in batches {
         for row in 0..batch.num_rows() {
@@ -95,8 +105,12 @@ pub(super) async fn answer(engine: &Engine, sql: &str) -> Result<String, Fault> 
 
 /// Each statement has the rows beside it.
 pub(super) async fn holds(engine: &Engine, cases: &[(&str, &str)]) {
+    holds_for(&QueryContext::new("tests"), engine, cases).await;
+}
+
+async fn holds_for(caller: &QueryContext, engine: &Engine, cases: &[(&str, &str)]) {
     for (sql, expected) in cases {
-        let found = answer(engine, sql).await;
+        let found = answer_to(caller, engine, sql).await;
         assert_eq!(found.as_deref(), Ok(*expected), "{sql}");
     }
 }
@@ -105,7 +119,10 @@ pub(super) async fn holds(engine: &Engine, cases: &[(&str, &str)]) {
 async fn now_is_one_instant_and_can_be_compared_with() {
     let engine = engine().await;
     let sql = "SELECT count(*) FROM reactor.raw WHERE now() - INTERVAL '1 hour' < now() AND to_timestamp(n) < now()";
-    let batches = engine.query(sql, None).await.unwrap();
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap();
     let batches = batches.collect().await.unwrap();
     let count = batches[0].column(0).as_any().downcast_ref::<Int64Array>();
     assert_eq!(count.unwrap().value(0), 3);
@@ -142,11 +159,12 @@ async fn information_schema_says_what_the_other_lists_of_columns_say() {
 #[tokio::test]
 async fn a_statement_knows_who_sent_it_and_in_which_schema() {
     let engine = engine().await;
-    let caller = Caller {
+    let caller = QueryContext {
         schema: "reactor".into(),
-        ..Caller::new("ann")
+        ..QueryContext::new("ann")
     };
-    let asked = holds(
+    holds_for(
+        &caller,
         &engine,
         &[
             (
@@ -161,8 +179,8 @@ async fn a_statement_knows_who_sent_it_and_in_which_schema() {
             ("SELECT x FROM (VALUES (current_user)) v (x)", "ann"),
             ("SHOW search_path", "reactor"),
         ],
-    );
-    caller.run(asked).await;
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -210,7 +228,7 @@ async fn names_match_without_regard_to_case_and_keep_their_own() {
         ("SELECT 1 AS one", "one"),
     ] {
         let result = engine
-            .query(sql, None)
+            .query(&QueryContext::new("tests"), sql, None)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
         let names: Vec<&str> = result
@@ -268,7 +286,7 @@ async fn what_a_user_gets_wrong_is_never_internal() {
         ),
         ("", Kind::Invalid, "statement"),
     ] {
-        let fault = match engine.query(sql, None).await {
+        let fault = match engine.query(&QueryContext::new("tests"), sql, None).await {
             Ok(stream) => stream.collect().await.expect_err(sql),
             Err(fault) => fault,
         };
@@ -317,8 +335,17 @@ async fn a_result_has_the_types_that_its_parts_are_brought_to() {
             "2.5",
         ),
     ] {
-        let announced = engine.plan(sql).await.unwrap().wire;
-        let batches = engine.query(sql, None).await.unwrap().collect().await;
+        let announced = engine
+            .plan(&QueryContext::new("tests"), sql)
+            .await
+            .unwrap()
+            .wire;
+        let batches = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap()
+            .collect()
+            .await;
         let batches = batches.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(batches[0].schema(), announced, "{sql}");
         assert_eq!(announced.field(0).data_type().to_string(), type_, "{sql}");
@@ -344,8 +371,11 @@ async fn the_advertised_schema_is_that_of_every_batch() {
         "SELECT arrow_cast(id, 'Dictionary(Int32, Utf8)') AS d, arrow_cast(id, 'Utf8View') AS v, arrow_cast(n, 'UInt32') AS u FROM reactor.raw",
         "EXPLAIN SELECT 1",
     ] {
-        let planned = engine.plan(sql).await.unwrap();
-        let result = engine.query(sql, None).await.unwrap();
+        let planned = engine.plan(&QueryContext::new("tests"), sql).await.unwrap();
+        let result = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap();
         assert_eq!(planned.wire, result.wire);
         for batch in result.collect().await.unwrap() {
             assert_eq!(batch.schema(), planned.wire, "{sql}");

@@ -10,7 +10,6 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Statement, TableAlias, TableFactor, VisitorMut,
 };
 
-use super::caller::default_schema;
 use crate::catalog::view::{Snapshot, TableView};
 use crate::cold::At;
 use crate::fault::{Fault, Kind};
@@ -28,18 +27,20 @@ fn split(name: &str) -> Option<(&str, At)> {
     }
 }
 
-#[derive(Default)]
-struct Asked(Vec<(TableName, At)>);
+struct Asked<'a> {
+    /// Of names without one.
+    schema: &'a str,
+    versions: Vec<(TableName, At)>,
+}
 
-impl VisitorMut for Asked {
+impl VisitorMut for Asked<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, alias, .. } = factor else {
             return ControlFlow::Continue(());
         };
-        let default = default_schema();
-        let Some((schema, table)) = placed(&parts(name), &default) else {
+        let Some((schema, table)) = placed(&parts(name), self.schema) else {
             return ControlFlow::Continue(());
         };
         if let Some((table, at)) = split(table)
@@ -54,7 +55,7 @@ impl VisitorMut for Asked {
                     at: None,
                 });
             }
-            self.0.push((table, at));
+            self.versions.push((table, at));
         }
         ControlFlow::Continue(())
     }
@@ -87,9 +88,12 @@ pub(super) async fn resolve(
     statement: &mut Statement,
     snapshot: Snapshot,
 ) -> Result<Snapshot, Fault> {
-    let mut asked = Asked::default();
+    let mut asked = Asked {
+        schema: &snapshot.schema,
+        versions: Vec::new(),
+    };
     let _ = visit_mut(statement, &mut asked);
-    let Asked(asked) = asked;
+    let asked = asked.versions;
     if asked.is_empty() {
         return Ok(snapshot);
     }
@@ -141,9 +145,8 @@ pub(super) async fn resolve(
         );
     }
     Ok(Snapshot {
-        read_point: snapshot.read_point,
         tables: Arc::new(tables),
-        defined: snapshot.defined.clone(),
+        ..snapshot
     })
 }
 

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 
 use super::broken_view::Broken;
 use super::errors::fault_of;
+use super::functions::of_caller;
 use super::information_schema::{self, InformationSchema};
 use super::prepare::Session;
 use super::provider::SnapshotTable;
@@ -31,6 +32,8 @@ use crate::types::TableName;
 #[derive(Clone)]
 pub(super) struct World {
     pub base: SessionState,
+    /// Who asks.
+    pub principal: Arc<str>,
     pub snapshot: Snapshot,
     pub system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
@@ -93,6 +96,7 @@ impl World {
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
         table_functions::register(&mut state, &self.snapshot, &self.newest);
+        of_caller::register(&mut state, &self.principal, &self.snapshot.schema);
         let functions = state.table_functions().clone();
         let (snapshot, system) = (self.snapshot.clone(), self.system.clone());
         let own = InformationSchema::new(snapshot, system, catalogs(listed), functions);
@@ -107,7 +111,9 @@ impl World {
     async fn planned(&self, view: &StoredView) -> Result<Arc<dyn TableProvider>, Fault> {
         let work = async {
             self.expanded.store(true, Ordering::Relaxed);
-            let snapshot = self.snapshot.without_temporary();
+            // Names are what they were when it was created.
+            let schema = view.schema.as_str().into();
+            let snapshot = self.snapshot.without_temporary().in_schema(&schema);
             let (statement, snapshot) = stored::query(view, snapshot).await?;
             let inner = World {
                 snapshot,
@@ -116,7 +122,10 @@ impl World {
             };
             stored::provider(view, &inner.into_session(), statement).await
         };
-        stored::as_its_creator(view, work).await
+        work.await.map_err(|mut fault: Fault| {
+            fault.message = format!("view {}: {}", view.name, fault.message);
+            fault
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::catalog::ddl_lock::Patience;
 use crate::dataset::Alteration;
 use crate::fault::Kind;
 use crate::ingest::IngestStream;
-use crate::query::{Caller, Engine, OfSession};
+use crate::query::{Engine, OfSession, QueryContext};
 use crate::statement::transaction::{Limits, Transactions};
 use crate::statement::{Bound, Change};
 use crate::types::TableName;
@@ -41,7 +41,12 @@ fn batch(columns: &[(&str, &[i64])]) -> RecordBatch {
 
 /// Each row of three numbers; a null is -1.
 async fn rows(engine: &Engine, sql: &str) -> Vec<[i64; 3]> {
-    let batches = engine.query(sql, None).await.unwrap().collect().await;
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap()
+        .collect()
+        .await;
     let mut out = Vec::new();
     for batch in batches.unwrap() {
         let value = |column: usize, row: usize| {
@@ -186,8 +191,9 @@ async fn rows_that_a_transaction_holds_are_not_written_under_another_contract() 
         idle: Duration::from_secs(600),
     });
     let inside = async |id: &[u8], sql: &str| {
-        let change = Change::parse(sql).unwrap().unwrap();
-        all.run(id, change, &admin, Bound::NOTHING).await
+        let caller = QueryContext::new("inside");
+        let change = Change::parse(&caller, sql).unwrap().unwrap();
+        all.run(id, change, (&admin, &caller), Bound::NOTHING).await
     };
     let plain = "ALTER TABLE public.c RENAME COLUMN b TO x";
     let insert = "INSERT INTO public.c VALUES (1, 2, 3)";
@@ -207,15 +213,15 @@ async fn rows_that_a_transaction_holds_are_not_written_under_another_contract() 
                 inside(&id, step).await.unwrap();
             }
             run(&admin, change).await.unwrap();
-            let caller = Caller {
+            let caller = QueryContext {
                 own: all.own_rows(&id).await,
-                ..Caller::new("inside")
+                ..QueryContext::new("inside")
             };
-            let seen = caller.run(async {
-                let result = engine.query("SELECT * FROM public.c", None).await?;
-                result.collect().await
-            });
-            let unseen = seen.await.unwrap_err();
+            let seen = engine.query(&caller, "SELECT * FROM public.c", None).await;
+            let unseen = match seen {
+                Ok(rows) => rows.collect().await.unwrap_err(),
+                Err(fault) => fault,
+            };
             assert_eq!(unseen.kind, Kind::Conflict, "{change} {steps:?}: {unseen}");
             let again = inside(&id, insert).await.unwrap_err();
             assert_eq!(again.reason, "contract_changed", "{change} {steps:?}");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::statement_tests::{over, run};
 use super::*;
 use crate::fault::Kind;
+use crate::query::QueryContext;
 use crate::server_state::Admin;
 use crate::types::TableName;
 
@@ -25,7 +26,11 @@ pub(super) async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
 }
 
 pub(super) async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine.query(sql, None).await?.collect().await?;
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await?
+        .collect()
+        .await?;
     let table = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
     let lines = table.to_string();
     // The rows alone.
@@ -42,7 +47,11 @@ pub(super) async fn one(engine: &Engine, sql: &str) -> String {
 
 async fn ddl(engine: &Engine, table: &str) -> String {
     let batches = engine
-        .query(&format!("SHOW CREATE TABLE {table}"), None)
+        .query(
+            &QueryContext::new("tests"),
+            &format!("SHOW CREATE TABLE {table}"),
+            None,
+        )
         .await
         .unwrap()
         .collect()

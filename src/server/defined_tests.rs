@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::create_tests::{one, shown, start};
-use super::statement_tests::run;
+use super::statement_tests::{run, run_as};
 use crate::fault::Kind;
-use crate::query::Caller;
+use crate::query::QueryContext;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
@@ -22,14 +22,12 @@ async fn a_view_gives_what_its_query_gives_also_after_a_restart() {
         .await
         .unwrap();
         // Names without a schema stay those of the session that created it.
-        let mut caller = Caller::new("ann");
+        let mut caller = QueryContext::new("ann");
         caller.schema = "lab".into();
-        caller
-            .run(async {
-                run(&admin, "CREATE VIEW public.V AS WITH w AS (SELECT * FROM t) SELECT K, CASE WHEN v < 0 THEN 0 ELSE v END AS w FROM w").await.unwrap();
-                run(&admin, "CREATE VIEW counted (\"how many\", top) AS SELECT count(*), max(w) FROM public.v WHERE w > 0").await.unwrap();
-            })
-            .await;
+        {
+            run_as(&caller, &admin, "CREATE VIEW public.V AS WITH w AS (SELECT * FROM t) SELECT K, CASE WHEN v < 0 THEN 0 ELSE v END AS w FROM w").await.unwrap();
+            run_as(&caller, &admin, "CREATE VIEW counted (\"how many\", top) AS SELECT count(*), max(w) FROM public.v WHERE w > 0").await.unwrap();
+        }
         assert_eq!(one(&engine, "SELECT sum(w) FROM v").await, "4.25");
         assert_eq!(
             one(&engine, "SELECT \"HOW MANY\", \"TOP\" FROM lab.counted")
@@ -123,7 +121,10 @@ async fn a_view_over_what_is_gone_is_an_error_that_names_both() {
         for part in ["view public.b", "view public.a", "public.t"] {
             assert!(fault.message.contains(part), "{fault}");
         }
-        assert!(engine.plan(sql).await.is_err(), "{sql}: at plan time");
+        assert!(
+            engine.plan(&QueryContext::new("tests"), sql).await.is_err(),
+            "{sql}: at plan time"
+        );
     }
     // Lists are not disturbed.
     assert_eq!(

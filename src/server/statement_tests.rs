@@ -13,6 +13,7 @@ mod model;
 
 use super::*;
 use crate::fault::Kind;
+use crate::query::QueryContext;
 use crate::server_state::Admin;
 use crate::statement::Change;
 use crate::types::TableName;
@@ -71,17 +72,25 @@ pub(super) fn over(running: &Running, dir: &Path) -> (Arc<Engine>, Admin) {
 }
 
 pub(super) async fn run(admin: &Admin, sql: &str) -> Result<u64, Fault> {
-    let change = Change::parse(sql)?.unwrap_or_else(|| panic!("no change: {sql}"));
+    run_as(&QueryContext::new("tests"), admin, sql).await
+}
+
+pub(super) async fn run_as(caller: &QueryContext, admin: &Admin, sql: &str) -> Result<u64, Fault> {
+    let change = Change::parse(caller, sql)?.unwrap_or_else(|| panic!("no change: {sql}"));
     change
-        .run(admin, crate::statement::Bound::NOTHING)
+        .run(admin, caller, crate::statement::Bound::NOTHING)
         .await
         .map(|done| done.written)
 }
 
 pub(super) async fn rows(engine: &Engine, from: &str) -> Vec<Row> {
+    rows_as(&QueryContext::new("tests"), engine, from).await
+}
+
+pub(super) async fn rows_as(caller: &QueryContext, engine: &Engine, from: &str) -> Vec<Row> {
     let sql = format!("SELECT k, v, s FROM {from}");
     let batches = engine
-        .query(&sql, None)
+        .query(caller, &sql, None)
         .await
         .unwrap_or_else(|e| panic!("{sql}: {e}"))
         .collect()
@@ -300,7 +309,7 @@ rules = [
 
 async fn one(engine: &Engine, sql: &str) -> String {
     let batches = engine
-        .query(sql, None)
+        .query(&QueryContext::new("tests"), sql, None)
         .await
         .unwrap()
         .collect()

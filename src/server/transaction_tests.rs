@@ -8,9 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::statement_tests::{Row, Step, apply, rows, run, start, step};
+use super::statement_tests::{Row, Step, apply, rows, rows_as, run, start, step};
 use super::*;
-use crate::query::{Caller, Engine, OfSession};
+use crate::query::{Engine, OfSession, QueryContext};
 use crate::server_state::Admin;
 use crate::statement::transaction::{Limits, Transactions};
 use crate::statement::{Bound, Change};
@@ -50,16 +50,17 @@ async fn one_case(
                 flush::commit(&running.shared, &own).await.unwrap();
                 continue;
             }
-            let change = Change::parse(&sql).unwrap().unwrap();
-            let done = all.run(&id, change, admin, Bound::NOTHING).await;
+            let caller = QueryContext::new("inside");
+            let change = Change::parse(&caller, &sql).unwrap().unwrap();
+            let done = all.run(&id, change, (admin, &caller), Bound::NOTHING).await;
             let done = done.unwrap_or_else(|e| panic!("{sql}: {e}"));
             assert_eq!(done.written, touched, "{sql}");
             inside.sort();
-            let caller = Caller {
+            let caller = QueryContext {
                 own: all.own_rows(&id).await,
-                ..Caller::new("inside")
+                ..caller
             };
-            let seen = caller.run(rows(engine, &table)).await;
+            let seen = rows_as(&caller, engine, &table).await;
             assert_eq!(seen, inside, "inside, after {step:?}");
             assert_eq!(rows(engine, &table).await, model, "outside");
         }

@@ -16,6 +16,7 @@ use super::statement_tests::{over, run};
 use super::*;
 use crate::ingest::IngestStream;
 use crate::ingest::bulk::{Bulk, Options};
+use crate::query::QueryContext;
 use crate::types::TableName;
 use crate::wal::{Disk, RealDisk, SegmentFile};
 
@@ -227,7 +228,7 @@ async fn each_key_once(keys: i64) {
     let sql = "SELECT k, count(*) FROM u.t GROUP BY k";
     let mut counts = BTreeMap::new();
     for rows in engine
-        .query(sql, None)
+        .query(&QueryContext::new("tests"), sql, None)
         .await
         .unwrap()
         .collect()

@@ -18,7 +18,7 @@ use crate::flight::{PutHandler, PutInput};
 use crate::ingest;
 use crate::ingest::insert::Rows;
 use crate::ingest::staged::{StagedRows, append_staged};
-use crate::query::{Caller, Engine, refuse_temporary};
+use crate::query::{Engine, QueryContext, refuse_temporary};
 use crate::statement::create::{self, Creation};
 use crate::statement::define::{self, Define};
 use crate::statement::{
@@ -58,6 +58,7 @@ impl Admin {
     /// The rows that an INSERT writes, and what they are charged while they live.
     async fn rows<'a>(
         &self,
+        caller: &QueryContext,
         table: &Table,
         insert: &'a Insert,
         bound: &Bound,
@@ -65,7 +66,7 @@ impl Admin {
         // Before its query runs: its columns are meant as they are called now.
         let since = table.contract();
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let mut charged = values::rows(&self.engine, insert, bound, limit).await?;
+        let mut charged = values::rows(&self.engine, caller, insert, bound, limit).await?;
         let rows = Rows {
             since,
             columns: &insert.columns,
@@ -78,12 +79,12 @@ impl Admin {
 impl Admin {
     /// # Errors
     /// FAILED_PRECONDITION `temporary_table`: the query of `what` reads a table of the caller's session.
-    fn refuse_temporary(&self, sql: &str, what: &str) -> Result<(), Fault> {
-        let own = Caller::current().session.temporary();
+    fn refuse_temporary(&self, caller: &QueryContext, sql: &str, what: &str) -> Result<(), Fault> {
+        let own = caller.session.temporary();
         if own.is_none_or(|own| own.is_empty()) {
             return Ok(());
         }
-        refuse_temporary(sql, &self.engine.own_snapshot(), what)
+        refuse_temporary(sql, &self.engine.snapshot_of(caller), what)
     }
 }
 
@@ -106,10 +107,13 @@ impl TableAdmin for Admin {
 
     fn create_from<'a>(
         &'a self,
+        caller: &'a QueryContext,
         creation: Creation,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
-        Box::pin(async move { create::run(&self.shared, &self.engine, creation, bound).await })
+        Box::pin(
+            async move { create::run(&self.shared, &self.engine, caller, creation, bound).await },
+        )
     }
 
     fn rename<'a>(
@@ -120,7 +124,9 @@ impl TableAdmin for Admin {
         Box::pin(async move {
             if self.shared.definitions.now().view(name).is_some() {
                 let (name, to) = (name.clone(), to.clone());
-                return self.define(Define::RenameView { name, to }).await;
+                return self
+                    .define(&QueryContext::server(), Define::RenameView { name, to })
+                    .await;
             }
             if self.shared.table(name)?.contract().view.is_some() {
                 return Err(Fault::new(
@@ -137,18 +143,25 @@ impl TableAdmin for Admin {
 
     fn temporary<'a>(
         &'a self,
+        caller: &'a QueryContext,
         change: Temporary,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
-        Box::pin(async move { temporary::run(&self.shared, &self.engine, change, bound).await })
+        Box::pin(
+            async move { temporary::run(&self.shared, &self.engine, caller, change, bound).await },
+        )
     }
 
-    fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>> {
+    fn define<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        define: Define,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             if let Define::CreateView { sql, .. } = &define {
-                self.refuse_temporary(sql, "a view")?;
+                self.refuse_temporary(caller, sql, "a view")?;
             }
-            define::run(&self.shared, &self.engine, define).await
+            define::run(&self.shared, &self.engine, caller, define).await
         })
     }
 
@@ -216,7 +229,11 @@ impl TableAdmin for Admin {
         Box::pin(async move { self.upkeep.answer(upkeep).await })
     }
 
-    fn view(&self, change: ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+    fn view<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        change: ViewChange,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move {
             let views = &self.views;
             if let ViewChange::Create {
@@ -225,7 +242,7 @@ impl TableAdmin for Admin {
             }
             | ViewChange::Query { sql, .. } = &change
             {
-                self.refuse_temporary(sql, "a materialized view")?;
+                self.refuse_temporary(caller, sql, "a materialized view")?;
             }
             match change {
                 ViewChange::Create {
@@ -244,13 +261,17 @@ impl TableAdmin for Admin {
         })
     }
 
-    fn alert(&self, change: AlertChange) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+    fn alert<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        change: AlertChange,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
         Box::pin(async move {
             let alerts = &self.alerts;
             if let AlertChange::Create { alert, .. } = &change
                 && let Watched::Query { sql } = &alert.watched
             {
-                self.refuse_temporary(sql, "an alert")?;
+                self.refuse_temporary(caller, sql, "an alert")?;
             }
             match change {
                 AlertChange::Create {
@@ -265,7 +286,7 @@ impl TableAdmin for Admin {
                         or_replace,
                         text: &text,
                     };
-                    alerts.create(creation).await?;
+                    alerts.create(caller, creation).await?;
                 }
                 AlertChange::Drop { name, if_exists } => alerts.remove(&name, if_exists).await?,
                 AlertChange::Pause { name, paused } => alerts.pause(&name, paused).await?,
@@ -280,10 +301,15 @@ impl TableAdmin for Admin {
         })
     }
 
-    fn insert<'a>(&'a self, insert: Insert, bound: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+    fn insert<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        insert: Insert,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move {
             let table = self.shared.writable(&insert.table)?;
-            let (rows, _charged) = self.rows(&table, &insert, bound).await?;
+            let (rows, _charged) = self.rows(caller, &table, &insert, bound).await?;
             match &insert.replace {
                 None => ingest::insert::append(&self.shared, &table, rows).await,
                 Some(matching) => {
@@ -295,20 +321,24 @@ impl TableAdmin for Admin {
 
     fn change_rows<'a>(
         &'a self,
+        caller: &'a QueryContext,
         dml: dml::Dml,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
-        Box::pin(async move { dml::run(&self.shared, &self.engine, dml, bound).await })
+        Box::pin(async move { dml::run(&self.shared, &self.engine, caller, dml, bound).await })
     }
 
     fn hold<'a>(
         &'a self,
+        caller: &'a QueryContext,
         dml: dml::Dml,
         bound: &'a Bound,
         rows: Option<StagedRows>,
         held: Option<Arc<dml::Held>>,
     ) -> BoxFuture<'a, Result<(u64, dml::Held), Fault>> {
-        Box::pin(async move { dml::hold(&self.shared, &self.engine, dml, bound, rows, held).await })
+        Box::pin(async move {
+            dml::hold(&self.shared, &self.engine, caller, dml, bound, rows, held).await
+        })
     }
 
     fn commit(
@@ -331,12 +361,13 @@ impl TableAdmin for Admin {
 
     fn stage<'a>(
         &'a self,
+        caller: &'a QueryContext,
         insert: &'a Insert,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
         Box::pin(async move {
             let table = self.shared.writable(&insert.table)?;
-            let (rows, _charged) = self.rows(&table, insert, bound).await?;
+            let (rows, _charged) = self.rows(caller, &table, insert, bound).await?;
             ingest::insert::staged(&self.shared, &table, rows).await
         })
     }

@@ -10,7 +10,7 @@ use crate::catalog::lookup::RowReader;
 use crate::cold::PinnedFiles;
 use crate::dataset::Contract;
 use crate::fault::Fault;
-use crate::query::Engine;
+use crate::query::{Engine, QueryContext};
 use crate::types::{TableName, quote_name};
 
 /// Answers what rules ask of other rows.
@@ -37,7 +37,13 @@ impl RowReader for EngineReader {
                 table.sql()
             );
             let mut out = HashSet::new();
-            for batch in self.engine.query(&sql, None).await?.collect().await? {
+            for batch in self
+                .engine
+                .query(&QueryContext::server(), &sql, None)
+                .await?
+                .collect()
+                .await?
+            {
                 out.extend(
                     batch
                         .column(0)
@@ -74,7 +80,11 @@ impl RowReader for EngineReader {
                 name.sql()
             );
             let rows = match files {
-                None => self.engine.query(&sql, None).await?,
+                None => {
+                    self.engine
+                        .query(&QueryContext::server(), &sql, None)
+                        .await?
+                }
                 Some(files) => {
                     let mut snapshot = self.engine.snapshot();
                     let mut tables = (*snapshot.tables).clone();
@@ -83,7 +93,9 @@ impl RowReader for EngineReader {
                         own.hot = Arc::default();
                     }
                     snapshot.tables = Arc::new(tables);
-                    self.engine.query_over(snapshot, &sql, None).await?
+                    self.engine
+                        .query_over(&QueryContext::server(), snapshot, &sql, None)
+                        .await?
                 }
             };
             let mut batches = rows.collect().await?;

@@ -21,6 +21,7 @@ use crate::dataset::Contract;
 use crate::fault::Fault;
 use crate::ingest::replay::Outcome;
 use crate::ingest::staged::StagedRows;
+use crate::query::QueryContext;
 use crate::types::TableName;
 
 /// Who creates and drops tables. Each future has one lifetime: under those of `#[async_trait]` the compiler takes seconds for each
@@ -32,16 +33,22 @@ pub trait TableAdmin: Send + Sync {
     /// Returns how many rows the table has from the start.
     fn create_from<'a>(
         &'a self,
+        caller: &'a QueryContext,
         creation: Creation,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// What is said of the caller's own temporary tables. Returns how many rows were written, changed or deleted.
     fn temporary<'a>(
         &'a self,
+        caller: &'a QueryContext,
         change: Temporary,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>>;
-    fn define(&self, define: Define) -> BoxFuture<'_, Result<(), Fault>>;
+    fn define<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        define: Define,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
     /// `cascade`: with the materialized views that read it.
     fn drop<'a>(
         &'a self,
@@ -61,14 +68,28 @@ pub trait TableAdmin: Send + Sync {
         plan: &'a Plan<'a>,
     ) -> BoxFuture<'a, Result<(), Fault>>;
     /// Returns how many buckets a refresh computed.
-    fn view(&self, change: ViewChange) -> BoxFuture<'_, Result<u64, Fault>>;
+    fn view<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        change: ViewChange,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// The answer has the columns of [`Change::schema`](super::Change::schema).
-    fn alert(&self, change: AlertChange) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>>;
+    fn alert<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        change: AlertChange,
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>>;
     /// Returns how many rows were written, by all executions together.
-    fn insert<'a>(&'a self, insert: Insert, bound: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>>;
+    fn insert<'a>(
+        &'a self,
+        caller: &'a QueryContext,
+        insert: Insert,
+        bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>>;
     /// The rows that an INSERT would append, judged and in the table's schema. Writes nothing.
     fn stage<'a>(
         &'a self,
+        caller: &'a QueryContext,
         insert: &'a Insert,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>>;
@@ -81,6 +102,7 @@ pub trait TableAdmin: Send + Sync {
     /// Returns how many rows were changed, deleted and inserted.
     fn change_rows<'a>(
         &'a self,
+        caller: &'a QueryContext,
         dml: dml::Dml,
         bound: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>>;
@@ -88,6 +110,7 @@ pub trait TableAdmin: Send + Sync {
     /// it holds from now on in the place of both, in no version yet.
     fn hold<'a>(
         &'a self,
+        caller: &'a QueryContext,
         dml: dml::Dml,
         bound: &'a Bound,
         rows: Option<StagedRows>,

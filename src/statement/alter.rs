@@ -244,15 +244,18 @@ fn properties(options: &[SqlOption]) -> Result<BTreeMap<String, String>, Fault> 
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::query::QueryContext;
     use crate::statement::Change;
 
     #[test]
     fn an_alteration_that_is_there_already_changes_nothing() {
         let sql = "CREATE TABLE a.b (x BIGINT COMMENT 'known', y STRING CHECK (y IN ('k')))";
-        let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+        let Some(Change::Create { contract, .. }) =
+            Change::parse(&QueryContext::new("tests"), sql).unwrap()
+        else {
             panic!("{sql}");
         };
-        let altered = |sql: &str| match Change::parse(sql).unwrap() {
+        let altered = |sql: &str| match Change::parse(&QueryContext::new("tests"), sql).unwrap() {
             Some(Change::Alter {
                 altering,
                 if_exists,
@@ -298,10 +301,12 @@ mod tests {
     #[test]
     fn a_clause_that_nobody_would_act_on_is_refused() {
         let sql = "CREATE TABLE a.b (x BIGINT, y STRING)";
-        let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+        let Some(Change::Create { contract, .. }) =
+            Change::parse(&QueryContext::new("tests"), sql).unwrap()
+        else {
             panic!("{sql}");
         };
-        let altered = |sql: &str| match Change::parse(sql)? {
+        let altered = |sql: &str| match Change::parse(&QueryContext::new("tests"), sql)? {
             Some(Change::Alter { altering, .. }) => altering.alterations(&contract),
             other => panic!("{other:?}"),
         };

@@ -21,7 +21,7 @@ use super::views::ViewChange;
 use super::{dml, values};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
-use crate::query::Engine;
+use crate::query::{Engine, QueryContext};
 use crate::types::TableName;
 
 /// A statement that changes something.
@@ -83,13 +83,17 @@ impl Change {
     ///
     /// # Errors
     /// NOT_FOUND for a table that is not there; what planning meets.
-    pub async fn parameters(&self, engine: &Engine) -> Result<SchemaRef, Fault> {
+    pub async fn parameters(
+        &self,
+        engine: &Engine,
+        caller: &QueryContext,
+    ) -> Result<SchemaRef, Fault> {
         match self {
-            Change::Insert(insert) => values::parameters(engine, insert).await,
-            Change::Temporary(temporary) => temporary.parameters(engine).await,
-            Change::Rows(dml) => dml::parameters(engine, dml).await,
+            Change::Insert(insert) => values::parameters(engine, caller, insert).await,
+            Change::Temporary(temporary) => temporary.parameters(engine, caller).await,
+            Change::Rows(dml) => dml::parameters(engine, caller, dml).await,
             Change::CreateFrom(creation) => match &creation.origin {
-                Origin::Query(sql) => Ok(engine.plan(sql).await?.parameters),
+                Origin::Query(sql) => Ok(engine.plan(caller, sql).await?.parameters),
                 Origin::Columns | Origin::Like(_) => Ok(Arc::new(Schema::empty())),
             },
             Change::Create { .. }
@@ -154,14 +158,19 @@ impl Change {
         }
     }
 
-    /// Does it. Bound to several rows it is still one statement.
-    pub async fn run(self, admin: &dyn TableAdmin, bound: &Bound) -> Result<Done, Fault> {
+    /// Does it, for `caller`. Bound to several rows it is still one statement.
+    pub async fn run(
+        self,
+        admin: &dyn TableAdmin,
+        caller: &QueryContext,
+        bound: &Bound,
+    ) -> Result<Done, Fault> {
         let written = match self {
             Change::Create {
                 contract,
                 if_not_exists,
             } => admin.create(*contract, if_not_exists).await.map(|_| 0),
-            Change::CreateFrom(creation) => admin.create_from(*creation, bound).await,
+            Change::CreateFrom(creation) => admin.create_from(caller, *creation, bound).await,
             Change::Drop {
                 name,
                 if_exists,
@@ -180,17 +189,17 @@ impl Change {
                 to,
                 if_exists,
             } => if_there(if_exists, admin.rename(&name, &to).await),
-            Change::View(change) => admin.view(*change).await,
-            Change::Define(define) => admin.define(*define).await.map(|()| 0),
+            Change::View(change) => admin.view(caller, *change).await,
+            Change::Define(define) => admin.define(caller, *define).await.map(|()| 0),
             Change::Alert(change) => {
                 return Ok(Done {
                     written: 0,
-                    rows: admin.alert(*change).await?,
+                    rows: admin.alert(caller, *change).await?,
                 });
             }
-            Change::Temporary(change) => admin.temporary(*change, bound).await,
-            Change::Insert(insert) => admin.insert(*insert, bound).await,
-            Change::Rows(dml) => admin.change_rows(*dml, bound).await,
+            Change::Temporary(change) => admin.temporary(caller, *change, bound).await,
+            Change::Insert(insert) => admin.insert(caller, *insert, bound).await,
+            Change::Rows(dml) => admin.change_rows(caller, *dml, bound).await,
             Change::Restore(restore) => admin.restore(restore).await.map(|()| 0),
             Change::Replay(replay) => {
                 let outcome = admin.replay(*replay).await?;

@@ -17,7 +17,7 @@ use crate::catalog::view::{Snapshot, TableView};
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::found::FirstRows;
-use crate::query::{Engine, tables_of};
+use crate::query::{Engine, QueryContext, tables_of};
 use crate::sql::names_it;
 use crate::types::{TableName, is_word};
 
@@ -75,13 +75,17 @@ fn columns_of(name: &TableName, schema: &Schema) -> Result<Contract, Fault> {
 ///
 /// # Errors
 /// NOT_FOUND; what planning the view meets.
-pub(super) async fn like(engine: &Engine, source: &TableName) -> Result<Contract, Fault> {
-    let snapshot = engine.own_snapshot();
+pub(super) async fn like(
+    engine: &Engine,
+    caller: &QueryContext,
+    source: &TableName,
+) -> Result<Contract, Fault> {
+    let snapshot = engine.snapshot_of(caller);
     match snapshot.tables.get(&source.folded()) {
         Some(view) => alike(view),
         None if snapshot.defined.view(source).is_some() => {
             let sql = format!("SELECT * FROM {}", source.sql());
-            columns_of(source, &engine.plan(&sql).await?.wire)
+            columns_of(source, &engine.plan(caller, &sql).await?.wire)
         }
         None => Err(Fault::new(
             Kind::NotFound,
@@ -114,6 +118,7 @@ pub(super) fn one_execution(bound: &Bound) -> Result<(), Fault> {
 pub async fn run(
     shared: &Arc<Shared>,
     engine: &Engine,
+    caller: &QueryContext,
     creation: Creation,
     bound: &Bound,
 ) -> Result<u64, Fault> {
@@ -130,16 +135,16 @@ pub async fn run(
     let (contract, rows) = match origin {
         Origin::Columns => (declared.contract(&name, None)?, None),
         Origin::Like(source) => {
-            let from = like(engine, &source).await?;
+            let from = like(engine, caller, &source).await?;
             (declared.contract(&name, Some(from))?, None)
         }
         Origin::Query(sql) => {
             if there == IfThere::Replace {
-                refuse_itself(engine, &name, &sql)?;
+                refuse_itself(&engine.snapshot_of(caller), &name, &sql)?;
             }
             one_execution(bound)?;
-            let result = engine.query(&sql, bound.row(0)?).await?;
-            let snapshot = engine.own_snapshot();
+            let result = engine.query(caller, &sql, bound.row(0)?).await?;
+            let snapshot = engine.snapshot_of(caller);
             let is_named = |column: &str| is_named(column, &sql, &snapshot);
             let contract = declared.over(&name, &result.wire, is_named)?;
             let rows = result.batches.into_stream().boxed();
@@ -152,8 +157,8 @@ pub async fn run(
 }
 
 /// A batch that comes in between the query and the new table's birth would be in neither.
-fn refuse_itself(engine: &Engine, name: &TableName, sql: &str) -> Result<(), Fault> {
-    let read = tables_of(sql, &engine.own_snapshot())?;
+fn refuse_itself(snapshot: &Snapshot, name: &TableName, sql: &str) -> Result<(), Fault> {
+    let read = tables_of(sql, snapshot)?;
     let gone = [name.folded(), name.quarantine().folded()];
     if read.iter().any(|table| gone.contains(&table.folded())) {
         return Err(Fault::new(

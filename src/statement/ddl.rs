@@ -15,11 +15,12 @@ use super::temporary;
 use crate::catalog::lifecycle::IfThere;
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
-use crate::query::default_schema;
+use crate::query::QueryContext;
 use crate::sql::{Cursor, parse_one, parse_tokens, parts, resolve, syntax};
 use crate::types::TableName;
 
-pub(super) fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+/// `schema`: that of a name without one.
+pub(super) fn drop_table(tokens: Vec<TokenWithSpan>, schema: &str) -> Result<Change, Fault> {
     match parse_tokens(tokens)? {
         Statement::Drop {
             object_type: ObjectType::Table,
@@ -29,7 +30,7 @@ pub(super) fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
             ..
         } => match names.as_slice() {
             [name] => Ok(Change::Drop {
-                name: table_name(name)?,
+                name: table_name(name, schema)?,
                 if_exists,
                 cascade,
             }),
@@ -39,15 +40,15 @@ pub(super) fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
     }
 }
 
-pub(super) fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
-    resolve(&parts(name), &default_schema())
+pub(super) fn table_name(name: &ObjectName, schema: &str) -> Result<TableName, Fault> {
+    resolve(&parts(name), schema)
 }
 
 fn refused<T>(text: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::new(Kind::Unimplemented, "not_implemented", text))
 }
 
-pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
+pub(super) fn create(caller: &QueryContext, mut rest: Cursor<'_>) -> Result<Change, Fault> {
     let begin = rest.clone();
     rest.skip();
     let replace = rest.words(&["OR", "REPLACE"]);
@@ -76,7 +77,7 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
     let mut using = false;
     let head = begin.rest().len() - rest.rest().len();
     let head = begin.rest().get(..head).unwrap_or_default();
-    let mut origin = like(&mut rest)?.map_or(Origin::Columns, Origin::Like);
+    let mut origin = like(caller, &mut rest)?.map_or(Origin::Columns, Origin::Like);
     let names = match origin {
         Origin::Columns => only_names(&mut rest)?,
         _ => Vec::new(),
@@ -196,12 +197,12 @@ pub(super) fn create(mut rest: Cursor<'_>) -> Result<Change, Fault> {
 }
 
 /// `LIKE other`, `(LIKE other [INCLUDING ..])`: the table that is copied.
-fn like(rest: &mut Cursor<'_>) -> Result<Option<TableName>, Fault> {
+fn like(caller: &QueryContext, rest: &mut Cursor<'_>) -> Result<Option<TableName>, Fault> {
     // A temporary table goes before a stored one.
     let name = |rest: &mut Cursor<'_>| {
         let mut ahead = rest.clone();
         let own = ahead.name_in(TEMPORARY_SCHEMA)?;
-        if temporary::is_own(&own) {
+        if temporary::is_own(caller, &own) {
             *rest = ahead;
             return Ok(own);
         }
@@ -331,7 +332,9 @@ mod tests {
             ),
         ] {
             let sql = format!("CREATE TABLE t AS SELECT 1 AS x{ending}");
-            let Some(Change::CreateFrom(creation)) = Change::parse(&sql).unwrap() else {
+            let Some(Change::CreateFrom(creation)) =
+                Change::parse(&QueryContext::new("tests"), &sql).unwrap()
+            else {
                 panic!("{sql}");
             };
             assert_eq!(creation.origin, Origin::Query(expected.to_owned()), "{sql}");

@@ -3,7 +3,7 @@
 use crate::catalog::Shared;
 use crate::catalog::alter::column_needed;
 use crate::fault::Fault;
-use crate::query::{Caller, named_in};
+use crate::query::named_in;
 use crate::sql::needs_column;
 use crate::types::{ColumnMoves, TableName};
 
@@ -27,11 +27,8 @@ pub fn refuse_with_views(
             continue;
         };
         // As its text says now: older servers did not note every table that a view reads.
-        let caller = Caller {
-            schema: view.schema.as_str().into(),
-            ..Caller::new("server")
-        };
-        let named = caller.run_now(|| named_in(&view.sql, &snapshot));
+        let then = snapshot.clone().in_schema(&view.schema.as_str().into());
+        let named = named_in(&view.sql, &then);
         let is = |read: &TableName| read.folded() == table.folded();
         if named.is_ok_and(|named| !named.iter().chain(&view.reads).any(is)) {
             continue;

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::dataset::{Contract, RuleKind, from_toml};
-use crate::query::Caller;
+use crate::query::QueryContext;
 
 pub(super) fn created(sql: &str) -> Contract {
-    match Change::parse(sql).unwrap() {
+    match Change::parse(&QueryContext::new("tests"), sql).unwrap() {
         Some(Change::Create { contract, .. }) => *contract,
         other => panic!("{other:?}"),
     }
@@ -65,10 +65,13 @@ fn bad_ddl_is_refused_with_its_reason() {
         ),
         ("CREATE TABLE t (a BIGINT", "Expected"),
     ] {
-        let fault = Change::parse(sql).unwrap_err();
+        let fault = Change::parse(&QueryContext::new("tests"), sql).unwrap_err();
         assert!(fault.to_string().contains(word), "{sql}: {fault}");
     }
-    assert_eq!(Change::parse("SELECT 1").unwrap(), None);
+    assert_eq!(
+        Change::parse(&QueryContext::new("tests"), "SELECT 1").unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn any_names_survive_the_way_through_ddl() {
         "s;t" STRUCT<"p ""q": INT, "r>": ARRAY<STRUCT<"<": INT>>>, "{z}" STRING,
         UNIQUE ("id, nr", "{z}"), UNIQUE ("s"), "s" STRING, CHECK ("a:b" >= 0), CHECK (a_b >= 0), CHECK ("{z}" IN ('a;b')), PRIMARY KEY ("id, nr", "x""y"))
         PARTITIONED BY ("{z}")"#;
-    let created = |sql: &str| match Change::parse(sql).unwrap() {
+    let created = |sql: &str| match Change::parse(&QueryContext::new("tests"), sql).unwrap() {
         Some(Change::Create { contract, .. }) => *contract,
         other => panic!("{other:?}"),
     };
@@ -99,13 +102,15 @@ fn any_names_survive_the_way_through_ddl() {
 #[test]
 fn quotes_in_texts_survive_the_way_through_ddl() {
     let sql = "CREATE TABLE public.w (a STRING COMMENT 'it''s') TBLPROPERTIES ('deltaplane.unit.a'='l''eau')";
-    let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+    let Some(Change::Create { contract, .. }) =
+        Change::parse(&QueryContext::new("tests"), sql).unwrap()
+    else {
         panic!("not a create");
     };
     assert_eq!(contract.columns[0].description.as_deref(), Some("it's"));
     let Some(Change::Create {
         contract: again, ..
-    }) = Change::parse(&contract.to_ddl()).unwrap()
+    }) = Change::parse(&QueryContext::new("tests"), &contract.to_ddl()).unwrap()
     else {
         panic!("not a create");
     };
@@ -145,7 +150,13 @@ const STATEMENTS: [&str; 26] = [
 /// dbt puts a comment before every statement that it sends.
 #[test]
 fn comments_before_within_and_behind_a_statement_change_nothing() {
-    let read = |sql: &str| told(Change::parse(sql).unwrap().unwrap());
+    let read = |sql: &str| {
+        told(
+            Change::parse(&QueryContext::new("tests"), sql)
+                .unwrap()
+                .unwrap(),
+        )
+    };
     for sql in STATEMENTS {
         let plain = read(sql);
         // A view keeps the text of its query: only its head can hold comments unseen.
@@ -163,21 +174,17 @@ fn comments_before_within_and_behind_a_statement_change_nothing() {
 }
 
 /// A name without a schema is of the session's, in every kind of statement.
-#[tokio::test]
-async fn a_name_without_a_schema_is_of_the_sessions() {
-    let mut caller = Caller::new("ann");
+#[test]
+fn a_name_without_a_schema_is_of_the_sessions() {
+    let mut caller = QueryContext::new("ann");
     caller.schema = "building".into();
-    let read = async |sql: &str| {
-        let sql = sql.to_owned();
-        let work = async move { Change::parse(&sql).unwrap() };
-        caller.clone().run(work).await
-    };
+    let read = |sql: &str| Change::parse(&caller, sql).unwrap();
     for sql in STATEMENTS {
         let bare = sql.replace("a.b", "b").replace(" ON a.c", " ON c");
         let full = sql
             .replace("a.b", "building.b")
             .replace(" ON a.c", " ON building.c");
-        let (bare, full) = (read(&bare).await, read(&full).await);
+        let (bare, full) = (read(&bare), read(&full));
         assert_eq!(told(bare.unwrap()), told(full.unwrap()), "{sql}");
     }
 }
@@ -230,7 +237,7 @@ fn errors_have_the_line_and_column_of_the_whole_text() {
             (format!("/* ü\n*/\n{sql}"), line + 2),
             (format!("-- ü\n{sql}"), line + 1),
         ] {
-            let fault = Change::parse(&text).unwrap_err();
+            let fault = Change::parse(&QueryContext::new("tests"), &text).unwrap_err();
             let place = format!("at Line: {line}, Column: {column}");
             assert!(
                 fault.message.contains(&place),

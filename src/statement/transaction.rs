@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{Bound, Change, Done, TableAdmin, dml};
 use crate::fault::{Fault, Kind};
 use crate::ingest::staged::StagedRows;
-use crate::query::{OfSession, OwnRows};
+use crate::query::{OfSession, OwnRows, QueryContext};
 use crate::types::TableName;
 use crate::validate::Validator;
 
@@ -159,24 +159,24 @@ impl Transactions {
         &self,
         id: &[u8],
         change: Change,
-        admin: &dyn TableAdmin,
+        (admin, caller): (&dyn TableAdmin, &QueryContext),
         bound: &Bound,
     ) -> Result<Done, Fault> {
         let work = self.work(id)?;
         let mut work = work.lock().await;
         match change {
             // No rollback takes it back, so that it can come before and behind anything.
-            Change::Temporary(_) => change.run(admin, bound).await,
+            Change::Temporary(_) => change.run(admin, caller, bound).await,
             Change::Insert(insert) if insert.replace.is_none() => {
                 work.may_write(&insert.table)?;
-                let rows = admin.stage(&insert, bound).await?;
+                let rows = admin.stage(caller, &insert, bound).await?;
                 self.hold(&mut work, insert.table, rows).map(Done::from)
             }
             Change::Rows(dml) => {
                 work.may_write(&dml.table)?;
                 let (rows, changes) = (work.rows.clone(), work.changes.clone());
                 let table = dml.table.clone();
-                let (touched, changes) = admin.hold(*dml, bound, rows, changes).await?;
+                let (touched, changes) = admin.hold(caller, *dml, bound, rows, changes).await?;
                 // They are in files now.
                 work.rows = None;
                 work.bytes.give_back();
@@ -195,7 +195,7 @@ impl Transactions {
                         other.verb()
                     )));
                 }
-                other.run(admin, bound).await
+                other.run(admin, caller, bound).await
             }
         }
     }

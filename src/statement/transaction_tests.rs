@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::catalog::alter::Plan;
 use crate::dataset::Contract;
+use crate::query::QueryContext;
 use crate::statement::Insert;
 
 /// Notes what is written, and in how many pieces.
@@ -36,6 +37,7 @@ impl TableAdmin for Recorder {
     }
     fn create_from<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::create::Creation,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
@@ -50,12 +52,17 @@ impl TableAdmin for Recorder {
     }
     fn temporary<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::Temporary,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Ok(1) })
     }
-    fn define(&self, _: crate::statement::define::Define) -> BoxFuture<'_, Result<(), Fault>> {
+    fn define<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: crate::statement::define::Define,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move { Ok(()) })
     }
     fn drop<'a>(
@@ -71,6 +78,7 @@ impl TableAdmin for Recorder {
     }
     fn change_rows<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<u64, Fault>> {
@@ -78,6 +86,7 @@ impl TableAdmin for Recorder {
     }
     fn hold<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: crate::statement::dml::Dml,
         _: &'a Bound,
         _: Option<StagedRows>,
@@ -88,13 +97,18 @@ impl TableAdmin for Recorder {
     fn commit(&self, _: Arc<dml::Held>, _: Option<StagedRows>) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move { Err(Fault::internal("no tables here")) })
     }
-    fn view(&self, _: crate::statement::ViewChange) -> BoxFuture<'_, Result<u64, Fault>> {
+    fn view<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: crate::statement::ViewChange,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Ok(0) })
     }
-    fn alert(
-        &self,
+    fn alert<'a>(
+        &'a self,
+        _: &'a QueryContext,
         _: crate::statement::AlertChange,
-    ) -> BoxFuture<'_, Result<Option<RecordBatch>, Fault>> {
+    ) -> BoxFuture<'a, Result<Option<RecordBatch>, Fault>> {
         Box::pin(async move { Ok(None) })
     }
     fn restore(&self, _: crate::statement::restore::Restore) -> BoxFuture<'_, Result<(), Fault>> {
@@ -106,11 +120,17 @@ impl TableAdmin for Recorder {
     ) -> BoxFuture<'_, Result<crate::ingest::replay::Outcome, Fault>> {
         Box::pin(async move { Ok(crate::ingest::replay::Outcome::default()) })
     }
-    fn insert<'a>(&'a self, _: Insert, _: &'a Bound) -> BoxFuture<'a, Result<u64, Fault>> {
+    fn insert<'a>(
+        &'a self,
+        _: &'a QueryContext,
+        _: Insert,
+        _: &'a Bound,
+    ) -> BoxFuture<'a, Result<u64, Fault>> {
         Box::pin(async move { Ok(1) })
     }
     fn stage<'a>(
         &'a self,
+        _: &'a QueryContext,
         _: &'a Insert,
         _: &'a Bound,
     ) -> BoxFuture<'a, Result<Option<StagedRows>, Fault>> {
@@ -145,8 +165,9 @@ fn transactions(bytes: usize, idle: Duration) -> Transactions {
 }
 
 async fn run(t: &Transactions, id: &[u8], sql: &str, admin: &Recorder) -> Result<u64, Fault> {
-    let change = Change::parse(sql).unwrap().unwrap();
-    let done = t.run(id, change, admin, Bound::NOTHING).await;
+    let caller = QueryContext::new("tests");
+    let change = Change::parse(&caller, sql).unwrap().unwrap();
+    let done = t.run(id, change, (admin, &caller), Bound::NOTHING).await;
     done.map(|d| d.written)
 }
 

@@ -16,7 +16,7 @@ use super::bound::Bound;
 use super::insert::Insert;
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, driver_type, fault_of};
+use crate::query::{Engine, QueryContext, driver_type, fault_of};
 use crate::sql::{parse_numbered, placeholder, printed, visit};
 use crate::types::SameName;
 
@@ -146,8 +146,12 @@ fn target<'a>(
 ///
 /// # Errors
 /// NOT_FOUND for a table that is not there; what planning the query can meet.
-pub async fn parameters(engine: &Engine, insert: &Insert) -> Result<SchemaRef, Fault> {
-    let snapshot = engine.own_snapshot();
+pub async fn parameters(
+    engine: &Engine,
+    caller: &QueryContext,
+    insert: &Insert,
+) -> Result<SchemaRef, Fault> {
+    let snapshot = engine.snapshot_of(caller);
     let view = snapshot.tables.get(&insert.table.folded());
     let contract = view.and_then(|v| v.contract.clone());
     let contract = contract.ok_or_else(|| snapshot.no_table(&insert.table))?;
@@ -164,7 +168,8 @@ pub async fn parameters(engine: &Engine, insert: &Insert) -> Result<SchemaRef, F
         .filter_map(|(n, position)| Some((n, target(&contract, insert, position)?.to_arrow())))
         .collect();
     if known.len() < count {
-        return Ok(engine.plan_known(&insert.query, known).await?.parameters);
+        let planned = engine.plan_known(caller, &insert.query, known).await?;
+        return Ok(planned.parameters);
     }
     let fields = known
         .iter()
@@ -185,6 +190,7 @@ pub struct Gathered {
 /// What the query can meet; RESOURCE_EXHAUSTED past `bytes_max`; INVALID_ARGUMENT for parameters that do not fit.
 pub async fn rows(
     engine: &Engine,
+    caller: &QueryContext,
     insert: &Insert,
     bound: &Bound,
     bytes_max: usize,
@@ -196,7 +202,7 @@ pub async fn rows(
         if let Some(cells) = cells(&statement)
             && let Some(cells) = cells.into_iter().collect::<Option<Vec<Cell>>>()
         {
-            let rows = direct(engine, &cells, batch).await?;
+            let rows = direct(engine, caller, &cells, batch).await?;
             return Ok(Gathered {
                 batches: rows.into_iter().collect(),
                 bytes: reserved,
@@ -206,7 +212,8 @@ pub async fn rows(
     }
     let (mut all, mut bytes) = (Vec::new(), 0);
     for row in 0..bound.executions() {
-        let mut result = engine.query(&insert.query, bound.row(row)?).await?;
+        let asked = engine.query(caller, &insert.query, bound.row(row)?);
+        let mut result = asked.await?;
         while let Some(batch) = result.batches.recv().await {
             let batch = batch?;
             let added = batch.get_array_memory_size();
@@ -233,6 +240,7 @@ pub async fn rows(
 /// Parameters' columns side by side, with fixed values repeated between them.
 async fn direct(
     engine: &Engine,
+    caller: &QueryContext,
     cells: &[Cell],
     bound: &RecordBatch,
 ) -> Result<Option<RecordBatch>, Fault> {
@@ -249,7 +257,7 @@ async fn direct(
     let mut once: Vec<ArrayRef> = Vec::new();
     if !fixed.is_empty() {
         let sql = format!("SELECT {}", fixed.join(", "));
-        let batches = engine.query(&sql, None).await?.collect().await?;
+        let batches = engine.query(caller, &sql, None).await?.collect().await?;
         once.extend(
             batches
                 .first()

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::folder_name;
 pub use crate::folder_name::is_word;
 
+/// The schema of users' own tables, and of a name without one where nobody has said another.
+pub const PUBLIC: &str = "public";
 /// Characters of a name, as in PostgreSQL; four bytes each at most.
 const CHARS_MAX: usize = 63;
 /// Begins names that a plan needs beside those of tables and columns.

@@ -17,6 +17,7 @@ use crate::clock::ManualClock;
 use crate::config::Resolved;
 use crate::dataset::{Alteration, Contract};
 use crate::ingest::IngestStream;
+use crate::query::QueryContext;
 use crate::server::{Running, Server};
 use crate::statement::Change;
 
@@ -51,7 +52,9 @@ async fn create(running: &Running, properties: &str) -> Arc<Table> {
         "CREATE TABLE s.t (id STRING NOT NULL, ts TIMESTAMP NOT NULL, v DOUBLE, CONSTRAINT range CHECK (v BETWEEN -1 AND 1000000)) \
          PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.key'='id'{properties})"
     );
-    let Some(Change::Create { contract, .. }) = Change::parse(&sql).unwrap() else {
+    let Some(Change::Create { contract, .. }) =
+        Change::parse(&QueryContext::new("tests"), &sql).unwrap()
+    else {
         panic!("not a create");
     };
     lifecycle::create(running.shared(), *contract, false)
@@ -111,7 +114,12 @@ async fn rows(running: &Running, table: &str) -> Vec<String> {
 }
 
 async fn query(running: &Running, sql: &str) -> Vec<String> {
-    let result = running.upkeep().engine.query(sql, None).await.unwrap();
+    let result = running
+        .upkeep()
+        .engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap();
     let mut out = Vec::new();
     for batch in result.collect().await.unwrap() {
         for row in 0..batch.num_rows() {

@@ -229,9 +229,8 @@ impl Views {
             view.progress = None;
         }
         let then = Snapshot {
-            read_point: snapshot.read_point,
             tables: Arc::new(tables),
-            defined: snapshot.defined.clone(),
+            ..snapshot.clone()
         };
         for reader in snapshot.tables.values() {
             let Some(contract) = &reader.contract else {

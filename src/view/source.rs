@@ -30,9 +30,8 @@ pub(super) fn only(view: &TableView, cold: Arc<PinnedFiles>, snapshot: &Snapshot
     };
     tables.insert(view.name.folded(), plain);
     Snapshot {
-        read_point: snapshot.read_point,
         tables: Arc::new(tables),
-        defined: snapshot.defined.clone(),
+        ..snapshot.clone()
     }
 }
 

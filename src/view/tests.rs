@@ -18,6 +18,7 @@ use crate::cold::faulty::{FAIL_AFTER_AND_DEAF, Faulty, SOUND};
 use crate::config::Resolved;
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::ingest::IngestStream;
+use crate::query::QueryContext;
 use crate::server::{Running, Server};
 use crate::statement::Change;
 
@@ -94,7 +95,9 @@ impl Bench {
         let running = open_over(dir, &clock, lake).await;
         let sql = "CREATE TABLE s.t (x BIGINT, ts TIMESTAMP NOT NULL) PARTITIONED BY (event_date) \
                    TBLPROPERTIES ('deltaplane.eventTime'='ts', 'deltaplane.systemColumns'='true')";
-        let Some(Change::Create { mut contract, .. }) = Change::parse(sql).unwrap() else {
+        let Some(Change::Create { mut contract, .. }) =
+            Change::parse(&QueryContext::new("tests"), sql).unwrap()
+        else {
             panic!("not a create");
         };
         contract.retention = retention.map(str::to_owned);
@@ -163,7 +166,13 @@ impl Bench {
 
     /// The one row of a query for whole numbers.
     async fn one(&self, sql: &str) -> Vec<i64> {
-        let result = self.running.views().engine.query(sql, None).await.unwrap();
+        let result = self
+            .running
+            .views()
+            .engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap();
         let batches = result.collect().await.unwrap();
         let columns = batches[0].columns().iter();
         columns

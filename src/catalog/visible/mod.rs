@@ -27,7 +27,7 @@ use crate::dataset;
 use crate::fault::Fault;
 use crate::hot::{Buffer, Chunk};
 use crate::records::Day;
-use crate::types::{Lsn, TableName};
+use crate::types::{Lsn, PUBLIC, TableName};
 
 /// Which of a contract's two Delta tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +205,7 @@ impl Visible {
         }
         Snapshot {
             read_point: state.read_point,
+            schema: PUBLIC.into(),
             tables: Arc::new(tables),
             defined: Arc::default(),
         }

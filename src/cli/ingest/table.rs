@@ -8,6 +8,7 @@ use deltaplane_client::SqlClient;
 
 use super::loads::Loads;
 use crate::dataset::{Column, Contract, EVENT_DATE, RESERVED_COLUMNS};
+use crate::query::QueryContext;
 use crate::statement::Change;
 use crate::types::{SameName, TableName};
 
@@ -31,7 +32,7 @@ impl Table {
         let text = text.and_then(|b| b.column(0).as_string_opt::<i32>());
         let ddl = text.map(|t| t.value(0));
         let ddl = ddl.context("the server shows no statement for it")?;
-        let contract = match Change::parse(ddl)? {
+        let contract = match Change::parse(&QueryContext::server(), ddl)? {
             Some(Change::Create { contract, .. }) => *contract,
             Some(Change::View(_)) => {
                 bail!("it is a materialized view: load the table that it reads")

@@ -7,7 +7,7 @@ use tonic::metadata::MetadataMap;
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
 use crate::ingest::bulk::Once;
-use crate::query::{CATALOG, Caller, default_schema};
+use crate::query::{CATALOG, OfSession, QueryContext};
 use crate::types::{TableName, split_names};
 
 const ON_REJECT: &str = "deltaplane.on_reject";
@@ -32,6 +32,8 @@ pub struct Ingest {
     pub(super) if_exists: IfExists,
     pub(super) quarantine: bool,
     pub(super) once: Option<Once>,
+    /// Whose temporary tables it may write.
+    pub(super) session: OfSession,
     /// The transaction that it is a part of.
     pub transaction: Option<Bytes>,
 }
@@ -41,7 +43,11 @@ impl Ingest {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a mode that is unspecified and an option that is unknown, or that a temporary table has not.
-    pub fn new(command: CommandStatementIngest, headers: &MetadataMap) -> Result<Self, Fault> {
+    pub fn new(
+        command: CommandStatementIngest,
+        headers: &MetadataMap,
+        caller: &QueryContext,
+    ) -> Result<Self, Fault> {
         let definition = command.table_definition_options.ok_or_else(unspecified)?;
         let create = match definition.if_not_exist {
             1 => true,
@@ -106,8 +112,8 @@ impl Ingest {
         };
         let schema = command.schema.filter(|s| !s.is_empty());
         let table = temporary_name(
-            command.temporary,
-            if_exists,
+            caller,
+            (command.temporary, if_exists),
             schema.as_deref(),
             &command.table,
         )?;
@@ -122,7 +128,7 @@ impl Ingest {
         }
         let table = match table {
             Some(table) => table,
-            None => table_name(schema, &command.table)?,
+            None => table_name(caller, schema, &command.table)?,
         };
         Ok(Ingest {
             table,
@@ -131,6 +137,7 @@ impl Ingest {
             if_exists,
             quarantine,
             once,
+            session: caller.session.clone(),
             transaction: command.transaction_id.filter(|id| !id.is_empty()),
         })
     }
@@ -143,10 +150,14 @@ fn unspecified() -> Fault {
     )
 }
 
-fn table_name(schema: Option<String>, table: &str) -> Result<TableName, Fault> {
+fn table_name(
+    caller: &QueryContext,
+    schema: Option<String>,
+    table: &str,
+) -> Result<TableName, Fault> {
     let made = match schema {
         Some(schema) => TableName::new(&schema, table),
-        None => TableName::read(table, &default_schema()),
+        None => TableName::read(table, &caller.schema),
     };
     let name = made.map_err(|e| Fault::invalid("invalid_name", e.to_string()))?;
     if name.quarantined().is_some() {
@@ -166,8 +177,8 @@ fn table_name(schema: Option<String>, table: &str) -> Result<TableName, Fault> {
 /// # Errors
 /// INVALID_ARGUMENT: it names another schema as well, or no name.
 fn temporary_name(
-    temporary: bool,
-    if_exists: IfExists,
+    caller: &QueryContext,
+    (temporary, if_exists): (bool, IfExists),
     schema: Option<&str>,
     table: &str,
 ) -> Result<Option<TableName>, Fault> {
@@ -197,7 +208,7 @@ fn temporary_name(
             .map(Some)
             .map_err(|e| Fault::invalid("invalid_name", e.to_string()));
     }
-    let own = Caller::current().session.temporary();
+    let own = caller.session.temporary();
     let is_own = |name: &TableName| {
         let own = own.as_ref();
         schema.is_none() && own.is_some_and(|own| own.is_there(name))
@@ -226,8 +237,8 @@ mod tests {
 
     #[test]
     fn modes_and_options_are_read_and_the_unclear_is_refused() {
-        let none = MetadataMap::new();
-        let asked = Ingest::new(command(1, 3), &none).unwrap();
+        let (none, ann) = (MetadataMap::new(), QueryContext::new("ann"));
+        let asked = Ingest::new(command(1, 3), &none, &ann).unwrap();
         assert!(asked.create && asked.if_exists == IfExists::Replace);
         assert_eq!(asked.table.to_string(), "public.t");
         for bad in [
@@ -236,7 +247,7 @@ mod tests {
             CommandStatementIngest::default(),
         ] {
             assert_eq!(
-                Ingest::new(bad, &none).unwrap_err().reason,
+                Ingest::new(bad, &none, &ann).unwrap_err().reason,
                 "mode_unspecified"
             );
         }
@@ -246,7 +257,7 @@ mod tests {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             c.options = options.collect();
-            Ingest::new(c, &none)
+            Ingest::new(c, &none, &ann)
         };
         let once = with(&[(PRODUCER, "p"), (SEQ, "7")]).unwrap().once.unwrap();
         assert_eq!((&*once.producer, once.seq), ("p", 7));
@@ -257,6 +268,10 @@ mod tests {
         assert!(with(&[("adbc.something", "x")]).is_ok());
         let mut headers = MetadataMap::new();
         headers.insert(ON_REJECT, "quarantine".parse().unwrap());
-        assert!(Ingest::new(command(2, 2), &headers).unwrap().quarantine);
+        assert!(
+            Ingest::new(command(2, 2), &headers, &ann)
+                .unwrap()
+                .quarantine
+        );
     }
 }

@@ -10,7 +10,6 @@ use crate::cold::PinnedFiles;
 use crate::dataset::Contract;
 use crate::fault::{Fault, Kind};
 use crate::ingest::insert::{Rows, judged_by};
-use crate::query::Caller;
 use crate::statement::temporary::no_session;
 use crate::validate::Validator;
 
@@ -24,10 +23,7 @@ pub(super) async fn run(
     asked: &Ingest,
     mut batches: Batches,
 ) -> Result<u64, Fault> {
-    let tables = Caller::current()
-        .session
-        .temporary()
-        .ok_or_else(no_session)?;
+    let tables = asked.session.temporary().ok_or_else(no_session)?;
     let schema = batches.schema().await?;
     let name = &asked.table;
     let there = match tables.get(name) {

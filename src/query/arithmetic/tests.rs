@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Decimal128Array, Float64Array, Int64Array, RecordBatch};
 
 use crate::fault::Kind;
-use crate::query::Engine;
 use crate::query::tests::{answer, engine_over};
+use crate::query::{Engine, QueryContext};
 
 const TOP: i64 = i64::MAX;
 
@@ -225,7 +225,10 @@ async fn a_column_keeps_the_name_that_it_has_without_the_checks() {
         ),
         ("SELECT abs(v) FROM lab.t", "abs(deltaplane.lab.t.v)"),
     ] {
-        let result = engine.query(sql, None).await.unwrap();
+        let result = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap();
         assert_eq!(result.wire.field(0).name(), name);
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::arithmetic::canonical_floats;
 use super::super::columns;
+use super::super::context::QueryContext;
 use super::super::errors::fault_of;
 use super::super::functions::of_caller;
 use super::super::limits::QueryLimits;
@@ -43,7 +44,7 @@ impl Engine {
         let statement = definition.statement(None)?;
         let inner = limits.clone();
         let work = move || async move {
-            let session = world.session(snapshot, None, Some(&inner));
+            let session = world.session(&QueryContext::server(), snapshot, None, Some(&inner));
             let plan = session.plan_statement(statement, &[]).await?;
             deterministic(&plan)?;
             columns::each_once(&plan)?;
@@ -68,7 +69,7 @@ impl Engine {
         let (world, view, spans) = (self.world.clone(), view.clone(), spans.clone());
         let inner = limits.clone();
         let work = move || async move {
-            let session = world.session(snapshot, None, Some(&inner));
+            let session = world.session(&QueryContext::server(), snapshot, None, Some(&inner));
             let plan = view::computed(
                 &session.state,
                 &view,
@@ -90,7 +91,9 @@ impl Engine {
         let limits = self.limits(CancellationToken::new(), GATHER_TIMEOUT);
         let (world, sql, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
         let work = move || async move {
-            let (session, statement) = world.read(&sql, true, snapshot, Some(&inner)).await?;
+            let (session, statement) = world
+                .read(&QueryContext::server(), &sql, true, snapshot, Some(&inner))
+                .await?;
             let plan = session.plan(statement, &[]).await?;
             Ok((session.state, plan))
         };

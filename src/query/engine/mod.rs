@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::SnapshotSource;
-use super::caller::Caller;
+use super::context::QueryContext;
 use super::kept::KeptPlans;
 use super::limits::QueryLimits;
 use super::meter::{Budget, Meter, Metered};
@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// Reads a statement's text on a thread that is made for it, in the present caller's name and within the time of a query; a
+    /// Reads a statement's text on a thread that is made for it, within the time of a query; a
     /// brief one here, in less time than the thread takes to wake up.
     ///
     /// # Errors
@@ -191,15 +191,14 @@ impl Engine {
         self.handle.spawn(work);
     }
 
-    /// What a query of the present caller reads: what its transaction has done and the temporary tables of its session are
-    /// nobody else's.
-    pub fn own_snapshot(&self) -> Snapshot {
+    /// What a query of the caller reads: what its transaction has done and the temporary tables of its session are nobody
+    /// else's.
+    pub fn snapshot_of(&self, caller: &QueryContext) -> Snapshot {
         let snapshot = self.source.snapshot();
-        let caller = Caller::current();
         let snapshot = match &caller.own {
             Some(own) => own.over(&snapshot),
             None => snapshot,
         };
-        caller.with_temporary(snapshot)
+        caller.sees(snapshot)
     }
 }

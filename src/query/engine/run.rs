@@ -16,8 +16,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 
 use super::super::arithmetic::canonical_floats;
-use super::super::caller::Caller;
 use super::super::columns::wire_of;
+use super::super::context::QueryContext;
 use super::super::errors::fault_of;
 use super::super::kept::{KeptPlan, Question};
 use super::super::limits::QueryLimits;
@@ -26,6 +26,7 @@ use super::super::planning::panicked;
 use super::super::prepare::Session;
 use super::super::result::{self, ResultStream};
 use super::super::running::{self, State};
+use super::super::schemas::PUBLIC;
 use super::super::shared::Shared;
 use super::super::width;
 use super::super::wire::conform_to_wire;
@@ -38,6 +39,7 @@ use crate::types::Lsn;
 
 /// A query as it was asked for.
 struct Asked {
+    caller: QueryContext,
     sql: String,
     /// The server has written the text itself.
     own: bool,
@@ -51,7 +53,7 @@ struct Asked {
 }
 
 impl Engine {
-    /// Runs a query over a snapshot taken now, so that everything acked before is seen; or over that of the moment when the present
+    /// Runs a query over a snapshot taken now, so that everything acked before is seen; or over that of the moment when the
     /// caller's query was told its columns ([`Engine::columns`]).
     ///
     /// # Errors
@@ -59,20 +61,21 @@ impl Engine {
     /// they end the stream.
     pub async fn query(
         &self,
+        caller: &QueryContext,
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
     ) -> Result<ResultStream, Fault> {
         check_bytes(sql)?;
         let parameters = parameters.unwrap_or_default();
-        let caller = Caller::current();
         let kept = caller.query.as_ref().and_then(|id| {
-            let question = Question::of(&caller, sql, &parameters)?;
+            let question = Question::of(caller, sql, &parameters)?;
             self.kept.take(id, &question)
         });
         let asked = Asked {
             sql: sql.to_owned(),
             own: false,
-            snapshot: self.own_snapshot(),
+            snapshot: self.snapshot_of(caller),
+            caller: caller.clone(),
             parameters,
             kept,
             upkeep: None,
@@ -84,6 +87,7 @@ impl Engine {
     /// [`Engine::query`] over a snapshot that someone has made, of a text that the server has written.
     pub async fn query_over(
         &self,
+        caller: &QueryContext,
         snapshot: Snapshot,
         sql: &str,
         parameters: Option<Vec<ScalarValue>>,
@@ -92,6 +96,7 @@ impl Engine {
             sql: sql.to_owned(),
             own: true,
             snapshot,
+            caller: caller.clone(),
             parameters: parameters.unwrap_or_default(),
             kept: None,
             upkeep: None,
@@ -113,10 +118,12 @@ impl Engine {
         timeout: Duration,
     ) -> Result<ResultStream, Fault> {
         let asked = Asked {
+            caller: QueryContext::server(),
             sql: sql.to_owned(),
             own: true,
             snapshot: Snapshot {
                 read_point: Lsn::ZERO,
+                schema: PUBLIC.into(),
                 tables: Arc::new([(view.name.folded(), view)].into()),
                 defined: Arc::default(),
             },
@@ -133,13 +140,16 @@ impl Engine {
         if let Some(kept) = &asked.kept {
             let limits = kept.limits.clone();
             let token = limits.client.clone();
-            let guard = (self.queries).begin_with(&Caller::current(), &asked.sql, token)?;
+            let guard = (self.queries).begin_with(&asked.caller, &asked.sql, token)?;
             return self.start(asked, guard, limits).await;
         }
-        if let Some(feed) = self.subscribe(&asked.snapshot, &asked.sql).await? {
+        if let Some(feed) = self
+            .subscribe(&asked.caller, &asked.snapshot, &asked.sql)
+            .await?
+        {
             return Ok(feed);
         }
-        let guard = self.queries.begin(&Caller::current(), &asked.sql)?;
+        let guard = self.queries.begin(&asked.caller, &asked.sql)?;
         let mut limits = self.limits(guard.token(), asked.timeout);
         if asked.upkeep.is_some() {
             limits.meter = self.upkeep_budget.meter();
@@ -181,7 +191,13 @@ async fn planned(
     limits: &QueryLimits,
 ) -> Result<(Session, LogicalPlan), Fault> {
     let (mut session, statement) = world
-        .read(&asked.sql, asked.own, asked.snapshot, Some(limits))
+        .read(
+            &asked.caller,
+            &asked.sql,
+            asked.own,
+            asked.snapshot,
+            Some(limits),
+        )
         .await?;
     if let Some((environment, curve)) = asked.upkeep {
         session.state = SessionStateBuilder::new_from_existing(session.state)

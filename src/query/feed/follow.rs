@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use tokio::sync::mpsc;
 
 use super::super::SnapshotSource;
-use super::super::caller::Caller;
+use super::super::context::QueryContext;
 use super::super::engine::Engine;
 use super::super::filter::Condition;
 use super::super::prepare::Planned;
@@ -41,7 +41,7 @@ impl Engine {
         snapshot: &Snapshot,
         sql: &str,
     ) -> Result<Option<Planned>, Fault> {
-        let Some(subscription) = parse(sql)? else {
+        let Some(subscription) = parse(sql, &snapshot.schema)? else {
             return Ok(None);
         };
         let table = Followed::find(snapshot, &subscription.table)?;
@@ -58,10 +58,11 @@ impl Engine {
     /// Begins a subscription; none if the text is another statement.
     pub(in crate::query) async fn subscribe(
         &self,
+        caller: &QueryContext,
         snapshot: &Snapshot,
         sql: &str,
     ) -> Result<Option<ResultStream>, Fault> {
-        let Some(subscription) = parse(sql)? else {
+        let Some(subscription) = parse(sql, &snapshot.schema)? else {
             return Ok(None);
         };
         let table = Followed::find(snapshot, &subscription.table)?;
@@ -70,7 +71,7 @@ impl Engine {
             Some(condition) => Some(self.filter(&table.name, condition).await?),
             None => None,
         };
-        let guard = self.queries.begin(&Caller::current(), sql)?;
+        let guard = self.queries.begin(caller, sql)?;
         let wire = wire_schema(&table.told_schema());
         let (tx, receiver) = mpsc::channel(BATCHES_AHEAD);
         let follower = Follower {

@@ -36,7 +36,7 @@ pub(crate) fn columns(
     name: &ObjectName,
     args: &[FunctionArg],
 ) -> Option<Vec<String>> {
-    let table = Followed::find(snapshot, &named_table(NAME, name, args)?).ok()?;
+    let table = Followed::find(snapshot, &named_table(snapshot, NAME, name, args)?).ok()?;
     let fields = table.told_schema();
     Some(fields.fields().iter().map(|f| f.name().clone()).collect())
 }
@@ -77,7 +77,7 @@ impl TableFunctionImpl for TableChanges {
         };
         let state = args.session().as_any().downcast_ref::<SessionState>();
         let state = state.ok_or_else(|| external(Fault::internal("a session of another kind")))?;
-        let table = table_of(name)
+        let table = table_of(&self.0, name)
             .and_then(|name| Followed::find(&self.0, &name))
             .map_err(external)?;
         let newest = table.newest();

@@ -1,6 +1,5 @@
 //! `SUBSCRIBE [TO] table [FROM {NOW | START | VERSION n [ROW m]}] [WHERE condition] [WITH PROGRESS]`
 
-use super::super::caller::default_schema;
 use crate::fault::Fault;
 use crate::sql::{self, Cursor, Kind, first_word, printed};
 use crate::types::TableName;
@@ -24,11 +23,11 @@ pub(super) struct Subscription {
     pub progress: bool,
 }
 
-/// None: the text is another statement.
+/// None: the text is another statement. `schema`: that of a name without one.
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`.
-pub(super) fn parse(sql: &str) -> Result<Option<Subscription>, Fault> {
+pub(super) fn parse(sql: &str, schema: &str) -> Result<Option<Subscription>, Fault> {
     if first_word(sql) != "subscribe" {
         return Ok(None);
     }
@@ -36,8 +35,7 @@ pub(super) fn parse(sql: &str) -> Result<Option<Subscription>, Fault> {
     if statement.kind() != Kind::Subscribe {
         return Ok(None);
     }
-    let schema = default_schema();
-    let read = subscription(statement.cursor("table", &schema));
+    let read = subscription(statement.cursor("table", schema));
     read.map(Some).map_err(|mut fault| {
         if fault.reason == "syntax_error" {
             fault.message.push_str("; ");

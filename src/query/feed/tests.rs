@@ -14,7 +14,7 @@ use crate::types::TableName;
 #[test]
 fn subscriptions_are_told_from_other_text() {
     let read = |sql: &str| {
-        parse(sql).unwrap().map(|s| {
+        parse(sql, "public").unwrap().map(|s| {
             let from = s.from.map(|Place { version, row }| (version, row));
             (s.table.to_string(), from, s.condition, s.progress)
         })
@@ -60,7 +60,7 @@ fn subscriptions_are_told_from_other_text() {
         "SUBSCRIBE a.b WITH",
         "SUBSCRIBE a.b LIMIT 3",
     ] {
-        let fault = parse(bad).unwrap_err();
+        let fault = parse(bad, "public").unwrap_err();
         assert_eq!(fault.reason, "syntax_error", "{bad}");
         assert!(fault.message.contains("SUBSCRIBE [TO]"), "{bad}: {fault}");
     }

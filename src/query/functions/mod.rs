@@ -43,7 +43,6 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();
     all.push(series::function());
     all.extend(json::functions());
-    all.extend(of_caller::functions());
     all.extend(gives_back::functions());
     all
 }

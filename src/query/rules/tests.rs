@@ -5,6 +5,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions, array_value_to_string}
 
 use super::super::tests::engine_over;
 use super::super::*;
+use crate::query::QueryContext;
 
 /// The rows of a query, each as its values with commas between.
 async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
@@ -31,7 +32,7 @@ async fn check(cases: &[(&str, &[&str])]) {
     for (sql, expected) in cases {
         // What a client is told of it comes first.
         engine
-            .plan(sql)
+            .plan(&QueryContext::new("tests"), sql)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(rows(&engine, sql).await, *expected, "{sql}");
@@ -271,9 +272,13 @@ async fn the_type_that_is_announced_is_that_of_the_answer() {
             of if of.starts_with("max") => format!("SELECT {of} {prices}"),
             of => format!("SELECT {of} {prices} ORDER BY price DESC LIMIT 1"),
         };
-        let announced = engine.plan(&sql).await.unwrap().wire;
+        let announced = engine
+            .plan(&QueryContext::new("tests"), &sql)
+            .await
+            .unwrap()
+            .wire;
         let result = engine
-            .query(&sql, None)
+            .query(&QueryContext::new("tests"), &sql, None)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert_eq!(result.wire, announced, "{sql}");

@@ -2,22 +2,22 @@
 
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName};
 
+use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
-use crate::query::caller::default_schema;
 use crate::types::TableName;
 
-/// The table that the text names; one without a schema is of the caller's default one.
+/// The table that the text names; one without a schema is of the snapshot's.
 ///
 /// # Errors
 /// INVALID_ARGUMENT: it can be no table's name.
-pub(in crate::query) fn table_of(text: &str) -> Result<TableName, Fault> {
-    let default = default_schema();
-    TableName::read_in_query(text, &default)
+pub(in crate::query) fn table_of(snapshot: &Snapshot, text: &str) -> Result<TableName, Fault> {
+    TableName::read_in_query(text, &snapshot.schema)
         .map_err(|e| Fault::invalid("invalid_name", e.to_string()))
 }
 
 /// The table that a call of `function` names, as it stands in a statement; none if it is another's.
 pub(in crate::query) fn named_table(
+    snapshot: &Snapshot,
     function: &str,
     name: &ObjectName,
     args: &[FunctionArg],
@@ -31,5 +31,5 @@ pub(in crate::query) fn named_table(
     else {
         return None;
     };
-    table_of(&value.value.clone().into_string()?).ok()
+    table_of(snapshot, &value.value.clone().into_string()?).ok()
 }

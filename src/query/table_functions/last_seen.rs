@@ -50,7 +50,7 @@ pub(super) fn columns(
     name: &ObjectName,
     args: &[FunctionArg],
 ) -> Option<Vec<String>> {
-    let view = find(snapshot, &named_table(NAME, name, args)?).ok()?;
+    let view = find(snapshot, &named_table(snapshot, NAME, name, args)?).ok()?;
     let text = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value))) => {
             value.value.clone().into_string()
@@ -173,7 +173,7 @@ impl TableFunctionImpl for LastSeen {
         let form = || external(Fault::invalid("invalid_argument", format!("it is {FORM}")));
         let texts = texts.ok_or_else(form)?;
         let (table, keys) = texts.split_first().ok_or_else(form)?;
-        let view = table_of(table)
+        let view = table_of(&self.snapshot, table)
             .and_then(|name| find(&self.snapshot, &name))
             .map_err(external)?;
         let asked = Asked::of(view, keys).map_err(external)?;

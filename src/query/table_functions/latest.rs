@@ -107,7 +107,7 @@ pub(super) fn columns(
     name: &ObjectName,
     args: &[FunctionArg],
 ) -> Option<Vec<String>> {
-    let view = find(snapshot, &named_table(NAME, name, args)?).ok()?;
+    let view = find(snapshot, &named_table(snapshot, NAME, name, args)?).ok()?;
     let fields = view.schema.fields();
     Some(fields.iter().map(|f| f.name().clone()).collect())
 }
@@ -131,7 +131,7 @@ impl TableFunctionImpl for Latest {
                 format!("it is {FORM}, with a literal"),
             )));
         };
-        let view = table_of(text)
+        let view = table_of(&self.snapshot, text)
             .and_then(|name| find(&self.snapshot, &name))
             .map_err(external)?;
         let (keys, time) = keys(view).map_err(external)?;

@@ -4,6 +4,7 @@
 use super::*;
 use crate::cold::faulty::{FAIL_BEFORE, SOUND};
 use crate::ingest;
+use crate::query::QueryContext;
 use crate::statement::{Change, restore};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +55,11 @@ async fn ddl_waits_for_a_statement_on_its_own_table_only_and_not_for_ever() {
     }
     assert!(took < SLACK, "{took:?}");
     // A statement that changes rows waits longer, and not for ever either.
-    let statement = Change::parse("RESTORE TABLE public.t TO VERSION AS OF 0").unwrap();
+    let statement = Change::parse(
+        &QueryContext::new("tests"),
+        "RESTORE TABLE public.t TO VERSION AS OF 0",
+    )
+    .unwrap();
     let Some(Change::Restore(statement)) = statement else {
         panic!("not a restore: {statement:?}");
     };

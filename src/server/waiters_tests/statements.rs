@@ -5,6 +5,7 @@ use crate::catalog::ddl_lock::Patience;
 use crate::dataset::{ViewDeclaration, ViewSettings};
 use crate::ingest;
 use crate::ingest::bulk::{self, Bulk, Once, Options};
+use crate::query::QueryContext;
 use crate::statement::Change;
 
 async fn view_over(bench: &Bench, source: &str) -> Arc<Table> {
@@ -12,7 +13,9 @@ async fn view_over(bench: &Bench, source: &str) -> Arc<Table> {
         "CREATE TABLE public.{source} (x BIGINT, ts TIMESTAMP NOT NULL) PARTITIONED BY (event_date) \
          TBLPROPERTIES ('deltaplane.eventTime'='ts')"
     );
-    let Some(Change::Create { contract, .. }) = Change::parse(&sql).unwrap() else {
+    let Some(Change::Create { contract, .. }) =
+        Change::parse(&QueryContext::new("tests"), &sql).unwrap()
+    else {
         panic!("not a create");
     };
     lifecycle::create(bench.shared(), *contract, false)

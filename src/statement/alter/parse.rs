@@ -7,12 +7,15 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use super::{Altering, KNOWN, acted_on};
 use crate::fault::{Fault, Kind};
-use crate::query::default_schema;
 use crate::sql::{parse_tokens, parts, resolve, syntax};
 use crate::statement::change::Change;
 use crate::statement::{ddl, nested_types};
 
-pub(in crate::statement) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+/// `schema`: that of a name without one.
+pub(in crate::statement) fn parse(
+    tokens: Vec<TokenWithSpan>,
+    schema: &str,
+) -> Result<Change, Fault> {
     match parse_tokens(nested_types::folded(tokens))? {
         Statement::AlterTable(alter) => {
             let AlterTable {
@@ -26,7 +29,7 @@ pub(in crate::statement) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, 
                 table_type,
                 end_token: _,
             } = alter;
-            let name = ddl::table_name(&name)?;
+            let name = ddl::table_name(&name, schema)?;
             let clauses = [
                 (location.is_some(), "SET LOCATION"),
                 (on_cluster.is_some(), "ON CLUSTER"),
@@ -61,7 +64,10 @@ pub(in crate::statement) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Change, 
 ///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for a comment on anything else.
-pub(in crate::statement) fn comment(tokens: Vec<TokenWithSpan>) -> Result<Change, Fault> {
+pub(in crate::statement) fn comment(
+    tokens: Vec<TokenWithSpan>,
+    schema: &str,
+) -> Result<Change, Fault> {
     let Statement::Comment {
         object_type,
         object_name,
@@ -82,7 +88,7 @@ pub(in crate::statement) fn comment(tokens: Vec<TokenWithSpan>) -> Result<Change
     }
     match parts(&object_name).as_slice() {
         [table @ .., column] if !table.is_empty() => Ok(Change::Alter {
-            name: resolve(table, &default_schema())?,
+            name: resolve(table, schema)?,
             altering: Altering::Comment {
                 column: (*column).to_owned(),
                 text: comment.filter(|text| !text.is_empty()),

@@ -14,7 +14,7 @@ use crate::catalog::defined::{Defined, StoredView, VIEWS_DEEP, ViewColumn};
 use crate::catalog::lifecycle::{IfThere, refuse_temporary_schema};
 use crate::dataset::{Column, ColumnType, Contract, TEMPORARY_SCHEMA};
 use crate::fault::{Fault, Kind};
-use crate::query::{Engine, PUBLIC, SYSTEM, named_in};
+use crate::query::{Engine, PUBLIC, QueryContext, SYSTEM, named_in};
 use crate::types::{SameName, TableName};
 
 pub(super) use parse::{schema, view};
@@ -64,7 +64,12 @@ impl Define {
 
 /// # Errors
 /// INVALID_ARGUMENT and NOT_FOUND for a query that cannot run; ALREADY_EXISTS; FAILED_PRECONDITION; ABORTED `table_busy`; the disk's.
-pub async fn run(shared: &Arc<Shared>, engine: &Engine, define: Define) -> Result<(), Fault> {
+pub async fn run(
+    shared: &Arc<Shared>,
+    engine: &Engine,
+    caller: &QueryContext,
+    define: Define,
+) -> Result<(), Fault> {
     match define {
         Define::CreateView {
             name,
@@ -78,7 +83,7 @@ pub async fn run(shared: &Arc<Shared>, engine: &Engine, define: Define) -> Resul
             if there == IfThere::Keep && shared.definitions.now().view(&name).is_some() {
                 return Ok(());
             }
-            let planned = engine.plan(&sql).await?;
+            let planned = engine.plan(caller, &sql).await?;
             if !planned.parameters.fields().is_empty() {
                 return Err(Fault::invalid(
                     "parameters",
@@ -87,7 +92,7 @@ pub async fn run(shared: &Arc<Shared>, engine: &Engine, define: Define) -> Resul
             }
             let view = StoredView {
                 columns: named_columns(&planned.wire, columns)?,
-                reads: named_in(&sql, &engine.snapshot())?,
+                reads: named_in(&sql, &engine.snapshot().in_schema(&caller.schema))?,
                 name,
                 sql,
                 schema,

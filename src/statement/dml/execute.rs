@@ -24,7 +24,7 @@ use crate::catalog::write::TableWriter;
 use crate::catalog::{Shared, visible::Part};
 use crate::cold::{self, PinnedFiles, Reason, Removal, Staged};
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, Engine};
+use crate::query::{Engine, QueryContext};
 use crate::statement::Bound;
 use crate::statement::target::target;
 
@@ -43,6 +43,7 @@ const CHANGED: &str = "changed_meanwhile";
 pub async fn run(
     shared: &Arc<Shared>,
     engine: &Arc<Engine>,
+    caller: &QueryContext,
     dml: Dml,
     bound: &Bound,
 ) -> Result<u64, Fault> {
@@ -50,18 +51,19 @@ pub async fn run(
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
     let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
+    let caller = caller.clone();
     // A task of its own: a client that goes away does not stop it between its commit and what follows.
     let work = async move {
         locked(&Statement {
             shared: &shared,
             engine: &engine,
+            caller: &caller,
             dml: &dml,
             executions: &executions,
             cancelled: &cancelled,
         })
         .await
     };
-    let work = Caller::current().run(work);
     tokio::spawn(metering.metered(work))
         .await
         .map_err(|e| Fault::internal(format!("statement: {e}")))?
@@ -87,6 +89,7 @@ async fn locked(statement: &Statement<'_>) -> Result<u64, Fault> {
 pub(super) struct Statement<'a> {
     pub shared: &'a Arc<Shared>,
     pub engine: &'a Engine,
+    pub caller: &'a QueryContext,
     pub dml: &'a Dml,
     /// The parameters of each execution, in order.
     pub executions: &'a [Option<Vec<ScalarValue>>],
@@ -158,16 +161,13 @@ impl Statement<'_> {
         let now = shared.clock.now();
         let mut run = Run {
             engine: self.engine,
+            caller: self.caller,
             validator: validator.as_deref(),
             files: Some(files),
             keys: contract
                 .as_deref()
                 .and_then(|c| ChangedKeys::new(c, &query)),
-            snapshot: pinned(
-                Caller::current().with_temporary(shared.snapshot()),
-                &name,
-                &view,
-            ),
+            snapshot: pinned(self.caller.sees(shared.snapshot()), &name, &view),
             name: &name,
             rows_name: &rows_name,
             view,

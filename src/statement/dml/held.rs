@@ -24,7 +24,7 @@ use crate::catalog::write::TableWriter;
 use crate::cold::{self, Reason, Removal, Staged, Stager};
 use crate::fault::{Fault, Kind};
 use crate::ingest::staged::{StagedRows, changed_in_transaction};
-use crate::query::{Caller, Engine, OwnFiles, same_columns};
+use crate::query::{Engine, OwnFiles, QueryContext, same_columns};
 use crate::statement::Bound;
 use crate::statement::target::target;
 use crate::validate::Validator;
@@ -84,6 +84,7 @@ fn conflict(reason: &'static str, message: String) -> Fault {
 pub async fn hold(
     shared: &Arc<Shared>,
     engine: &Arc<Engine>,
+    caller: &QueryContext,
     dml: Dml,
     bound: &Bound,
     rows: Option<StagedRows>,
@@ -93,17 +94,18 @@ pub async fn hold(
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
     let (shared, engine, metering) = (shared.clone(), engine.clone(), engine.clone());
+    let caller = caller.clone();
     let work = async move {
         let statement = Statement {
             shared: &shared,
             engine: &engine,
+            caller: &caller,
             dml: &dml,
             executions: &executions,
             cancelled: &cancelled,
         };
         held_by(&statement, rows, held).await
     };
-    let work = Caller::current().run(work);
     tokio::spawn(metering.metered(work))
         .await
         .map_err(|e| Fault::internal(format!("statement: {e}")))?

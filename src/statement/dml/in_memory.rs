@@ -16,7 +16,7 @@ use crate::catalog::lifecycle::offset_i64;
 use crate::catalog::temporary::{TemporaryTable, batches};
 use crate::cold::Staged;
 use crate::fault::Fault;
-use crate::query::Engine;
+use crate::query::{Engine, QueryContext};
 
 /// Returns how many rows the statement has changed, deleted and inserted, and all rows that there are then; none: it has
 /// touched no row.
@@ -26,6 +26,7 @@ use crate::query::Engine;
 pub(in super::super) async fn in_memory(
     shared: &Arc<Shared>,
     engine: &Engine,
+    caller: &QueryContext,
     dml: &Dml,
     executions: &[Option<Vec<ScalarValue>>],
     table: &TemporaryTable,
@@ -38,12 +39,13 @@ pub(in super::super) async fn in_memory(
         let touched = held.iter().map(|batch| batch.num_rows() as u64).sum();
         return Ok(Some((touched, Vec::new())));
     }
-    let mut snapshot = engine.own_snapshot();
+    let mut snapshot = engine.snapshot_of(caller);
     let mut tables = (*snapshot.tables).clone();
     with_rows(&mut tables, &view.name, &view.cold);
     snapshot.tables = Arc::new(tables);
     let mut run = Run {
         engine,
+        caller,
         validator: Some(by),
         files: None,
         keys: None,

@@ -15,9 +15,9 @@ use super::marks::Marks;
 use super::places::places;
 use super::{Dml, Work};
 use crate::catalog::view::Snapshot;
+use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
-use crate::query::default_schema;
 use crate::sql::{parts, resolve, visit};
 use crate::statement::Bound;
 use crate::types::TableName;
@@ -43,10 +43,10 @@ pub(in super::super) fn executions(
 fn check(dml: &Dml, executions: usize) -> Result<(), Fault> {
     let reads = match &dml.work {
         Work::Merge(_) => true,
-        Work::Delete { selection } => reads_itself(&dml.table, selection.iter()),
+        Work::Delete { selection } => reads_itself(dml, selection.iter()),
         Work::Update { set, selection } => {
             let values = set.iter().map(|(_, value)| value);
-            reads_itself(&dml.table, values.chain(selection))
+            reads_itself(dml, values.chain(selection))
         }
     };
     if !reads || executions < 2 {
@@ -62,18 +62,27 @@ fn check(dml: &Dml, executions: usize) -> Result<(), Fault> {
     ))
 }
 
-fn reads_itself<'a>(table: &TableName, mut exprs: impl Iterator<Item = &'a Expr>) -> bool {
-    struct Reads<'a>(&'a TableName);
+fn reads_itself<'a>(dml: &Dml, mut exprs: impl Iterator<Item = &'a Expr>) -> bool {
+    struct Reads<'a> {
+        table: &'a TableName,
+        schema: &'a str,
+    }
     impl Visitor for Reads<'_> {
         type Break = ();
         fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
-            match resolve(&parts(name), &default_schema()) {
-                Ok(read) if read.folded() == self.0.folded() => ControlFlow::Break(()),
+            match resolve(&parts(name), self.schema) {
+                Ok(read) if read.folded() == self.table.folded() => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    exprs.any(|expr| visit(expr, &mut Reads(table)).is_break())
+    let table = &dml.table;
+    // A name without a schema means a temporary table before a stored one.
+    let schema = match table.schema() {
+        TEMPORARY_SCHEMA => TEMPORARY_SCHEMA,
+        _ => &dml.schema,
+    };
+    exprs.any(|expr| visit(expr, &mut Reads { table, schema }).is_break())
 }
 
 /// The snapshot in which the rows that earlier executions have made stand beside the table's own under `name`. They are in
@@ -108,9 +117,8 @@ pub(super) fn with_held(
     });
     view.hot = Arc::new(hot.collect::<Result<Vec<_>, Fault>>()?);
     Ok(Snapshot {
-        read_point: snapshot.read_point,
         tables: Arc::new(tables),
-        defined: snapshot.defined.clone(),
+        ..snapshot.clone()
     })
 }
 

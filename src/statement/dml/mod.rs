@@ -28,6 +28,8 @@ pub(super) use many::executions;
 pub use parameters::parameters;
 pub(super) use parse::parse;
 
+use std::sync::Arc;
+
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor};
 
 use crate::types::TableName;
@@ -36,6 +38,8 @@ use crate::types::TableName;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dml {
     pub table: TableName,
+    /// Where its names without a schema are looked for.
+    pub(super) schema: Arc<str>,
     /// What the statement calls the table.
     alias: String,
     work: Work,

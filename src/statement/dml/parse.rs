@@ -1,5 +1,7 @@
 //! Text to [`Dml`]. Delta's `UPDATE SET *` and `INSERT *` are taken out of the tokens before sqlparser sees them.
 
+use std::sync::Arc;
+
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, CascadeOption, Delete, Expr, FromTable, Ident, MergeAction,
     MergeClauseKind, MergeInsertKind, ObjectName, Statement, TableAlias, TableFactor,
@@ -10,7 +12,6 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
-use crate::query::default_schema;
 use crate::sql::{parameters, parse_tokens, parts, resolve, syntax};
 use crate::types::{SameName, TableName, without_mark};
 
@@ -27,25 +28,28 @@ fn unsupported(what: &str) -> Fault {
     )
 }
 
+/// `schema`: that of a name without one.
+///
 /// # Errors
 /// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for clauses that other systems know.
-pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Dml, Fault> {
+pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>, schema: &str) -> Result<Dml, Fault> {
     let parameters = parameters(&tokens);
-    let dml = dml(parse_tokens(without_stars(tokens))?)?;
+    let (statement, schema) = (parse_tokens(without_stars(tokens))?, schema.into());
+    let dml = dml(statement, &schema)?;
     Ok(Dml { parameters, ..dml })
 }
 
-fn dml(statement: Statement) -> Result<Dml, Fault> {
+fn dml(statement: Statement, schema: &Arc<str>) -> Result<Dml, Fault> {
     match statement {
-        Statement::Update(update) => self::update(update),
-        Statement::Delete(delete) => self::delete(delete),
-        Statement::Merge(merge) => self::merge(merge),
-        Statement::Truncate(truncate) => self::truncate(&truncate),
+        Statement::Update(update) => self::update(update, schema),
+        Statement::Delete(delete) => self::delete(delete, schema),
+        Statement::Merge(merge) => self::merge(merge, schema),
+        Statement::Truncate(truncate) => self::truncate(&truncate, schema),
         _ => Err(syntax("expected UPDATE, DELETE, MERGE or TRUNCATE TABLE")),
     }
 }
 
-fn truncate(truncate: &Truncate) -> Result<Dml, Fault> {
+fn truncate(truncate: &Truncate, schema: &Arc<str>) -> Result<Dml, Fault> {
     let Truncate {
         table_names,
         partitions,
@@ -81,7 +85,8 @@ fn truncate(truncate: &Truncate) -> Result<Dml, Fault> {
         return Err(unsupported("ON CLUSTER"));
     }
     Ok(Dml {
-        table: table_name(name)?,
+        table: resolve(&parts(name), schema)?,
+        schema: schema.clone(),
         alias: last(name),
         work: Work::Delete { selection: None },
         condition: None,
@@ -121,12 +126,8 @@ fn last(name: &ObjectName) -> String {
     parts(name).last().copied().unwrap_or_default().to_owned()
 }
 
-fn table_name(name: &ObjectName) -> Result<TableName, Fault> {
-    resolve(&parts(name), &default_schema())
-}
-
 /// The one table that a statement changes, and what it calls it.
-fn target(factor: &TableFactor) -> Result<(TableName, String), Fault> {
+fn target(factor: &TableFactor, schema: &str) -> Result<(TableName, String), Fault> {
     match factor {
         TableFactor::Table {
             name,
@@ -137,7 +138,7 @@ fn target(factor: &TableFactor) -> Result<(TableName, String), Fault> {
             let alias = alias
                 .as_ref()
                 .map_or_else(|| last(name), |a| a.name.value.clone());
-            Ok((table_name(name)?, alias))
+            Ok((resolve(&parts(name), schema)?, alias))
         }
         other => Err(Fault::invalid(
             "syntax_error",
@@ -146,23 +147,27 @@ fn target(factor: &TableFactor) -> Result<(TableName, String), Fault> {
     }
 }
 
-fn alone(table: &TableWithJoins, statement: &str) -> Result<(TableName, String), Fault> {
+fn alone(
+    table: &TableWithJoins,
+    statement: &str,
+    schema: &str,
+) -> Result<(TableName, String), Fault> {
     if !table.joins.is_empty() {
         return Err(unsupported(&format!(
             "a join in {statement}; use MERGE, or a subquery in WHERE"
         )));
     }
-    target(&table.relation)
+    target(&table.relation, schema)
 }
 
-fn update(update: Update) -> Result<Dml, Fault> {
+fn update(update: Update, schema: &Arc<str>) -> Result<Dml, Fault> {
     if update.returning.is_some() || update.output.is_some() {
         return Err(unsupported("RETURNING"));
     }
     if update.limit.is_some() || !update.order_by.is_empty() || update.or.is_some() {
         return Err(unsupported("LIMIT, ORDER BY and OR in UPDATE"));
     }
-    let (table, alias) = alone(&update.table, "UPDATE")?;
+    let (table, alias) = alone(&update.table, "UPDATE", schema)?;
     let set = assignments(update.assignments, &table, &alias)?;
     let Values::Named(set) = set else {
         return Err(Fault::invalid(
@@ -177,6 +182,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
         let action = Action::Update(Values::Named(set));
         return Ok(Dml {
             table,
+            schema: schema.clone(),
             alias,
             condition,
             work: with_second(from, "FROM", update.selection, action)?,
@@ -185,6 +191,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
     }
     Ok(Dml {
         table,
+        schema: schema.clone(),
         alias,
         condition,
         work: Work::Update {
@@ -195,7 +202,7 @@ fn update(update: Update) -> Result<Dml, Fault> {
     })
 }
 
-fn delete(delete: Delete) -> Result<Dml, Fault> {
+fn delete(delete: Delete, schema: &Arc<str>) -> Result<Dml, Fault> {
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
     let [from] = from.as_slice() else {
         return Err(unsupported("DELETE from several tables"));
@@ -209,11 +216,12 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
     if delete.limit.is_some() || !delete.order_by.is_empty() {
         return Err(unsupported("LIMIT and ORDER BY in DELETE"));
     }
-    let (table, alias) = alone(from, "DELETE")?;
+    let (table, alias) = alone(from, "DELETE", schema)?;
     let condition = delete.selection.as_ref().map(ToString::to_string);
     if let Some(using) = delete.using {
         return Ok(Dml {
             table,
+            schema: schema.clone(),
             alias,
             condition,
             work: with_second(using, "USING", delete.selection, Action::Delete)?,
@@ -222,6 +230,7 @@ fn delete(delete: Delete) -> Result<Dml, Fault> {
     }
     Ok(Dml {
         table,
+        schema: schema.clone(),
         alias,
         condition,
         work: Work::Delete {
@@ -285,11 +294,11 @@ fn called(source: &mut TableFactor) -> Result<String, Fault> {
     })
 }
 
-fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
+fn merge(merge: datafusion::sql::sqlparser::ast::Merge, schema: &Arc<str>) -> Result<Dml, Fault> {
     if merge.output.is_some() {
         return Err(unsupported("RETURNING"));
     }
-    let (table, alias) = target(&merge.table)?;
+    let (table, alias) = target(&merge.table, schema)?;
     let mut source = merge.source;
     let called = called(&mut source)?;
     if merge.clauses.is_empty() {
@@ -342,6 +351,7 @@ fn merge(merge: datafusion::sql::sqlparser::ast::Merge) -> Result<Dml, Fault> {
     }
     Ok(Dml {
         table,
+        schema: schema.clone(),
         alias,
         condition: Some(merge.on.to_string()),
         work: Work::Merge(Box::new(Merge {

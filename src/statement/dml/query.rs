@@ -14,7 +14,6 @@ use super::{Action, Dml, Merge, Values, When, Work};
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Contract, EVENT_DATE, RESERVED_COLUMNS};
 use crate::fault::Fault;
-use crate::query::default_schema;
 use crate::sql::{parts, placed, placeholder, printed};
 use crate::types::{SameName, TableName, quote_name, without_mark};
 
@@ -216,7 +215,7 @@ pub(super) fn build(
             let tail = format!("{from}{}", filter(&builder, selection)?);
             (vec![made], tail, false)
         }
-        Work::Merge(merge) => self::merge(&mut builder, target, merge, &from)?,
+        Work::Merge(merge) => self::merge(&mut builder, target, (merge, &dml.schema), &from)?,
     };
     Ok(Query {
         sql: format!("SELECT {} FROM {tail}", builder.items.join(", ")),
@@ -230,7 +229,7 @@ pub(super) fn build(
 fn merge(
     builder: &mut Builder<'_>,
     target: &str,
-    merge: &Merge,
+    (merge, schema): (&Merge, &str),
     from: &str,
 ) -> Result<(Vec<Made>, String, bool), Fault> {
     builder.contract()?;
@@ -243,8 +242,7 @@ fn merge(
         TableFactor::Table { name, .. } => parts(name),
         _ => Vec::new(),
     };
-    let default = default_schema();
-    let full = placed(&parts, &default);
+    let full = placed(&parts, schema);
     // `t@v5` is an older version of t.
     let full = full.map(|(schema, table)| {
         (

@@ -21,7 +21,7 @@ use crate::clock::Micros;
 use crate::cold::{ColdFile, ColdTable, PinnedFiles, Staged};
 use crate::fault::Fault;
 use crate::ingest::insert::assign;
-use crate::query::Engine;
+use crate::query::{Engine, QueryContext};
 use crate::types::TableName;
 use crate::validate::{self, Origin, References, Scope, Source, Validator};
 
@@ -35,6 +35,7 @@ const SOURCE: &str = "merge";
 /// The rows of one try.
 pub(super) struct Run<'a> {
     pub engine: &'a Engine,
+    pub caller: &'a QueryContext,
     /// None: the table is a quarantine.
     pub validator: Option<&'a Validator>,
     /// None: the rows of a temporary table are never staged.
@@ -89,7 +90,7 @@ impl Run<'_> {
             && let Some(contract) = self.validator.map(Validator::contract)
         {
             keys.check(
-                self.engine,
+                (self.engine, self.caller),
                 self.snapshot.clone(),
                 contract,
                 self.rows_name,
@@ -130,7 +131,7 @@ impl Run<'_> {
         };
         let mut stream = self
             .engine
-            .query_over(snapshot, &query.sql, parameters)
+            .query_over(self.caller, snapshot, &query.sql, parameters)
             .await?;
         while let Some(batch) = stream.batches.recv().await {
             if cancelled.is_cancelled() {
@@ -308,9 +309,8 @@ impl Run<'_> {
             &self.view.with_files(files).in_order(),
         );
         let snapshot = Snapshot {
-            read_point: self.snapshot.read_point,
             tables: Arc::new(tables),
-            defined: self.snapshot.defined.clone(),
+            ..self.snapshot.clone()
         };
         let sql = format!("SELECT * FROM {}", self.rows_name.sql());
         let schema = self.view.schema();
@@ -323,7 +323,8 @@ impl Run<'_> {
             })
             .sum();
         let mut kept = 0;
-        let mut stream = self.engine.query_over(snapshot, &sql, None).await?;
+        let (engine, caller) = (self.engine, self.caller);
+        let mut stream = engine.query_over(caller, snapshot, &sql, None).await?;
         while let Some(batch) = stream.batches.recv().await {
             if cancelled.is_cancelled() {
                 return Ok(());

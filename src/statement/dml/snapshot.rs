@@ -17,9 +17,8 @@ pub(super) fn pinned(snapshot: Snapshot, name: &TableName, view: &Arc<PinnedFile
     }
     with_rows(&mut tables, name, view);
     Snapshot {
-        read_point: snapshot.read_point,
         tables: Arc::new(tables),
-        defined: snapshot.defined,
+        ..snapshot
     }
 }
 

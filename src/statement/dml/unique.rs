@@ -12,7 +12,7 @@ use crate::catalog::view::Snapshot;
 use crate::cold::{FILE, ROW};
 use crate::dataset::{Action, Contract, RuleKind};
 use crate::fault::{Fault, Kind};
-use crate::query::Engine;
+use crate::query::{Engine, QueryContext};
 use crate::types::{TableName, quote_name};
 use crate::validate;
 
@@ -91,7 +91,7 @@ impl ChangedKeys {
     /// INVALID_ARGUMENT with the first key that is there already.
     pub(super) async fn check(
         &self,
-        engine: &Engine,
+        (engine, caller): (&Engine, &QueryContext),
         snapshot: Snapshot,
         contract: &Contract,
         rows: &TableName,
@@ -104,7 +104,8 @@ impl ChangedKeys {
                 columns.join(", "),
                 rows.sql()
             );
-            let mut stream = engine.query_over(snapshot.clone(), &sql, None).await?;
+            let found = engine.query_over(caller, snapshot.clone(), &sql, None);
+            let mut stream = found.await?;
             while let Some(batch) = stream.batches.recv().await {
                 let batch = batch?;
                 let columns = batch.columns().get(2..).unwrap_or_default();

@@ -19,7 +19,7 @@ use super::insert::Insert;
 use super::{dml, values};
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
-use crate::query::{Caller, Engine};
+use crate::query::{Engine, QueryContext};
 use crate::types::TableName;
 
 /// A statement about a temporary table of the caller's session.
@@ -48,8 +48,12 @@ impl Temporary {
     ///
     /// # Errors
     /// FAILED_PRECONDITION `no_session`; as those.
-    pub(super) async fn parameters(&self, engine: &Engine) -> Result<SchemaRef, Fault> {
-        let tables = Caller::current().session.temporary();
+    pub(super) async fn parameters(
+        &self,
+        engine: &Engine,
+        caller: &QueryContext,
+    ) -> Result<SchemaRef, Fault> {
+        let tables = caller.session.temporary();
         let is_there = |name: &TableName| match &tables {
             Some(tables) => tables.get(name).map(|_| ()),
             None => Err(no_session()),
@@ -57,14 +61,14 @@ impl Temporary {
         match self {
             Temporary::Insert(insert) => {
                 is_there(&insert.table)?;
-                values::parameters(engine, insert).await
+                values::parameters(engine, caller, insert).await
             }
             Temporary::Rows(dml) => {
                 is_there(&dml.table)?;
-                dml::parameters(engine, dml).await
+                dml::parameters(engine, caller, dml).await
             }
             Temporary::Create(creation) => match &creation.origin {
-                Origin::Query(sql) => Ok(engine.plan(sql).await?.parameters),
+                Origin::Query(sql) => Ok(engine.plan(caller, sql).await?.parameters),
                 Origin::Columns | Origin::Like(_) => Ok(Arc::new(Schema::empty())),
             },
             Temporary::Drop { .. } => Ok(Arc::new(Schema::empty())),
@@ -86,8 +90,8 @@ pub(super) fn is_in_schema(name: &TableName) -> bool {
 }
 
 /// Has the caller's session this temporary table?
-pub(super) fn is_own(name: &TableName) -> bool {
-    let own = Caller::current().session.temporary();
+pub(super) fn is_own(caller: &QueryContext, name: &TableName) -> bool {
+    let own = caller.session.temporary();
     own.is_some_and(|own| own.is_there(name))
 }
 

@@ -3,7 +3,7 @@
 use super::{Temporary, is_in_schema};
 use crate::dataset::TEMPORARY_SCHEMA;
 use crate::fault::{Fault, Kind};
-use crate::query::Caller;
+use crate::query::QueryContext;
 use crate::statement::alter::Altering;
 use crate::statement::change::Change;
 use crate::statement::create::{Creation, Origin};
@@ -70,18 +70,19 @@ fn target(change: &Change) -> Option<&TableName> {
     })
 }
 
-/// The statement as one about a temporary table, if that is what its names mean to the caller. `read` reads it again.
+/// The statement as one about a temporary table, if that is what its names mean to the caller. `read` reads it with another
+/// schema for names without one.
 ///
 /// # Errors
 /// UNIMPLEMENTED: it is for stored tables alone.
 pub(in crate::statement) fn routed(
+    caller: &QueryContext,
     change: Change,
-    read: impl FnOnce() -> Result<Option<Change>, Fault>,
+    read: impl FnOnce(&str) -> Result<Option<Change>, Fault>,
 ) -> Result<Change, Fault> {
     if target(&change).is_some_and(is_in_schema) {
-        return about(change);
+        return about(change, caller);
     }
-    let caller = Caller::current();
     let Some(own) = caller.session.temporary().filter(|own| !own.is_empty()) else {
         return Ok(change);
     };
@@ -89,19 +90,15 @@ pub(in crate::statement) fn routed(
         return Ok(change);
     }
     // As if the temporary tables' schema were the default one: a name that has a schema means what it did.
-    let there = Caller {
-        schema: TEMPORARY_SCHEMA.into(),
-        ..caller
-    };
-    let again = there.run_now(read)?;
+    let again = read(TEMPORARY_SCHEMA)?;
     let is_about_own = |again: &Change| target(again).is_some_and(|name| own.is_there(name));
     match again.filter(is_about_own) {
-        Some(again) => about(again),
+        Some(again) => about(again, caller),
         None => Ok(change),
     }
 }
 
-fn about(change: Change) -> Result<Change, Fault> {
+fn about(change: Change, caller: &QueryContext) -> Result<Change, Fault> {
     let temporary = match change {
         Change::Insert(insert) if insert.replace.is_none() => Temporary::Insert(insert),
         Change::Insert(insert) => {
@@ -110,7 +107,11 @@ fn about(change: Change) -> Result<Change, Fault> {
                 insert.table
             ));
         }
-        Change::Rows(dml) => Temporary::Rows(dml),
+        Change::Rows(mut dml) => {
+            // The other names that it gives are what they were.
+            dml.schema = caller.schema.clone();
+            Temporary::Rows(dml)
+        }
         Change::Drop {
             name, if_exists, ..
         } => Temporary::Drop { name, if_exists },

@@ -10,10 +10,10 @@ use super::{Temporary, no_session};
 use crate::catalog::Shared;
 use crate::catalog::temporary::{TemporaryRows, TemporaryTables};
 use crate::cold::PinnedFiles;
-use crate::dataset::{Column, Contract, TEMPORARY_SCHEMA};
+use crate::dataset::{Column, Contract};
 use crate::fault::Fault;
 use crate::ingest::insert::{Rows, judged_by};
-use crate::query::{Caller, Engine};
+use crate::query::{Engine, QueryContext};
 use crate::statement::create::{Creation, Origin, is_named, like, one_execution};
 use crate::statement::{Bound, Insert, dml, values};
 use crate::types::TableName;
@@ -27,10 +27,11 @@ use crate::validate::Validator;
 pub async fn run(
     shared: &Arc<Shared>,
     engine: &Arc<Engine>,
+    caller: &QueryContext,
     change: Temporary,
     bound: &Bound,
 ) -> Result<u64, Fault> {
-    let session = Caller::current().session.temporary();
+    let session = caller.session.temporary();
     let tables = match (session, &change) {
         (Some(tables), _) => tables,
         (
@@ -45,6 +46,7 @@ pub async fn run(
     let statement = Statement {
         shared,
         engine,
+        caller,
         tables: &tables,
         bound,
     };
@@ -62,6 +64,7 @@ pub async fn run(
 struct Statement<'a> {
     shared: &'a Arc<Shared>,
     engine: &'a Engine,
+    caller: &'a QueryContext,
     tables: &'a TemporaryTables,
     bound: &'a Bound,
 }
@@ -87,8 +90,11 @@ impl Statement<'_> {
             }
             Origin::Query(sql) => {
                 one_execution(self.bound)?;
-                let result = self.engine.query(&sql, self.bound.row(0)?).await?;
-                let snapshot = self.engine.own_snapshot();
+                let result = self
+                    .engine
+                    .query(self.caller, &sql, self.bound.row(0)?)
+                    .await?;
+                let snapshot = self.engine.snapshot_of(self.caller);
                 let is_named = |column: &str| is_named(column, &sql, &snapshot);
                 let by = validator(declared.over(&name, &result.wire, is_named)?)?;
                 let mut batches = result.batches.into_stream().boxed();
@@ -105,7 +111,7 @@ impl Statement<'_> {
 
     /// The columns of another table, with their types, NOT NULL and DEFAULT.
     async fn columns_like(&self, source: &TableName) -> Result<Vec<Column>, Fault> {
-        let like = like(self.engine, source).await?;
+        let like = like(self.engine, self.caller, source).await?;
         let columns = like.columns.into_iter().map(|column| Column {
             from: None,
             formerly: Vec::new(),
@@ -137,7 +143,8 @@ impl Statement<'_> {
     async fn insert(&self, insert: &Insert) -> Result<u64, Fault> {
         let table = self.tables.get(&insert.table)?;
         let limit = self.shared.config.memory.query_bytes_max.as_usize();
-        let mut gathered = values::rows(self.engine, insert, self.bound, limit).await?;
+        let mut gathered =
+            values::rows(self.engine, self.caller, insert, self.bound, limit).await?;
         let batches = std::mem::take(&mut gathered.batches);
         let mut rows = self.tables.rows();
         self.take(&mut rows, &table.by, &insert.columns, batches)
@@ -147,14 +154,10 @@ impl Statement<'_> {
 
     async fn change_rows(&self, dml: &dml::Dml) -> Result<u64, Fault> {
         let table = self.tables.get(&dml.table)?;
-        let there = Caller {
-            schema: TEMPORARY_SCHEMA.into(),
-            ..Caller::current()
-        };
-        // A name without a schema means the statement's own table there as well.
-        let executions = there.run_now(|| dml::executions(dml, self.bound))?;
-        let found = dml::in_memory(self.shared, self.engine, dml, &executions, &table).await?;
-        let Some((touched, rows)) = found else {
+        let executions = dml::executions(dml, self.bound)?;
+        let (engine, caller) = (self.engine, self.caller);
+        let found = dml::in_memory(self.shared, engine, caller, dml, &executions, &table);
+        let Some((touched, rows)) = found.await? else {
             return Ok(0);
         };
         self.tables.exchange(&dml.table, &table.by, rows)?;

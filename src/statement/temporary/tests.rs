@@ -6,7 +6,7 @@ use crate::catalog::lifecycle::IfThere;
 use crate::catalog::temporary::{Limits, TemporaryMemory, TemporaryTables};
 use crate::cold::{Lake, PinnedFiles};
 use crate::dataset::{Column, ColumnType, Contract};
-use crate::query::{OfSession, SessionLife};
+use crate::query::{OfSession, QueryContext, SessionLife};
 use crate::statement::Change;
 use crate::validate::Validator;
 
@@ -29,16 +29,16 @@ async fn session() -> Arc<SessionLife> {
     Arc::new(SessionLife::new(tables))
 }
 
-fn caller(session: &Arc<SessionLife>) -> Caller {
-    Caller {
+fn caller(session: &Arc<SessionLife>) -> QueryContext {
+    QueryContext {
         session: OfSession::new(session),
-        ..Caller::new("ann")
+        ..QueryContext::new("ann")
     }
 }
 
 /// `None`: a statement about a stored table.
-fn about(sql: &str) -> Result<Option<Temporary>, Fault> {
-    Ok(match Change::parse(sql)?.unwrap() {
+fn about(caller: &QueryContext, sql: &str) -> Result<Option<Temporary>, Fault> {
+    Ok(match Change::parse(caller, sql)?.unwrap() {
         Change::Temporary(temporary) => Some(*temporary),
         _ => None,
     })
@@ -74,15 +74,15 @@ async fn a_name_alone_means_the_session_s_table_before_a_stored_one() {
         ("CREATE TABLE pg_temp.own (a INT)", true),
         ("OPTIMIZE other", false),
     ] {
-        let found = own.clone().run_now(|| about(sql)).unwrap();
+        let found = about(&own, sql).unwrap();
         assert_eq!(found.is_some(), temporary, "{sql}");
         let text = sql.to_ascii_lowercase();
-        let elsewhere = Caller::new("ann").run_now(|| about(sql)).unwrap();
+        let elsewhere = about(&QueryContext::new("ann"), sql).unwrap();
         let said = text.contains("pg_temp") || text.contains("temp table");
         assert_eq!(elsewhere.is_some(), said, "of another session: {sql}");
     }
     drop(session);
-    assert_eq!(own.run_now(|| about("DELETE FROM own")), Ok(None));
+    assert_eq!(about(&own, "DELETE FROM own"), Ok(None));
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn what_a_temporary_table_has_not_is_refused() {
             "REPLACE WHERE",
         ),
     ] {
-        let fault = caller(&session).run_now(|| about(sql)).unwrap_err();
+        let fault = about(&caller(&session), sql).unwrap_err();
         assert!(fault.message.contains(word), "{sql}: {fault}");
     }
 }
@@ -135,7 +135,8 @@ fn a_temporary_table_is_created_by_every_spelling() {
         "CREATE TEMP TABLE \"t\" AS SELECT 1 AS a WITH NO DATA",
         "CREATE TEMP TABLE pg_temp.t (a INT)",
     ] {
-        let Some(Temporary::Create(creation)) = about(sql).unwrap() else {
+        let Some(Temporary::Create(creation)) = about(&QueryContext::new("ann"), sql).unwrap()
+        else {
             panic!("{sql}");
         };
         assert_eq!(creation.name.to_string(), "pg_temp.t", "{sql}");

@@ -5,6 +5,7 @@ use arrow::datatypes::Float64Type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::query::QueryContext;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
@@ -53,7 +54,7 @@ async fn compacted_files_are_sorted_and_their_statistics_and_counts_are_exact() 
     let read = running
         .upkeep()
         .engine
-        .query("SELECT v FROM s.t", None)
+        .query(&QueryContext::new("tests"), "SELECT v FROM s.t", None)
         .await
         .unwrap()
         .collect()

@@ -1,6 +1,7 @@
 //! What goes wrong with one table leaves the upkeep of the others as it is.
 
 use super::*;
+use crate::query::QueryContext;
 
 /// Upkeep that runs by itself, all the time.
 const BUSY: [(&str, &str); 4] = [
@@ -13,7 +14,9 @@ const BUSY: [(&str, &str); 4] = [
 async fn second(running: &Running) -> Arc<Table> {
     let sql = "CREATE TABLE s.u (id STRING NOT NULL, ts TIMESTAMP NOT NULL, v DOUBLE) \
                PARTITIONED BY (event_date) TBLPROPERTIES ('deltaplane.eventTime'='ts')";
-    let Some(Change::Create { contract, .. }) = Change::parse(sql).unwrap() else {
+    let Some(Change::Create { contract, .. }) =
+        Change::parse(&QueryContext::new("tests"), sql).unwrap()
+    else {
         panic!("not a create");
     };
     lifecycle::create(running.shared(), *contract, false)

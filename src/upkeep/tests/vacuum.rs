@@ -1,6 +1,7 @@
 //! Vacuum takes the files that nobody needs, and none that someone might.
 
 use super::*;
+use crate::query::QueryContext;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vacuum_leaves_what_a_running_query_has_and_takes_the_rest() {
@@ -45,7 +46,7 @@ async fn a_crash_between_stage_and_commit_leaves_orphans_that_vacuum_takes_and_n
     let batch = running
         .upkeep()
         .engine
-        .query("SELECT * FROM s.t", None)
+        .query(&QueryContext::new("tests"), "SELECT * FROM s.t", None)
         .await
         .unwrap()
         .collect()

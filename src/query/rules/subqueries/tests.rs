@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 
 use crate::fault::Kind;
-use crate::query::Engine;
 use crate::query::tests::{answer, engine_over, holds};
+use crate::query::{Engine, QueryContext};
 
 pub(super) async fn engine() -> Engine {
     let table = |ids: Vec<i64>, values: Vec<Option<f64>>, keys: Vec<Option<&str>>| {
@@ -316,7 +316,10 @@ async fn a_subquery_may_stand_in_every_place_of_a_query() {
 async fn a_column_that_asks_a_set_is_called_as_it_was_written() {
     let sql = "SELECT v > ANY (SELECT v FROM lab.s), k IN (SELECT k FROM lab.s), NOT EXISTS (SELECT 1 FROM lab.r), id IN (SELECT id FROM lab.r) AS known FROM lab.l";
     let engine = engine().await;
-    let batches = engine.query(sql, None).await.unwrap();
+    let batches = engine
+        .query(&QueryContext::new("tests"), sql, None)
+        .await
+        .unwrap();
     let batches = batches.collect().await.unwrap();
     let schema = batches[0].schema();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();

@@ -1,6 +1,5 @@
-//! Who asks, and in which schema names without one are looked for. Carried along the task of a request, because each
-//! statement that the request leads to (the query inside an INSERT, too) shares it. Work that the server does for itself has
-//! no caller.
+//! Who asks, and in which schema names without one are looked for. Passed by hand from a request to each statement that it leads
+//! to (the query inside an INSERT, too), so that none runs in another's name because something was forgotten.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -17,8 +16,9 @@ use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::TableName;
 
+/// What a statement and the queries that it leads to know of the request that they are part of.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct QueryContext {
     pub principal: Arc<str>,
     /// Where unqualified names are looked for.
     pub schema: Arc<str>,
@@ -173,16 +173,15 @@ impl OwnRows {
             view.hot = Arc::new(hot);
         }
         Snapshot {
-            read_point: snapshot.read_point,
             tables: Arc::new(tables),
-            defined: snapshot.defined.clone(),
+            ..snapshot.clone()
         }
     }
 }
 
-impl Caller {
+impl QueryContext {
     pub fn new(principal: &str) -> Self {
-        Caller {
+        QueryContext {
             principal: principal.into(),
             schema: PUBLIC.into(),
             query: None,
@@ -193,8 +192,14 @@ impl Caller {
         }
     }
 
-    /// The snapshot with what the caller alone sees: the temporary tables of its session.
-    pub fn with_temporary(&self, snapshot: Snapshot) -> Snapshot {
+    /// What the server asks for itself. It names every table with its schema.
+    pub fn server() -> Self {
+        Self::new("server")
+    }
+
+    /// The snapshot as the caller sees and names it, but for its transaction: with the temporary tables of its session.
+    pub fn sees(&self, snapshot: Snapshot) -> Snapshot {
+        let snapshot = snapshot.in_schema(&self.schema);
         match self.session.temporary() {
             Some(tables) => tables.over(snapshot),
             None => snapshot,
@@ -203,37 +208,9 @@ impl Caller {
 
     /// The caller while its statement runs, which is no query.
     pub fn stating(self, sql: &str) -> Self {
-        Caller {
+        QueryContext {
             statement: Some(sql.into()),
             ..self
         }
     }
-
-    /// Runs a future, and everything that it awaits, in this caller's name.
-    pub async fn run<F: Future>(self, work: F) -> F::Output {
-        CALLER.scope(self, work).await
-    }
-
-    /// [`Caller::run`] for work that waits for nothing.
-    pub fn run_now<R>(self, work: impl FnOnce() -> R) -> R {
-        CALLER.sync_scope(self, work)
-    }
-
-    /// The caller of the present task: the server itself outside of a request.
-    pub fn current() -> Caller {
-        CALLER
-            .try_with(Clone::clone)
-            .unwrap_or_else(|_| Caller::new("server"))
-    }
-}
-
-tokio::task_local! {
-    static CALLER: Caller;
-}
-
-/// The schema of names that are written without one.
-pub fn default_schema() -> Arc<str> {
-    CALLER
-        .try_with(|c| c.schema.clone())
-        .unwrap_or_else(|_| PUBLIC.into())
 }
