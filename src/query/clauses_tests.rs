@@ -72,6 +72,36 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "SELECT id FROM t ORDER BY id FETCH FIRST 2 ROWS ONLY",
             "1,2",
         ),
+        // The whole text is matched.
+        (
+            "SELECT 'abc' SIMILAR TO 'b', 'abc' SIMILAR TO '%b%', 'abc' NOT SIMILAR TO '_(b|c)+', 'a%' SIMILAR TO 'a!%' ESCAPE '!', 'a\nb' SIMILAR TO 'a_b'",
+            "false true false true true",
+        ),
+        (
+            "SELECT 'a' SIMILAR TO p, NULL SIMILAR TO p FROM (VALUES ('[a-c]'), ('b'), (NULL)) v (p) ORDER BY 1",
+            "false,true,",
+        ),
+        (
+            "SELECT mod(7, 4), sign(-2.5), if(1 > 2, 'a', 'b'), year(TIMESTAMP '2026-11-03 10:20:30'), hour(TIMESTAMP '2026-11-03 10:20:30'), epoch(TIMESTAMP '1970-01-01 00:01:00')",
+            "3 -1.0 b 2026 10 60.0",
+        ),
+        (
+            "SELECT date_diff('day', TIMESTAMP '2026-10-31 23:00:00', TIMESTAMP '2026-11-02 01:00:00'), date_diff('month', DATE '2025-12-31', DATE '2026-02-01'), date_diff('year', DATE '2025-12-31', DATE '2026-01-01'), date_diff('hour', TIMESTAMP '2026-01-01 01:00:00', TIMESTAMP '2026-01-01 00:59:00')",
+            "2 2 1 -1",
+        ),
+        (
+            "SELECT count_if(id > 1), count_if(id > 1) FILTER (WHERE id < 4) FROM t",
+            "3 2",
+        ),
+        // A null among the values of a list: unknown, unless another value decides.
+        (
+            "SELECT 2 = ANY ([1, NULL]), 1 = ANY ([1, NULL]), 2 = ANY (ARRAY[1, 3]), 2 <> ANY ([2, NULL]), 2 <> ANY ([2, 3]), 2 < ANY ([1, NULL]), 2 < ANY ([3, NULL]), 2 >= ANY ([3])",
+            "true false true true false",
+        ),
+        (
+            "SELECT (2 = ANY (l)) IS NULL, (2 = ANY (l)) FROM (VALUES ([1, NULL]), ([1]), ([2, NULL])) v (l) ORDER BY 2 NULLS FIRST",
+            "true,false false,false true",
+        ),
         ("SELECT id FROM t ORDER BY id FETCH FIRST ROW ONLY", "1"),
         (
             "SELECT id FROM t ORDER BY id OFFSET 1 ROWS FETCH NEXT 1 ROW ONLY",

@@ -26,6 +26,11 @@ pub(in crate::query) fn another() -> ScalarUDF {
     function(ANOTHER)
 }
 
+/// Is it a call of [`another`]?
+pub(in crate::query) fn is_another(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == ANOTHER)
+}
+
 fn function(name: &'static str) -> ScalarUDF {
     ScalarUDF::new_from_impl(GivesBack {
         name,

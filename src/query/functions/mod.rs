@@ -1,6 +1,7 @@
 //! SQL's words for time series beyond DataFusion's own. Functions are registered with the engine; what DataFusion cannot plan
 //! is written out in what it can, before names are resolved.
 
+mod any_of_list;
 mod arguments;
 mod asof;
 mod bounded;
@@ -15,6 +16,7 @@ mod joined;
 mod json;
 mod of_bytes;
 pub(super) mod of_caller;
+mod patterns;
 mod reviewed;
 mod series;
 mod spans;
@@ -34,7 +36,7 @@ use crate::query::times::rewrite_at_time_zone;
 pub use arguments::CheckArguments;
 pub use fields::{FieldPlanner, UnnestedFields};
 pub use first_last::rewrite as rewrite_first_last;
-pub(in crate::query) use gives_back::{NAMED, another, given_a_name};
+pub(in crate::query) use gives_back::{NAMED, another, given_a_name, is_another};
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;
 pub use spans::SpanPlanner;
@@ -43,6 +45,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();
     all.push(series::function());
     all.extend(json::functions());
+    all.push(patterns::function());
     all.extend(gives_back::functions());
     all
 }
@@ -81,6 +84,8 @@ pub fn bound(state: &mut SessionState) -> Result<()> {
 pub fn write_out(statement: &mut Statement, snapshot: &Snapshot) -> std::result::Result<(), Fault> {
     rewrite_at_time_zone(statement)?;
     clauses::rewrite(statement)?;
+    patterns::rewrite(statement)?;
+    any_of_list::rewrite(statement)?;
     first_last::rewrite(statement, snapshot)?;
     gapfill::rewrite(statement)?;
     asof::rewrite(statement)

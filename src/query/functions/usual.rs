@@ -23,6 +23,16 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         "json_extract" | "json_extract_string" | "json_extract_scalar" | "get_json_object" => {
             "json_extract(json, '$.key[0]'), and json_extract_string for the text of it"
         }
+        "count_if" | "countif" => "count_if(condition)",
+        "mod" => "mod(number, by)",
+        "sign" => "sign(number)",
+        "if" => "if(condition, value, otherwise)",
+        "gen_random_uuid" => "gen_random_uuid()",
+        "epoch" => "epoch(time), seconds since 1970",
+        "date_diff" | "datediff" => {
+            "date_diff('day', from, to): how often a day begins between them; or 'second', 'minute', 'hour', 'week', 'month', 'quarter', 'year'"
+        }
+        _ if part_of_time(name).is_some() => "year(time), and likewise month, day, hour, ..",
         _ => return Ok(None),
     };
     let wrong = || Fault::invalid("invalid_query", format!("it is {usage}"));
@@ -51,6 +61,26 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
     let text = match (name, arguments.as_slice()) {
         ("approx_percentile", [value, part]) => {
             format!("approx_percentile_cont({part}) WITHIN GROUP (ORDER BY {value}){filter}")
+        }
+        ("count_if" | "countif", [condition]) => {
+            format!("count(*) FILTER (WHERE ({condition}){also})")
+        }
+        ("mod", [number, by]) => format!("(({number}) % ({by}))"),
+        ("sign", [number]) => format!("signum({number})"),
+        ("if", [condition, value, otherwise]) => {
+            format!("CASE WHEN {condition} THEN {value} ELSE {otherwise} END")
+        }
+        ("gen_random_uuid", []) => "uuid()".to_owned(),
+        ("epoch", [time]) => format!("date_part('epoch', {time})"),
+        ("date_diff" | "datediff", [Expr::Value(part), from, to]) => {
+            let Value::SingleQuotedString(part) = &part.value else {
+                return Err(wrong());
+            };
+            between(&part.to_ascii_lowercase(), from, to).ok_or_else(wrong)?
+        }
+        (name, [time]) if part_of_time(name).is_some() => {
+            let part = part_of_time(name).unwrap_or_default();
+            format!("date_part('{part}', {time})")
         }
         ("approx_count_distinct", [value]) => format!("approx_distinct({value}){filter}"),
         // Of rows that are alike in `by` the least value is taken, so that the answer does not depend on the order of files.
@@ -96,4 +126,49 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         _ => return Err(wrong()),
     };
     parse_own_expr(&text).map(Some)
+}
+
+/// What `date_part` calls what the function of this name takes of a time.
+fn part_of_time(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "year" => "year",
+        "quarter" => "quarter",
+        "month" => "month",
+        "week" | "weekofyear" => "week",
+        "day" | "dayofmonth" => "day",
+        "dayofweek" => "dow",
+        "dayofyear" => "doy",
+        "hour" => "hour",
+        "minute" => "minute",
+        "second" => "second",
+        _ => return None,
+    })
+}
+
+/// How often a part of time begins between two times, as in DuckDB: not how often it fits in.
+fn between(part: &str, from: &Expr, to: &Expr) -> Option<String> {
+    let months =
+        |time: &Expr| format!("(date_part('year', {time}) * 12 + date_part('month', {time}) - 1)");
+    // Whole numbers are cut, and none of these is below zero.
+    let counted = |in_each: u32| {
+        let of = |time: &Expr| format!("CAST({} AS BIGINT) / {in_each}", months(time));
+        format!("({} - {})", of(to), of(from))
+    };
+    let seconds = match part {
+        "month" => return Some(counted(1)),
+        "quarter" => return Some(counted(3)),
+        "year" => return Some(counted(12)),
+        "week" => 604_800,
+        "day" => 86_400,
+        "hour" => 3600,
+        "minute" => 60,
+        "second" => 1,
+        _ => return None,
+    };
+    let begins = |time: &Expr| format!("date_part('epoch', date_trunc('{part}', {time}))");
+    Some(format!(
+        "CAST(({} - {}) / {seconds} AS BIGINT)",
+        begins(to),
+        begins(from)
+    ))
 }
