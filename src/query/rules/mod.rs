@@ -1,5 +1,6 @@
 //! Rules on plans that make answers right, before and behind DataFusion's own coercion of types.
 
+mod casts_that_lose;
 mod common_type;
 mod common_type_of;
 mod constants;
@@ -11,6 +12,7 @@ mod equal_nulls_tests;
 mod list_items;
 mod long_chains;
 mod open_types;
+mod planned_types;
 mod same_moment;
 mod set_all;
 mod signed;
@@ -55,6 +57,8 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(planned_types::PlannedTypes));
+    rules.push(Arc::new(casts_that_lose::CastsThatLose));
     rules.push(Arc::new(ComputedItems));
     rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(subqueries::CorrelatedKeys));
