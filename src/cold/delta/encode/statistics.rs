@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::SchemaRef;
+use chrono::Datelike;
 use datafusion::common::ScalarValue;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
@@ -66,6 +67,16 @@ fn extreme(values: &ArrayRef, wanted: std::cmp::Ordering) -> Option<ScalarValue>
     best
 }
 
+/// A number of JSON is read as a double by many: one that has more digits than a double keeps is no bound.
+fn decimal(unscaled: i128, scale: i8) -> Option<Value> {
+    const DIGITS: u32 = 15;
+    if unscaled.unsigned_abs() >= 10_u128.pow(DIGITS) {
+        return None;
+    }
+    let text = format!("{unscaled}e{}", -i32::from(scale));
+    text.parse::<f64>().ok().map(Value::from)
+}
+
 /// A bound as Delta writes it. Times have milliseconds there: the upper bound is rounded up.
 fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
     match value {
@@ -73,6 +84,8 @@ fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
         ScalarValue::Int16(v) => v.map(Value::from),
         ScalarValue::Int32(v) => v.map(Value::from),
         ScalarValue::Int64(v) => v.map(Value::from),
+        ScalarValue::Boolean(v) => v.map(Value::from),
+        ScalarValue::Decimal128(v, _, scale) => decimal((*v)?, *scale),
         ScalarValue::Float32(v) => v.map(f64::from).filter(|v| v.is_finite()).map(Value::from),
         ScalarValue::Float64(v) => v.filter(|v| v.is_finite()).map(Value::from),
         ScalarValue::Utf8(v) => {
@@ -94,6 +107,10 @@ fn bound(value: &ScalarValue, upper: bool) -> Option<Value> {
             let micros = (*micros)?;
             let millis = micros.div_euclid(1000) + i64::from(upper && micros.rem_euclid(1000) > 0);
             let time = chrono::DateTime::from_timestamp_millis(millis)?;
+            // Beyond it readers read no year of four digits.
+            if !(0..=9999).contains(&time.year()) {
+                return None;
+            }
             let format = if zone.is_some() {
                 "%Y-%m-%dT%H:%M:%S%.3fZ"
             } else {

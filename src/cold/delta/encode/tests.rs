@@ -1,5 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
-use arrow::array::{ArrayRef, AsArray, Date32Array, Float64Array, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    TimestampMicrosecondArray,
+};
 use arrow::datatypes::{Field, Float64Type};
 use datafusion::common::ScalarValue;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -151,6 +154,35 @@ fn statistics_bound_every_value_and_count_nulls() {
             "nullCount": { "ts": 0, "v": 1 },
         })
     );
+}
+
+/// delta-rs gives no row of a file whose bounds are missing (`to_pyarrow_table(filters=..)`).
+#[test]
+fn decimals_and_booleans_have_bounds_as_far_as_json_can_say_them() {
+    let decimals = |values: &[i128]| {
+        let values = Decimal128Array::from(values.to_vec());
+        Arc::new(values.with_precision_and_scale(38, 2).unwrap()) as ArrayRef
+    };
+    let last = 253_402_300_799_999_999;
+    let batch = RecordBatch::try_from_iter([
+        ("d", decimals(&[-1205, 333])),
+        // More digits than a double keeps.
+        ("large", decimals(&[7, 10_i128.pow(15)])),
+        ("b", Arc::new(BooleanArray::from(vec![true, false])) as _),
+        (
+            "ts",
+            Arc::new(TimestampMicrosecondArray::from(vec![0, last])) as _,
+        ),
+    ])
+    .unwrap();
+    let mut slices = slices(&batch, &[], Effort::Quick, usize::MAX).unwrap();
+    slices.push(batch).unwrap();
+    let file = slices.drain(true).unwrap().remove(0);
+    let stats: Value = serde_json::from_str(file.add.stats.as_deref().unwrap()).unwrap();
+    let min = json!({"d": -12.05, "large": 0.07, "b": false, "ts": "1970-01-01T00:00:00.000"});
+    assert_eq!(stats["minValues"], min);
+    // The last moment of the year 9999, rounded up, would have a year of five digits.
+    assert_eq!(stats["maxValues"], json!({"d": 3.33, "b": true}));
 }
 
 /// A device whose clock jumps: every row has another day. Few writers are open at any moment, and each row is in one file.
