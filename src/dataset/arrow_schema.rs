@@ -54,6 +54,17 @@ impl ColumnType {
     }
 }
 
+/// [`ColumnType::from_arrow`]; of types that Delta has none for, the type that holds every value: data frames count in UInt32.
+fn widened(data_type: &DataType) -> Option<ColumnType> {
+    match data_type {
+        DataType::UInt8 => Some(ColumnType::Short),
+        DataType::UInt16 => Some(ColumnType::Int),
+        DataType::UInt32 => Some(ColumnType::Long),
+        DataType::Date64 => Some(ColumnType::Date),
+        other => ColumnType::from_arrow(other),
+    }
+}
+
 impl Contract {
     /// A table of these columns. Field metadata `unit` and `comment` are kept.
     ///
@@ -61,11 +72,10 @@ impl Contract {
     /// A type that no column can have; as [`Contract::validate_self`].
     pub fn from_arrow(table: TableName, schema: &Schema) -> Result<Self, Error> {
         let columns = schema.fields().iter().map(|field| {
-            let data_type =
-                ColumnType::from_arrow(field.data_type()).ok_or_else(|| Error::Type {
-                    column: field.name().clone(),
-                    given: field.data_type().to_string(),
-                })?;
+            let data_type = widened(field.data_type()).ok_or_else(|| Error::Type {
+                column: field.name().clone(),
+                given: field.data_type().to_string(),
+            })?;
             let note = |key: &str| field.metadata().get(key).cloned();
             let mut column = Column::new(field.name(), data_type);
             column.required = !field.is_nullable();
@@ -87,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_survives_arrow_and_unsigned_is_refused() {
+    fn every_type_survives_arrow_and_an_unsigned_one_is_widened() {
         let all = [
             ColumnType::Boolean,
             ColumnType::Byte,
@@ -111,8 +121,11 @@ mod tests {
         }
         let name = TableName::new("public", "t").unwrap();
         let schema = Schema::new(vec![Field::new("a", DataType::UInt32, true)]);
+        let widened = Contract::from_arrow(name.clone(), &schema).unwrap();
+        assert_eq!(widened.columns[0].data_type, ColumnType::Long);
+        let schema = Schema::new(vec![Field::new("a", DataType::UInt64, true)]);
         let refused = Contract::from_arrow(name.clone(), &schema).unwrap_err();
-        assert!(refused.to_string().contains("UInt32"), "{refused}");
+        assert!(refused.to_string().contains("UInt64"), "{refused}");
         let schema = Schema::new(vec![Field::new("bad name ", DataType::Int32, true)]);
         assert!(Contract::from_arrow(name, &schema).is_err());
     }

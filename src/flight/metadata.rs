@@ -21,6 +21,9 @@ use crate::types::{SameName, TableName};
 /// What tools call a table that one session alone has.
 const TEMPORARY: &str = "LOCAL TEMPORARY";
 
+/// Longer patterns for names are refused.
+const PATTERN_BYTES_MAX: usize = 1024;
+
 type Answer = Result<RecordBatch, Fault>;
 
 /// Answers that come from the catalogue alone.
@@ -34,6 +37,7 @@ pub(super) fn answer(
     command: Command,
 ) -> Answer {
     let snapshot = || caller.sees(engine.snapshot());
+    bounded(&command)?;
     match command {
         Command::CommandGetCatalogs(_) => catalogs(),
         Command::CommandGetDbSchemas(c) => schemas(&snapshot(), c),
@@ -51,6 +55,30 @@ pub(super) fn answer(
 
 fn internal(e: impl std::fmt::Display) -> Fault {
     Fault::internal(format!("metadata: {e}"))
+}
+
+/// Of each name and each wildcard a pattern makes a part of a regular expression, which has a limit of its own.
+///
+/// # Errors
+/// INVALID_ARGUMENT `pattern_too_long`.
+fn bounded(command: &Command) -> Result<(), Fault> {
+    let patterns = match command {
+        Command::CommandGetDbSchemas(c) => [c.db_schema_filter_pattern.as_ref(), None],
+        Command::CommandGetTables(c) => [
+            c.db_schema_filter_pattern.as_ref(),
+            c.table_name_filter_pattern.as_ref(),
+        ],
+        _ => [None, None],
+    };
+    match patterns.into_iter().flatten().map(String::len).max() {
+        Some(bytes) if bytes > PATTERN_BYTES_MAX => Err(Fault::invalid(
+            "pattern_too_long",
+            format!(
+                "a pattern for names is too long, bytes={bytes}, limit={PATTERN_BYTES_MAX}; shorten it: names have 63 characters at most"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn catalogs() -> Answer {

@@ -9,16 +9,20 @@ use arrow::array::{Array, ArrayData, RecordBatch};
 
 /// Allocations by their place, with their bytes and how often they are referred to.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub struct Memory {
     held: HashMap<Place, (usize, usize)>,
-    pub bytes: usize,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Place(usize);
 
 impl Memory {
-    pub(super) fn add(&mut self, batch: &RecordBatch) {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn add(&mut self, batch: &RecordBatch) {
         each(batch, &mut |place, bytes| {
             let (_, count) = self.held.entry(place).or_insert_with(|| {
                 self.bytes += bytes;
@@ -29,7 +33,7 @@ impl Memory {
     }
 
     /// Of a batch that was added, as it was then.
-    pub(super) fn remove(&mut self, batch: &RecordBatch) {
+    pub fn remove(&mut self, batch: &RecordBatch) {
         each(batch, &mut |place, _| {
             if let Entry::Occupied(mut held) = self.held.entry(place) {
                 let (bytes, count) = held.get_mut();
@@ -83,11 +87,11 @@ mod tests {
         let mut memory = Memory::default();
         memory.add(&whole);
         memory.add(&some);
-        assert_eq!(memory.bytes, 24_000);
+        assert_eq!(memory.bytes(), 24_000);
         memory.remove(&whole);
-        assert_eq!(memory.bytes, 24_000, "the other one keeps it");
+        assert_eq!(memory.bytes(), 24_000, "the other one keeps it");
         memory.remove(&some);
-        assert_eq!(memory.bytes, 0);
+        assert_eq!(memory.bytes(), 0);
         assert!(memory.held.is_empty());
     }
 }

@@ -12,7 +12,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use crate::types::Lsn;
-use memory::Memory;
+pub use memory::Memory;
 
 /// Chunks grow to about this many rows; batches that are as large as this are kept as they came.
 const CHUNK_ROWS: usize = 8192;
@@ -42,7 +42,7 @@ impl Buffer {
 
     /// What its rows keep in memory.
     pub fn bytes(&self) -> usize {
-        self.memory.bytes
+        self.memory.bytes()
     }
 
     pub fn rows(&self) -> usize {

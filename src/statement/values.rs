@@ -16,6 +16,7 @@ use super::bound::Bound;
 use super::insert::Insert;
 use crate::dataset::{ColumnType, Contract};
 use crate::fault::{Fault, Kind};
+use crate::hot::Memory;
 use crate::query::{Engine, QueryContext, driver_type, fault_of};
 use crate::sql::{parse_numbered, placeholder, printed, visit};
 use crate::types::SameName;
@@ -210,16 +211,16 @@ pub async fn rows(
         }
         bound.check_executions()?;
     }
-    let (mut all, mut bytes) = (Vec::new(), 0);
+    // Batches may be parts of one allocation, which is held once.
+    let (mut all, mut held) = (Vec::new(), Memory::default());
     for row in 0..bound.executions() {
         let asked = engine.query(caller, &insert.query, bound.row(row)?);
         let mut result = asked.await?;
         while let Some(batch) = result.batches.recv().await {
             let batch = batch?;
-            let added = batch.get_array_memory_size();
-            reserved.try_grow(added * 2).map_err(fault_of)?;
-            bytes += added;
-            if bytes > bytes_max {
+            held.add(&batch);
+            reserved.try_resize(held.bytes() * 2).map_err(fault_of)?;
+            if held.bytes() > bytes_max {
                 return Err(Fault::new(
                     Kind::Exhausted,
                     "insert_too_large",
