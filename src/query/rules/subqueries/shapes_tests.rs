@@ -276,3 +276,30 @@ async fn the_left_side_of_not_in_may_lose_its_columns() {
     let cases: Vec<(&str, &str)> = cases.iter().map(|(sql, e)| (sql.as_str(), *e)).collect();
     holds(&engine().await, &cases).await;
 }
+
+#[tokio::test]
+async fn what_is_compared_may_be_a_cast_of_a_column() {
+    let cases = [
+        (
+            "SELECT id FROM lab.l WHERE CAST(id::STRING AS DOUBLE) IN (SELECT v FROM lab.r) ORDER BY 1",
+            "1;2;3",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE CAST(id::STRING AS DOUBLE) NOT IN (SELECT v FROM lab.r WHERE v > 0)",
+            "4",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE TRY_CAST(id::STRING AS REAL) = ANY (SELECT v FROM lab.r WHERE r.id = l.id) ORDER BY 1",
+            "1;3",
+        ),
+        (
+            "SELECT l.id, r.id FROM lab.l JOIN lab.r ON CAST(l.id::STRING AS DOUBLE) = r.v ORDER BY 1",
+            "1,1;2,5;3,3",
+        ),
+        (
+            "SELECT l.id FROM lab.l LEFT JOIN lab.r ON TRY_CAST(l.id::STRING AS DOUBLE) = TRY_CAST(r.v::STRING AS DOUBLE) AND TRY_CAST(l.id::STRING AS REAL) = r.id WHERE r.id IS NOT NULL ORDER BY 1",
+            "1;3",
+        ),
+    ];
+    holds(&engine().await, &cases).await;
+}
