@@ -41,6 +41,7 @@ mod optimizer_rules;
 mod parameters;
 #[cfg(test)]
 mod parameters_tests;
+mod open_types;
 mod pass_through;
 pub mod place;
 mod planner;

@@ -272,6 +272,49 @@ async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
     let batches = result.collect().await.unwrap();
     assert_eq!(batches[0].schema(), planned.wire);
     let x = batches[0]
+#[tokio::test]
+async fn a_statement_is_prepared_whose_types_only_values_tell() {
+    let engine = engine().await;
+    let sql = "SELECT (? || ?)[2] AS x, n FROM reactor.raw ORDER BY n";
+    let planned = engine.plan(sql).await.unwrap();
+    let types: Vec<String> = planned
+        .parameters
+        .fields()
+        .iter()
+        .map(|f| f.data_type().to_string())
+        .collect();
+    assert_eq!(types, ["Utf8", "Utf8"]);
+    let names: Vec<&str> = planned
+        .wire
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect();
+    assert_eq!(names, ["x", "n"]);
+    let list = |n: i64| {
+        let items = [ScalarValue::from(n)];
+        ScalarValue::List(ScalarValue::new_list(&items, &items[0].data_type(), true))
+    };
+    let got = answer(&engine, sql, vec![list(4), list(5)]).await.unwrap();
+    assert_eq!(got, "Int64 5, Int64 5, Int64 5");
+    // What is wrong whatever is bound is refused at once, and what is not there is named first.
+    for (sql, reason) in [
+        (
+            "SELECT nope FROM reactor.raw WHERE nullif(?, ?)",
+            "column_not_found",
+        ),
+        ("SELECT (? || ?)[1] FROM reactor.nope", "table_not_found"),
+        (
+            "SELECT ?, to_timestamp(true, n, at, id)",
+            "column_not_found",
+        ),
+        ("SELECT ?, lower(1, 2)", "invalid_query"),
+    ] {
+        let fault = engine.plan(sql).await.expect_err(sql);
+        assert_eq!(fault.reason, reason, "{sql}: {fault}");
+    }
+}
+
         .column(0)
         .as_primitive::<datafusion::arrow::datatypes::Float64Type>();
     assert_eq!(x.values(), &[1.0, 2.0, 0.0]);

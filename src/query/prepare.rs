@@ -22,6 +22,7 @@ use super::long_numbers;
 use super::names::{self, Resolved};
 use super::nearest::{all_names, nearest_table};
 use super::parameters::{self, check_count, driver_type};
+use super::open_types;
 use super::planner::Planner;
 use super::rules;
 use super::set_names;
@@ -128,11 +129,20 @@ impl Session {
         let lists = compared_with_lists(&statement);
         let mut told = spell_out(&mut statement, None)?;
         let (statement, counts) = self.resolved(statement)?;
+        let results = open_types::results(&statement);
         told.extend(counts.into_iter().map(|n| (n, DataType::Int64)));
         told.extend(known.iter().map(|(n, t)| (*n, t.clone())));
         let planner = Planner::new(&self.state, statement, None);
         let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
-        let plan = self.plan_with_any(&planner, &mut told, &lists)?;
+        let Some(plan) = self.plan_with_any(&planner, &mut told, &lists)? else {
+            let told = |n| told.get(&n).map_or(DataType::Utf8, driver_type);
+            let fields = (1..=self.parameters).map(|n| parameters::field(n, told(n)));
+            let fields: Vec<FieldRef> = fields.collect();
+            return Ok(Planned {
+                wire: results,
+                parameters: Arc::new(Schema::new(fields)),
+            });
+        };
         self.readable(&plan)?;
         verified(&plan)?;
         if self.parameters == 0 {
@@ -163,14 +173,14 @@ impl Session {
     }
 
     /// A plan of a statement to which nothing is bound. A parameter of unknown type has the type of what it stands beside, or
-    /// none, or it is a text, whichever can be planned; or a type is found for it. `lists`: parameters that have to be lists, of
-    /// something.
+    /// none, or it is a text, whichever can be planned; or a type is found for it. None: no types were found, and values may have some with
+    /// which it can be planned. `lists`: parameters that have to be lists, of something.
     fn plan_with_any(
         &self,
         planner: &Planner<'_>,
         told: &mut BTreeMap<usize, DataType>,
         lists: &BTreeSet<usize>,
-    ) -> Result<LogicalPlan, Fault> {
+    ) -> Result<Option<LogicalPlan>, Fault> {
         let items = [DataType::Int64, DataType::Utf8, DataType::Float64];
         let tries = if lists.is_empty() { 1 } else { items.len() };
         let mut first = None;
@@ -181,7 +191,7 @@ impl Session {
             }
             for unknown in [None, Some(DataType::Null), Some(DataType::Utf8)] {
                 match planner.plan(self.fields(told, unknown.as_ref())) {
-                    Ok(plan) => return Ok(plan),
+                    Ok(plan) => return Ok(Some(plan)),
                     Err(error) => first = first.or(Some(error)),
                 }
                 if self.parameters == 0 {
@@ -189,10 +199,15 @@ impl Session {
                 }
             }
         }
-        if self.parameters > 0
-            && let Some(plan) = guessed(planner, &self.fields(told, None))
-        {
-            return Ok(plan);
+        if self.parameters > 0 {
+            let told = self.fields(told, None);
+            if let Some(plan) = guessed(planner, &told) {
+                return Ok(Some(plan));
+            }
+            match open_types::wrong_with_any_types(planner, &told) {
+                None => return Ok(None),
+                Some(error) => return Err(self.name_hint(fault_of(error))),
+            }
         }
         let error = first.map_or_else(|| Fault::internal("nothing was planned"), fault_of);
         Err(self.name_hint(error))
