@@ -29,6 +29,9 @@ mod limits_tests;
 mod long_numbers;
 mod longest_row;
 mod meter;
+mod merged;
+#[cfg(test)]
+mod merged_tests;
 mod metered;
 mod names;
 #[cfg(test)]
