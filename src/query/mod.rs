@@ -24,14 +24,15 @@ mod kept;
 mod kept_tests;
 mod lateral;
 mod limits;
+mod limits_given;
 #[cfg(test)]
 mod limits_tests;
 mod long_numbers;
 mod longest_row;
-mod meter;
 mod merged;
 #[cfg(test)]
 mod merged_tests;
+mod meter;
 mod metered;
 mod names;
 #[cfg(test)]
@@ -40,11 +41,11 @@ mod nearest;
 mod null_fields;
 #[cfg(test)]
 mod numbers_tests;
+mod open_types;
 mod optimizer_rules;
 mod parameters;
 #[cfg(test)]
 mod parameters_tests;
-mod open_types;
 mod pass_through;
 pub mod place;
 mod planner;

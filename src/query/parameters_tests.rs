@@ -160,6 +160,16 @@ async fn a_value_keeps_its_type_and_the_plan_follows_from_it() {
             "Decimal128(24, 3) 1.250",
         ),
         ("SELECT sum(?)", vec![whole(5)], "Int64 5"),
+        (
+            "SELECT (SELECT s.n FROM reactor.raw s WHERE s.id = r.id ORDER BY s.n LIMIT ? OFFSET ?) AS x FROM reactor.raw r ORDER BY r.n",
+            vec![whole(1), whole(0)],
+            "Int64 1, Int64 2, Int64 1",
+        ),
+        (
+            "SELECT min(? || ?) <> ''",
+            vec![text("a"), text("b")],
+            "Boolean true",
+        ),
         // A statement has one type, whatever is bound to it.
         (
             "SELECT round(?, ?)",
@@ -263,16 +273,6 @@ async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
 }
 
 #[tokio::test]
-async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
-    let engine = engine().await;
-    let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
-    let planned = engine.plan(sql).await.unwrap();
-    let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::from("a")];
-    let result = engine.query(sql, Some(values)).await.unwrap();
-    let batches = result.collect().await.unwrap();
-    assert_eq!(batches[0].schema(), planned.wire);
-    let x = batches[0]
-#[tokio::test]
 async fn a_statement_is_prepared_whose_types_only_values_tell() {
     let engine = engine().await;
     let sql = "SELECT (? || ?)[2] AS x, n FROM reactor.raw ORDER BY n";
@@ -315,6 +315,16 @@ async fn a_statement_is_prepared_whose_types_only_values_tell() {
     }
 }
 
+#[tokio::test]
+async fn what_is_announced_for_a_prepared_statement_is_what_comes() {
+    let engine = engine().await;
+    let sql = "SELECT CASE WHEN n > ? THEN 0 ELSE at END AS x, ? AS y FROM reactor.raw ORDER BY n";
+    let planned = engine.plan(sql).await.unwrap();
+    let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::from("a")];
+    let result = engine.query(sql, Some(values)).await.unwrap();
+    let batches = result.collect().await.unwrap();
+    assert_eq!(batches[0].schema(), planned.wire);
+    let x = batches[0]
         .column(0)
         .as_primitive::<datafusion::arrow::datatypes::Float64Type>();
     assert_eq!(x.values(), &[1.0, 2.0, 0.0]);

@@ -16,13 +16,14 @@ use datafusion::sql::sqlparser::ast::{Expr, Statement};
 use super::broken_view::refuse_broken;
 use super::columns::wire_of;
 use super::errors::fault_of;
-use super::functions::write_out;
+use super::functions::{each_column_once, write_out};
 use super::guessed::guessed;
+use super::limits_given;
 use super::long_numbers;
 use super::names::{self, Resolved};
 use super::nearest::{all_names, nearest_table};
-use super::parameters::{self, check_count, driver_type};
 use super::open_types;
+use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
 use super::rules;
 use super::set_names;
@@ -83,13 +84,14 @@ impl Session {
     ) -> Result<LogicalPlan, Fault> {
         check_count(self.parameters, values.len())?;
         spell_out(&mut statement, Some(values))?;
-        let (statement, counts) = self.resolved(statement)?;
+        let (mut statement, counts) = self.resolved(statement)?;
         let mut values = values.to_vec();
         for n in counts {
             if let Some(value) = n.checked_sub(1).and_then(|at| values.get_mut(at)) {
                 *value = parameters::count(n, value)?;
             }
         }
+        limits_given::put(&mut statement, &values);
         let fields: Vec<Option<FieldRef>> = values
             .iter()
             .zip(1..)
@@ -127,9 +129,9 @@ impl Session {
     ) -> Result<Planned, Fault> {
         only_query(&statement)?;
         let lists = compared_with_lists(&statement);
+        let results = open_types::results(&statement);
         let mut told = spell_out(&mut statement, None)?;
         let (statement, counts) = self.resolved(statement)?;
-        let results = open_types::results(&statement);
         told.extend(counts.into_iter().map(|n| (n, DataType::Int64)));
         told.extend(known.iter().map(|(n, t)| (*n, t.clone())));
         let planner = Planner::new(&self.state, statement, None);
@@ -351,6 +353,10 @@ pub(super) fn resolved(
     rules::engine_types(&mut statement);
     set_names::keep(&mut statement);
     long_numbers::rewrite(&mut statement)?;
-    let Resolved { statement, counts } = names::resolve(statement, snapshot, others)?;
+    let Resolved {
+        mut statement,
+        counts,
+    } = names::resolve(statement, snapshot, others)?;
+    each_column_once(&mut statement);
     Ok((statement, counts))
 }
