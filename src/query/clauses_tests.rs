@@ -163,6 +163,23 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "a 1,a 1,b 1,b 1,2",
         ),
         (
+            "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY ROLLUP (k, K) ORDER BY 1 NULLS LAST, 2",
+            "a 1,a 1,b 1,b 1,2",
+        ),
+        (
+            "SELECT T.K, count(*) FROM t WHERE id < 3 GROUP BY ROLLUP (t.k, K) ORDER BY 1 NULLS LAST, 2",
+            "a 1,a 1,b 1,b 1,2",
+        ),
+        (
+            "SELECT count(*) FROM t a JOIN t b ON a.id = b.id WHERE a.id < 3 GROUP BY CUBE (a.k, b.k) ORDER BY 1",
+            "1,1,1,1,1,1,2",
+        ),
+        (
+            "SELECT time_bucket('1 hour', NULL, '2020-01-01') IS NULL",
+            "true",
+        ),
+        ("SELECT time_bucket('1 hour', now(), NULL) IS NULL", "true"),
+        (
             "SELECT k, count(*) FROM t WHERE id < 3 GROUP BY GROUPING SETS ((k, k), ()) ORDER BY 1 NULLS LAST",
             "a 1,b 1,2",
         ),

@@ -75,6 +75,24 @@ pub(super) fn guessed(planner: &Planner<'_>, told: &[Option<FieldRef>]) -> Optio
     })
 }
 
+/// An error's text without the types in it.
+pub(super) fn without_types(said: &str) -> String {
+    let types = [
+        "Timestamp(µs, \"UTC\")",
+        "Timestamp(µs)",
+        "Utf8View",
+        "Utf8",
+        "Null",
+        "Float64",
+        "Int64",
+        "Date32",
+        "Boolean",
+    ];
+    types
+        .iter()
+        .fold(said.to_owned(), |said, name| said.replace(name, "?"))
+}
+
 struct Search<'a> {
     planner: &'a Planner<'a>,
     told: &'a [Option<FieldRef>],
@@ -103,22 +121,8 @@ impl Search<'_> {
     /// Why the statement cannot be planned, but for the types in the error, which differ from guess to guess.
     fn problem(&mut self) -> Option<String> {
         self.tries += 1;
-        let mut said = self.planner.plan(self.fields.clone()).err()?.to_string();
-        let types = [
-            "Timestamp(µs, \"UTC\")",
-            "Timestamp(µs)",
-            "Utf8View",
-            "Utf8",
-            "Null",
-            "Float64",
-            "Int64",
-            "Date32",
-            "Boolean",
-        ];
-        for name in types {
-            said = said.replace(name, "?");
-        }
-        Some(said)
+        let error = self.planner.plan(self.fields.clone()).err()?;
+        Some(without_types(&error.to_string()))
     }
 
     /// Whether there is a type of this parameter alone with which the statement can be planned.

@@ -131,6 +131,33 @@ async fn a_panic_is_the_error_of_its_query_alone() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_is_refused_without_a_place_of_planning() {
+    let engine = engine().await;
+    let taken = engine.take_long().await;
+    let selects = |n: usize| vec!["SELECT 1 AS a FROM reactor.raw"; n].join(" UNION ALL ");
+    let tables: Vec<String> = (0..1200).map(|n| format!("reactor.raw t{n}")).collect();
+    for sql in [
+        selects(1200),
+        format!("SELECT count(*) FROM {}", tables.join(", ")),
+        format!("EXPLAIN {}", selects(300)),
+    ] {
+        for fault in [
+            engine.plan(&sql).await.unwrap_err(),
+            engine.columns(&sql, None, false).await.unwrap_err(),
+            engine.query(&sql, None).await.map(|_| ()).unwrap_err(),
+        ] {
+            assert_eq!(fault.reason, "statement_too_large", "{fault}");
+        }
+    }
+    // Any other waits for one.
+    let long = selects(110);
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(50), engine.plan(&long));
+    assert!(waits.await.is_err());
+    drop(taken);
+    engine.plan(&long).await.unwrap();
+}
+
+#[tokio::test]
 async fn planning_ends_with_its_time_and_with_its_caller() {
     let engine = engine().await;
     let limits = engine.limits(Default::default(), std::time::Duration::ZERO);

@@ -24,10 +24,14 @@ mod kept;
 mod kept_tests;
 mod lateral;
 mod limits;
+mod limits_given;
 #[cfg(test)]
 mod limits_tests;
 mod long_numbers;
 mod longest_row;
+mod merged;
+#[cfg(test)]
+mod merged_tests;
 mod meter;
 mod metered;
 mod names;
@@ -37,6 +41,7 @@ mod nearest;
 mod null_fields;
 #[cfg(test)]
 mod numbers_tests;
+mod open_types;
 mod optimizer_rules;
 mod parameters;
 #[cfg(test)]

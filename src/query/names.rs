@@ -9,11 +9,12 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
     ObjectName, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, VisitorMut, WildcardAdditionalOptions,
-    WindowSpec, WindowType,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, VisitorMut,
+    WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 use super::access::with_names_first;
+use super::merged;
 use super::same_names;
 use super::scope::{Given, Scope, Sources, spell};
 use super::table_lookup::{find, find_view, server_table};
@@ -42,6 +43,7 @@ pub(crate) fn resolve(
         levels: Vec::new(),
         counts: BTreeSet::new(),
         called: false,
+        unnamed: 0,
         error: None,
     };
     let _ = visit_mut(&mut statement, &mut rewriter);
@@ -60,6 +62,8 @@ struct Level {
     /// A query's are those of its first SELECT, for its ORDER BY, once that was visited.
     scope: Option<Scope>,
     select: bool,
+    /// A query of set operations, whose ORDER BY sees their results alone.
+    of_sets: bool,
 }
 
 struct Rewriter<'a> {
@@ -69,6 +73,8 @@ struct Rewriter<'a> {
     counts: BTreeSet<usize>,
     /// The next name is a function's: it is called, and no table of that name is meant.
     called: bool,
+    /// Relations that have no name of their own.
+    unnamed: usize,
     error: Option<Fault>,
 }
 
@@ -98,17 +104,18 @@ impl Rewriter<'_> {
         seen.filter_map(|(_, level)| level.scope.as_ref())
     }
 
-    fn column(&self, ident: &mut Ident) -> Result<(), Fault> {
+    /// Spells a column's name. Gives what stands in its place, if anything does.
+    fn column(&self, ident: &mut Ident) -> Result<Option<Expr>, Fault> {
         for scope in self.scopes() {
             if let Some(spelling) = scope.column(&ident.value)? {
                 spell(ident, spelling);
-                return Ok(());
+                return Ok(scope.merged(spelling).cloned());
             }
             if scope.open() {
                 break;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// `relation.column`, `schema.relation.column`, `column.field`.
@@ -295,6 +302,7 @@ impl VisitorMut for Rewriter<'_> {
             given: self.sources.given(query, &self.given()),
             scope: None,
             select: false,
+            of_sets: matches!(*query.body, SetExpr::SetOperation { .. }),
         });
         ControlFlow::Continue(())
     }
@@ -305,12 +313,16 @@ impl VisitorMut for Rewriter<'_> {
             let outcome = spell_using(table, &self.sources, &given);
             self.note(outcome);
         }
-        let scope = self.sources.scope(select, &given);
+        let merged = merged::merge(select, &self.sources, &given, &mut self.unnamed);
+        let mut scope = self.sources.scope(select, &given);
+        scope.merged = self.note(merged).unwrap_or_default();
+        self.note(merged::name_results(select, &scope));
         self.note(spell_select(select, &scope));
         self.levels.push(Level {
             given,
             scope: Some(scope),
             select: true,
+            of_sets: false,
         });
         ControlFlow::Continue(())
     }
@@ -319,10 +331,15 @@ impl VisitorMut for Rewriter<'_> {
         let scope = self.levels.pop().and_then(|level| level.scope);
         // The statement's own result, or a part of its union.
         if let (Some(scope), [_]) = (&scope, self.levels.as_slice()) {
-            same_names::mark(select, |name| scope.gives(name));
+            same_names::mark(select, |name| scope.hides(name));
         }
         if let (Some(mut scope), Some(query)) = (scope, self.levels.last_mut()) {
             scope.ordering = true;
+            if query.of_sets {
+                scope.merged.columns.clear();
+            } else if !scope.merged.columns.is_empty() {
+                scope.name_results(select);
+            }
             query.scope.get_or_insert(scope);
         }
         ControlFlow::Continue(())
@@ -365,7 +382,11 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         with_names_first(expr);
         let outcome = match expr {
-            Expr::Identifier(ident) => self.column(ident),
+            Expr::Identifier(ident) => self.column(ident).map(|merged| {
+                if let Some(merged) = merged {
+                    *expr = merged;
+                }
+            }),
             Expr::CompoundIdentifier(idents) => self.compound(idents),
             Expr::Function(function) => match &mut function.over {
                 Some(over) => self.window(over),

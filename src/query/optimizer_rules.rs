@@ -21,8 +21,8 @@ use super::lateral::LateralColumns;
 use super::limits::QueryLimits;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
 use super::rules::{
-    ComparedInJoins, ComputedItems, EachMoment, LargeConstants, OrderOfJoins, SmallerSideFirst,
-    SumsOfOneType, TrueKeys,
+    ComparedInJoins, ComputedItems, EachMoment, LargeConstants, NamedKeys, OrderOfJoins,
+    SmallerSideFirst, SumsOfOneType, TrueKeys,
 };
 use super::top_rows::WholeOrder;
 use super::union_columns::UnionColumns;
@@ -99,6 +99,7 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.push(Arc::new(UnionColumns));
     rules.push(Arc::new(ComputedItems));
     rules.push(Arc::new(SmallerSideFirst));
+    rules.push(Arc::new(NamedKeys));
     rules.push(Arc::new(CheckArguments));
     rules
 }

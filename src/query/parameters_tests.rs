@@ -170,6 +170,16 @@ async fn a_value_keeps_its_type_and_the_plan_follows_from_it() {
             "Decimal128(24, 3) 1.250",
         ),
         ("SELECT sum(?)", vec![whole(5)], "Int64 5"),
+        (
+            "SELECT (SELECT s.n FROM reactor.raw s WHERE s.id = r.id ORDER BY s.n LIMIT ? OFFSET ?) AS x FROM reactor.raw r ORDER BY r.n",
+            vec![whole(1), whole(0)],
+            "Int64 1, Int64 2, Int64 1",
+        ),
+        (
+            "SELECT min(? || ?) <> ''",
+            vec![text("a"), text("b")],
+            "Boolean true",
+        ),
         // A statement has one type, whatever is bound to it.
         (
             "SELECT round(?, ?)",
@@ -269,6 +279,49 @@ async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
             .plan(&QueryContext::new("tests"), sql)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_whose_types_only_values_tell() {
+    let engine = engine().await;
+    let sql = "SELECT (? || ?)[2] AS x, n FROM reactor.raw ORDER BY n";
+    let planned = engine.plan(sql).await.unwrap();
+    let types: Vec<String> = planned
+        .parameters
+        .fields()
+        .iter()
+        .map(|f| f.data_type().to_string())
+        .collect();
+    assert_eq!(types, ["Utf8", "Utf8"]);
+    let names: Vec<&str> = planned
+        .wire
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect();
+    assert_eq!(names, ["x", "n"]);
+    let list = |n: i64| {
+        let items = [ScalarValue::from(n)];
+        ScalarValue::List(ScalarValue::new_list(&items, &items[0].data_type(), true))
+    };
+    let got = answer(&engine, sql, vec![list(4), list(5)]).await.unwrap();
+    assert_eq!(got, "Int64 5, Int64 5, Int64 5");
+    // What is wrong whatever is bound is refused at once, and what is not there is named first.
+    for (sql, reason) in [
+        (
+            "SELECT nope FROM reactor.raw WHERE nullif(?, ?)",
+            "column_not_found",
+        ),
+        ("SELECT (? || ?)[1] FROM reactor.nope", "table_not_found"),
+        (
+            "SELECT ?, to_timestamp(true, n, at, id)",
+            "column_not_found",
+        ),
+        ("SELECT ?, lower(1, 2)", "invalid_query"),
+    ] {
+        let fault = engine.plan(sql).await.expect_err(sql);
+        assert_eq!(fault.reason, reason, "{sql}: {fault}");
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::limits::QueryLimits;
 use super::running;
 use crate::fault::{Fault, Kind};
+use crate::sql::check_size;
 
 /// Stack of a query thread. Virtual: what a statement does not reach is never made. The text's limits (`sql/text_limits`) are such that
 /// the deepest tree that they let through fits with opt-level 1; tests and `query.terms_max`'s upper bound rely on it.
@@ -86,6 +87,27 @@ impl Planning {
             &self.reading
         };
         self.run_in(lane, limits, work).await
+    }
+
+    /// Refuses a text that is too large, without a wait for a place in which long statements are planned. A short text is no larger than a
+    /// statement may be, or its planning finds out at once.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED `statement_too_large`; as [`Planning::run`].
+    pub(super) async fn check_size(&self, sql: &str, limits: &QueryLimits) -> Result<(), Fault> {
+        if sql.len() <= SHORT_BYTES {
+            return Ok(());
+        }
+        let text = sql.to_owned();
+        let work = move || async move { check_size(&text) };
+        self.read(sql.len(), limits, work).await
+    }
+
+    /// Takes the places of long statements until the answer is dropped.
+    #[cfg(test)]
+    pub(super) async fn take_long(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let places = u32::try_from(self.long.available_permits()).unwrap_or(u32::MAX);
+        self.long.clone().acquire_many_owned(places).await.ok()
     }
 
     async fn run_in<T: Send + 'static, F: Future<Output = Result<T, Fault>>>(

@@ -16,11 +16,13 @@ use datafusion::sql::sqlparser::ast::{Expr, Statement};
 use super::broken_view::refuse_broken;
 use super::columns::wire_of;
 use super::errors::fault_of;
-use super::functions::write_out;
+use super::functions::{each_column_once, write_out};
 use super::guessed::guessed;
+use super::limits_given;
 use super::long_numbers;
 use super::names::{self, Resolved};
 use super::nearest::{all_names, nearest_table};
+use super::open_types;
 use super::parameters::{self, check_count, driver_type};
 use super::planner::Planner;
 use super::rules;
@@ -82,13 +84,14 @@ impl Session {
     ) -> Result<LogicalPlan, Fault> {
         check_count(self.parameters, values.len())?;
         spell_out(&mut statement, Some(values))?;
-        let (statement, counts) = self.resolved(statement)?;
+        let (mut statement, counts) = self.resolved(statement)?;
         let mut values = values.to_vec();
         for n in counts {
             if let Some(value) = n.checked_sub(1).and_then(|at| values.get_mut(at)) {
                 *value = parameters::count(n, value)?;
             }
         }
+        limits_given::put(&mut statement, &values);
         let fields: Vec<Option<FieldRef>> = values
             .iter()
             .zip(1..)
@@ -126,13 +129,22 @@ impl Session {
     ) -> Result<Planned, Fault> {
         only_query(&statement)?;
         let lists = compared_with_lists(&statement);
+        let results = open_types::results(&statement);
         let mut told = spell_out(&mut statement, None)?;
         let (statement, counts) = self.resolved(statement)?;
         told.extend(counts.into_iter().map(|n| (n, DataType::Int64)));
         told.extend(known.iter().map(|(n, t)| (*n, t.clone())));
         let planner = Planner::new(&self.state, statement, None);
         let planner = planner.await.map_err(|e| self.name_hint(fault_of(e)))?;
-        let plan = self.plan_with_any(&planner, &mut told, &lists)?;
+        let Some(plan) = self.plan_with_any(&planner, &mut told, &lists)? else {
+            let told = |n| told.get(&n).map_or(DataType::Utf8, driver_type);
+            let fields = (1..=self.parameters).map(|n| parameters::field(n, told(n)));
+            let fields: Vec<FieldRef> = fields.collect();
+            return Ok(Planned {
+                wire: results,
+                parameters: Arc::new(Schema::new(fields)),
+            });
+        };
         self.readable(&plan)?;
         verified(&plan)?;
         if self.parameters == 0 {
@@ -163,14 +175,14 @@ impl Session {
     }
 
     /// A plan of a statement to which nothing is bound. A parameter of unknown type has the type of what it stands beside, or
-    /// none, or it is a text, whichever can be planned; or a type is found for it. `lists`: parameters that have to be lists, of
-    /// something.
+    /// none, or it is a text, whichever can be planned; or a type is found for it. None: no types were found, and values may have some with
+    /// which it can be planned. `lists`: parameters that have to be lists, of something.
     fn plan_with_any(
         &self,
         planner: &Planner<'_>,
         told: &mut BTreeMap<usize, DataType>,
         lists: &BTreeSet<usize>,
-    ) -> Result<LogicalPlan, Fault> {
+    ) -> Result<Option<LogicalPlan>, Fault> {
         let items = [DataType::Int64, DataType::Utf8, DataType::Float64];
         let tries = if lists.is_empty() { 1 } else { items.len() };
         let mut first = None;
@@ -181,7 +193,7 @@ impl Session {
             }
             for unknown in [None, Some(DataType::Null), Some(DataType::Utf8)] {
                 match planner.plan(self.fields(told, unknown.as_ref())) {
-                    Ok(plan) => return Ok(plan),
+                    Ok(plan) => return Ok(Some(plan)),
                     Err(error) => first = first.or(Some(error)),
                 }
                 if self.parameters == 0 {
@@ -189,10 +201,15 @@ impl Session {
                 }
             }
         }
-        if self.parameters > 0
-            && let Some(plan) = guessed(planner, &self.fields(told, None))
-        {
-            return Ok(plan);
+        if self.parameters > 0 {
+            let told = self.fields(told, None);
+            if let Some(plan) = guessed(planner, &told) {
+                return Ok(Some(plan));
+            }
+            match open_types::wrong_with_any_types(planner, &told) {
+                None => return Ok(None),
+                Some(error) => return Err(self.name_hint(fault_of(error))),
+            }
         }
         let error = first.map_or_else(|| Fault::internal("nothing was planned"), fault_of);
         Err(self.name_hint(error))
@@ -336,6 +353,10 @@ pub(super) fn resolved(
     rules::engine_types(&mut statement);
     set_names::keep(&mut statement);
     long_numbers::rewrite(&mut statement)?;
-    let Resolved { statement, counts } = names::resolve(statement, snapshot, others)?;
+    let Resolved {
+        mut statement,
+        counts,
+    } = names::resolve(statement, snapshot, others)?;
+    each_column_once(&mut statement);
     Ok((statement, counts))
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem,
+    ExcludeSelectItem, Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    WildcardAdditionalOptions,
 };
 
 use super::table_functions;
@@ -108,6 +109,16 @@ pub(super) struct Scope {
     windows: Names,
     /// ORDER BY means results before columns.
     pub ordering: bool,
+    pub merged: Merged,
+}
+
+/// The columns that joins have of both sides (`merged`).
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    /// What stands for them, by their spelling.
+    pub columns: BTreeMap<String, Expr>,
+    /// A `*` names them among its columns.
+    pub written_out: bool,
 }
 
 impl Scope {
@@ -119,6 +130,28 @@ impl Scope {
             given()?.map_or_else(read, |found| Ok(Some(found)))
         } else {
             read()?.map_or_else(given, |found| Ok(Some(found)))
+        }
+    }
+
+    /// What stands for a column of FROM that a join has of both sides, by its spelling.
+    pub(super) fn merged(&self, spelling: &str) -> Option<&Expr> {
+        let is_result = self.ordering && self.aliases.spellings(spelling).any(|s| s == spelling);
+        self.merged.columns.get(spelling).filter(|_| !is_result)
+    }
+
+    /// May a `*` have a column of this name that is not among the results by name?
+    pub(super) fn hides(&self, name: &str) -> bool {
+        let mut named = self.merged.columns.keys();
+        let named = self.merged.written_out && named.any(|own| own.is_same_name(name));
+        !named && self.gives(name)
+    }
+
+    /// Takes in what a SELECT calls its results by now.
+    pub(super) fn name_results(&mut self, select: &Select) {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.aliases.add(&alias.value);
+            }
         }
     }
 
@@ -173,6 +206,15 @@ impl Relation {
             columns,
             open: false,
         }
+    }
+
+    /// May it have columns that are not known here?
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.all()
     }
 
     pub(super) fn called(&self) -> &str {
@@ -300,7 +342,11 @@ impl Sources<'_> {
                         names.add(own.unwrap_or(&column.value));
                     }
                 }
-                SelectItem::Wildcard(_) => names.add_all(scope.columns.all()),
+                SelectItem::Wildcard(options) => {
+                    let out = excluded(options);
+                    let is_out = |name: &&str| out.iter().any(|out| out.is_same_name(name));
+                    names.add_all(scope.columns.all().filter(|name| !is_out(name)));
+                }
                 SelectItem::QualifiedWildcard(kind, _) => {
                     let asked = match kind {
                         SelectItemQualifiedWildcardKind::ObjectName(name) => {
@@ -427,6 +473,19 @@ impl Sources<'_> {
             },
         )
     }
+}
+
+/// `* EXCLUDE (a, b)`
+fn excluded(options: &WildcardAdditionalOptions) -> Vec<&str> {
+    let names = match &options.opt_exclude {
+        Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
+        Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
+        None => &[],
+    };
+    let names = names.iter();
+    names
+        .filter_map(|name| parts(name).last().copied())
+        .collect()
 }
 
 /// `AS t (a, b)`

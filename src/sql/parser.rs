@@ -28,6 +28,17 @@ pub fn parse_one(sql: &str) -> Result<Statement, Fault> {
     parse_tokens(tokenize(sql)?)
 }
 
+/// Refuses a text that is larger than a statement may be. Whatever else is wrong with it stays for its reader.
+///
+/// # Errors
+/// RESOURCE_EXHAUSTED `statement_too_large`; INVALID_ARGUMENT `parameters`.
+pub(crate) fn check_size(sql: &str) -> Result<(), Fault> {
+    match parse_one(sql) {
+        Err(fault) if fault.reason != "syntax_error" => Err(fault),
+        _ => Ok(()),
+    }
+}
+
 /// As many times as much is what an EXPLAIN of a relation counts.
 const EXPLAINED: usize = 5;
 

@@ -187,6 +187,12 @@ impl Engine {
         self.planning.run(text_bytes, &limits, work).await
     }
 
+    /// No long statement is planned until the answer is dropped.
+    #[cfg(test)]
+    pub(super) async fn take_long(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.planning.take_long().await
+    }
+
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.handle.spawn(work);
     }

@@ -67,6 +67,9 @@ impl Engine {
             return Ok(planned);
         }
         let limits = self.limits(CancellationToken::new(), self.timeout);
+        if !own {
+            self.planning.check_size(sql, &limits).await?;
+        }
         let (world, caller) = (self.world.clone(), caller.clone());
         let (text, inner) = (sql.to_owned(), limits.clone());
         let work = move || async move {
@@ -96,6 +99,7 @@ impl Engine {
             return Ok(planned.wire);
         }
         let limits = self.limits(CancellationToken::new(), self.timeout);
+        self.planning.check_size(sql, &limits).await?;
         let (world, text, inner) = (self.world.clone(), sql.to_owned(), limits.clone());
         let id = caller.query.clone().filter(|_| told);
         let question = id.as_ref().and_then(|_| {

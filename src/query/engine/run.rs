@@ -164,6 +164,9 @@ impl Engine {
         limits: QueryLimits,
     ) -> Result<ResultStream, Fault> {
         guard.counted_by(&limits.meter);
+        if !asked.own && asked.kept.is_none() {
+            self.planning.check_size(&asked.sql, &limits).await?;
+        }
         let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
         let inner = limits.clone();
         let work = move || started(world, handle, asked, guard, inner);

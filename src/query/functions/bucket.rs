@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, ListArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, PrimitiveArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
     DataType, Field, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType,
@@ -136,9 +136,16 @@ impl ScalarUDFImpl for BucketFunction {
         if types.len() > self.arguments() {
             let zone = match args.scalar_arguments.last() {
                 Some(Some(ScalarValue::Utf8(Some(zone)))) => zone,
+                // No bucket of an unknown zone.
+                Some(Some(ScalarValue::Utf8(None) | ScalarValue::Null)) => {
+                    return Ok(Arc::new(Field::new(self.name, self.of_type(time), true)));
+                }
                 _ => return plan_err!("the zone is a constant text: {}", self.usage()),
             };
-            Zone::named(zone)?;
+            // A zone that is none is refused when there is a time to put into a bucket of it.
+            if Zone::named(zone).is_err() {
+                return Ok(Arc::new(Field::new(self.name, self.of_type(time), true)));
+            }
             if let DataType::Timestamp(_, None) = time {
                 return plan_err!(
                     "a time without a zone is local already, function={}, zone={zone}; leave the zone out, or say which one the time has: ts AT TIME ZONE '{zone}'",
@@ -181,6 +188,7 @@ impl ScalarUDFImpl for BucketFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let mut spans = Vec::new();
         let mut times = None;
+        let null = || ScalarValue::try_from(args.return_type()).map(ColumnarValue::Scalar);
         // The zone stands in the type of the result.
         for arg in args.args.iter().take(self.arguments()) {
             match arg {
@@ -188,9 +196,7 @@ impl ScalarUDFImpl for BucketFunction {
                 ColumnarValue::Scalar(
                     ScalarValue::Utf8(None) | ScalarValue::IntervalMonthDayNano(None),
                 ) => {
-                    return Ok(ColumnarValue::Scalar(ScalarValue::try_from(
-                        args.return_type(),
-                    )?));
+                    return null();
                 }
                 ColumnarValue::Scalar(
                     value @ (ScalarValue::Utf8(_) | ScalarValue::IntervalMonthDayNano(_)),
@@ -207,6 +213,15 @@ impl ScalarUDFImpl for BucketFunction {
             return exec_err!("{} takes a timestamp: {}", self.name, self.usage());
         };
         let times = times.as_primitive::<TimestampMicrosecondType>();
+        match args.args.get(self.arguments()) {
+            Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))))
+                if times.null_count() < times.len() =>
+            {
+                Zone::named(zone)?;
+            }
+            Some(ColumnarValue::Scalar(ScalarValue::Utf8(None))) => return null(),
+            _ => {}
+        }
         let bucket = match (self.shape, spans.as_slice()) {
             (Shape::Tumble, [size]) => Bucket {
                 step: *size,

@@ -1,6 +1,5 @@
 //! Clauses of a query that DataFusion does not plan, in words that it does: `FETCH FIRST n ROWS ONLY` is a LIMIT, `ORDER BY ALL`
-//! the numbers of the results, a number in `ROLLUP (1)` the result that it stands for, a column that comes twice in a grouping set one
-//! column, HAVING without GROUP BY a condition on the one group of all rows, and `LIKE 'a!%' ESCAPE '!'` a pattern whose
+//! the numbers of the results, a number in `ROLLUP (1)` the result that it stands for, HAVING without GROUP BY a condition on the one group of all rows, and `LIKE 'a!%' ESCAPE '!'` a pattern whose
 //! escape is the backslash.
 
 use std::ops::ControlFlow;
@@ -50,7 +49,6 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         grouped_by_number(select);
-        each_column_once(select);
         having_of_all_rows(select);
         ControlFlow::Continue(())
     }
@@ -107,58 +105,6 @@ fn grouped_by_number(select: &mut Select) {
             {
                 *key = expr.clone();
             }
-        }
-    }
-}
-
-/// A CUBE of more has over 250 grouping sets.
-const CUBE_MAX: usize = 8;
-
-/// Of more columns DataFusion refuses grouping sets.
-const COLUMNS_MAX: usize = 64;
-
-fn distinct(exprs: &mut dyn Iterator<Item = &Expr>) -> Vec<Expr> {
-    let mut once: Vec<Expr> = Vec::new();
-    for expr in exprs {
-        if !once.contains(expr) {
-            once.push(expr.clone());
-        }
-    }
-    once
-}
-
-fn comes_again(parts: &[Vec<Expr>]) -> bool {
-    let all = parts.iter().flatten();
-    let count = all.clone().count();
-    count <= COLUMNS_MAX && distinct(&mut all.clone()).len() < count
-}
-
-/// A column groups by its values, however often it is named.
-fn each_column_once(select: &mut Select) {
-    let GroupByExpr::Expressions(keys, _) = &mut select.group_by else {
-        return;
-    };
-    for key in keys {
-        match key {
-            Expr::GroupingSets(sets) => {
-                for set in sets.iter_mut().filter(|set| set.len() <= COLUMNS_MAX) {
-                    *set = distinct(&mut set.iter());
-                }
-            }
-            Expr::Rollup(parts) if comes_again(parts) => {
-                let sets = (0..=parts.len()).rev();
-                let sets = sets.map(|n| distinct(&mut parts.iter().take(n).flatten()));
-                *key = Expr::GroupingSets(sets.collect());
-            }
-            Expr::Cube(parts) if comes_again(parts) && parts.len() <= CUBE_MAX => {
-                let sets = (0..1_usize << parts.len()).rev().map(|chosen| {
-                    let parts = parts.iter().enumerate();
-                    let parts = parts.filter(|(at, _)| chosen >> at & 1 == 1);
-                    distinct(&mut parts.flat_map(|(_, part)| part))
-                });
-                *key = Expr::GroupingSets(sets.collect());
-            }
-            _ => {}
         }
     }
 }

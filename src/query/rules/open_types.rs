@@ -1,4 +1,5 @@
 //! `? | ?`, `NULL & NULL`, `sum(?)`: values of no type where DataFusion asks for a number. Bits are of whole numbers then, and sums of doubles.
+//! `? || ?`: two texts.
 //! `? - INTERVAL '1 hour'`: it would be an interval, and is a time, as nobody binds intervals.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -35,7 +36,16 @@ impl ExprPlanner for OpenTypes {
         if matches!(raw.op, BinaryOperator::Plus | BinaryOperator::Minus) {
             return Ok(PlannerResult::Original(moved_time(raw, schema)));
         }
+        let is_open = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Null));
+        let both_open = is_open(&raw.left) && is_open(&raw.right);
         let op = match raw.op {
+            BinaryOperator::StringConcat if both_open => {
+                return Ok(PlannerResult::Original(RawBinaryExpr {
+                    left: cast(raw.left, DataType::Utf8),
+                    right: cast(raw.right, DataType::Utf8),
+                    op: raw.op,
+                }));
+            }
             BinaryOperator::BitwiseAnd => Operator::BitwiseAnd,
             BinaryOperator::BitwiseOr => Operator::BitwiseOr,
             BinaryOperator::BitwiseXor | BinaryOperator::PGBitwiseXor => Operator::BitwiseXor,
@@ -43,8 +53,7 @@ impl ExprPlanner for OpenTypes {
             BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
             _ => return Ok(PlannerResult::Original(raw)),
         };
-        let is_open = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Null));
-        if !is_open(&raw.left) || !is_open(&raw.right) {
+        if !both_open {
             return Ok(PlannerResult::Original(raw));
         }
         let whole = |side: Expr| Box::new(cast(side, DataType::Int64));

@@ -228,3 +228,78 @@ async fn a_condition_may_be_about_the_rows_around_alone() {
     ];
     holds(&engine().await, &cases).await;
 }
+
+#[tokio::test]
+async fn the_left_side_of_not_in_may_lose_its_columns() {
+    let mut cases = Vec::new();
+    for left in [
+        "coalesce('z', k)",
+        "coalesce('z', k) || 'y'",
+        "CASE WHEN true THEN 'z' ELSE k END",
+        "CASE WHEN false THEN k ELSE 'z' END",
+        "ifnull('z', k)",
+    ] {
+        for asked in [
+            format!("{left} NOT IN (SELECT k FROM lab.r)"),
+            format!("NOT ({left} IN (SELECT k FROM lab.r))"),
+            format!("{left} <> ALL (SELECT k FROM lab.r)"),
+            format!("NOT {left} = ANY (SELECT k FROM lab.r)"),
+            format!("id > 0 AND {left} NOT IN (SELECT k FROM lab.r)"),
+            format!("id > 9 OR {left} NOT IN (SELECT k FROM lab.r)"),
+            format!("EXISTS (SELECT 1 FROM lab.s WHERE {left} NOT IN (SELECT k FROM lab.r))"),
+            format!("id IN (SELECT id FROM lab.s WHERE {left} NOT IN (SELECT k FROM lab.r))"),
+        ] {
+            cases.push((format!("SELECT count(*) FROM lab.l WHERE {asked}"), "0"));
+        }
+        let known = format!("{left} NOT IN (SELECT k FROM lab.r WHERE k IS NOT NULL)");
+        cases.push((format!("SELECT count(*) FROM lab.l WHERE {known}"), "4"));
+        let grouped = format!("HAVING {left} NOT IN (SELECT k FROM lab.r)");
+        cases.push((format!("SELECT k FROM lab.l GROUP BY k {grouped}"), ""));
+    }
+    for (sql, expected) in [
+        // It may be null where no column is.
+        (
+            "SELECT id FROM lab.l WHERE nullif(id, 1) NOT IN (SELECT id FROM lab.r)",
+            "4",
+        ),
+        (
+            "SELECT count(*) FROM lab.l WHERE (v > 0 AND false) NOT IN (SELECT nullif(true, v > 0) FROM lab.r)",
+            "0",
+        ),
+        (
+            "SELECT count(*) FROM lab.l WHERE id * 0 NOT IN (SELECT v FROM lab.r)",
+            "0",
+        ),
+    ] {
+        cases.push((sql.to_owned(), expected));
+    }
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(sql, e)| (sql.as_str(), *e)).collect();
+    holds(&engine().await, &cases).await;
+}
+
+#[tokio::test]
+async fn what_is_compared_may_be_a_cast_of_a_column() {
+    let cases = [
+        (
+            "SELECT id FROM lab.l WHERE CAST(id::STRING AS DOUBLE) IN (SELECT v FROM lab.r) ORDER BY 1",
+            "1;2;3",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE CAST(id::STRING AS DOUBLE) NOT IN (SELECT v FROM lab.r WHERE v > 0)",
+            "4",
+        ),
+        (
+            "SELECT id FROM lab.l WHERE TRY_CAST(id::STRING AS REAL) = ANY (SELECT v FROM lab.r WHERE r.id = l.id) ORDER BY 1",
+            "1;3",
+        ),
+        (
+            "SELECT l.id, r.id FROM lab.l JOIN lab.r ON CAST(l.id::STRING AS DOUBLE) = r.v ORDER BY 1",
+            "1,1;2,5;3,3",
+        ),
+        (
+            "SELECT l.id FROM lab.l LEFT JOIN lab.r ON TRY_CAST(l.id::STRING AS DOUBLE) = TRY_CAST(r.v::STRING AS DOUBLE) AND TRY_CAST(l.id::STRING AS REAL) = r.id WHERE r.id IS NOT NULL ORDER BY 1",
+            "1;3",
+        ),
+    ];
+    holds(&engine().await, &cases).await;
+}

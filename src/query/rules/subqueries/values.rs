@@ -35,6 +35,12 @@ pub(super) fn condition(filter: Filter) -> Result<LogicalPlan> {
     let columns = filter.input.schema().columns();
     let conditions = split_conjunction_owned(filter.predicate);
     let (conditions, input) = left_sides(conditions, filter.input)?;
+    let mut keys = Columns::of("key.");
+    let conditions = conditions
+        .into_iter()
+        .map(|each| Ok(with_key(plain(each)?, &mut keys)));
+    let conditions = conditions.collect::<Result<Vec<_>>>()?;
+    let input = computed_below(keys, input)?;
     let schema = input.schema();
     let conditions = conditions
         .into_iter()
@@ -117,9 +123,33 @@ fn left_sides(exprs: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<(Vec<Expr>, A
     Ok((exprs, computed_below(columns, input)?))
 }
 
-/// What a row has to meet.
-fn as_condition(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let each = plain(expr)?;
+/// `x NOT IN (SELECT ..)` with a column for x, where x is computed from the columns of a row. A join that knows of nulls compares columns:
+/// the optimizer makes a constant of `coalesce('a', y)`, which is no key of a join any more, and `nullif(y, 1)` may be null where y may not.
+fn with_key(condition: Expr, keys: &mut Columns) -> Expr {
+    let mut within = match condition {
+        Expr::InSubquery(within) if within.negated => within,
+        Expr::Not(inner) => match *inner {
+            Expr::InSubquery(within) if !within.negated => InSubquery {
+                negated: true,
+                ..within
+            },
+            other => return Expr::Not(Box::new(other)),
+        },
+        other => return other,
+    };
+    let is_key = matches!(*within.expr, Expr::Column(_));
+    if !is_key
+        && within.subquery.outer_ref_columns.is_empty()
+        && !within.expr.contains_outer()
+        && !within.expr.column_refs().is_empty()
+    {
+        within.expr = Box::new(keys.column(*within.expr));
+    }
+    Expr::InSubquery(within)
+}
+
+/// What a row has to meet, without `ANY` and `ALL`.
+fn as_condition(each: Expr, schema: &DFSchema) -> Result<Expr> {
     match &each {
         Expr::InSubquery(within) if is_anti_join(within, within.negated) => Ok(each),
         Expr::Not(inner) => match &**inner {
@@ -273,8 +303,8 @@ fn cases(cases: impl IntoIterator<Item = (Expr, Expr)>, otherwise: Expr) -> Expr
 
 /// What stands alone is a join that knows of nulls: on one key, which has to be a column of the rows that are asked.
 fn is_anti_join(within: &InSubquery, negated: bool) -> bool {
-    !negated
-        || (within.subquery.outer_ref_columns.is_empty() && !within.expr.column_refs().is_empty())
+    let is_key = matches!(*within.expr, Expr::Column(_));
+    !negated || (is_key && within.subquery.outer_ref_columns.is_empty())
 }
 
 /// A condition, or what it is made of.
