@@ -133,6 +133,7 @@ async fn a_panic_is_the_error_of_its_query_alone() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_without_a_place_of_planning() {
     let engine = engine().await;
+    let caller = QueryContext::new("tests");
     let taken = engine.take_long().await;
     let selects = |n: usize| vec!["SELECT 1 AS a FROM reactor.raw"; n].join(" UNION ALL ");
     let tables: Vec<String> = (0..1200).map(|n| format!("reactor.raw t{n}")).collect();
@@ -142,19 +143,32 @@ async fn what_is_too_large_is_refused_without_a_place_of_planning() {
         format!("EXPLAIN {}", selects(300)),
     ] {
         for fault in [
-            engine.plan(&sql).await.unwrap_err(),
-            engine.columns(&sql, None, false).await.unwrap_err(),
-            engine.query(&sql, None).await.map(|_| ()).unwrap_err(),
+            engine
+                .plan(&QueryContext::new("tests"), &sql)
+                .await
+                .unwrap_err(),
+            engine
+                .columns(&QueryContext::new("tests"), &sql, None, false)
+                .await
+                .unwrap_err(),
+            engine
+                .query(&QueryContext::new("tests"), &sql, None)
+                .await
+                .map(|_| ())
+                .unwrap_err(),
         ] {
             assert_eq!(fault.reason, "statement_too_large", "{fault}");
         }
     }
     // Any other waits for one.
     let long = selects(110);
-    let waits = tokio::time::timeout(std::time::Duration::from_millis(50), engine.plan(&long));
+    let waits = tokio::time::timeout(
+        std::time::Duration::from_millis(50),
+        engine.plan(&caller, &long),
+    );
     assert!(waits.await.is_err());
     drop(taken);
-    engine.plan(&long).await.unwrap();
+    engine.plan(&caller, &long).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int32Array, Int64Array, RecordBatch};
 
-use super::Engine;
 use super::tests::{engine_over, holds};
+use super::{Engine, QueryContext};
 
 async fn engine() -> Engine {
     let wide = |ids: Vec<i64>, name: &str, values: Vec<f64>| {
@@ -184,7 +184,10 @@ async fn a_result_is_called_as_the_column_of_using() {
             "id x y id",
         ),
     ] {
-        let result = engine.query(sql, None).await.unwrap();
+        let result = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .unwrap();
         let fields = result.wire.fields().iter();
         let found: Vec<&str> = fields.map(|f| f.name().as_str()).collect();
         assert_eq!(found.join(" "), names, "{sql}");
@@ -198,7 +201,11 @@ async fn a_name_that_another_relation_has_too_stays_ambiguous() {
         "SELECT id FROM lab.r FULL JOIN lab.b USING (id), lab.c",
         "SELECT id FROM lab.r JOIN lab.b USING (id), lab.c JOIN lab.c d USING (id)",
     ] {
-        let fault = engine.query(sql, None).await.map(|_| ()).unwrap_err();
+        let fault = engine
+            .query(&QueryContext::new("tests"), sql, None)
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(fault.reason, "ambiguous_name", "{sql}: {fault}");
     }
 }

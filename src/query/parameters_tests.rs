@@ -286,7 +286,7 @@ async fn a_parameter_may_stand_where_a_function_looks_at_its_value() {
 async fn a_statement_is_prepared_whose_types_only_values_tell() {
     let engine = engine().await;
     let sql = "SELECT (? || ?)[2] AS x, n FROM reactor.raw ORDER BY n";
-    let planned = engine.plan(sql).await.unwrap();
+    let planned = engine.plan(&QueryContext::new("tests"), sql).await.unwrap();
     let types: Vec<String> = planned
         .parameters
         .fields()
@@ -320,7 +320,10 @@ async fn a_statement_is_prepared_whose_types_only_values_tell() {
         ),
         ("SELECT ?, lower(1, 2)", "invalid_query"),
     ] {
-        let fault = engine.plan(sql).await.expect_err(sql);
+        let fault = engine
+            .plan(&QueryContext::new("tests"), sql)
+            .await
+            .expect_err(sql);
         assert_eq!(fault.reason, reason, "{sql}: {fault}");
     }
 }
