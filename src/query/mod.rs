@@ -70,6 +70,7 @@ mod stored;
 mod subqueries_tests;
 mod table_functions;
 mod table_lookup;
+mod task;
 #[cfg(test)]
 mod tests;
 mod times;

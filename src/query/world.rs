@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use super::broken_view::Broken;
 use super::errors::fault_of;
 use super::information_schema::{self, InformationSchema};
+use super::limits::QueryLimits;
 use super::prepare::Session;
 use super::provider::SnapshotTable;
 use super::table_functions::{self, Newest};
@@ -30,7 +31,10 @@ use crate::types::TableName;
 /// What the statements of one engine share, and the snapshot of one of them.
 #[derive(Clone)]
 pub(super) struct World {
-    pub base: SessionState,
+    /// What is the same for all statements. It is large: it is copied once a statement.
+    pub base: Arc<SessionState>,
+    /// The statement's, for its functions and for the optimizer.
+    pub limits: Option<QueryLimits>,
     pub snapshot: Snapshot,
     pub system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
@@ -89,7 +93,11 @@ impl World {
         let _ = listed.register_schema(SYSTEM, self.system.clone());
         let _ = catalog.register_schema(SYSTEM, self.system.clone());
         // Not by a builder: it registers every function again, a sixth of a short statement's time.
-        let mut state = self.base.clone();
+        let mut state = SessionState::clone(&self.base);
+        if let Some(limits) = &self.limits {
+            let options = state.config_mut().options_mut();
+            options.extensions.insert(limits.clone());
+        }
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
         table_functions::register(&mut state, &self.snapshot, &self.newest);

@@ -137,7 +137,7 @@ impl Engine {
             batch_bytes: config.batch_bytes,
             pool: queries_pool,
             world: Arc::new(Shared {
-                state,
+                state: Arc::new(state),
                 system,
                 others: Arc::new(others),
                 newest: Arc::default(),
