@@ -18,6 +18,7 @@ pub mod ids;
 pub mod memory;
 pub mod nested;
 pub mod partition_folder;
+pub mod system_table;
 pub mod threads;
 pub mod types;
 // settings

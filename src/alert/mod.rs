@@ -45,7 +45,7 @@ use store::{Damaged, Kept, Store};
 use turns::Turns;
 
 pub use admin::Creation;
-pub use status::{Totals, empty as empty_table};
+pub use status::{Totals, table};
 
 /// Resolved instances of one alert that are remembered.
 const RESOLVED_MAX: usize = 1000;

@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::error::ArrowError;
-
 use super::Alerts;
 use super::machine::Phase;
 use crate::clock::Micros;
+use crate::system_table::{Columns, SystemTable};
 
 /// What `/metrics` and the console show.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,52 +128,31 @@ impl Alerts {
         }
         rows
     }
-
-    pub fn table(&self) -> Result<RecordBatch, ArrowError> {
-        batch(&self.rows())
-    }
 }
 
-/// The table without rows, which tells its columns.
-pub fn empty() -> Result<RecordBatch, ArrowError> {
-    batch(&[])
-}
-
-fn batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    let text = |f: fn(&Row) -> Option<&str>| {
-        Arc::new(rows.iter().map(f).collect::<StringArray>()) as ArrayRef
-    };
-    let time = |f: fn(&Row) -> Option<Micros>| {
-        let times = rows.iter().map(f).collect::<TimestampMicrosecondArray>();
-        Arc::new(times.with_timezone("UTC")) as ArrayRef
-    };
-    let number = |f: fn(&Row) -> Option<i64>| {
-        Arc::new(rows.iter().map(f).collect::<Int64Array>()) as ArrayRef
-    };
-    let paused: BooleanArray = rows.iter().map(|r| Some(r.paused)).collect();
-    RecordBatch::try_from_iter_with_nullable([
-        ("schema", text(|r| Some(&r.schema)), false),
-        ("alert", text(|r| Some(&r.alert)), false),
-        ("instance", text(|r| r.instance.as_deref()), true),
-        ("state", text(|r| Some(r.state)), false),
-        ("paused", Arc::new(paused) as ArrayRef, false),
-        ("since", time(|r| r.since), true),
-        ("fired_at", time(|r| r.fired_at), true),
-        ("resolved_at", time(|r| r.resolved_at), true),
-        ("row_values", text(|r| r.values.as_deref()), true),
-        ("last_evaluated", time(|r| r.last_evaluated), true),
-        ("evaluation_ms", number(|r| r.evaluation_ms), true),
-        ("errors", number(|r| Some(r.errors)), false),
-        ("last_error", text(|r| r.last_error.as_deref()), true),
-        ("notifications_pending", number(|r| Some(r.pending)), false),
-        (
-            "notifications_delivered",
-            number(|r| Some(r.delivered)),
-            false,
-        ),
-        ("notifications_failed", number(|r| Some(r.failed)), false),
-        ("notify_error", text(|r| r.notify_error.as_deref()), true),
-        ("owner", text(|r| r.owner.as_deref()), true),
-        ("definition", text(|r| r.definition.as_deref()), true),
-    ])
+/// Those of `alerts`; none before alerts are looked at.
+pub fn table(alerts: impl Fn() -> Option<Arc<Alerts>> + Send + Sync + 'static) -> SystemTable {
+    let columns = Columns::<Row>::default()
+        .text("schema", |r| &r.schema)
+        .text("alert", |r| &r.alert)
+        .maybe_text("instance", |r| r.instance.as_deref())
+        .text("state", |r| r.state)
+        .flag("paused", |r| r.paused)
+        .maybe_instant("since", |r| r.since)
+        .maybe_instant("fired_at", |r| r.fired_at)
+        .maybe_instant("resolved_at", |r| r.resolved_at)
+        .maybe_text("row_values", |r| r.values.as_deref())
+        .maybe_instant("last_evaluated", |r| r.last_evaluated)
+        .maybe_signed("evaluation_ms", |r| r.evaluation_ms)
+        .signed("errors", |r| r.errors)
+        .maybe_text("last_error", |r| r.last_error.as_deref())
+        .signed("notifications_pending", |r| r.pending)
+        .signed("notifications_delivered", |r| r.delivered)
+        .signed("notifications_failed", |r| r.failed)
+        .maybe_text("notify_error", |r| r.notify_error.as_deref())
+        .maybe_text("owner", |r| r.owner.as_deref())
+        .maybe_text("definition", |r| r.definition.as_deref());
+    SystemTable::new("alerts", columns, move || {
+        alerts().map(|alerts| alerts.rows()).unwrap_or_default()
+    })
 }

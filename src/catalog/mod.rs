@@ -23,6 +23,7 @@ pub mod rename;
 pub mod replayed;
 pub mod running;
 pub mod streams;
+pub mod system_tables;
 pub mod table;
 pub mod temporary;
 pub mod view;

@@ -23,10 +23,6 @@ impl SnapshotSource for Empty {
     fn snapshot(&self) -> Snapshot {
         self.0.clone()
     }
-
-    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
-        Vec::new()
-    }
 }
 
 /// Plans each step of the datasets over the tables that the files declare and those that the server has.

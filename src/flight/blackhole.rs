@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightDescriptor, PutResult};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -210,10 +209,6 @@ impl SnapshotSource for Nothing {
             tables: Arc::default(),
             defined: Arc::default(),
         }
-    }
-
-    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
-        Vec::new()
     }
 }
 

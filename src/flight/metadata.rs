@@ -148,10 +148,10 @@ fn tables(engine: &Engine, snapshot: &Snapshot, command: CommandGetTables) -> An
             .append(CATALOG, schema, table, "VIEW", &columns)
             .map_err(internal)?;
     }
-    for (name, schema) in engine.system_tables() {
-        let columns = described(SYSTEM, name, schema);
+    for table in engine.system_tables() {
+        let columns = described(SYSTEM, table.name(), table.schema());
         builder
-            .append(CATALOG, SYSTEM, name, "SYSTEM TABLE", &columns)
+            .append(CATALOG, SYSTEM, table.name(), "SYSTEM TABLE", &columns)
             .map_err(internal)?;
     }
     builder.build().map_err(internal)

@@ -17,6 +17,7 @@ use crate::catalog::temporary::{TemporaryMemory, TemporaryTables};
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
 use crate::query::{CATALOG, OfSession, PUBLIC, QueryContext, SessionLife};
+use crate::system_table::{Columns, SystemTable};
 
 /// The cookie's name, as the specification suggests it.
 const COOKIE: &str = "arrow_flight_session_id";
@@ -355,6 +356,20 @@ impl Sessions {
         let mut all: Vec<SessionStatus> = status.collect();
         all.sort_by_key(|s| s.began);
         all
+    }
+
+    /// `system.sessions`.
+    pub fn table(self: &Arc<Self>) -> SystemTable {
+        let columns = Columns::<SessionStatus>::default()
+            .text("id", |s| &s.id)
+            .text("principal", |s| &s.principal)
+            .text("schema", |s| &s.schema)
+            .instant("began", |s| s.began)
+            .long("idle_ms", |s| s.idle_ms)
+            .long("temporary_tables", |s| s.temporary_tables as u64)
+            .long("temporary_bytes", |s| s.temporary_bytes as u64);
+        let sessions = self.clone();
+        SystemTable::new("sessions", columns, move || sessions.list())
     }
 }
 

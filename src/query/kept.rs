@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::LogicalPlan;
 use parking_lot::Mutex;
@@ -26,6 +27,8 @@ const PLAN_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct KeptPlan {
     pub(super) session: Session,
     pub(super) plan: LogicalPlan,
+    /// The columns that were told of it.
+    pub(super) wire: SchemaRef,
     /// Its time and its memory are counted from its planning on.
     pub(super) limits: QueryLimits,
     question: Question,
@@ -68,11 +71,13 @@ impl Question {
         self,
         session: Session,
         plan: LogicalPlan,
+        wire: SchemaRef,
         limits: QueryLimits,
     ) -> Box<KeptPlan> {
         Box::new(KeptPlan {
             session,
             plan,
+            wire,
             limits,
             question: self,
         })

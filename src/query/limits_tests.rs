@@ -108,7 +108,8 @@ async fn a_panic_is_the_error_of_its_query_alone() {
             work,
         );
         let world = Arc::get_mut(&mut engine.world).unwrap();
-        world.state.register_udf(Arc::new(function)).unwrap();
+        let state = Arc::get_mut(&mut world.state).unwrap();
+        state.register_udf(Arc::new(function)).unwrap();
     }
     for sql in [
         "SELECT panics(n) FROM reactor.raw",

@@ -73,8 +73,12 @@ mod sql_types;
 mod stored;
 #[cfg(test)]
 mod subqueries_tests;
+mod system_scan;
+#[cfg(test)]
+mod system_scan_tests;
 mod table_functions;
 mod table_lookup;
+mod task;
 #[cfg(test)]
 mod tests;
 mod times;

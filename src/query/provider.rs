@@ -12,8 +12,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use futures::future::BoxFuture;
 
-use super::SnapshotSource;
-use super::errors::external;
 use super::null_fields;
 use super::scan::scan_by_planned;
 use crate::catalog::view::TableView;
@@ -79,65 +77,6 @@ impl SnapshotTable {
                 return Ok(hot);
             }
             UnionExec::try_new(vec![cold()?, hot])
-        })
-    }
-}
-
-/// A table of the schema `system`: made when it is read, so that a query that does not read it does not pay for it.
-pub(super) struct SystemTable {
-    name: &'static str,
-    schema: SchemaRef,
-    source: Arc<dyn SnapshotSource>,
-}
-
-impl SystemTable {
-    pub(super) fn new(
-        name: &'static str,
-        schema: SchemaRef,
-        source: Arc<dyn SnapshotSource>,
-    ) -> Self {
-        SystemTable {
-            name,
-            schema,
-            source,
-        }
-    }
-}
-
-impl std::fmt::Debug for SystemTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SystemTable({})", self.name)
-    }
-}
-
-impl TableProvider for SystemTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    scan_by_planned!();
-}
-
-impl SystemTable {
-    fn planned<'a>(
-        &'a self,
-        _: &'a dyn Session,
-        projection: Option<&'a Vec<usize>>,
-        _: &'a [Expr],
-        _: Option<usize>,
-    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
-        Box::pin(async move {
-            let rows = self.source.system_table(self.name).map_err(external)?;
-            let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
-                &[vec![rows]],
-                self.schema.clone(),
-                projection.cloned(),
-            )?;
-            Ok(plan)
         })
     }
 }

@@ -12,6 +12,7 @@ use super::context::QueryContext;
 use super::meter::Meter;
 use crate::clock::{Clock, Micros, SystemClock};
 use crate::fault::{Fault, Kind};
+use crate::system_table::{Columns, SystemTable};
 
 /// Ended queries that are remembered.
 const RECENT_MAX: usize = 200;
@@ -183,6 +184,21 @@ impl Queries {
 
     pub fn running(&self) -> usize {
         self.0.lock().running.len()
+    }
+
+    /// `system.queries`.
+    pub fn table(&self) -> SystemTable {
+        let columns = Columns::<QueryStatus>::default()
+            .text("id", |q| &q.id)
+            .text("principal", |q| &q.principal)
+            .text("state", |q| q.state.word())
+            .instant("started", |q| q.started)
+            .long("ms", |q| q.ms)
+            .long("rows", |q| q.rows)
+            .long("memory_bytes", |q| q.bytes)
+            .text("sql", |q| &q.sql);
+        let queries = self.clone();
+        SystemTable::new("queries", columns, move || queries.list())
     }
 }
 

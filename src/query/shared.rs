@@ -18,7 +18,7 @@ use crate::sql;
 
 /// What the statements of an engine have in common.
 pub(super) struct Shared {
-    pub(super) state: SessionState,
+    pub(super) state: Arc<SessionState>,
     pub(super) system: Arc<MemorySchemaProvider>,
     /// Tables beside the snapshot's, with their columns, for the resolution of names.
     pub(super) others: Arc<Vec<(String, Vec<String>)>>,
@@ -70,13 +70,9 @@ impl Shared {
         described: Option<Arc<dyn TableProvider>>,
         limits: Option<&QueryLimits>,
     ) -> Session {
-        let mut base = self.state.clone();
-        if let Some(limits) = limits {
-            let options = base.config_mut().options_mut();
-            options.extensions.insert(limits.clone());
-        }
         let world = World {
-            base,
+            base: self.state.clone(),
+            limits: limits.cloned(),
             principal: caller.principal.clone(),
             described,
             depth: 0,

@@ -1,9 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
 use arrow::util::display::array_value_to_string;
 
 use super::*;
@@ -12,22 +12,39 @@ use crate::cold::{Lake, PinnedFiles};
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::query::QueryContext;
+use crate::system_table::{Columns, SystemTable};
 use crate::types::{Lsn, TableName};
 
-struct Fixed(Snapshot);
+struct Fixed(Snapshot, Arc<Made>);
+
+/// How often the rows of each system table have been made.
+#[derive(Default)]
+pub(super) struct Made {
+    pub tables: AtomicUsize,
+    pub others: AtomicUsize,
+}
 
 impl SnapshotSource for Fixed {
     fn snapshot(&self) -> Snapshot {
         self.0.clone()
     }
 
-    fn system_tables(&self) -> Vec<(&'static str, SchemaRef)> {
-        vec![("tables", self.system_table("tables").unwrap().schema())]
-    }
-
-    fn system_table(&self, _: &str) -> Result<RecordBatch, Fault> {
-        let names = Arc::new(StringArray::from(vec!["raw"])) as _;
-        Ok(RecordBatch::try_from_iter([("table_name", names)]).unwrap())
+    fn system_tables(&self) -> Vec<SystemTable> {
+        let (tables, others) = (self.1.clone(), self.1.clone());
+        let columns = Columns::<(&str, u64)>::default().text("table_name", |row| row.0);
+        let others_columns = Columns::<(&str, u64)>::default()
+            .text("name", |row| row.0)
+            .long("rank", |row| row.1);
+        vec![
+            SystemTable::new("tables", columns, move || {
+                tables.tables.fetch_add(1, Ordering::Relaxed);
+                vec![("raw", 1)]
+            }),
+            SystemTable::new("others", others_columns, move || {
+                others.others.fetch_add(1, Ordering::Relaxed);
+                vec![("a", 1), ("b", 2), ("c", 3)]
+            }),
+        ]
     }
 }
 
@@ -43,6 +60,11 @@ pub(super) async fn engine() -> Engine {
 
 /// An engine over tables whose rows are hot.
 pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
+    engine_counting(tables, Arc::default()).await
+}
+
+/// [`engine_over`], which counts how often it makes the rows of system tables.
+pub(super) async fn engine_counting(tables: Vec<(&str, RecordBatch)>, made: Arc<Made>) -> Engine {
     let lake = Lake::open("memory://tests/").await.unwrap();
     let tables = tables.into_iter().map(|(name, batch)| {
         let (schema, table) = name.split_once('.').unwrap();
@@ -78,7 +100,7 @@ pub(super) async fn engine_over(tables: Vec<(&str, RecordBatch)>) -> Engine {
         value_bytes: 16 << 20,
         batch_bytes: 256 << 20,
     };
-    Engine::new(config, Arc::new(Fixed(snapshot))).unwrap()
+    Engine::new(config, Arc::new(Fixed(snapshot, made))).unwrap()
 }
 
 /// A statement's rows: `;` between rows and `,` between values.

@@ -19,6 +19,7 @@ use super::broken_view::Broken;
 use super::errors::fault_of;
 use super::functions::of_caller;
 use super::information_schema::{self, InformationSchema};
+use super::limits::QueryLimits;
 use super::prepare::Session;
 use super::provider::SnapshotTable;
 use super::table_functions::{self, Newest};
@@ -31,7 +32,10 @@ use crate::types::TableName;
 /// What the statements of one engine share, and the snapshot of one of them.
 #[derive(Clone)]
 pub(super) struct World {
-    pub base: SessionState,
+    /// What is the same for all statements. It is large: it is copied once a statement.
+    pub base: Arc<SessionState>,
+    /// The statement's, for its functions and for the optimizer.
+    pub limits: Option<QueryLimits>,
     /// Who asks.
     pub principal: Arc<str>,
     pub snapshot: Snapshot,
@@ -92,7 +96,11 @@ impl World {
         let _ = listed.register_schema(SYSTEM, self.system.clone());
         let _ = catalog.register_schema(SYSTEM, self.system.clone());
         // Not by a builder: it registers every function again, a sixth of a short statement's time.
-        let mut state = self.base.clone();
+        let mut state = SessionState::clone(&self.base);
+        if let Some(limits) = &self.limits {
+            let options = state.config_mut().options_mut();
+            options.extensions.insert(limits.clone());
+        }
         // What now() says throughout the statement; without it now() fails where it is compared with a column.
         state.mark_start_execution();
         table_functions::register(&mut state, &self.snapshot, &self.newest);

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, StringArray};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::columns::text;
 use crate::alert::{self, Alerts};
 use crate::catalog::alter::{Plan, alter_with_readers};
 use crate::catalog::table::Table;
@@ -291,8 +290,8 @@ impl TableAdmin for Admin {
                 AlertChange::Drop { name, if_exists } => alerts.remove(&name, if_exists).await?,
                 AlertChange::Pause { name, paused } => alerts.pause(&name, paused).await?,
                 AlertChange::Show { ref name } => {
-                    let ddl = text([alerts.definition(name)?]);
-                    let rows = RecordBatch::try_new(change.schema(), vec![ddl]);
+                    let ddl = StringArray::from(vec![alerts.definition(name)?]);
+                    let rows = RecordBatch::try_new(change.schema(), vec![Arc::new(ddl)]);
                     let rows = rows.map_err(|e| Fault::internal(e.to_string()))?;
                     return Ok(Some(rows));
                 }

@@ -94,11 +94,12 @@ impl Status {
         let producers: Vec<Value> = all
             .iter()
             .take(CONSOLE_ROWS)
-            .map(|(table, name, epoch, point)| {
+            .map(|p| {
+                let totals = p.durable.totals;
                 json!({
-                    "table": table, "producer": name, "epoch": epoch, "seq": point.seq,
-                    "accepted": point.totals.accepted, "quarantined": point.totals.quarantined,
-                    "duplicates": point.totals.duplicates,
+                    "table": p.table, "producer": p.name, "epoch": p.epoch, "seq": p.durable.seq,
+                    "accepted": totals.accepted, "quarantined": totals.quarantined,
+                    "duplicates": totals.duplicates,
                 })
             })
             .collect();

@@ -1,7 +1,6 @@
 //! What the server shows of itself (snapshots for queries, `system` tables, the console), and the hands that change tables.
 
 mod admin;
-mod columns;
 mod console;
 mod reader;
 mod status;
@@ -9,4 +8,4 @@ mod system_tables;
 
 pub use admin::Admin;
 pub use reader::EngineReader;
-pub use status::{Status, TableStatus};
+pub use status::Status;

@@ -2,118 +2,78 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::error::ArrowError;
-
-use super::journal::Journal;
+use super::journal::{Entry, Journal};
 use crate::catalog::Shared;
+use crate::cold::CommitNote;
+use crate::system_table::{Columns, SystemTable};
 
-fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(values))
-}
-
-fn long(values: impl IntoIterator<Item = u64>) -> ArrayRef {
-    let values = values.into_iter();
-    Arc::new(Int64Array::from_iter_values(
-        values.map(|v| i64::try_from(v).unwrap_or(i64::MAX)),
-    ))
-}
-
-fn time(micros: impl IntoIterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+/// A version that this server wrote.
+struct CommitRow {
+    table: String,
+    note: CommitNote,
 }
 
 /// The last versions of each table that this server wrote, quarantines included.
-pub fn commits(shared: &Shared) -> Result<RecordBatch, ArrowError> {
-    let mut c = Vec::new();
-    for table in shared.tables() {
-        let name = table.name();
-        let names = [name.clone(), name.quarantine()];
-        for (name, recent) in names.iter().zip(&table.recent) {
-            c.extend(
-                recent
-                    .notes()
-                    .into_iter()
-                    .map(|note| (name.to_string(), note)),
-            );
+pub fn commits(shared: Arc<Shared>) -> SystemTable {
+    let columns = Columns::<CommitRow>::default()
+        .text("table", |c| &c.table)
+        .signed("version", |c| c.note.version)
+        .instant("time", |c| c.note.at_ms.saturating_mul(1000))
+        .text("kind", |c| &c.note.kind)
+        .long("rows", |c| c.note.rows)
+        .long("files", |c| c.note.files as u64)
+        .long("files_removed", |c| c.note.files_removed as u64)
+        .long("bytes", |c| c.note.bytes)
+        .long("ms", |c| {
+            u64::try_from(c.note.took.as_millis()).unwrap_or(u64::MAX)
+        });
+    SystemTable::new("commits", columns, move || {
+        let mut rows = Vec::new();
+        for table in shared.tables() {
+            let name = table.name();
+            let names = [name.clone(), name.quarantine()];
+            for (name, recent) in names.iter().zip(&table.recent) {
+                rows.extend(recent.notes().into_iter().map(|note| CommitRow {
+                    table: name.to_string(),
+                    note,
+                }));
+            }
         }
-    }
-    RecordBatch::try_from_iter([
-        ("table", text(c.iter().map(|c| &c.0))),
-        (
-            "version",
-            Arc::new(Int64Array::from_iter_values(c.iter().map(|c| c.1.version))) as ArrayRef,
-        ),
-        (
-            "time",
-            time(c.iter().map(|c| c.1.at_ms.saturating_mul(1000))),
-        ),
-        ("kind", text(c.iter().map(|c| &c.1.kind))),
-        ("rows", long(c.iter().map(|c| c.1.rows))),
-        ("files", long(c.iter().map(|c| c.1.files as u64))),
-        (
-            "files_removed",
-            long(c.iter().map(|c| c.1.files_removed as u64)),
-        ),
-        ("bytes", long(c.iter().map(|c| c.1.bytes))),
-        (
-            "ms",
-            long(
-                c.iter()
-                    .map(|c| u64::try_from(c.1.took.as_millis()).unwrap_or(u64::MAX)),
-            ),
-        ),
-    ])
+        rows
+    })
+}
+
+/// A run, with its table's name in words.
+struct RunRow {
+    table: String,
+    run: Entry,
 }
 
 /// What upkeep did last, and what it does now (`state` is `running`).
-pub fn runs(journal: &Journal) -> Result<RecordBatch, ArrowError> {
-    let e = journal.entries();
-    let state = |ms: Option<u64>, error: bool| match (ms, error) {
-        (None, _) => "running",
-        (Some(_), true) => "failed",
-        (Some(_), false) => "done",
-    };
-    let optional = |values: Vec<Option<i64>>| Arc::new(Int64Array::from(values)) as ArrayRef;
-    let ms = e.iter().map(|e| e.ms.and_then(|ms| i64::try_from(ms).ok()));
-    RecordBatch::try_from_iter_with_nullable([
-        ("task", text(e.iter().map(|e| e.task)), false),
-        ("table", text(e.iter().map(|e| e.table.to_string())), false),
-        (
-            "state",
-            text(e.iter().map(|e| state(e.ms, e.error.is_some()))),
-            false,
-        ),
-        ("started", time(e.iter().map(|e| e.started)), false),
-        ("ms", optional(ms.collect()), true),
-        (
-            "files_removed",
-            long(e.iter().map(|e| e.outcome.files_removed)),
-            false,
-        ),
-        (
-            "bytes_removed",
-            long(e.iter().map(|e| e.outcome.bytes_removed)),
-            false,
-        ),
-        (
-            "files_added",
-            long(e.iter().map(|e| e.outcome.files_added)),
-            false,
-        ),
-        (
-            "bytes_added",
-            long(e.iter().map(|e| e.outcome.bytes_added)),
-            false,
-        ),
-        ("rows", long(e.iter().map(|e| e.outcome.rows)), false),
-        (
-            "detail",
-            text(
-                e.iter()
-                    .map(|e| e.error.as_ref().unwrap_or(&e.outcome.detail)),
-            ),
-            false,
-        ),
-    ])
+pub fn runs(journal: Arc<Journal>) -> SystemTable {
+    let columns = Columns::<RunRow>::default()
+        .text("task", |r| r.run.task)
+        .text("table", |r| &r.table)
+        .text("state", |r| match (r.run.ms, &r.run.error) {
+            (None, _) => "running",
+            (Some(_), Some(_)) => "failed",
+            (Some(_), None) => "done",
+        })
+        .instant("started", |r| r.run.started)
+        .maybe_signed("ms", |r| r.run.ms.and_then(|ms| i64::try_from(ms).ok()))
+        .long("files_removed", |r| r.run.outcome.files_removed)
+        .long("bytes_removed", |r| r.run.outcome.bytes_removed)
+        .long("files_added", |r| r.run.outcome.files_added)
+        .long("bytes_added", |r| r.run.outcome.bytes_added)
+        .long("rows", |r| r.run.outcome.rows)
+        .text("detail", |r| {
+            r.run.error.as_ref().unwrap_or(&r.run.outcome.detail)
+        });
+    SystemTable::new("upkeep", columns, move || {
+        let rows = journal.entries().into_iter().map(|run| RunRow {
+            table: run.table.to_string(),
+            run,
+        });
+        rows.collect()
+    })
 }

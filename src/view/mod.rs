@@ -16,6 +16,7 @@ mod admin;
 mod refresh;
 mod rounds;
 mod source;
+mod system_table;
 #[cfg(test)]
 mod tests;
 mod watermark;
@@ -43,6 +44,7 @@ use crate::types::{Incarnation, TableName};
 
 pub use refresh::Outcome;
 use rounds::Rounds;
+pub use system_table::table;
 use watermark::Watermark;
 
 /// The view's commits record the version of its source under this id ..

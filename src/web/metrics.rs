@@ -88,7 +88,7 @@ fn families(status: &Status) -> Vec<Family> {
         values,
     };
     let tables = status.tables();
-    let a_table = |value: fn(&crate::server_state::TableStatus) -> f64| {
+    let a_table = |value: fn(&crate::catalog::system_tables::TableStatus) -> f64| {
         tables
             .iter()
             .map(|t| (t.name.to_string(), value(t)))

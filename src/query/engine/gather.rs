@@ -20,6 +20,7 @@ use super::super::limits::QueryLimits;
 use super::super::metered::metered;
 use super::super::planning::{self, panicked};
 use super::super::scanned::Scanned;
+use super::super::task::task_context;
 use super::super::view::{self, Definition};
 use super::Engine;
 use crate::catalog::view::{Snapshot, TableView};
@@ -115,7 +116,7 @@ impl Engine {
                 .and_then(canonical_floats)
                 .map_err(fault_of)?;
             Ok(handle.spawn(meter.watch(async move {
-                let rows = collect(physical.clone(), state.task_ctx()).await?;
+                let rows = collect(physical.clone(), task_context(&state, &physical)).await?;
                 Ok::<_, DataFusionError>((rows, Scanned::of(&physical)))
             })))
         };

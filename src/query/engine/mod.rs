@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use tokio::runtime::{Handle, Runtime};
@@ -28,6 +27,7 @@ use super::shared::Shared;
 use crate::catalog::view::Snapshot;
 use crate::fault::{Fault, Kind};
 use crate::sql::check_bytes;
+use crate::system_table::SystemTable;
 
 /// Text that is read in some tens of microseconds.
 const BRIEF_BYTES: usize = 512;
@@ -60,7 +60,7 @@ pub struct Engine {
     /// The same of upkeep. What its operators say of themselves is its limit, not this.
     upkeep_budget: Arc<Budget>,
     pub(super) source: Arc<dyn SnapshotSource>,
-    system_tables: Vec<(&'static str, SchemaRef)>,
+    system_tables: Vec<SystemTable>,
     timeout: Duration,
     value_bytes: u64,
     batch_bytes: u64,
@@ -83,8 +83,8 @@ impl Engine {
         self.source.snapshot()
     }
 
-    /// Tables of the schema `system` with their columns.
-    pub fn system_tables(&self) -> &[(&'static str, SchemaRef)] {
+    /// Tables of the schema `system`.
+    pub fn system_tables(&self) -> &[SystemTable] {
         &self.system_tables
     }
 

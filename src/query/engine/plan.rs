@@ -116,7 +116,8 @@ impl Engine {
             }
             let plan = session.plan(statement, &values.unwrap_or_default()).await?;
             let wire = wire_of(&plan);
-            let planned = question.map(|question| question.planned(session, plan, inner));
+            let planned =
+                question.map(|question| question.planned(session, plan, wire.clone(), inner));
             Ok((wire, planned))
         };
         let (wire, planned) = self.planning.run(sql.len(), &limits, work).await?;

@@ -28,6 +28,7 @@ use super::super::result::{self, ResultStream};
 use super::super::running::{self, State};
 use super::super::schemas::PUBLIC;
 use super::super::shared::Shared;
+use super::super::task::task_context;
 use super::super::width;
 use super::super::wire::conform_to_wire;
 use super::super::zorder::Curve;
@@ -37,6 +38,13 @@ use crate::fault::{Fault, Kind};
 use crate::sql::check_bytes;
 use crate::types::Lsn;
 
+/// What is to run. Large, so that it travels in a box.
+enum ToRun {
+    Asked(Box<Asked>),
+    /// It was planned when its columns were told.
+    Kept(Box<KeptPlan>),
+}
+
 /// A query as it was asked for.
 struct Asked {
     caller: QueryContext,
@@ -45,8 +53,6 @@ struct Asked {
     own: bool,
     snapshot: Snapshot,
     parameters: Vec<ScalarValue>,
-    /// It was planned when its columns were told.
-    kept: Option<Box<KeptPlan>>,
     /// What upkeep has for itself, and its order of rows.
     upkeep: Option<(Arc<RuntimeEnv>, Option<Curve>)>,
     timeout: Duration,
@@ -71,13 +77,20 @@ impl Engine {
             let question = Question::of(caller, sql, &parameters)?;
             self.kept.take(id, &question)
         });
+        if let Some(kept) = kept {
+            let limits = kept.limits.clone();
+            let token = limits.client.clone();
+            let guard = self.queries.begin_with(caller, sql, token)?;
+            return self
+                .start(sql.len(), ToRun::Kept(kept), guard, limits)
+                .await;
+        }
         let asked = Asked {
             sql: sql.to_owned(),
             own: false,
             snapshot: self.snapshot_of(caller),
             caller: caller.clone(),
             parameters,
-            kept,
             upkeep: None,
             timeout: self.timeout,
         };
@@ -98,7 +111,6 @@ impl Engine {
             snapshot,
             caller: caller.clone(),
             parameters: parameters.unwrap_or_default(),
-            kept: None,
             upkeep: None,
             timeout: self.timeout,
         };
@@ -128,7 +140,6 @@ impl Engine {
                 defined: Arc::default(),
             },
             parameters: Vec::new(),
-            kept: None,
             upkeep: Some((self.upkeep.clone(), curve)),
             timeout,
         };
@@ -137,12 +148,6 @@ impl Engine {
 
     /// Plans a query and lets it run; its plans live and die on query threads alone, whose stacks are made for them.
     async fn run(&self, asked: Asked) -> Result<ResultStream, Fault> {
-        if let Some(kept) = &asked.kept {
-            let limits = kept.limits.clone();
-            let token = limits.client.clone();
-            let guard = (self.queries).begin_with(&asked.caller, &asked.sql, token)?;
-            return self.start(asked, guard, limits).await;
-        }
         if let Some(feed) = self
             .subscribe(&asked.caller, &asked.snapshot, &asked.sql)
             .await?
@@ -154,23 +159,27 @@ impl Engine {
         if asked.upkeep.is_some() {
             limits.meter = self.upkeep_budget.meter();
         }
-        self.start(asked, guard, limits).await
+        if !asked.own {
+            guard.counted_by(&limits.meter);
+            self.planning.check_size(&asked.sql, &limits).await?;
+        }
+        let bytes = asked.sql.len();
+        self.start(bytes, ToRun::Asked(Box::new(asked)), guard, limits)
+            .await
     }
 
     async fn start(
         &self,
-        asked: Asked,
+        text_bytes: usize,
+        to_run: ToRun,
         guard: running::Guard,
         limits: QueryLimits,
     ) -> Result<ResultStream, Fault> {
         guard.counted_by(&limits.meter);
-        if !asked.own && asked.kept.is_none() {
-            self.planning.check_size(&asked.sql, &limits).await?;
-        }
-        let (world, handle, bytes) = (self.world.clone(), self.handle.clone(), asked.sql.len());
+        let (world, handle) = (self.world.clone(), self.handle.clone());
         let inner = limits.clone();
-        let work = move || started(world, handle, asked, guard, inner);
-        self.planning.run(bytes, &limits, work).await
+        let work = move || started(world, handle, to_run, guard, inner);
+        self.planning.run(text_bytes, &limits, work).await
     }
 }
 
@@ -223,16 +232,19 @@ async fn planned(
 async fn started(
     world: Arc<Shared>,
     handle: Handle,
-    asked: Asked,
+    to_run: ToRun,
     mut guard: running::Guard,
     limits: QueryLimits,
 ) -> Result<ResultStream, Fault> {
-    let upkeep = asked.upkeep.is_some();
-    let (mut session, plan) = match asked.kept {
-        Some(kept) => (kept.session, kept.plan),
-        None => planned(&world, asked, &limits).await?,
+    let (upkeep, mut session, plan, wire) = match to_run {
+        ToRun::Kept(kept) => (false, kept.session, kept.plan, kept.wire),
+        ToRun::Asked(asked) => {
+            let upkeep = asked.upkeep.is_some();
+            let (session, plan) = planned(&world, *asked, &limits).await?;
+            let wire = wire_of(&plan);
+            (upkeep, session, plan, wire)
+        }
     };
-    let wire = wire_of(&plan);
     let physical = physical_of(&session.state, plan).await.map_err(fault_of)?;
     let physical = metered(physical).map_err(fault_of)?;
     // Upkeep writes rows as they are.
@@ -250,9 +262,9 @@ async fn started(
     let (schema, meter) = (wire.clone(), limits.meter.clone());
     let work = async move {
         let run = async {
+            let context = task_context(&session.state, &physical);
             let mut stream =
-                datafusion::physical_plan::execute_stream(physical, session.state.task_ctx())
-                    .map_err(fault_of)?;
+                datafusion::physical_plan::execute_stream(physical, context).map_err(fault_of)?;
             while let Some(batch) = stream.next().await {
                 let batch = batch
                     .map_err(fault_of)

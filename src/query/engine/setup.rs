@@ -19,9 +19,9 @@ use super::super::functions::{
 use super::super::kept::KeptPlans;
 use super::super::meter::Budget;
 use super::super::planning::{Planning, STACK_BYTES};
-use super::super::provider::SystemTable;
 use super::super::shared::Shared;
 use super::super::slices::SliceInputs;
+use super::super::system_scan::SystemTableProvider;
 use super::super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use super::super::{arithmetic, information_schema, optimizer_rules, rules, times};
 use super::{Engine, EngineConfig};
@@ -114,11 +114,12 @@ impl Engine {
         let system: Arc<MemorySchemaProvider> = Arc::default();
         let mut others = information_schema::known();
         let system_tables = source.system_tables();
-        for (name, schema) in &system_tables {
-            let columns = schema.fields().iter().map(|f| f.name().clone()).collect();
-            others.push((format!("{SYSTEM}.{name}"), columns));
-            let table = SystemTable::new(name, schema.clone(), source.clone());
-            let _ = system.register_table((*name).to_owned(), Arc::new(table));
+        for table in &system_tables {
+            let fields = table.schema().fields().iter();
+            let columns = fields.map(|f| f.name().clone()).collect();
+            others.push((format!("{SYSTEM}.{}", table.name()), columns));
+            let provider = Arc::new(SystemTableProvider(table.clone()));
+            let _ = system.register_table(table.name().to_owned(), provider);
         }
         let handle = runtime.handle().clone();
         Ok(Engine {
@@ -137,7 +138,7 @@ impl Engine {
             batch_bytes: config.batch_bytes,
             pool: queries_pool,
             world: Arc::new(Shared {
-                state,
+                state: Arc::new(state),
                 system,
                 others: Arc::new(others),
                 newest: Arc::default(),

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use super::super::errors::fault_of;
 use super::super::null_fields;
+use super::super::task::task_context;
 use super::Followed;
 use crate::cold::{Change, ColdFile};
 use crate::cold::{FILE, ROW};
@@ -189,7 +190,8 @@ fn read(state: &SessionState, table: &Followed, files: &[Arc<ColdFile>]) -> Resu
     if ordered {
         plan = sorted(plan)?;
     }
-    let rows = datafusion::physical_plan::execute_stream(plan, state.task_ctx());
+    let context = task_context(&state, &plan);
+    let rows = datafusion::physical_plan::execute_stream(plan, context);
     let schema = table.schema.clone();
     let rows = rows.map_err(fault_of)?.map(move |batch| {
         let batch = batch.map_err(fault_of)?;
