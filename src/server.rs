@@ -333,7 +333,11 @@ async fn recover(
     let log = opener.start(Arc::new(hook))?;
     identity.record(log.uuid())?;
     let hot_space = Arc::new(tokio::sync::Notify::new());
-    let definitions = crate::catalog::defined::Definitions::open(&config.server.data_dir, disk);
+    let definitions = crate::catalog::defined::Definitions::open(
+        &config.server.data_dir,
+        disk,
+        config.log.admission_timeout,
+    );
     let definitions = Arc::new(definitions);
     Ok(Arc::new(Shared {
         config,

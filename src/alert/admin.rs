@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::Statement;
+use tokio::task::JoinHandle;
 
 use super::machine::{Phase, State, Told};
 use super::store::{self, Kept};
 use super::{Alerts, Entry, evaluate};
+use crate::catalog::defined::answered;
 use crate::catalog::running::Work;
 use crate::dataset::{AlertDeclaration, Watched};
 use crate::fault::{Fault, Kind};
@@ -90,9 +92,18 @@ impl Alerts {
         // A statement that has begun is finished, whether or not its caller still waits: there is a file and an alert, or
         // neither.
         let this = self.clone();
-        tokio::spawn(async move { this.put_in_force(wanted).await })
+        self.finished(tokio::spawn(async move { this.put_in_force(wanted).await }))
             .await
-            .map_err(|e| Fault::internal(format!("statement: {e}")))?
+    }
+
+    /// Waits for a statement, which goes on by itself, as long as the disk may take.
+    async fn finished(&self, statement: JoinHandle<Result<(), Fault>>) -> Result<(), Fault> {
+        answered(
+            self.shared.config.log.admission_timeout,
+            "alerts",
+            statement,
+        )
+        .await?
     }
 
     async fn put_in_force(self: &Arc<Self>, wanted: Wanted) -> Result<(), Fault> {
@@ -215,7 +226,15 @@ impl Alerts {
 
     /// # Errors
     /// NOT_FOUND; UNAVAILABLE if that cannot be kept.
-    pub async fn remove(&self, name: &TableName, if_exists: bool) -> Result<(), Fault> {
+    pub async fn remove(self: &Arc<Self>, name: &TableName, if_exists: bool) -> Result<(), Fault> {
+        let (this, name) = (self.clone(), name.clone());
+        self.finished(tokio::spawn(async move {
+            this.remove_now(&name, if_exists).await
+        }))
+        .await
+    }
+
+    async fn remove_now(&self, name: &TableName, if_exists: bool) -> Result<(), Fault> {
         let _one_at_a_time = self.statements.lock().await;
         let damaged = self.damaged.lock().contains_key(&name.folded());
         if damaged {
@@ -276,7 +295,15 @@ impl Alerts {
 
     /// # Errors
     /// NOT_FOUND; UNAVAILABLE if that cannot be kept.
-    pub async fn pause(&self, name: &TableName, paused: bool) -> Result<(), Fault> {
+    pub async fn pause(self: &Arc<Self>, name: &TableName, paused: bool) -> Result<(), Fault> {
+        let (this, name) = (self.clone(), name.clone());
+        self.finished(tokio::spawn(
+            async move { this.pause_now(&name, paused).await },
+        ))
+        .await
+    }
+
+    async fn pause_now(&self, name: &TableName, paused: bool) -> Result<(), Fault> {
         let _one_at_a_time = self.statements.lock().await;
         let entry = self.existing(name)?;
         let now = self.shared.clock.now();

@@ -18,10 +18,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use crate::fault::{Fault, Kind};
 use crate::types::{SameName, TableName, quote_name};
@@ -171,6 +173,23 @@ struct Kept {
     schemas: Vec<String>,
 }
 
+/// What work on the data directory's disk comes to, which goes on by itself. Nobody waits for a disk that hangs.
+///
+/// # Errors
+/// UNAVAILABLE `disk_stalled`: it is not known yet. INTERNAL: it panicked.
+pub async fn answered<T>(patience: Duration, what: &str, work: JoinHandle<T>) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, work).await {
+        Ok(done) => done.map_err(|e| Fault::internal(format!("{what}: {e}"))),
+        Err(_) => Err(Fault::new(
+            Kind::Unavailable,
+            "disk_stalled",
+            format!(
+                "the disk of the data directory has not answered for {patience:?}, while {what} were written; the statement takes effect when it does, or not at all: look at the disk, then at what there is, and say it again if it is missing"
+            ),
+        )),
+    }
+}
+
 /// What is defined, in memory and on disk.
 pub struct Definitions {
     path: PathBuf,
@@ -179,11 +198,13 @@ pub struct Definitions {
     now: RwLock<Arc<Defined>>,
     /// Held while the file is written: one change at a time. The file's generation, or what is wrong with it.
     changing: Mutex<Result<u64, String>>,
+    /// So long a statement waits for the disk.
+    patience: Duration,
 }
 
 impl Definitions {
-    /// Reads what was defined before.
-    pub fn open(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
+    /// Reads what was defined before. `patience`: so long a change waits for the disk.
+    pub fn open(data_dir: &Path, disk: Arc<dyn Disk>, patience: Duration) -> Self {
         let path = data_dir.join(FILE);
         let index = FileIndex::new(data_dir.join(INDEX), disk.clone());
         let (defined, generation) = match read(&path, &*disk, &index) {
@@ -199,6 +220,7 @@ impl Definitions {
             index,
             now: RwLock::new(Arc::new(defined)),
             changing: Mutex::new(generation),
+            patience,
         }
     }
 
@@ -216,7 +238,7 @@ impl Definitions {
     ///
     /// # Errors
     /// What `change` says; DATA_LOSS `definitions_damaged`: the file could not be read at the start; UNAVAILABLE: the disk
-    /// refused.
+    /// refused, or `disk_stalled`.
     pub async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Defined) -> Result<T, Fault> + Send + 'static,
@@ -245,8 +267,7 @@ impl Definitions {
             }
             Ok(out)
         });
-        work.await
-            .map_err(|e| Fault::internal(format!("definitions: {e}")))?
+        answered(self.patience, "views and schemas", work).await?
     }
 
     fn write(&self, defined: &Defined, generation: u64) -> Result<(), Fault> {
@@ -354,7 +375,13 @@ mod tests {
     #[tokio::test]
     async fn what_was_defined_is_there_after_a_start() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Arc::new(Definitions::open(dir.path(), Arc::new(RealDisk)));
+        let open = || {
+            Arc::new(Definitions::open(
+                dir.path(),
+                Arc::new(RealDisk),
+                Duration::from_secs(10),
+            ))
+        };
         let definitions = open();
         assert_eq!(*definitions.now(), Defined::default());
         let define = |d: &mut Defined| {
@@ -378,7 +405,13 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Arc::new(Definitions::open(dir.path(), Arc::new(RealDisk)));
+        let open = || {
+            Arc::new(Definitions::open(
+                dir.path(),
+                Arc::new(RealDisk),
+                Duration::from_secs(10),
+            ))
+        };
         let define = |d: &mut Defined| {
             d.views.insert(name("v"), view("v", &[]));
             Ok(())

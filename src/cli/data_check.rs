@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -44,7 +45,7 @@ pub(super) async fn run(resolved: Resolved, matches: &ArgMatches) -> anyhow::Res
     let known = log(&config, &mut findings);
     findings.extend(alert::damaged(dir));
     let disk = std::sync::Arc::new(wal::RealDisk);
-    findings.extend(Definitions::open(dir, disk).problem());
+    findings.extend(Definitions::open(dir, disk, Duration::ZERO).problem());
     findings.extend(running::problems(dir));
     let checked = tables(&config, known, matches.get_flag("deep"), &mut findings).await?;
     for finding in &findings {

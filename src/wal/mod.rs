@@ -136,7 +136,9 @@ pub enum Error {
     Closed,
     #[error("log {what} failed: {cause}")]
     Io { what: &'static str, cause: String },
-    #[error("log {what} failed, the disk is full: {cause}")]
+    #[error(
+        "log {what} failed, the disk is full: {cause}; make room on the disk of the folder log.dir, which `deltaplane config` shows, and start again"
+    )]
     NoRoom { what: &'static str, cause: String },
 }
 
