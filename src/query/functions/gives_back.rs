@@ -26,9 +26,12 @@ pub(in crate::query) fn another() -> ScalarUDF {
     function(ANOTHER)
 }
 
-/// Is it a call of [`another`]?
-pub(in crate::query) fn is_another(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == ANOTHER)
+/// What a call of [`another`] is given; none: it is no such call.
+pub(in crate::query) fn hidden_by_another(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name() == ANOTHER => call.args.first(),
+        _ => None,
+    }
 }
 
 fn function(name: &'static str) -> ScalarUDF {

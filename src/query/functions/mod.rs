@@ -37,7 +37,7 @@ use crate::query::times::rewrite_at_time_zone;
 pub use arguments::CheckArguments;
 pub use fields::{FieldPlanner, UnnestedFields};
 pub use first_last::rewrite as rewrite_first_last;
-pub(in crate::query) use gives_back::{NAMED, another, given_a_name, is_another};
+pub(in crate::query) use gives_back::{NAMED, another, given_a_name, hidden_by_another};
 pub use grouping_sets::each_column_once;
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::query::functions::{another, is_another};
+use crate::query::functions::{another, hidden_by_another};
 
 /// Behind the coercion of types.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let expr = expr.transform_down(|expr| {
-            if is_another(&expr) {
+            if hidden_by_another(&expr).is_some() {
                 // A plan may be analyzed more than once.
                 return Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump));
             }

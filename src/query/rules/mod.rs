@@ -55,6 +55,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(set_all::CountOccurrences),
         Arc::new(subqueries::SubqueryValues),
         Arc::new(SignedCounts),
+        Arc::new(planned_types::WrittenDigits),
         Arc::new(common_type::CommonType),
         Arc::new(FramesOfEquals),
     ];

@@ -10,6 +10,7 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::query::arithmetic::bare;
+use crate::query::functions::hidden_by_another;
 
 /// Prefix of the names. No table's column can have such a name.
 const KEY: &str = "deltaplane.compared.";
@@ -57,5 +58,9 @@ impl OptimizerRule for NamedKeys {
 /// A cast that is brought to another form: it has the name of what is cast.
 fn is_hidden_cast(key: &Expr) -> bool {
     let is_cast = |expr: &Expr| matches!(expr, Expr::Cast(_) | Expr::TryCast(_));
-    !is_cast(key) && is_cast(bare(key))
+    let mut within = bare(key);
+    while let Some(hidden) = hidden_by_another(within) {
+        within = bare(hidden);
+    }
+    !is_cast(key) && is_cast(within)
 }
