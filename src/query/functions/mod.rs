@@ -17,6 +17,8 @@ mod of_bytes;
 pub(super) mod of_caller;
 mod reviewed;
 mod series;
+#[cfg(test)]
+mod set_operations_tests;
 mod spans;
 mod usual;
 
