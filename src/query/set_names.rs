@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, SelectItem, SetExpr, Statement, Visitor, VisitorMut,
+    Expr, Ident, Select, SelectItem, Statement, Visitor, VisitorMut,
 };
 
 use crate::sql::{visit, visit_mut};
@@ -17,18 +17,16 @@ struct Named;
 impl VisitorMut for Named {
     type Break = ();
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = &mut *query.body {
-            for item in &mut select.projection {
-                if let SelectItem::UnnamedExpr(expr) = &*item
-                    && asks_a_set(expr)
-                {
-                    let written = expr.to_string().replace('"', "");
-                    *item = SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: Ident::with_quote('"', written),
-                    };
-                }
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = &*item
+                && asks_a_set(expr)
+            {
+                let written = expr.to_string().replace('"', "");
+                *item = SelectItem::ExprWithAlias {
+                    expr: expr.clone(),
+                    alias: Ident::with_quote('"', written),
+                };
             }
         }
         ControlFlow::Continue(())

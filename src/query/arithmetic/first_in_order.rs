@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
+use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, ReversedUDAF};
 
 use super::as_inner::as_inner;
 
@@ -16,6 +18,24 @@ pub(super) fn in_order(inner: &Arc<AggregateUDF>, reverse: &Arc<AggregateUDF>) -
         inner: inner.clone(),
         reverse: reverse.clone(),
     })
+}
+
+/// The first of the values in an order, for a rule that plans an aggregate.
+pub(in crate::query) fn first_of(
+    value: Expr,
+    order: Vec<SortExpr>,
+    filter: Option<Box<Expr>>,
+) -> Expr {
+    let function = in_order(&first_value_udaf(), &last_value_udaf());
+    let args = vec![value];
+    Expr::AggregateFunction(AggregateFunction::new_udf(
+        Arc::new(function),
+        args,
+        false,
+        filter,
+        order,
+        None,
+    ))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

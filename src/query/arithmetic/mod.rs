@@ -40,6 +40,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 
 pub(super) use checked::bare;
 pub(super) use extremes::{max, min};
+pub(super) use first_in_order::first_of;
 pub(super) use floats::{canonical_floats, in_one_form, scalar_in_one_form};
 pub(super) use overflow::OVERFLOW;
 pub(super) use rule::CheckArithmetic;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SetExpr,
-    Statement, TableFactor, VisitorMut,
+    Statement, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::usual::usual;
@@ -35,22 +35,39 @@ struct Rewriter<'a> {
 impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
-    // Inner queries come first, so that each call is written out with the tables of its own query.
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let SetExpr::Select(select) = &*query.body else {
-            return ControlFlow::Continue(());
-        };
+    // Inner queries come first, so that each call is written out with the tables of its own SELECT: each part of a UNION has its own.
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let arrival = arrival_columns(select, self.snapshot);
-        each_expr_mut(query, |expr| {
+        self.write_out(select, &arrival);
+        ControlFlow::Continue(())
+    }
+
+    // What stands behind the SELECT, or in no SELECT.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let arrival = match &*query.body {
+            SetExpr::Select(select) => arrival_columns(select, self.snapshot),
+            _ => String::new(),
+        };
+        self.write_out(&mut query.order_by, &arrival);
+        self.write_out(&mut query.limit_clause, &arrival);
+        if let SetExpr::Values(values) = &mut *query.body {
+            self.write_out(values, &arrival);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter<'_> {
+    fn write_out(&mut self, part: &mut impl VisitMut, arrival: &str) {
+        each_expr_mut(part, |expr| {
             if let Expr::Function(call) = expr {
-                match written_out(call, &arrival) {
+                match written_out(call, arrival) {
                     Ok(Some(new)) => *expr = new,
                     Ok(None) => {}
                     Err(fault) => self.error = self.error.take().or(Some(fault)),
                 }
             }
         });
-        ControlFlow::Continue(())
     }
 }
 

@@ -33,14 +33,26 @@ impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = &*query.body {
-            match filled(select) {
-                Ok(Some(body)) => query.body = body,
+        self.fill(&mut query.body);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter {
+    /// Each SELECT of a query, which may be parts of a UNION. Those in parentheses are queries of their own.
+    fn fill(&mut self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => match filled(select) {
+                Ok(Some(made)) => *body = *made,
                 Ok(None) => {}
                 Err(fault) => self.0 = self.0.take().or(Some(fault)),
+            },
+            SetExpr::SetOperation { left, right, .. } => {
+                self.fill(left);
+                self.fill(right);
             }
+            _ => {}
         }
-        ControlFlow::Continue(())
     }
 }
 

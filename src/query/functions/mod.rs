@@ -20,6 +20,8 @@ pub(super) mod of_caller;
 mod patterns;
 mod reviewed;
 mod series;
+#[cfg(test)]
+mod set_operations_tests;
 mod spans;
 mod usual;
 

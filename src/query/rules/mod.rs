@@ -9,6 +9,7 @@ mod distinct_sums;
 mod equal_nulls;
 #[cfg(test)]
 mod equal_nulls_tests;
+mod interval_order;
 mod list_items;
 mod long_chains;
 mod named_keys;
@@ -57,6 +58,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(SignedCounts),
         Arc::new(planned_types::WrittenDigits),
         Arc::new(common_type::CommonType),
+        Arc::new(interval_order::IntervalOrder),
         Arc::new(FramesOfEquals),
     ];
     rules.extend(Analyzer::new().rules);
