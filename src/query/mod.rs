@@ -49,6 +49,7 @@ mod prepare;
 mod provider;
 mod pushdown;
 mod reads;
+mod recursive;
 mod result;
 mod rules;
 mod running;
