@@ -20,6 +20,7 @@ use datafusion::optimizer::utils::NamePreserver;
 
 use super::common_type_of::{as_decimal, chosen_type, common_type, compared_type};
 use super::long_chains::shortened;
+use super::window_defaults::widened;
 use crate::fault::Fault;
 use crate::query::errors::external;
 
@@ -208,6 +209,7 @@ impl TreeNodeRewriter for Rewriter<'_> {
             }
             Expr::InSubquery(within) => self.in_subquery(within),
             Expr::SetComparison(comparison) => self.set_comparison(comparison),
+            Expr::WindowFunction(function) => widened(function, self.schema),
             other => Ok(Transformed::no(other)),
         }
     }

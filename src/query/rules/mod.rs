@@ -22,6 +22,7 @@ mod true_keys;
 #[cfg(test)]
 mod true_keys_tests;
 mod type_names;
+mod window_defaults;
 
 use std::sync::Arc;
 
