@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, StructArray};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Field, Float64Type};
 
 pub use super::named::Rows;
 use super::named::{Named, Unnamed};
@@ -59,6 +59,9 @@ pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<Arra
         return Ok(column.clone());
     };
     let given = column.data_type();
+    if let (DataType::Timestamp(..), ColumnType::Date) = (given, &target.data_type) {
+        return whole_days(name, column);
+    }
     let assigned = assigned_type(given, &target.data_type);
     if assigned == *given {
         return Ok(column.clone());
@@ -67,6 +70,11 @@ pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<Arra
         safe: false,
         ..CastOptions::default()
     };
+    if let (DataType::Float64, DataType::Decimal128(precision, scale)) = (given, &assigned)
+        && let Some(written) = as_written(column, *precision, *scale)
+    {
+        return Ok(written);
+    }
     let column = by_name(column, &assigned).unwrap_or_else(|| column.clone());
     cast_with_options(&column, &assigned, &strict).map_err(|e| {
         Fault::invalid(
@@ -74,6 +82,52 @@ pub fn assign(contract: &Contract, name: &str, column: &ArrayRef) -> Result<Arra
             format!("a value does not fit, column={name}: {e}"),
         )
     })
+}
+
+/// Numbers as decimals of the digits that they are written with: 1.005 as 1.01, although the double is a little less. None: one has no
+/// place there.
+fn as_written(numbers: &ArrayRef, precision: u8, scale: i8) -> Option<ArrayRef> {
+    let digits = usize::try_from(scale).ok()?;
+    let numbers = numbers.as_primitive::<Float64Type>().iter();
+    let decimals = numbers.map(|number| match number {
+        Some(number) => unscaled(number, digits).map(Some),
+        None => Some(None),
+    });
+    let decimals: Decimal128Array = decimals.collect::<Option<_>>()?;
+    decimals.validate_decimal_precision(precision).ok()?;
+    let decimals = decimals.with_precision_and_scale(precision, scale).ok()?;
+    Some(Arc::new(decimals))
+}
+
+fn unscaled(number: f64, digits: usize) -> Option<i128> {
+    // The fewest digits that are this number, and no exponent.
+    let text = number.abs().to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let (kept, next) = match fraction.split_at_checked(digits) {
+        Some((kept, rest)) => (kept, rest.bytes().next()),
+        None => (fraction, None),
+    };
+    let size: i128 = format!("{whole}{kept:0<digits$}").parse().ok()?;
+    let size = size.checked_add(i128::from(next.is_some_and(|digit| digit >= b'5')))?;
+    Some(if number < 0.0 { -size } else { size })
+}
+
+/// Times at midnight as days, as `day + INTERVAL '1 day'` comes to one.
+fn whole_days(name: &str, times: &ArrayRef) -> Result<ArrayRef, Fault> {
+    let days = cast(times, &DataType::Date32);
+    let back = days
+        .as_ref()
+        .ok()
+        .and_then(|d| cast(d, times.data_type()).ok());
+    match days {
+        Ok(days) if back.is_some_and(|back| back.as_ref() == times.as_ref()) => Ok(days),
+        _ => Err(Fault::invalid(
+            "incompatible_type",
+            format!(
+                "a value does not fit, column={name}: a DATE has no time of day; CAST(.. AS DATE) drops it"
+            ),
+        )),
+    }
 }
 
 /// What a value of a type is cast to before it is judged as one that a stream sends.
@@ -379,4 +433,56 @@ async fn judged(
         rows,
         additions,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use arrow::array::{Float64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::Date32Type;
+
+    use super::*;
+
+    #[test]
+    fn a_number_becomes_the_decimal_of_its_digits() {
+        for (number, digits, expected) in [
+            (1.005, 2, Some(101)),
+            (-1.005, 2, Some(-101)),
+            (1.0049, 2, Some(100)),
+            (0.125, 2, Some(13)),
+            (-0.0, 2, Some(0)),
+            (5.0, 0, Some(5)),
+            (2.5, 0, Some(3)),
+            (1e20, 2, Some(10i128.pow(22))),
+            (1e-20, 2, Some(0)),
+            (f64::NAN, 2, None),
+            (f64::INFINITY, 2, None),
+            (1e300, 2, None),
+        ] {
+            assert_eq!(unscaled(number, digits), expected, "{number}");
+        }
+        let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(99.994), None]));
+        assert_eq!(as_written(&numbers, 4, 2).unwrap().null_count(), 1);
+        assert!(as_written(&numbers, 3, 2).is_none());
+    }
+
+    #[test]
+    fn a_time_is_assigned_to_a_day_at_midnight_alone() {
+        let times = |micros: i64| {
+            let times = TimestampMicrosecondArray::from(vec![Some(micros), None]);
+            [
+                Arc::new(times.clone()) as ArrayRef,
+                Arc::new(times.with_timezone("UTC")),
+            ]
+        };
+        for midnight in times(-2 * 86_400_000_000) {
+            let days = whole_days("d", &midnight).unwrap();
+            assert_eq!(days.as_primitive::<Date32Type>().value(0), -2);
+        }
+        for later in times(-2 * 86_400_000_000 + 1) {
+            let fault = whole_days("d", &later).unwrap_err();
+            assert!(fault.message.contains("column=d"), "{fault}");
+        }
+    }
 }

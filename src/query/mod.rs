@@ -54,6 +54,7 @@ mod prepare;
 mod provider;
 mod pushdown;
 mod reads;
+mod recursive;
 mod result;
 mod rules;
 mod running;

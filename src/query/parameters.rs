@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
 
 use super::arithmetic::scalar_in_one_form;
 use super::errors::external;
+use super::times::full;
 use crate::fault::Fault;
 use crate::sql::parameter;
 
@@ -203,7 +204,9 @@ fn fixed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 }
 
 fn cast_to(n: usize, value: &ScalarValue, data_type: &DataType) -> Result<ScalarValue> {
-    value.cast_to(data_type).map_err(|_| {
+    let full = data_type.is_temporal().then(|| full(value)).flatten();
+    let cast = full.as_ref().unwrap_or(value).cast_to(data_type);
+    cast.map_err(|_| {
         external(Fault::invalid(
             "parameters",
             format!(

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use super::cast_names;
 use super::errors::external;
+use super::recursive;
 use super::rules::KeysOfRelations;
 use crate::sql::parameter;
 
@@ -39,6 +40,8 @@ pub(super) struct Planner<'a> {
     /// Parameters that table functions were given.
     given: Mutex<BTreeSet<usize>>,
     relations: [Arc<dyn RelationPlanner>; 1],
+    /// The columns of each query that is called recursive, by its name.
+    recursive: Mutex<HashMap<String, usize>>,
 }
 
 impl<'a> Planner<'a> {
@@ -73,6 +76,7 @@ impl<'a> Planner<'a> {
             values,
             given: Mutex::default(),
             relations: [Arc::new(KeysOfRelations::default())],
+            recursive: Mutex::default(),
         })
     }
 
@@ -81,6 +85,26 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// What the SQL gets wrong.
     pub(super) fn plan(&self, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
+        let plan = self.plan_of_names(types.clone())?;
+        self.check_recursion(types)?;
+        Ok(plan)
+    }
+
+    fn check_recursion(&self, types: Vec<Option<FieldRef>>) -> Result<()> {
+        let columns = self.recursive.lock().clone();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.statement.clone();
+        recursive::tell_terms(&mut statement, &columns).map_err(external)?;
+        match self.plan_of(statement, types) {
+            Ok(plan) => recursive::check_terms(&plan),
+            // It means the same: whatever else is wrong with it has been said.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn plan_of_names(&self, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
         let first = self.plan_of(self.statement.clone(), types.clone());
         let again = match &first {
             Ok(plan) => cast_names::has_one_name(plan),
@@ -183,6 +207,8 @@ impl ContextProvider for Planner<'_> {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        let columns = schema.fields().len();
+        self.recursive.lock().insert(name.to_owned(), columns);
         Ok(provider_as_source(Arc::new(CteWorkTable::new(
             name, schema,
         ))))

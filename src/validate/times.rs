@@ -177,17 +177,21 @@ fn written(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = string_to_datetime(&Utc, text) {
         return Some(time);
     }
+    string_to_datetime(&Utc, &with_seconds(text)?).ok()
+}
+
+/// A time without seconds, or with a comma before their fraction, as one that is written in full; none for anything else.
+pub fn with_seconds(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    if !text.is_ascii() || bytes.get(13) != Some(&b':') || bytes.len() < MINUTE {
+    if bytes.get(13) != Some(&b':') || bytes.len() < MINUTE || !text.is_ascii() {
         return None;
     }
     let (minute, rest) = text.split_at(MINUTE);
-    let full = match rest.as_bytes() {
-        [] | [b'Z' | b'z' | b'+' | b'-' | b' ', ..] => format!("{minute}:00{rest}"),
-        [b':', _, _, b',', ..] => format!("{minute}{}", rest.replacen(',', ".", 1)),
-        _ => return None,
-    };
-    string_to_datetime(&Utc, &full).ok()
+    match rest.as_bytes() {
+        [] | [b'Z' | b'z' | b'+' | b'-' | b' ', ..] => Some(format!("{minute}:00{rest}")),
+        [b':', _, _, b',', ..] => Some(format!("{minute}{}", rest.replacen(',', ".", 1))),
+        _ => None,
+    }
 }
 
 /// With months, days and hours of one digit too.

@@ -23,6 +23,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::floats::scalar_in_one_form;
 use super::overflow::out_of_range;
+use super::quotient::quotient;
 use crate::fault::Fault;
 use crate::floats::{one_form, one_form_32, one_form_64};
 use crate::query::errors::external;
@@ -209,7 +210,10 @@ impl Operation {
             Operator::Plus => add(left, right),
             Operator::Minus => sub(left, right),
             Operator::Multiply => mul(left, right),
-            Operator::Divide => div(left, right),
+            Operator::Divide => {
+                let rounded = quotient(left, right, &self.type_);
+                rounded.unwrap_or_else(|| div(left, right))
+            }
             _ => rem(left, right),
         };
         fitting(made?)

@@ -1,4 +1,4 @@
-//! `sum` and `avg` of the floats in a window's frame, which values leave again.
+//! `sum` and `avg` of the floats in a window's frame, which values leave again; `avg` of decimals is rounded (`quotient`).
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator};
 
 use super::as_inner::as_inner;
 use super::exact::ExactSum;
+use super::quotient::DecimalMean;
 
 /// `inner`: DataFusion's `avg`.
 pub(super) fn mean(inner: &Arc<AggregateUDF>) -> AggregateUDF {
@@ -30,7 +31,28 @@ impl Mean {
 }
 
 impl AggregateUDFImpl for Mean {
-    as_inner!(identical, accumulator, state_fields, groups);
+    as_inner!(identical, state_fields, groups_supported);
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let mean = rounding(&args);
+        let inner = self.of().accumulator(args)?;
+        Ok(match mean {
+            Some(mean) => mean.rounding(inner),
+            None => inner,
+        })
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        let mean = rounding(&args);
+        let inner = self.of().create_groups_accumulator(args)?;
+        Ok(match mean {
+            Some(mean) => mean.rounding_groups(inner),
+            None => inner,
+        })
+    }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let of = args.expr_fields.first().map(|f| f.data_type());
@@ -39,9 +61,22 @@ impl AggregateUDFImpl for Mean {
                 mean: true,
                 ..SlidingFloats::default()
             })),
-            _ => self.of().create_sliding_accumulator(args),
+            _ => {
+                let mean = rounding(&args);
+                let inner = self.of().create_sliding_accumulator(args)?;
+                Ok(match mean {
+                    Some(mean) => mean.rounding(inner),
+                    None => inner,
+                })
+            }
         }
     }
+}
+
+/// None: a mean of other values than decimals.
+fn rounding(args: &AccumulatorArgs) -> Option<DecimalMean> {
+    let of = args.expr_fields.first()?.data_type();
+    DecimalMean::new(of, args.return_type())
 }
 
 #[derive(Debug, Default)]

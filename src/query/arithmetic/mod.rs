@@ -9,6 +9,7 @@
 //! - `extremes` compares floats in the same order when it groups them.
 //! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`), and their variance
 //!   (`spread_in_frame`). Both, and the correlations of groups (`pairs_of_floats`), keep their digits (`moments`).
+//! - Quotients and means of decimals are rounded (`quotient`).
 //! - `percentiles` knows infinities, and `first_in_order` batches without rows.
 //!
 //! `rule` puts the operators into a plan once its types are known.
@@ -26,6 +27,7 @@ mod moments;
 mod overflow;
 mod pairs_of_floats;
 mod percentiles;
+mod quotient;
 mod rule;
 mod scanned_floats;
 mod spread_in_frame;

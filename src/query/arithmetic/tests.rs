@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Decimal128Array, Float64Array, Int64Array, RecordBatch};
 
 use crate::fault::Kind;
-use crate::query::tests::{answer, engine_over};
+use crate::query::tests::{answer, engine_over, holds};
 use crate::query::{Engine, QueryContext};
 
 const TOP: i64 = i64::MAX;
@@ -71,7 +71,7 @@ async fn what_does_not_fit_its_type_is_an_error() {
         ),
         (
             "SELECT DATE '2026-01-01' + INTERVAL '2000000000 days'",
-            "DATE out of range",
+            "TIMESTAMP out of range",
         ),
         (
             "SELECT TIMESTAMP '2026-01-01' + INTERVAL '2000000000 days'",
@@ -255,4 +255,44 @@ async fn the_spread_of_a_frame_is_that_of_the_values_in_it() {
         moving AS (SELECT id, stddev(x) OVER (ORDER BY id ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS s FROM t) \
         SELECT count(*), count(*) FILTER (WHERE abs(m.s - l.s) > 1e-6 * abs(l.s)) FROM moving m JOIN alone l ON m.id = l.id";
     assert_eq!(answer(&engine, sql).await.as_deref(), Ok("300,0"), "{sql}");
+}
+
+#[tokio::test]
+async fn quotients_and_means_of_decimals_are_rounded() {
+    let of = "FROM (VALUES (1, 1.00), (1, 1.00), (1, 0.00), (2, -0.01), (2, NULL), (3, NULL), (4, -1.00), (4, -1.00), (4, 0.00)) v(g, x)";
+    let rows = format!("(SELECT g, CAST(x AS DECIMAL(10,2)) AS d {of})");
+    holds(&engine().await, &[
+        ("SELECT CAST(2 AS DECIMAL(10,2)) / CAST(3 AS DECIMAL(10,2)), CAST(-2 AS DECIMAL(10,2)) / CAST(3 AS DECIMAL(10,2))", "0.666667,-0.666667"),
+        ("SELECT CAST(1 AS DECIMAL(10,2)) / CAST(3 AS DECIMAL(10,2)), CAST(1 AS DECIMAL(10,2)) / CAST(-8000000 AS DECIMAL(10,2))", "0.333333,0.000000"),
+        // A half, of either sign.
+        ("SELECT CAST(1 AS DECIMAL(10,2)) / CAST(2000000 AS DECIMAL(10,2)), CAST(-1 AS DECIMAL(10,2)) / CAST(2000000 AS DECIMAL(10,2))", "0.000001,-0.000001"),
+        (&format!("SELECT d / CAST(3 AS DECIMAL(10,2)) FROM {rows} r WHERE g = 1 ORDER BY d"), "0.000000;0.333333;0.333333"),
+        (&format!("SELECT CAST(2 AS DECIMAL(10,2)) / nullif(d, 0) FROM {rows} r WHERE g <= 2 ORDER BY g, d"), ";2.000000;2.000000;-200.000000;"),
+        (&format!("SELECT avg(d) FROM {rows} r WHERE g = 1"), "0.666667"),
+        (&format!("SELECT g, avg(d) FROM {rows} r GROUP BY g ORDER BY g"), "1,0.666667;2,-0.010000;3,;4,-0.666667"),
+        (&format!("SELECT avg(DISTINCT d) FROM (SELECT d FROM {rows} r UNION ALL SELECT CAST(2 AS DECIMAL(10,2))) s WHERE d > -0.01"), "1.000000"),
+        (&format!("SELECT avg(DISTINCT d), count(*) FROM {rows} r WHERE g IN (1, 2, 4)"), "-0.002500,8"),
+        (&format!("SELECT avg(d) OVER (ORDER BY d, g ROWS 2 PRECEDING) FROM {rows} r WHERE g = 4 ORDER BY d"), "-1.000000;-1.000000;-0.666667"),
+        (&format!("SELECT avg(d) FROM {rows} r WHERE g = 3"), ""),
+        ("SELECT avg(d) FROM lab.t WHERE false", ""),
+    ])
+    .await;
+    let engine = engine().await;
+    let fault = answer(
+        &engine,
+        "SELECT CAST(1 AS DECIMAL(10,2)) / CAST(0 AS DECIMAL(10,2))",
+    )
+    .await;
+    assert_eq!(fault.unwrap_err().reason, "division_by_zero");
+}
+
+#[tokio::test]
+async fn a_constant_becomes_the_decimal_that_is_written() {
+    holds(&engine().await, &[
+        ("SELECT CAST(1.005 AS DECIMAL(10,2)), CAST(-1.005 AS DECIMAL(10,2)), 2.675::DECIMAL(10,2)", "1.01,-1.01,2.68"),
+        ("SELECT CAST(0.1 AS DECIMAL(38,20)), CAST(1e20 AS DECIMAL(38,2)), CAST(5 AS DECIMAL(4,1))", "0.10000000000000000000,100000000000000000000.00,5.0"),
+        ("SELECT TRY_CAST(1e20 AS DECIMAL(4,1)), TRY_CAST(1.005 AS DECIMAL(10,2))", ",1.01"),
+        ("SELECT sum(CAST(1.005 AS DECIMAL(10,2)) * g), CAST(1.005 AS DECIMAL(10,2)) = 1.01 FROM lab.t GROUP BY CAST(1.005 AS DECIMAL(10,2))", "4.04,true"),
+    ])
+    .await;
 }

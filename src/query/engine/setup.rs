@@ -100,6 +100,7 @@ impl Engine {
         planners.insert(0, Arc::new(JsonPlanner::default()));
         planners.insert(0, Arc::new(rules::SignedCounts));
         planners.insert(0, Arc::new(rules::OpenTypes));
+        planners.insert(0, Arc::new(times::DayPlanner));
         planners.insert(0, Arc::new(times::PartPlanner::default()));
         let mut state = builder.build();
         // Tools show it as the server's version; it would be DataFusion's.

@@ -1,4 +1,4 @@
-//! Functions that DataFusion has for texts alone, over bytes as well: `coalesce` and `octet_length`.
+//! Functions that DataFusion has for texts alone, over bytes as well: `coalesce` and `octet_length`. `coalesce` takes texts beside times, too.
 
 use std::sync::Arc;
 
@@ -50,7 +50,8 @@ impl ScalarUDFImpl for Coalesce {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let bytes = types.iter().any(DataType::is_binary);
-        match chosen_type(types).filter(|_| bytes) {
+        let chosen = chosen_type(types).filter(|_| bytes);
+        match chosen.or_else(|| beside_texts(types)) {
             Some(chosen) => Ok(vec![chosen; types.len()]),
             None => self.0.coerce_types(types),
         }
@@ -78,6 +79,22 @@ impl ScalarUDFImpl for Coalesce {
     fn documentation(&self) -> Option<&Documentation> {
         self.0.documentation()
     }
+}
+
+/// The type of times that stand beside texts: until it is known whether the texts can be read as times (`rules/common_type`), they
+/// are taken for some. None: other values are among them, or no text.
+fn beside_texts(types: &[DataType]) -> Option<DataType> {
+    let (texts, others): (Vec<&DataType>, Vec<&DataType>) =
+        types.iter().partition(|t| t.is_string());
+    let times: Vec<DataType> = others
+        .into_iter()
+        .filter(|t| !t.is_null())
+        .cloned()
+        .collect();
+    if texts.is_empty() || !times.iter().all(DataType::is_temporal) {
+        return None;
+    }
+    chosen_type(&times).or_else(|| times.first().cloned())
 }
 
 /// Of a text what DataFusion counts, of bytes all of them.

@@ -18,8 +18,11 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::common_type_of::{as_decimal, chosen_type, common_type, compared_type};
+use super::common_type_of::{
+    as_decimal, chosen_type, common_type, compared_type, of_written_decimal, read_as_times,
+};
 use super::long_chains::shortened;
+use super::window_defaults::widened;
 use crate::fault::Fault;
 use crate::query::errors::external;
 
@@ -208,6 +211,8 @@ impl TreeNodeRewriter for Rewriter<'_> {
             }
             Expr::InSubquery(within) => self.in_subquery(within),
             Expr::SetComparison(comparison) => self.set_comparison(comparison),
+            cast @ (Expr::Cast(_) | Expr::TryCast(_)) => Ok(of_written_decimal(cast)),
+            Expr::WindowFunction(function) => widened(function, self.schema),
             other => Ok(Transformed::no(other)),
         }
     }
@@ -363,7 +368,7 @@ impl Rewriter<'_> {
             types.try_fold(first, |so_far, next| type_union_coercion(&so_far, next))
         };
         if types.iter().any(|t| Some(t) != types.first())
-            && let Some(common) = common_type(&types).or_else(joined)
+            && let Some(common) = self.of_branches(&case, &types).or_else(joined)
         {
             changed = true;
             for (_, then) in &mut case.when_then_expr {
@@ -376,6 +381,12 @@ impl Rewriter<'_> {
         Ok(Transformed::new_transformed(Expr::Case(case), changed))
     }
 
+    fn of_branches(&self, case: &Case, types: &[DataType]) -> Option<DataType> {
+        let branches = case.when_then_expr.iter().map(|(_, then)| &**then);
+        let branches = branches.chain(case.else_expr.as_deref());
+        read_as_times(branches, types).or_else(|| common_type(types))
+    }
+
     fn choosing(&self, mut function: ScalarFunction) -> Result<Transformed<Expr>> {
         // The first argument of `nvl2` is only asked whether it is null.
         let asked = usize::from(function.name() == "nvl2").min(function.args.len());
@@ -385,7 +396,9 @@ impl Rewriter<'_> {
         if matches!(function.name(), "nvl" | "ifnull") && types.iter().any(DataType::is_binary) {
             function.func = coalesce();
         }
-        let common = chosen_type(&types);
+        let common = read_as_times(&chosen, &types)
+            .or_else(|| chosen_type(&types))
+            .or_else(|| of_texts(function.name(), &types));
         let changed = common.is_some();
         function.args.extend(match common {
             Some(common) => self.all_cast(chosen, &common)?,
@@ -430,6 +443,14 @@ impl Rewriter<'_> {
         comparison.subquery = cast_subquery(comparison.subquery, &common)?;
         Ok(Transformed::yes(Expr::SetComparison(comparison)))
     }
+}
+
+/// Times beside texts that are none, in one column, are texts, as the branches of a CASE are. What is compared has to be of one kind.
+fn of_texts(function: &str, types: &[DataType]) -> Option<DataType> {
+    let compares = matches!(function, "greatest" | "least" | "nullif" | "make_array");
+    let beside = types.iter().any(DataType::is_temporal) && types.iter().any(DataType::is_string);
+    let all = |t: &DataType| t.is_temporal() || t.is_string() || t.is_null();
+    (!compares && beside && types.iter().all(all)).then_some(DataType::Utf8)
 }
 
 /// The digits, and those behind the point, of a decimal that holds all decimals of `types`; none without one, or if it had too many.

@@ -2,10 +2,15 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::Expr;
+
+use crate::query::times::full;
 
 /// Digits of a DECIMAL.
 const DIGITS_MAX: u8 = 38;
+
+const DAY: &str = "2026-01-01";
 
 /// The type in which values of `types` are compared or put into one column, as in PostgreSQL; none where the engine's choice is the same.
 ///
@@ -48,6 +53,43 @@ pub(in crate::query) fn chosen_type(types: &[DataType]) -> Option<DataType> {
     common_type(types)
 }
 
+/// The type of times beside constant texts that are times, each of which is read as a day if it is one; none if anything else is
+/// among them.
+pub(super) fn read_as_times<'e>(
+    exprs: impl IntoIterator<Item = &'e Expr>,
+    types: &[DataType],
+) -> Option<DataType> {
+    let is_time = |t: &DataType| {
+        matches!(
+            t,
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
+        )
+    };
+    if !types.iter().any(is_time) || !types.iter().any(DataType::is_string) {
+        return None;
+    }
+    let read = exprs.into_iter().zip(types).map(|(expr, type_)| {
+        if !type_.is_string() {
+            return (is_time(type_) || type_.is_null()).then(|| type_.clone());
+        }
+        let Expr::Literal(value, _) = expr else {
+            return None;
+        };
+        let Some(text) = value.try_as_str()? else {
+            return Some(DataType::Null);
+        };
+        let target = match text.trim().len() <= DAY.len() {
+            true => DataType::Date32,
+            false => DataType::Timestamp(TimeUnit::Microsecond, None),
+        };
+        let full = full(value);
+        let fits = full.as_ref().unwrap_or(value).cast_to(&target).is_ok();
+        fits.then_some(target)
+    });
+    let read = read.collect::<Option<Vec<_>>>()?;
+    common_type(&read).or_else(|| read.into_iter().find(is_time))
+}
+
 /// As [`common_type`], for two sides of a comparison, where a text beside a time is read as one.
 pub(super) fn compared_type(types: &[DataType]) -> Option<DataType> {
     let is_time = |t: &DataType| matches!(t, DataType::Timestamp(..));
@@ -88,4 +130,21 @@ pub(super) fn as_decimal(expr: &Expr, precision: u8, scale: i8) -> Option<Expr> 
     let precision = digits.checked_add_signed(fraction_digits)?.max(1);
     let value = ScalarValue::Decimal128(Some(unscaled), precision, fraction_digits);
     Some(Expr::Literal(value, None))
+}
+
+/// A cast of a constant to a decimal, with the digits that are written there: 1.005 becomes 1.01, and the double beside it, which is
+/// a little less, 1.00.
+pub(super) fn of_written_decimal(mut cast: Expr) -> Transformed<Expr> {
+    let (value, to) = match &mut cast {
+        Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),
+        Expr::TryCast(cast) => (&mut cast.expr, cast.field.data_type()),
+        _ => return Transformed::no(cast),
+    };
+    if to.is_decimal()
+        && let Some(written) = as_decimal(value, 1, 0)
+    {
+        **value = written;
+        return Transformed::yes(cast);
+    }
+    Transformed::no(cast)
 }

@@ -26,6 +26,7 @@ mod true_keys;
 #[cfg(test)]
 mod true_keys_tests;
 mod type_names;
+mod window_defaults;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::arithmetic::CheckArithmetic;
 use super::functions::UnnestedFields;
-use super::times::ZonedCasts;
+use super::times::{ShortTimes, ZonedCasts};
 use super::window_frames::FramesOfEquals;
 
 pub(super) use common_type_of::chosen_type;
@@ -69,6 +70,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));
     // Types are known: arithmetic can be checked by them.
+    rules.push(Arc::new(ShortTimes::default()));
     rules.push(Arc::new(ZonedCasts::default()));
     rules.push(Arc::new(CheckArithmetic::default()));
     rules

@@ -290,3 +290,22 @@ async fn the_type_that_is_announced_is_that_of_the_answer() {
         assert_eq!(found, expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn defaults_of_lag_and_lead_keep_their_value() {
+    const OF: &str = "FROM (VALUES (1, 10), (2, 20)) v(k, i)";
+    const DECIMALS: &str = "FROM (SELECT k, CAST(i AS DECIMAL(10,2)) AS d, CAST(i AS INT) AS n, DATE '2026-01-01' AS day FROM (VALUES (1, 10), (2, 20)) v(k, i)) w";
+    check(&[
+        (&format!("SELECT lead(i, 1, 0.5) OVER (ORDER BY k), lag(i, 1, 2.9) OVER (ORDER BY k) {OF} ORDER BY k"), &["20.0,2.9", "0.5,10.0"]),
+        (&format!("SELECT lag(i, 1, -2.5) OVER (ORDER BY k) + 1 AS x {OF} ORDER BY x"), &["-1.5", "11.0"]),
+        // Those that fit leave the column's type as it is.
+        (&format!("SELECT arrow_typeof(lag(n, 1, 0) OVER (ORDER BY k)), arrow_typeof(lag(n, 1, 2.0) OVER (ORDER BY k)), arrow_typeof(lag(d, 1, 0.5) OVER (ORDER BY k)) {DECIMALS} LIMIT 1"), &["Int32,Int32,Decimal128(10, 2)"]),
+        (&format!("SELECT lag(n, 1, 5000000000) OVER (ORDER BY k), lag(d, 1, 0.005) OVER (ORDER BY k) {DECIMALS} ORDER BY k"), &["5000000000,0.005", "10,10.000"]),
+        (&format!("SELECT lag(day, 1, '2025-12-31') OVER (ORDER BY k), lag(day, 1, '2025-12-31 10:20') OVER (ORDER BY k) {DECIMALS} ORDER BY k"), &["2025-12-31,2025-12-31T10:20:00", "2026-01-01,2026-01-01T00:00:00"]),
+        (&format!("SELECT lag(day, 1, TIMESTAMP '2025-12-31 10:20') OVER (ORDER BY k), lag(i, 1, '7') OVER (ORDER BY k), lag(i, 1, NULL) OVER (ORDER BY k) {DECIMALS_I} ORDER BY k", DECIMALS_I = "FROM (SELECT k, i, DATE '2026-01-01' AS day FROM (VALUES (1, 10), (2, 20)) v(k, i)) w"), &["2025-12-31T10:20:00,7,null", "2026-01-01T00:00:00,10,10"]),
+    ])
+    .await;
+    let engine = engine_over(Vec::new()).await;
+    let sql = format!("SELECT lag(i, 1, '0.5') OVER (ORDER BY k) {OF}");
+    assert!(engine.rows_of(&sql, engine.snapshot()).await.is_err());
+}

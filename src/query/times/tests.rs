@@ -180,3 +180,66 @@ async fn the_time_between_two_times_has_parts() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_day_that_an_interval_moves_is_a_time() {
+    let engine = engine().await;
+    holds(&engine, &[
+        ("SELECT DATE '2026-11-02' - INTERVAL '12 hours', DATE '2026-11-02' + INTERVAL '36 hours'", "2026-11-01T12:00:00,2026-11-03T12:00:00"),
+        ("SELECT INTERVAL '90 minutes' + DATE '2026-11-02', DATE '2026-01-31' + INTERVAL '1 month'", "2026-11-02T01:30:00,2026-02-28T00:00:00"),
+        ("SELECT d + INTERVAL '1 hour' * 12, d - (ts - (ts - INTERVAL '6 hours')) FROM lab.t ORDER BY d LIMIT 1", "2026-03-29T12:00:00,2026-03-28T18:00:00"),
+        ("SELECT arrow_typeof(d + INTERVAL '1 day'), arrow_typeof(d + 1), max(d) + INTERVAL '1 second' FROM lab.t GROUP BY d ORDER BY d LIMIT 1", "Timestamp(µs),Date32,2026-03-29T00:00:01"),
+        // The day of the row, 2026-03-29, and its time 12:00.
+        ("SELECT count(*) FROM lab.t WHERE ts >= d + INTERVAL '12 hours' AND ts < d + INTERVAL '43201 seconds'", "2"),
+        ("SELECT count(*) FROM lab.t WHERE d > DATE '2026-03-30' - INTERVAL '25 hours'", "3"),
+        ("SELECT count(*) FROM lab.t WHERE d > DATE '2026-03-30' - INTERVAL '24 hours'", "2"),
+        ("SELECT count(*) FROM lab.t WHERE d BETWEEN DATE '2026-03-30' - INTERVAL '1 day' AND '2026-12-31'", "2"),
+        ("SELECT count(*) FROM lab.t a JOIN lab.t b ON b.d = a.d + INTERVAL '210 days'", "1"),
+        ("SELECT x FROM (SELECT d + INTERVAL '1 hour' AS x FROM lab.t UNION ALL SELECT d FROM lab.t) u ORDER BY x LIMIT 2", "2026-03-29T00:00:00;2026-03-29T01:00:00"),
+        ("SELECT d + INTERVAL '1 hour', count(*) FROM lab.t GROUP BY d + INTERVAL '1 hour' ORDER BY 1 LIMIT 1", "2026-03-29T01:00:00,1"),
+    ])
+    .await;
+    let early = answer(
+        &engine,
+        "SELECT current_date - INTERVAL '12 hours' < current_date",
+    )
+    .await;
+    assert_eq!(early.as_deref(), Ok("true"));
+}
+
+#[tokio::test]
+async fn times_are_written_without_seconds_too() {
+    holds(&engine().await, &[
+        ("SELECT TIMESTAMP '2026-11-01 10:20', CAST('2026-11-01T10:20Z' AS TIMESTAMP), TIMESTAMP '2026-11-01 10:20+02'", "2026-11-01T10:20:00,2026-11-01T10:20:00,2026-11-01T08:20:00"),
+        ("SELECT count(*) FROM lab.t WHERE ts > '2026-03-29 11:59' AND ts <= '2026-03-29T12:00Z' AND n >= '2026-03-29 02:30'", "1"),
+        ("SELECT count(*) FROM lab.t WHERE ts IN ('2026-03-29 12:00', '2026-10-25 02:30+02:00') AND ts BETWEEN '2026-01-01 00:00' AND '2026-12-31 00:00'", "2"),
+        ("SELECT CAST(s AS TIMESTAMP), TRY_CAST(s AS DATE) FROM (VALUES ('2026-11-01 10:20'), ('2026-11-01T10:20:30'), (NULL)) v(s)", "2026-11-01T10:20:00,2026-11-01;2026-11-01T10:20:30,2026-11-01;,"),
+        ("SELECT to_timestamp('2026-11-01 10:20'), to_timestamp(s) FROM (VALUES ('2026-11-01T10:20+02')) v(s)", "2026-11-01T10:20:00Z,2026-11-01T08:20:00Z"),
+        ("SELECT '2026-03-29 02:30' AT TIME ZONE 'Europe/Berlin', TRY_CAST('2026-03-29 2x:30' AS TIMESTAMP)", "2026-03-29T03:30:00+02:00,"),
+    ])
+    .await;
+    let engine = engine().await;
+    for wrong in [
+        "2026-03-29 25:30",
+        "2026-03-29 10:2",
+        "2026-03-29 10:20 noon",
+    ] {
+        let sql = format!("SELECT CAST('{wrong}' AS TIMESTAMP)");
+        assert!(answer(&engine, &sql).await.is_err(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_beside_a_time_is_one_if_it_can_be() {
+    holds(&engine().await, &[
+        ("SELECT coalesce(nullif(d, '2026-03-29'), '2000-01-01') FROM lab.t ORDER BY d LIMIT 1", "2000-01-01"),
+        ("SELECT coalesce(nullif(ts, '2026-03-29 12:00'), '2000-01-01 10:20') FROM lab.t ORDER BY ts LIMIT 1", "2000-01-01T10:20:00Z"),
+        ("SELECT arrow_typeof(coalesce(d, '2000-01-01')), arrow_typeof(coalesce(d, '2000-01-01 10:20')), arrow_typeof(coalesce('2000-01-01', n)) FROM lab.t LIMIT 1", "Date32,Timestamp(µs),Timestamp(µs)"),
+        ("SELECT arrow_typeof(CASE WHEN d > '2026-06-01' THEN '2000-01-01' ELSE d END), CASE WHEN d > '2026-06-01' THEN '2000-01-01' ELSE d END FROM lab.t ORDER BY ts LIMIT 2", "Date32,2026-03-29;Date32,2000-01-01"),
+        ("SELECT coalesce(nullif(d, '2026-03-29'), '2000-01-01') + INTERVAL '1 hour' FROM lab.t ORDER BY d LIMIT 1", "2000-01-01T01:00:00"),
+        ("SELECT greatest(d, '2026-05-05'), least(ts, '2026-03-29 12:30', NULL) FROM lab.t ORDER BY ts LIMIT 1", "2026-05-05,2026-03-29T12:00:00Z"),
+        // What is no time makes a text of the time.
+        ("SELECT coalesce(d, 'none'), CASE WHEN d > '2026-06-01' THEN 'late' ELSE d END FROM lab.t ORDER BY ts LIMIT 2", "2026-03-29,2026-03-29;2026-10-25,late"),
+    ])
+    .await;
+}

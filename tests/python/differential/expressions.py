@@ -144,7 +144,6 @@ RULES = [
     # Times.
     rule("make_date", "date", "make_date(2024, {0}, {1})", word("1", "2", "12"), word("1", "28", "29")),
     rule("from epoch", "ts", "to_timestamp({0})", "int"),
-    rule("date and interval", "date", "({0} {1} INTERVAL '{2}')", "date", word("+", "-"), word("1 day", "10 days", "1 month", "1 year"), duck="CAST({0} {1} INTERVAL '{2}' AS DATE)"),
     rule("cast", "date", "CAST({0} AS DATE)", "ts", weight=2),
     rule("cast", "date", "CAST({0} AS DATE)", "ntz"),
     rule("cast text", "date", "CAST({0} AS DATE)", "text", fails=True),
@@ -156,6 +155,7 @@ RULES = [
     rule("cast", "ts", "CAST({0} AS TIMESTAMPTZ)", "ntz"),
     rule("cast text", "ts", "CAST({0} AS TIMESTAMPTZ)", "text", fails=True),
     rule("ts and interval", "ntz", "({0} {1} INTERVAL '{2}')", "ntz", word("+", "-"), SPANS),
+    rule("date and interval", "ntz", "({0} {1} INTERVAL '{2}')", "date", word("+", "-"), word("1 day", "10 days", "1 month", "1 year", "12 hours", "90 minutes"), weight=2),
     rule("trunc", "ntz", "date_trunc({0}, {1})", UNITS, "ntz"),
     rule("cast", "ntz", "CAST({0} AS TIMESTAMP)", "date"),
     rule("zone", "ntz", "({0} AT TIME ZONE {1})", "ts", word("'UTC'", "'Europe/Berlin'", "'Asia/Kolkata'"), weight=.3),
