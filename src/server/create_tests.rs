@@ -26,11 +26,8 @@ pub(super) async fn start(dir: &Path) -> (Running, Arc<Engine>, Admin) {
 }
 
 pub(super) async fn shown(engine: &Engine, sql: &str) -> Result<String, Fault> {
-    let batches = engine
-        .query(&QueryContext::new("tests"), sql, None)
-        .await?
-        .collect()
-        .await?;
+    let caller = QueryContext::new("tests");
+    let batches = engine.query(&caller, sql, None).await?.collect().await?;
     let table = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
     let lines = table.to_string();
     // The rows alone.
@@ -46,12 +43,12 @@ pub(super) async fn one(engine: &Engine, sql: &str) -> String {
 }
 
 async fn ddl(engine: &Engine, table: &str) -> String {
+    let (caller, sql) = (
+        QueryContext::new("tests"),
+        format!("SHOW CREATE TABLE {table}"),
+    );
     let batches = engine
-        .query(
-            &QueryContext::new("tests"),
-            &format!("SHOW CREATE TABLE {table}"),
-            None,
-        )
+        .query(&caller, &sql, None)
         .await
         .unwrap()
         .collect()
