@@ -43,10 +43,8 @@ pub(super) async fn one(engine: &Engine, sql: &str) -> String {
 }
 
 async fn ddl(engine: &Engine, table: &str) -> String {
-    let (caller, sql) = (
-        QueryContext::new("tests"),
-        format!("SHOW CREATE TABLE {table}"),
-    );
+    let sql = format!("SHOW CREATE TABLE {table}");
+    let caller = QueryContext::new("tests");
     let batches = engine
         .query(&caller, &sql, None)
         .await
