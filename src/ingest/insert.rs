@@ -94,8 +94,8 @@ fn as_written(numbers: &ArrayRef, precision: u8, scale: i8) -> Option<ArrayRef> 
         None => Some(None),
     });
     let decimals: Decimal128Array = decimals.collect::<Option<_>>()?;
-    decimals.validate_decimal_precision(precision).ok()?;
     let decimals = decimals.with_precision_and_scale(precision, scale).ok()?;
+    decimals.validate_decimal_precision(precision).ok()?;
     Some(Arc::new(decimals))
 }
 

@@ -445,7 +445,7 @@ impl Rewriter<'_> {
     }
 }
 
-/// Times beside texts that are none, in one column, are texts, as the branches of a CASE are. What is compared has to be of one kind.
+/// Times beside texts that are none are texts: as a day, a text would lose the time behind it. What is compared has to be of one kind.
 fn of_texts(function: &str, types: &[DataType]) -> Option<DataType> {
     let compares = matches!(function, "greatest" | "least" | "nullif" | "make_array");
     let beside = types.iter().any(DataType::is_temporal) && types.iter().any(DataType::is_string);
