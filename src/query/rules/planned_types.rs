@@ -12,6 +12,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 
 /// Before the coercion of types.
 #[derive(Debug)]
@@ -71,14 +72,19 @@ fn kept(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// A number of digits that stands in the text.
+/// A number of digits that stands in the text, as `2` or `1 + 1`.
 fn written(n: &Expr) -> Option<i32> {
-    match n {
+    let digits = |n: &Expr| match n {
         Expr::Literal(ScalarValue::Int64(Some(n)), _) => i32::try_from(*n).ok(),
         Expr::Literal(ScalarValue::Int32(Some(n)), _) => Some(*n),
-        Expr::Negative(inner) => written(inner)?.checked_neg(),
         _ => None,
+    };
+    if digits(n).is_some() || n.any_column_refs() {
+        return digits(n);
     }
+    let simplifier = ExprSimplifier::new(SimplifyContext::default());
+    let n = simplifier.coerce(n.clone(), &DFSchema::empty()).ok()?;
+    digits(&simplifier.simplify(n).ok()?)
 }
 
 /// The plan with its calls of `round` changed; its columns keep their names.
