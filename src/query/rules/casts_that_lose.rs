@@ -31,11 +31,11 @@ impl AnalyzerRule for CastsThatLose {
 }
 
 fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema =
-            DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+    let is_cast = |expr: &Expr| matches!(expr, Expr::Cast(_) | Expr::TryCast(_));
+    if !has(&plan, is_cast)? {
+        return Ok(Transformed::no(plan));
     }
+    let schema = input_of(&plan)?;
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| {
         let name = names.save(&expr);
@@ -56,6 +56,26 @@ fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             false => expr,
         })
     })
+}
+
+/// Is there such an expression in this node of a plan?
+pub(super) fn has(plan: &LogicalPlan, is: impl Fn(&Expr) -> bool) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(|expr| {
+        found = found || expr.exists(|e| Ok(is(e)))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// The columns that the expressions of a node are made of.
+pub(super) fn input_of(plan: &LogicalPlan) -> Result<DFSchema> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())
+        }
+        other => Ok(merge_schema(&other.inputs())),
+    }
 }
 
 /// The casts within a cast.

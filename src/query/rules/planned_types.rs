@@ -9,10 +9,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
+
+use super::casts_that_lose::{has, input_of};
+
+const ROUND: &str = "round";
 
 /// Before the coercion of types.
 #[derive(Debug)]
@@ -29,6 +32,9 @@ impl AnalyzerRule for WrittenDigits {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let plan = plan.transform_up_with_subqueries(|plan| {
+            if !has(&plan, is_round)? {
+                return Ok(Transformed::no(plan));
+            }
             rewritten(plan, &mut |mut call| {
                 let digits = call.args.get_mut(1).and_then(|n| Some((written(n)?, n)));
                 if let Some((digits, n)) = digits {
@@ -53,11 +59,10 @@ impl AnalyzerRule for PlannedTypes {
 }
 
 fn kept(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema =
-            DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+    if !has(&plan, is_round)? {
+        return Ok(Transformed::no(plan));
     }
+    let schema = input_of(&plan)?;
     rewritten(plan, &mut |call| {
         let is_written = call.args.get(1).is_none_or(|n| written(n).is_some());
         let call = Expr::ScalarFunction(call);
@@ -70,6 +75,10 @@ fn kept(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             _ => Ok(Transformed::no(call)),
         }
     })
+}
+
+fn is_round(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == ROUND)
 }
 
 /// A number of digits that stands in the text, as `2` or `1 + 1`.
@@ -96,7 +105,7 @@ fn rewritten(
     plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let expr = expr.transform_up(|expr| match expr {
-            Expr::ScalarFunction(call) if call.func.name() == "round" => change(call),
+            Expr::ScalarFunction(call) if call.func.name() == ROUND => change(call),
             other => Ok(Transformed::no(other)),
         })?;
         Ok(match expr.transformed {
