@@ -144,7 +144,7 @@ def without_halves(node):
 
 
 VALUE_ERRORS = re.compile(r"division by zero|overflow on|is too (large|small) to store|Error parsing|[Cc]ast error|Cannot cast|Conversion Error|Divi(de|sion) by zero|Overflow|Out of Range|negative number|out of range|can't be cast|Could not|error: Arrow error")
-CAN_FAIL = {"cast", "cast text", "cast float to integer", "cast decimal to integer", "divide", "modulo", "sqrt", "add", "subtract", "multiply", "negate", "mixed", "abs", "wide", "sum", "ts and interval", "zone", "trunc", "bucket", "date and interval"}
+CAN_FAIL = {"cast", "cast text", "cast float to integer", "cast decimal to integer", "divide", "modulo", "sqrt", "add", "subtract", "multiply", "negate", "mixed", "abs", "wide", "sum", "sum distinct", "ts and interval", "zone", "trunc", "bucket", "date and interval"}
 
 
 def fails_somewhere(d, asked):
@@ -185,6 +185,7 @@ EXPLAINED = [
     Reason("rounding of a half", both(has("round to"), gone_when(without_halves)), at_once=True),
     Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT")), at_once=True),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
+    Reason("negation of the smallest BIGINT", both(has("negate"), ours_says("BIGINT out of range, operation=- -9223372036854775808")), at_once=True),
     Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
     Reason("time in a zone of its own", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp", "Cannot cast timezone to different timezone"))),
     Reason("AT TIME ZONE gives an instant", both(has("zone"), types(("instant", "local time"))), at_once=True),
