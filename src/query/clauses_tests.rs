@@ -89,6 +89,19 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "SELECT date_diff('day', TIMESTAMP '2026-10-31 23:00:00', TIMESTAMP '2026-11-02 01:00:00'), date_diff('month', DATE '2025-12-31', DATE '2026-02-01'), date_diff('year', DATE '2025-12-31', DATE '2026-01-01'), date_diff('hour', TIMESTAMP '2026-01-01 01:00:00', TIMESTAMP '2026-01-01 00:59:00')",
             "2 2 1 -1",
         ),
+        // What is one value on a side of an outer join is two above it.
+        (
+            "SELECT a.id FROM t a LEFT JOIN (SELECT id, v FROM t WHERE v = 2.5) q ON a.id = q.id ORDER BY q.v, a.id DESC LIMIT 2",
+            "2,4",
+        ),
+        (
+            "SELECT q.c, count(*) FROM t a LEFT JOIN (SELECT id, 7 AS c FROM t WHERE id = 2) q ON a.id = q.id GROUP BY q.c ORDER BY 1 NULLS LAST",
+            "7 1,3",
+        ),
+        (
+            "SELECT x, y FROM (SELECT id, 1 AS x FROM t WHERE id < 3) a FULL JOIN (SELECT id, 2 AS y FROM t WHERE id > 1) b ON a.id = b.id ORDER BY x, y, a.id",
+            "1 2,1,2,2",
+        ),
         (
             "SELECT count_if(id > 1), count_if(id > 1) FILTER (WHERE id < 4) FROM t",
             "3 2",

@@ -43,6 +43,7 @@ mod null_fields;
 mod numbers_tests;
 mod open_types;
 mod optimizer_rules;
+mod padded_sides;
 mod parameters;
 #[cfg(test)]
 mod parameters_tests;

@@ -19,6 +19,7 @@ use super::extreme_filter::FilterExtremes;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::limits::QueryLimits;
+use super::padded_sides::PaddedSides;
 use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
 use super::rules::{
     ComparedInJoins, ComputedItems, EachMoment, LargeConstants, NamedKeys, OrderOfJoins,
@@ -112,7 +113,7 @@ const FILTERS_DOWN: &str = "FilterPushdown";
 
 /// [`logical_rules`] for physical plans.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(PaddedSides)];
     for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));

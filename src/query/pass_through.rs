@@ -30,6 +30,12 @@ pub(super) trait PassThrough:
         None
     }
 
+    /// The same work over another input, which a rule of the optimizer has put below it.
+    #[must_use]
+    fn over(self, _input: &Arc<dyn ExecutionPlan>) -> Self {
+        self
+    }
+
     /// Of one partition.
     fn stream(
         &self,
@@ -111,7 +117,10 @@ impl<P: PassThrough> ExecutionPlan for PassThroughExec<P> {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Self::over(input, self.work.clone())),
+            (Some(input), true) => {
+                let work = self.work.clone().over(&input);
+                Ok(Self::over(input, work))
+            }
             _ => internal_err!("{} has one input", P::NAME),
         }
     }
