@@ -13,6 +13,7 @@ use datafusion::common::{JoinType, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
@@ -43,7 +44,7 @@ impl PhysicalOptimizerRule for PaddedSides {
             });
             let sides: Vec<_> = sides.collect();
             Ok(match hidden {
-                true => Transformed::yes(node.with_new_children(sides)?),
+                true => Transformed::yes(replace_children_if_necessary(node, sides)?),
                 false => Transformed::no(node),
             })
         })?;
