@@ -102,6 +102,8 @@ impl ShortTimes {
                 Some(full) => (Expr::Literal(full, metadata), true),
                 None => (Expr::Literal(value, metadata), false),
             },
+            // It gets them when it is bound, where an error names it.
+            text @ Expr::Placeholder(_) => (text, false),
             text if self.is_due(&text, schema) => {
                 let text = text.cast_to(&DataType::Utf8, schema)?;
                 (self.0.call(vec![text]), true)
