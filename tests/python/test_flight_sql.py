@@ -88,10 +88,13 @@ def test_what_breaks_a_rule_aborts_the_ingest_or_goes_to_quarantine(server, curs
     assert rows_of(cursor, "SELECT count(*) FROM ruled") == [(2,)]
     assert rows_of(cursor, "SELECT count(*) FROM ruled_quarantine") == [(1,)]
     # A table that was made for an ingest that failed is gone again.
-    for bad in (pa.table({"a": pa.array([1], pa.uint8())}), pa.table({"a ": [1]}), pa.table({"a": [pa.MonthDayNano([1, 2, 3])]})):
+    for bad in (pa.table({"a": pa.array([1], pa.uint64())}), pa.table({"a ": [1]}), pa.table({"a": [pa.MonthDayNano([1, 2, 3])]})):
         with pytest.raises(pa.ArrowInvalid):
             ingest(server, "bad", bad, CREATE, FAIL)
     assert rows_of(cursor, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'bad'") == [(0,)]
+    # Data frames count in unsigned numbers.
+    assert ingest(server, "counted", pa.table({"n": pa.array([4_000_000_000], pa.uint32())}), CREATE, FAIL) == 1
+    assert rows_of(cursor, "SELECT n FROM counted") == [(4_000_000_000,)]
     # The reactor's own rules hold here, too, and system columns are filled.
     from conftest import rows
     assert ingest(server, "raw", pa.Table.from_batches([rows(5)]), FAIL_MISSING, APPEND, schema="reactor") == 5
