@@ -352,6 +352,13 @@ fn read(path: &Path, disk: &dyn Disk, index: &FileIndex) -> Result<(Defined, u64
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_disk_that_hangs() {
+        let hangs = tokio::spawn(std::future::pending::<()>());
+        let told = answered(Duration::from_millis(10), "views and schemas", hangs).await;
+        assert_eq!(told.unwrap_err().reason, "disk_stalled");
+    }
     use crate::wal::RealDisk;
 
     fn name(table: &str) -> TableName {

@@ -281,3 +281,22 @@ fn xdbc_types(data_type: Option<i32>) -> Answer {
         .record_batch(data_type)
         .map_err(internal)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_pattern_for_names_is_bounded() {
+        let asked = |pattern: &str| {
+            bounded(&Command::CommandGetTables(CommandGetTables {
+                table_name_filter_pattern: Some(pattern.to_owned()),
+                ..CommandGetTables::default()
+            }))
+        };
+        assert!(asked("%raw%").is_ok());
+        let fault = asked(&"%a".repeat(30_000)).unwrap_err();
+        assert_eq!(fault.reason, "pattern_too_long");
+    }
+}

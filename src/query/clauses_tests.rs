@@ -106,6 +106,15 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "SELECT count_if(id > 1), count_if(id > 1) FILTER (WHERE id < 4) FROM t",
             "3 2",
         ),
+        (
+            "SELECT count_if(id > 1) OVER (ORDER BY id) FROM t",
+            "0,1,2,3",
+        ),
+        // The day of 29 March 2026 has 23 hours in Berlin, that of 25 October 25.
+        (
+            "SELECT date_diff('day', a AT TIME ZONE 'Europe/Berlin', b AT TIME ZONE 'Europe/Berlin') FROM (VALUES (TIMESTAMP '2026-03-29 00:00:00', TIMESTAMP '2026-03-30 00:00:00'), (TIMESTAMP '2026-10-25 00:00:00', TIMESTAMP '2026-10-26 00:00:00')) v (a, b)",
+            "1,1",
+        ),
         // A null among the values of a list: unknown, unless another value decides.
         (
             "SELECT 2 = ANY ([1, NULL]), 1 = ANY ([1, NULL]), 2 = ANY (ARRAY[1, 3]), 2 <> ANY ([2, NULL]), 2 <> ANY ([2, 3]), 2 < ANY ([1, NULL]), 2 < ANY ([3, NULL]), 2 >= ANY ([3])",

@@ -38,6 +38,7 @@ mod names;
 #[cfg(test)]
 mod names_tests;
 mod nearest;
+mod node;
 mod null_fields;
 #[cfg(test)]
 mod numbers_tests;

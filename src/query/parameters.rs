@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::arithmetic::scalar_in_one_form;
 use super::errors::external;
@@ -147,13 +146,11 @@ pub(super) fn bound(plan: LogicalPlan, values: &[ScalarValue]) -> Result<Logical
     };
     let done = plan.transform_up_with_subqueries(|node| {
         let preserver = NamePreserver::new(&node);
-        let schema = merge_schema(&node.inputs());
         let changed = node.map_expressions(|expr| {
             if !expr.exists(is_parameter)? {
                 return Ok(Transformed::no(expr));
             }
             let name = preserver.save(&expr);
-            let expr = expr.transform_up(|expr| fixed(expr, &schema))?.data;
             let expr = expr.transform_down(|expr| {
                 if let Expr::Cast(cast) = &expr
                     && let Some((n, value)) = value_of(&cast.expr)
@@ -182,25 +179,6 @@ pub(super) fn bound(plan: LogicalPlan, values: &[ScalarValue]) -> Result<Logical
 
 fn is_parameter(expr: &Expr) -> Result<bool> {
     Ok(matches!(expr, Expr::Placeholder(_)))
-}
-
-/// A function that takes a parameter and gives a DECIMAL, in the type that it has without a value: `round(price, ?)` would have fewer
-/// digits with one, and a statement has one type whatever is bound to it.
-fn fixed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::ScalarFunction(call) = &expr else {
-        return Ok(Transformed::no(expr));
-    };
-    let takes = |argument: &Expr| match argument {
-        Expr::Cast(cast) => is_parameter(&cast.expr),
-        other => is_parameter(other),
-    };
-    if !call.args.iter().any(|a| takes(a).unwrap_or(false)) {
-        return Ok(Transformed::no(expr));
-    }
-    Ok(match expr.get_type(schema) {
-        Ok(type_) if type_.is_decimal() => Transformed::yes(cast(expr, type_)),
-        _ => Transformed::no(expr),
-    })
 }
 
 fn cast_to(n: usize, value: &ScalarValue, data_type: &DataType) -> Result<ScalarValue> {

@@ -327,3 +327,8 @@ def test_two_tables_of_one_name_are_told_apart_by_their_schemas(server):
         with pytest.raises(Exception, match=word):
             server.sql(statement)
     assert rows() == [(2, 7), (9, 10)]
+
+
+def test_an_insert_takes_the_memory_of_its_rows_once(server):
+    """The batches of this query are parts of one allocation."""
+    assert update(server, "CREATE TABLE of_parts (id BIGINT)", "INSERT INTO of_parts SELECT i FROM (SELECT unnest(range(0, 100000)) AS i)")[1] == 100_000

@@ -35,6 +35,7 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         _ if part_of_time(name).is_some() => "year(time), and likewise month, day, hour, ..",
         _ => return Ok(None),
     };
+    let is_count = matches!(name, "count_if" | "countif");
     let wrong = || Fault::invalid("invalid_query", format!("it is {usage}"));
     let FunctionArguments::List(list) = &call.args else {
         return Err(wrong());
@@ -44,12 +45,16 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         _ => None,
     });
     let arguments: Vec<&Expr> = arguments.collect::<Option<_>>().ok_or_else(wrong)?;
-    if call.over.is_some() {
+    if call.over.is_some() && !is_count {
         return Err(Fault::invalid(
             "invalid_query",
             format!("{name} is no window function; it is {usage}"),
         ));
     }
+    let over = call
+        .over
+        .as_ref()
+        .map_or_else(String::new, |window| format!(" OVER {window}"));
     let also = call
         .filter
         .as_ref()
@@ -63,7 +68,7 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
             format!("approx_percentile_cont({part}) WITHIN GROUP (ORDER BY {value}){filter}")
         }
         ("count_if" | "countif", [condition]) => {
-            format!("count(*) FILTER (WHERE ({condition}){also})")
+            format!("count(*) FILTER (WHERE ({condition}){also}){over}")
         }
         ("mod", [number, by]) => format!("(({number}) % ({by}))"),
         ("sign", [number]) => format!("signum({number})"),
@@ -166,8 +171,9 @@ fn between(part: &str, from: &Expr, to: &Expr) -> Option<String> {
         _ => return None,
     };
     let begins = |time: &Expr| format!("date_part('epoch', date_trunc('{part}', {time}))");
+    // A day on which clocks change is an hour shorter or longer.
     Some(format!(
-        "CAST(({} - {}) / {seconds} AS BIGINT)",
+        "CAST(round(({} - {}) / {seconds}) AS BIGINT)",
         begins(to),
         begins(from)
     ))

@@ -10,11 +10,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::query::functions::{another, hidden_by_another};
+use crate::query::node::{has, input_of};
 
 /// Behind the coercion of types.
 #[derive(Debug)]
@@ -56,26 +56,6 @@ fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             false => expr,
         })
     })
-}
-
-/// Is there such an expression in this node of a plan?
-pub(super) fn has(plan: &LogicalPlan, is: impl Fn(&Expr) -> bool) -> Result<bool> {
-    let mut found = false;
-    plan.apply_expressions(|expr| {
-        found = found || expr.exists(|e| Ok(is(e)))?;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
-}
-
-/// The columns that the expressions of a node are made of.
-pub(super) fn input_of(plan: &LogicalPlan) -> Result<DFSchema> {
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())
-        }
-        other => Ok(merge_schema(&other.inputs())),
-    }
 }
 
 /// The casts within a cast.

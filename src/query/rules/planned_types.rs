@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 
-use super::casts_that_lose::{has, input_of};
+use crate::query::node::{has, input_of};
 
 const ROUND: &str = "round";
 
