@@ -324,8 +324,9 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
         Some(("serve", m)) => {
             let runtime = runtime()?;
             let outcome = runtime.block_on(serve::run(settings(m)?));
-            // A call that does not come back (a disk, a store) does not keep the process.
-            runtime.shutdown_background();
+            // A call that does not come back (a disk, a store) does not keep the process. Not `shutdown_background`, which detaches
+            // threads: glibc's pthread_detach can end the process on one that ends at that moment (see `query::Engine`).
+            std::mem::forget(runtime);
             outcome
         }
         Some(("demo", m)) => {

@@ -72,9 +72,15 @@ pub struct Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        // A runtime that is shut down in the background detaches its threads, and glibc's pthread_detach reads a thread that ends at that
+        // moment after its stack is unmapped (glibc bug 19951; stacks as large as these are not kept for the next thread). So they
+        // are joined, by a thread that may wait. Where none can be made, they stay.
+        let runtime = std::mem::ManuallyDrop::new(runtime);
+        let joining = std::thread::Builder::new().name("query-end".to_owned());
+        let _ = joining.spawn(move || drop(std::mem::ManuallyDrop::into_inner(runtime)));
     }
 }
 
