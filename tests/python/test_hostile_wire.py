@@ -4,6 +4,7 @@ other streams go on. The long run: DELTAPLANE_TEST_HOSTILE_MESSAGES=10000."""
 import json
 import os
 import random
+import socket
 import struct
 import threading
 import time
@@ -241,6 +242,22 @@ def test_connections_are_bounded_and_idle_ones_are_let_go(tmp_path):
     open_stream.send(1, rows(1))
     open_stream.ack(1)
     open_stream.close()
+    server.stop()
+
+
+def test_half_requests_do_not_keep_a_probe_out(tmp_path):
+    server = started(tmp_path, DELTAPLANE_LIMITS_HTTP_CONNECTIONS_MAX="20")
+    halves = []
+    for _ in range(60):
+        half = socket.create_connection(("127.0.0.1", server.http))
+        half.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n")
+        halves.append(half)
+        if len(halves) % 6 == 0:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.http}/readyz", timeout=2) as answer:
+                assert answer.status == 200
+    assert metric(server, "deltaplane_wire_limits_met_total") >= 40
+    for half in halves:
+        half.close()
     server.stop()
 
 
