@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::defined::Defined;
 use crate::cold::{FileList, PinnedFiles};
-use crate::dataset::Contract;
+use crate::dataset::{Contract, Spans};
 use crate::fault::{Fault, Kind};
 use crate::hot::Chunk;
 use crate::types::{Lsn, TableName};
@@ -32,6 +32,9 @@ pub struct ViewProgress {
     /// The source as it was when they were computed: what has changed there since may have touched them. None: nothing is
     /// known of them.
     pub source: Option<Arc<FileList>>,
+    /// Windows that are stored as of a later version of the source, by a refresh that is not done: right or not, they are computed
+    /// again, because what is there by then may differ from `source` elsewhere.
+    pub unsettled: Spans,
     /// Windows that start before this are stored, those that start later are not.
     pub open_from: i64,
     /// Windows that start before this are never computed again: the source's retention may take their rows. It stands in
@@ -56,6 +59,7 @@ impl ViewProgress {
     pub fn nothing() -> Self {
         ViewProgress {
             source: None,
+            unsettled: Spans::default(),
             open_from: i64::MIN,
             frozen: i64::MIN,
         }

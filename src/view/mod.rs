@@ -37,6 +37,7 @@ use crate::catalog::running::Work;
 use crate::catalog::table::Table;
 use crate::catalog::view::ViewProgress;
 use crate::cold;
+use crate::dataset::Spans;
 use crate::fault::{Fault, Kind};
 use crate::query::view::frozen_before;
 use crate::query::{Engine, Scanned};
@@ -55,6 +56,10 @@ const LIFE_TXN: &str = "deltaplane/view/source_life";
 const OPEN_TXN: &str = "deltaplane/view/open";
 /// .. and that of the first bucket that is not frozen under this one.
 const FROZEN_TXN: &str = "deltaplane/view/frozen";
+/// The buckets that a refresh has stored and is not done with stand between this time ..
+const UNSETTLED_TXN: &str = "deltaplane/view/unsettled";
+/// .. and this one, exclusive.
+const UNSETTLED_END_TXN: &str = "deltaplane/view/unsettled_end";
 
 /// How often the background looks for what has changed.
 const LOOK: Duration = Duration::from_millis(150);
@@ -284,11 +289,16 @@ pub async fn recover_one(shared: &Shared, table: &Table, patience: Patience) -> 
     let open_from = cold.main.read_txn(OPEN_TXN).await?;
     let frozen = cold.main.read_txn(FROZEN_TXN).await?;
     let life = cold.main.read_txn(LIFE_TXN).await?;
+    let unsettled = (
+        cold.main.read_txn(UNSETTLED_TXN).await?.unwrap_or(0),
+        cold.main.read_txn(UNSETTLED_END_TXN).await?.unwrap_or(0),
+    );
     let source = shared.table(&spec.source)?;
     // Of another life every bucket is computed again.
     let same_life = life.is_none_or(|life| life == life_i64(&source.folder));
     let source_version = source_version.filter(|_| same_life);
     let mut progress = ViewProgress::nothing();
+    progress.unsettled = Spans::of([unsettled]);
     if let Some(open_from) = open_from.filter(|_| source_version.is_some() || !same_life) {
         progress.open_from = open_from;
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::source::only;
-use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, Views, Watch, gone, life_i64};
+use super::{FROZEN_TXN, LIFE_TXN, OPEN_TXN, SOURCE_TXN, UNSETTLED_END_TXN, UNSETTLED_TXN};
+use super::{Views, Watch, gone, life_i64};
 use crate::catalog::running::Work;
 use crate::catalog::table::Table;
 use crate::catalog::view::{Snapshot, TableView, ViewProgress};
@@ -191,6 +192,7 @@ impl Views {
             }
             None => Spans::of([(i64::MIN / 4, before)]).clip(frozen, before),
         };
+        let changed = changed.union(&progress.unsettled.clip(frozen, before));
         let dirty = changed.union(&wanted);
         let same_version =
             progress.source.as_ref().map(|s| s.version()) == Some(source.cold.version());
@@ -209,6 +211,7 @@ impl Views {
         let last = steps.len();
         let done = ViewProgress {
             source: Some(seen.clone()),
+            unsettled: Spans::default(),
             open_from,
             frozen: freezes,
         };
@@ -221,6 +224,7 @@ impl Views {
                 if closes && let Some((_, end)) = part.iter().last() {
                     halfway.open_from = end.min(open_from);
                 }
+                halfway.unsettled = halfway.unsettled.union(part).coarse(SPANS_MAX);
                 halfway.clone()
             };
             self.replace(&job, watch, part, reached, &mut outcome)
@@ -397,6 +401,12 @@ impl Views {
 
 fn txns(reached: &ViewProgress) -> Vec<(String, i64)> {
     let mut txns = vec![(OPEN_TXN.to_owned(), reached.open_from)];
+    // From the first of them to the end of the last; an empty time for none, in the place of an earlier one.
+    let unsettled: Vec<(i64, i64)> = reached.unsettled.iter().collect();
+    let first = unsettled.first().map_or(0, |(first, _)| *first);
+    let end = unsettled.last().map_or(0, |(_, end)| *end);
+    txns.push((UNSETTLED_TXN.to_owned(), first));
+    txns.push((UNSETTLED_END_TXN.to_owned(), end));
     if reached.frozen > i64::MIN {
         txns.push((FROZEN_TXN.to_owned(), reached.frozen));
     }

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import threading
+import time
 
 import pyarrow as pa
 import pytest
-from view_tables import BASE, UTC, create_points, empty, fails, five, points, same, send, settled, update  # noqa: F401
+from conftest import Server
+from view_tables import BASE, UTC, create_points, empty, fails, five, points, same, send, settled, update, wait  # noqa: F401
 
 
 def test_a_changed_definition_answers_all_the_time_and_settings_change_in_place(empty):
@@ -142,3 +144,34 @@ def test_a_view_reads_patterns_and_long_numbers_as_queries_do(empty):
         assert [(r["k"], r["n"], r["plain"]) for r in rows] == expected
         assert {str(r["wide"]) for r in rows} == {"1234567890123456.7891"}
         settled(empty, "t.v")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_refresh_has_stored_of_a_version_that_is_taken_back_is_computed_again(tmp_path, killed):
+    """Windows of a second, an hour apart: a piece of a refresh each. It is cut behind the third by a RESTORE, and by the server's end."""
+    server = Server(tmp_path / "data", DELTAPLANE_COMMIT_INTERVAL="1h").start()
+    try:
+        server.sql("CREATE TABLE t.r (ts TIMESTAMP, v BIGINT)")
+        server.sql("CREATE MATERIALIZED VIEW t.m WITH (delay='0s', idle='1s') AS SELECT window_start, sum(v) AS s FROM t.r GROUP BY tumble(ts, '1 second')")
+        server.sql("INSERT INTO t.r SELECT TIMESTAMP '2025-11-01 00:00:00' + INTERVAL '1 hour' * value, 1 FROM generate_series(0, 29)")
+        server.sql("UPDATE t.r SET v = 2")
+        wait(server, "SELECT lag_versions = 0 AND stored_until > TIMESTAMP '2025-11-02 05:00:00' FROM system.views", True)
+        before = server.sql("DESCRIBE HISTORY t.r")[0]["version"]
+        pieces = "SELECT version FROM system.views"
+        first = server.one(pieces)
+        server.sql("UPDATE t.r SET v = 1000")
+        while server.one(pieces) < first + 3:
+            time.sleep(0.005)
+        if killed:
+            server.kill()
+            server.start()
+        server.sql(f"RESTORE TABLE t.r TO VERSION AS OF {before}")
+        for _ in range(20):
+            assert server.one("SELECT sum(s) FROM t.m") == 60
+            time.sleep(0.05)
+        wait(server, "SELECT lag_versions FROM system.views", 0)
+        server.kill()
+        server.start()
+        assert server.one("SELECT sum(s) FROM t.m") == 60
+    finally:
+        server.stop()

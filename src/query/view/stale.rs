@@ -29,7 +29,7 @@ impl Stale {
         let source = snapshot.tables.get(&spec.source.folded())?;
         let progress = view.progress.as_ref()?.over(&source.cold);
         let (open_from, frozen) = (progress.open_from, progress.frozen);
-        let mut touched = Vec::new();
+        let mut touched: Vec<_> = progress.unsettled.iter().collect();
         match &progress.source {
             Some(seen) => {
                 let (now, seen): (&FileList, &FileList) = (&source.cold, seen);
