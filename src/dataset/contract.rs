@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::column::{Column, ColumnType};
-use super::rule::{Action, Rule, RuleKind};
+use super::rule::{Action, Rule, RuleKind, values_within};
 use super::view::{ViewDeclaration, ViewSpec};
 use crate::types::{SameName, TableName, check_name};
 
@@ -304,6 +304,10 @@ impl Contract {
                 Action::Clamp if !matches!(rule.kind, RuleKind::Range { .. }) => {
                     Some("only a range can clamp".to_owned())
                 }
+                Action::Clamp if clamps_to_nothing(column, &rule.kind) => Some(format!(
+                    "no value of {} stands between its bounds",
+                    column.data_type
+                )),
                 _ => None,
             });
             if let Some(problem) = problem {
@@ -316,6 +320,18 @@ impl Contract {
         }
         Ok(())
     }
+}
+
+fn clamps_to_nothing(column: &Column, kind: &RuleKind) -> bool {
+    let RuleKind::Range { min, max } = kind else {
+        return false;
+    };
+    let (lo, hi) = (
+        min.unwrap_or(f64::NEG_INFINITY),
+        max.unwrap_or(f64::INFINITY),
+    );
+    let (least, greatest) = values_within(&column.data_type, lo, hi);
+    least > greatest
 }
 
 impl Contract {

@@ -28,7 +28,7 @@ pub use contract::{Contract, EVENT_DATE, RESERVED_COLUMNS, TEMPORARY_SCHEMA, Unk
 pub use ddl::{quote_text, unquote};
 pub use nested::{ELEMENT, ENTRIES, ElementType, EntryType, KEY, NESTING_MAX, StructField, VALUE};
 pub use quarantine::quarantine_schema;
-pub use rule::{Action, Rule, RuleKind};
+pub use rule::{Action, Rule, RuleKind, values_within};
 pub use toml::{Dataset, Load, Question, Step, from_toml};
 pub use view::{
     Bucket, Spans, ViewDeclaration, ViewSettings, ViewSpec, parse_span, quoted_span, show_span,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::column::ColumnType;
 use crate::types::{TableName, join_names};
 
 /// What becomes of a row that breaks a rule.
@@ -57,6 +58,42 @@ pub struct Rule {
     pub kind: RuleKind,
     #[serde(default)]
     pub action: Action,
+}
+
+/// The least and the greatest value of a column's type that stand between two bounds: what a value is clamped to. The first is above the second
+/// where none does.
+pub fn values_within(data_type: &ColumnType, lo: f64, hi: f64) -> (f64, f64) {
+    match data_type {
+        ColumnType::Decimal { scale, .. } => {
+            let unit = 10_f64.powi(i32::from(*scale));
+            let in_units = |bound: f64, towards: fn(f64) -> f64| {
+                let nearest = (bound * unit).round() / unit;
+                // What the multiplication rounds is no part of the bound.
+                if nearest == bound || !nearest.is_finite() {
+                    bound
+                } else {
+                    towards(bound * unit) / unit
+                }
+            };
+            (in_units(lo, f64::ceil), in_units(hi, f64::floor))
+        }
+        ColumnType::Float => {
+            let (least, greatest) = (lo as f32, hi as f32);
+            let least = if f64::from(least) < lo {
+                least.next_up()
+            } else {
+                least
+            };
+            let greatest = if f64::from(greatest) > hi {
+                greatest.next_down()
+            } else {
+                greatest
+            };
+            (f64::from(least), f64::from(greatest))
+        }
+        data_type if data_type.to_arrow().is_integer() => (lo.ceil(), hi.floor()),
+        _ => (lo, hi),
+    }
 }
 
 /// Bounds to the last bit. serde_json reads a number of seventeen digits only nearly right (its feature that would not is a
@@ -128,5 +165,37 @@ impl Rule {
             kind,
             action,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_clamped_to_one_of_its_type_within_the_bounds() {
+        let decimal = ColumnType::Decimal {
+            precision: 10,
+            scale: 2,
+        };
+        for (data_type, given, expected) in [
+            (ColumnType::Int, (1.5, 3.5), (2.0, 3.0)),
+            (ColumnType::Long, (-1.5, 3.0), (-1.0, 3.0)),
+            (decimal.clone(), (0.07, 9.999), (0.07, 9.99)),
+            (decimal, (-0.001, 1e300), (0.0, 1e300)),
+            (ColumnType::Double, (0.1, 0.3), (0.1, 0.3)),
+            (
+                ColumnType::Long,
+                (f64::NEG_INFINITY, 2.5),
+                (f64::NEG_INFINITY, 2.0),
+            ),
+        ] {
+            let got = values_within(&data_type, given.0, given.1);
+            assert_eq!(got, expected, "{data_type}");
+        }
+        let (least, greatest) = values_within(&ColumnType::Float, 0.1, 0.3);
+        assert!(least >= 0.1 && greatest <= 0.3 && least == f64::from(least as f32));
+        let (least, greatest) = values_within(&ColumnType::Int, 1.2, 1.8);
+        assert!(least > greatest);
     }
 }

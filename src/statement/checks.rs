@@ -37,9 +37,17 @@ pub(super) fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> 
         _ => Err(unknown()),
     };
     let number = |e: &Expr| {
-        literal(e)
-            .and_then(|t| t.parse::<f64>().ok())
-            .ok_or_else(unknown)
+        let text = literal(e).ok_or_else(unknown)?;
+        let bound = text.parse::<f64>().map_err(|_| unknown())?;
+        if is_other(&text, bound) {
+            return Err(Fault::invalid(
+                "invalid_contract",
+                format!(
+                    "a bound is kept as a DOUBLE, which {text} is not: it would be {bound}; say a bound of at most 15 digits"
+                ),
+            ));
+        }
+        Ok(bound)
     };
     match check {
         Expr::Nested(inner) => rules(inner, contract),
@@ -121,6 +129,22 @@ pub(super) fn rules(check: &Expr, contract: &mut Contract) -> Result<(), Fault> 
             Ok(())
         }
     }
+}
+
+/// Is the double another number than the text? Asked where a double may be one: of 0.1 nobody minds.
+fn is_other(text: &str, bound: f64) -> bool {
+    if let Ok(whole) = text.parse::<i128>() {
+        return bound as i128 != whole;
+    }
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let plain = |text: &str| {
+        let text = text.trim_start_matches(['+', '-']).trim_start_matches('0');
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text.to_owned(),
+        }
+    };
+    digits > 15 && !text.contains(['e', 'E']) && plain(text) != plain(&format!("{bound}"))
 }
 
 fn add(contract: &mut Contract, column: &str, kind: RuleKind) {

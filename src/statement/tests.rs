@@ -24,7 +24,7 @@ fn the_ddl_of_a_contract_reads_back_as_the_contract() {
 #[test]
 fn a_users_table_takes_checks_that_are_rules_and_partitions() {
     let c = created(
-        "CREATE TABLE IF NOT EXISTS t (Id BIGINT NOT NULL, x DOUBLE CHECK (X >= -1 AND x <= 2.5), s STRING, \
+        "CREATE TABLE IF NOT EXISTS t (Id BIGINT NOT NULL, x DOUBLE CHECK (X >= -1 AND x <= 2.5), y BIGINT CHECK (y BETWEEN -9223372036854775808 AND 9007199254740992), z DOUBLE CHECK (z >= 0.30000000000000004), s STRING, \
          CHECK (s IN ('a', 'b')), PRIMARY KEY (id)) PARTITIONED BY (s);",
     );
     assert_eq!(c.table.to_string(), "public.t");
@@ -39,7 +39,7 @@ fn a_users_table_takes_checks_that_are_rules_and_partitions() {
             max: Some(2.5)
         }
     );
-    assert_eq!(c.rules.len(), 2);
+    assert_eq!(c.rules.len(), 4);
 }
 
 #[test]
@@ -51,6 +51,14 @@ fn bad_ddl_is_refused_with_its_reason() {
             "no rule kind",
         ),
         ("CREATE TABLE t (a BIGINT, CHECK (b > 3))", "rule kind"),
+        (
+            "CREATE TABLE t (a BIGINT, CHECK (a >= 9007199254740993))",
+            "at most 15 digits",
+        ),
+        (
+            "CREATE TABLE t (a DECIMAL(20, 4), CHECK (a <= 9999999999999999.0001))",
+            "at most 15 digits",
+        ),
         ("CREATE TABLE t_quarantine (a BIGINT)", "reserved"),
         ("CREATE TABLE system.t (a BIGINT)", "reserved"),
         ("CREATE TABLE t (_seq BIGINT)", "reserved"),

@@ -173,14 +173,16 @@ impl Validator {
     ) -> Result<ArrayRef, Fault> {
         let target = self.target(index);
         let nested = target.is_nested();
-        if !nested && sent.data_type() == target {
-            return Ok(sent.clone());
-        }
         let column = self
             .contract()
             .columns
             .get(index)
             .ok_or_else(|| Fault::internal("a column outside the contract"))?;
+        if !nested && sent.data_type() == target {
+            let kept = times::of_calendar(sent);
+            note_failures(column, sent, &kept, findings)?;
+            return Ok(kept);
+        }
         if nested {
             return self.convert_nested(column, sent, arrived, findings);
         }
@@ -233,7 +235,7 @@ pub(super) fn cast_plain(
         Some(values) => values.map_err(internal)?,
         None => cast_with_options(&plain, target, &safe).map_err(internal)?,
     };
-    Ok((plain, cast))
+    Ok((plain, times::of_calendar(&cast)))
 }
 
 /// Columns that the contract does not know and that have values: what `unknown_columns = "add"` is about. A column of nulls

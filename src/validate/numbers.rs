@@ -1,7 +1,7 @@
 //! Numbers that Arrow's casts would change in silence: a fraction in a column of whole numbers, and a text whose number is
 //! beyond a double.
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::error::ArrowError;
@@ -24,6 +24,11 @@ pub(super) fn convert(target: &DataType, sent: &ArrayRef) -> Option<Result<Array
     }
     if target.is_integer() && is_text {
         return Some(whole_texts(target, sent));
+    }
+    if let DataType::Decimal128(..) = target
+        && is_text
+    {
+        return Some(decimal_texts(target, sent));
     }
     if target.is_floating() && is_text {
         return Some(finite_texts(target, sent));
@@ -69,6 +74,54 @@ fn whole_text(text: &str) -> Option<i64> {
     whole(text.parse().ok()?)
 }
 
+/// `1e3` and `1.5e-1` are numbers of a DECIMAL as well: the text without its exponent is cast as any other.
+fn decimal_texts(target: &DataType, sent: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let plain = cast_with_options(sent, target, &SAFE)?;
+    if plain.null_count() == sent.null_count() {
+        return Ok(plain);
+    }
+    let texts = cast(sent, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>();
+    let written: StringArray = texts
+        .iter()
+        .map(|text| {
+            text.map(|text| without_exponent(text.trim()).unwrap_or_else(|| text.to_owned()))
+        })
+        .collect();
+    cast_with_options(&written, target, &SAFE)
+}
+
+/// `1.5e-3` is `0.0015`. None: it has no exponent, or one that no DECIMAL reaches.
+fn without_exponent(text: &str) -> Option<String> {
+    const EXPONENT_MAX: usize = 76;
+    let (number, exponent) = text.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (sign, number) = match number.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let shift = usize::try_from(exponent.unsigned_abs()).ok()?;
+    if shift > EXPONENT_MAX {
+        return None;
+    }
+    // Where the point stands among the digits, between zeros before and behind them.
+    let (padded, point) = if exponent < 0 {
+        (format!("{}{digits}", "0".repeat(shift)), whole.len())
+    } else {
+        (
+            format!("{digits}{}", "0".repeat(shift)),
+            whole.len() + shift,
+        )
+    };
+    let (whole, fraction) = padded.split_at_checked(point)?;
+    Some(format!("{sign}0{whole}.{fraction}0"))
+}
+
 fn finite_texts(target: &DataType, sent: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let plain = cast_with_options(sent, target, &SAFE)?;
     let doubles = cast(&plain, &DataType::Float64)?;
@@ -90,8 +143,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::sync::Arc;
 
-    use arrow::array::StringArray;
-    use arrow::datatypes::{Float32Type, Int8Type};
+    use arrow::datatypes::{Decimal128Type, Float32Type, Int8Type};
 
     use super::*;
 
@@ -139,6 +191,30 @@ mod tests {
                 .null_count(),
             1
         );
+    }
+
+    #[test]
+    fn a_decimal_may_have_an_exponent() {
+        for (text, expected) in [
+            ("1e3", Some(100_000)),
+            ("1.5e-1", Some(15)),
+            ("-12.5E1", Some(-12_500)),
+            ("+1e0", Some(100)),
+            ("1e-2", Some(1)),
+            ("1e8", None),
+            ("1e400", None),
+            ("e3", None),
+            ("1e", None),
+            ("1e3x", None),
+            ("7.25", Some(725)),
+        ] {
+            let sent: ArrayRef = Arc::new(StringArray::from(vec![Some(text), None]));
+            let got = convert(&DataType::Decimal128(9, 2), &sent)
+                .unwrap()
+                .unwrap();
+            let got: Vec<Option<i128>> = got.as_primitive::<Decimal128Type>().iter().collect();
+            assert_eq!(got, [expected, None], "{text}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::partition_folder;
 
 /// The first and the last day that Delta's texts can say: 0001-01-01 and 9999-12-31.
-const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
+pub(super) const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
 const YEARS: &str =
     "is outside the years 1 to 9999, which are all that a partition of times can have";
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use regex::Regex;
 
 use super::References;
@@ -13,7 +13,7 @@ use super::conform::{Shown, row_number};
 use super::findings::Findings;
 use super::validator::Validator;
 use crate::clock::{self, Micros};
-use crate::dataset::{Action, Contract, Rule, RuleKind};
+use crate::dataset::{Action, Contract, Rule, RuleKind, values_within};
 use crate::fault::Fault;
 
 /// Up to so many texts are compared one by one.
@@ -33,7 +33,12 @@ pub(super) struct Check {
 }
 
 enum Test {
-    Range { lo: f64, hi: f64 },
+    Range {
+        lo: f64,
+        hi: f64,
+        /// What a value of the column's type is clamped to.
+        clamped: (f64, f64),
+    },
     Listed(Vec<String>),
     OneOf(HashSet<String>),
     Matches(Result<Regex, String>),
@@ -59,10 +64,13 @@ impl Check {
             .iter()
             .position(|c| c.name == rule.column)?;
         let test = match &rule.kind {
-            RuleKind::Range { min, max } => Test::Range {
-                lo: min.unwrap_or(f64::NEG_INFINITY),
-                hi: max.unwrap_or(f64::INFINITY),
-            },
+            RuleKind::Range { min, max } => {
+                let lo = min.unwrap_or(f64::NEG_INFINITY);
+                let hi = max.unwrap_or(f64::INFINITY);
+                let data_type = contract.columns.get(column).map(|c| &c.data_type);
+                let clamped = data_type.map_or((lo, hi), |t| values_within(t, lo, hi));
+                Test::Range { lo, hi, clamped }
+            }
             RuleKind::Enum { values } if values.len() <= LISTED_MAX => Test::Listed(values.clone()),
             RuleKind::Enum { values } => Test::OneOf(values.iter().cloned().collect()),
             RuleKind::Regex { pattern } => {
@@ -106,7 +114,7 @@ impl Check {
         };
         let mut found = |broken: Broken<'_>| self.found(&broken, findings);
         match &self.test {
-            Test::Range { lo, hi } => self.range(column, (*lo, *hi), &mut found),
+            Test::Range { lo, hi, clamped } => self.range(column, (*lo, *hi), *clamped, &mut found),
             Test::Listed(values) => texts(column, |t| values.iter().any(|v| v == t), &mut found),
             Test::OneOf(values) => texts(column, |t| values.contains(t), &mut found),
             Test::Matches(Ok(regex)) => texts(column, |t| regex.is_match(t), &mut found),
@@ -143,8 +151,34 @@ impl Check {
         &self,
         column: &ArrayRef,
         (lo, hi): (f64, f64),
+        (least, greatest): (f64, f64),
         found: &mut dyn FnMut(Broken<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
+        if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+            // Beyond 2^53 a double stands for several of them.
+            let (lowest, highest) = (lo.ceil() as i128, hi.floor() as i128);
+            let passes = |v: i64| i128::from(v) >= lowest && i128::from(v) <= highest;
+            if numbers
+                .values()
+                .iter()
+                .fold(true, |all, v| all & passes(*v))
+            {
+                return Ok(());
+            }
+            let shown = Shown::of(column);
+            for (row, value) in numbers.iter().enumerate() {
+                let Some(value) = value.filter(|v| !passes(*v)) else {
+                    continue;
+                };
+                let above = i128::from(value) > highest;
+                found(Broken {
+                    row,
+                    shown: &|| shown.value(row),
+                    bound: Some(if above { greatest } else { least }),
+                })?;
+            }
+            return Ok(());
+        }
         let numbers = match column.data_type() {
             DataType::Float64 => column.clone(),
             _ => cast(column, &DataType::Float64).map_err(|e| self.internal(e))?,
@@ -165,9 +199,9 @@ impl Check {
                 continue;
             };
             let bound = if value > hi {
-                Some(hi)
+                Some(greatest)
             } else if value < lo {
-                Some(lo)
+                Some(least)
             } else {
                 None
             };

@@ -15,6 +15,7 @@ use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use deltaplane_client::time::written_out;
 
+use super::partition::DAYS;
 use crate::clock::Micros;
 use crate::dataset::{Column, ColumnType, EpochUnit};
 
@@ -46,6 +47,29 @@ pub(super) fn convert(
     }
 }
 
+/// Dates and times of the years 1 to 9999, which are what Delta's texts can say: readers refuse a whole table whose statistics name another
+/// one. The others become null.
+pub(super) fn of_calendar(values: &ArrayRef) -> ArrayRef {
+    const DAY: i64 = 86_400_000_000;
+    let (first, last) = (*DAYS.start(), *DAYS.end());
+    if let Some(days) = values.as_primitive_opt::<Date32Type>() {
+        if days.values().iter().all(|day| DAYS.contains(day)) {
+            return values.clone();
+        }
+        return Arc::new(days.unary_opt::<_, Date32Type>(|day| DAYS.contains(&day).then_some(day)));
+    }
+    let Some(times) = values.as_primitive_opt::<TimestampMicrosecondType>() else {
+        return values.clone();
+    };
+    let within = i64::from(first) * DAY..(i64::from(last) + 1) * DAY;
+    if times.values().iter().all(|at| within.contains(at)) {
+        return values.clone();
+    }
+    let kept =
+        times.unary_opt::<_, TimestampMicrosecondType>(|at| within.contains(&at).then_some(at));
+    Arc::new(kept.with_data_type(times.data_type().clone()))
+}
+
 /// What a user does about a value that is no time; empty if the value says it.
 pub(super) fn hint(column: &Column, sent: &DataType, value: &str) -> String {
     let is_number = is_text(sent) && value.trim().parse::<i64>().is_ok();
@@ -54,6 +78,12 @@ pub(super) fn hint(column: &Column, sent: &DataType, value: &str) -> String {
             "; what a whole number counts is said by the property deltaplane.timeUnit.{} (s, ms, us or ns)",
             column.name
         );
+    }
+    if matches!(
+        sent,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)
+    ) {
+        return "; a table holds the years 1 to 9999".to_owned();
     }
     String::new()
 }
