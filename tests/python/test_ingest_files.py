@@ -140,3 +140,18 @@ def test_killed_and_resumed_no_row_is_doubled(lake, tmp_path):
     assert state(lake) == whole(total), out
     assert lake.run("ingest", "public.t", *files, check=False).returncode == 99
     assert state(lake) == whole(total)
+
+
+def test_folders_of_partitions_are_columns(lake, tmp_path):
+    """As Spark and pandas write them: the column is not in the files. A null has a folder of its own."""
+    lake.sql("CREATE TABLE public.hive (id BIGINT, day DATE, site STRING)")
+    root = tmp_path / "hive"
+    for at, folder in enumerate(["Day=2026-01-01/site=K%C3%B6ln", "day=2026-01-02/site=__HIVE_DEFAULT_PARTITION__", "other=1"]):
+        (root / folder).mkdir(parents=True)
+        pq.write_table(pa.table({"id": [at]}), root / folder / "part-0.parquet")
+    pq.write_table(pa.table({"id": [3], "site": ["own"]}), root / "Day=2026-01-01/site=K%C3%B6ln/part-1.parquet")
+    lake.run("ingest", "public.hive", root)
+    got = lake.sql("SELECT id, CAST(day AS STRING) AS day, site FROM public.hive ORDER BY id")
+    assert [tuple(row.values()) for row in got] == [(0, "2026-01-01", "Köln"), (1, "2026-01-02", None), (2, None, None), (3, "2026-01-01", "own")]
+    lake.run("ingest", "public.hive", root / "day=2026-01-02", root / "other=1", "--set", "site=all", "--set", "day=2026-02-02")
+    assert lake.one("SELECT count(*) FROM public.hive WHERE site = 'all' AND day = DATE '2026-02-02'") == 2

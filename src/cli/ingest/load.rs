@@ -345,6 +345,9 @@ fn with(batch: RecordBatch, set: &[Set]) -> anyhow::Result<RecordBatch> {
         .timestamp_nanos_opt()
         .unwrap_or_default();
     for set in set {
+        if set.of_folder && fields.iter().any(|f| f.name().is_same_name(&set.column)) {
+            continue;
+        }
         // Each row a nanosecond later, as if they had been sent one by one.
         let values = (0..batch.num_rows() as i64)
             .map(|row| set.value.replace("{now_ns}", &(start + row).to_string()));

@@ -23,6 +23,9 @@ use deltaplane_client::SqlClient;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
+use crate::dataset::EVENT_DATE;
+use crate::partition_folder::unescaped;
+use crate::types::SameName;
 use check::{Checked, delta_around, is_delta};
 use load::{Counts, Target};
 use source::{Format, KNOWN, stem};
@@ -33,6 +36,8 @@ use table::Table;
 pub(super) struct Set {
     column: String,
     value: String,
+    /// It is that of a folder, and a file may have the column as well.
+    of_folder: bool,
 }
 
 impl Set {
@@ -41,7 +46,29 @@ impl Set {
         Set {
             column: self.column.clone(),
             value: self.value.replace("{stem}", stem(path)),
+            of_folder: false,
         }
+    }
+
+    /// What the folders of a file say, `day=2026-01-01/part-0.parquet`, as Hive, Spark and pandas write partitions: of columns of the table
+    /// for which nothing else is set.
+    fn of_folders(path: &Path, table: &Table, set: &[Set]) -> Vec<Set> {
+        let folders = path.parent().into_iter().flat_map(Path::components);
+        let pairs = folders.filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
+        let known = pairs.filter_map(|(name, value)| {
+            let name = unescaped(name);
+            let mut columns = table.contract.columns.iter();
+            let column = columns.find(|c| c.name.is_same_name(&name))?;
+            let is_set = set.iter().any(|s| s.column.is_same_name(&name));
+            // A null is a column that is not there.
+            let is_null = value == "__HIVE_DEFAULT_PARTITION__";
+            (!is_set && !is_null && column.name != EVENT_DATE).then(|| Set {
+                column: column.name.clone(),
+                value: unescaped(value),
+                of_folder: true,
+            })
+        });
+        known.collect()
     }
 }
 
@@ -55,6 +82,7 @@ impl std::str::FromStr for Set {
         Ok(Set {
             column: column.to_owned(),
             value: value.to_owned(),
+            of_folder: false,
         })
     }
 }
@@ -129,7 +157,10 @@ pub(super) async fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
     for path in files {
         bar.set_message(format!("checking {}", path.display()));
         let shown = path.display().to_string();
-        let set = set.iter().map(|s| s.of(&path)).collect();
+        let mut set: Vec<Set> = set.iter().map(|s| s.of(&path)).collect();
+        if !is_delta(&path) {
+            set.extend(Set::of_folders(&path, &table, &set));
+        }
         let file = check::check(path, set, &table, again, &bar);
         checked.push(file.await.context(shown)?);
     }
