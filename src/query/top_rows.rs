@@ -3,7 +3,8 @@
 //!
 //! DataFusion sorts each partition by itself, and within one a constant orders nothing, so that it sorts by `at` alone. But partitions share
 //! what they have found so far: rows of `a` are left out when `b` has ten rows that come before them by `at`, although all of `a` come first.
-//! Which rows are lost depends on which input is faster. Here such a sort has the whole order again, that of the merge above it.
+//! Which rows are lost depends on which input is faster. Here such a sort has the whole order again, that of the merge above it. A sort by
+//! a list or a struct shares nothing at all.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -54,6 +56,15 @@ fn in_whole_order(
     let Some(sort) = plan.downcast_ref::<SortExec>() else {
         return Ok(plan);
     };
+    if let Some(most) = sort.fetch()
+        && is_nested(sort)
+    {
+        let all: Arc<dyn ExecutionPlan> = Arc::new(sort.with_fetch(None));
+        return Ok(match sort.preserve_partitioning() {
+            true => Arc::new(LocalLimitExec::new(all, most)),
+            false => Arc::new(GlobalLimitExec::new(all, 0, Some(most))),
+        });
+    }
     let shares = sort.preserve_partitioning() && sort.fetch().is_some();
     if !shares || !has_constants_that_may_differ(sort.input()) || merged == Some(sort.expr()) {
         return Ok(plan);
@@ -67,6 +78,14 @@ fn in_whole_order(
         // Nobody says what the whole order is. All rows are sorted, and nothing is shared.
         None => Arc::new(sort.with_fetch(None)),
     })
+}
+
+/// A sort of a few first rows leaves rows out by a comparison with the last of them, and a comparison takes a null within a list or a struct
+/// for the least where the order takes it for the greatest. Of such rows all are sorted.
+fn is_nested(sort: &SortExec) -> bool {
+    let schema = sort.input().schema();
+    let mut keys = sort.expr().iter();
+    keys.any(|key| key.expr.data_type(&schema).is_ok_and(|t| t.is_nested()))
 }
 
 /// The merge's order in the columns of the plan's inputs.

@@ -377,3 +377,17 @@ def test_the_command_line_shows_and_exports_nested_values(server):
     refused = server.run("sql", "SELECT gps FROM trips", "--format", "csv", check=False)
     assert refused.returncode == 1 and "nested" in refused.stderr
     assert "lat" in server.run("sql", "SELECT gps FROM trips").stdout
+
+
+def test_the_first_rows_by_a_struct_are_those_of_the_whole_order(server):
+    """Each UPDATE commits a file: what a running sort has found so far leaves out no row of another file."""
+    server.sql("CREATE TABLE of_structs (id BIGINT, g STRUCT<a: DOUBLE>)")
+    for id, a in ((0, "1.0"), (1, "NULL"), (2, "0.5"), (3, "NULL")):
+        server.sql(f"INSERT INTO of_structs VALUES ({id}, {{'a': {a}}})")
+        server.sql(f"UPDATE of_structs SET id = id WHERE id = {id}")
+    whole = [row["id"] for row in server.sql("SELECT id FROM of_structs ORDER BY g, id")]
+    assert whole == [2, 0, 1, 3]
+    for _ in range(10):
+        assert [row["id"] for row in server.sql("SELECT id FROM of_structs ORDER BY g, id LIMIT 2")] == whole[:2]
+    assert [row["id"] for row in server.sql("SELECT id FROM of_structs ORDER BY g DESC NULLS LAST, id LIMIT 3")] == [
+        row["id"] for row in server.sql("SELECT id FROM of_structs ORDER BY g DESC NULLS LAST, id")][:3]
