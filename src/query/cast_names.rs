@@ -1,8 +1,9 @@
 //! Expressions that differ in a cast alone, `sum(v::INT), sum(v::BIGINT)`.
 //!
 //! The planner names a column by its expression without the casts in it, and every `x IN (SELECT ..)` only `IN`. So it takes two different columns of an
-//! aggregate for one name, and refuses them. A statement that it refuses for this is planned again with each cast, and
-//! each such condition, in the argument of a function that has a name of its own and gives its argument back.
+//! aggregate for one name, and refuses them. And it takes the name of another result for that of a grouped cast:
+//! `SELECT ts::date AS day, max(ts) AS ts .. GROUP BY 1 ORDER BY ts` was ordered by the day. Such a statement is planned again with each
+//! cast, and each such condition, in the argument of a function that has a name of its own and gives its argument back.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -10,8 +11,8 @@ use std::hash::{DefaultHasher, Hasher};
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, SchemaError};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TryCast};
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, VisitorMut,
 };
@@ -70,6 +71,55 @@ pub(super) fn tell_apart(statement: &mut Statement) -> Result<bool, Fault> {
     match named.failed {
         Some(fault) => Err(fault),
         None => Ok(named.count > 0),
+    }
+}
+
+/// Is a result called as the column that another one, a grouped cast, is a cast of, and may the order mean either?
+pub(super) fn is_called_as_a_cast(plan: &LogicalPlan) -> bool {
+    let mut ordered = false;
+    let mut casts = HashSet::new();
+    let mut called = Vec::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Sort(_) => ordered = true,
+            LogicalPlan::Projection(projection) => {
+                called.extend(projection.expr.iter().filter_map(alias));
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                casts.extend(aggregate.group_expr.iter().filter_map(cast_column));
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.is_ok()
+        && ordered
+        && called.iter().any(|(name, of)| {
+            let mut casts = casts.iter().filter(|cast| cast.name == *name);
+            // Its own cast may be called so.
+            casts.any(|cast| Some(cast.flat_name()) != *of)
+        })
+}
+
+/// The name that an alias gives, and the column that it gives it to.
+fn alias(expr: &Expr) -> Option<(String, Option<String>)> {
+    let Expr::Alias(alias) = expr else {
+        return None;
+    };
+    let of = match &*alias.expr {
+        Expr::Column(column) => Some(column.flat_name()),
+        _ => None,
+    };
+    Some((alias.name.clone(), of))
+}
+
+fn cast_column(expr: &Expr) -> Option<Column> {
+    match expr {
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => match &**expr {
+            Expr::Column(column) => Some(column.clone()),
+            inner => cast_column(inner),
+        },
+        _ => None,
     }
 }
 

@@ -102,6 +102,71 @@ async fn clauses_and_functions_of_other_engines_give_their_values() {
             "SELECT x, y FROM (SELECT id, 1 AS x FROM t WHERE id < 3) a FULL JOIN (SELECT id, 2 AS y FROM t WHERE id > 1) b ON a.id = b.id ORDER BY x, y, a.id",
             "1 2,1,2,2",
         ),
+        // A result may be called as the column that a grouped cast is of.
+        (
+            "SELECT CAST(id AS TEXT) AS x, max(-id) AS id FROM t GROUP BY 1 ORDER BY id",
+            "4 -4,3 -3,2 -2,1 -1",
+        ),
+        (
+            "SELECT CAST(id AS TEXT) AS id, max(v) AS v FROM t GROUP BY 1 ORDER BY id DESC LIMIT 2",
+            "4,3 3.5",
+        ),
+        (
+            "SELECT id FROM t WHERE (id, \"K\") IN (SELECT id, max(k) FROM t WHERE v > 2 GROUP BY id) AND id > 0 ORDER BY id",
+            "2,3",
+        ),
+        // What may be equal is not outside of the set: row 4 has no K.
+        (
+            "SELECT id FROM t WHERE (id, K) NOT IN (SELECT 2, 'b' UNION ALL SELECT 4, 'x') ORDER BY id",
+            "1,3",
+        ),
+        (
+            "SELECT id FROM t WHERE NOT (id, v) IN (SELECT 1, 1.5) OR (K, id) IN (SELECT 'a', 1) ORDER BY id",
+            "1,2,3,4",
+        ),
+        (
+            "SELECT id FROM t WHERE id > ALL ([1, 2]) AND v <> ANY ([2.5, 3.5]) ORDER BY id",
+            "3",
+        ),
+        (
+            "SELECT id FROM t WHERE NOT (v <= ALL ([2.5, NULL])) ORDER BY id",
+            "3",
+        ),
+        (
+            "SELECT id, lag(v, 1, v) OVER (ORDER BY id), lead(id, 2, -id) OVER w, lag(v, 1, 0.5) OVER w FROM t WINDOW w AS (ORDER BY id) ORDER BY id",
+            "1 1.5 3 0.5,2 1.5 4 1.5,3 2.5 -3 2.5,4 3.5 -4 3.5",
+        ),
+        // A null before is no row that is missing.
+        (
+            "SELECT lag(v, 1, v + 1) OVER (ORDER BY id DESC) FROM t ORDER BY id DESC",
+            ",,3.5,2.5",
+        ),
+        (
+            "SELECT lag(v, 1, 9 * id) IGNORE NULLS OVER (ORDER BY id DESC) FROM t ORDER BY id DESC",
+            "36.0,27.0,3.5,2.5",
+        ),
+        (
+            "SELECT id FROM t WHERE (v > 2) = 'true' OR 'f' = (id < 4) ORDER BY id",
+            "2,3,4",
+        ),
+        (
+            "SELECT INTERVAL '1 day 02:03:04.5' = INTERVAL '93784.5 seconds', TIMESTAMP '2026-11-01 00:00:00' - INTERVAL '-01:30'",
+            "true 2026-11-01T01:30:00",
+        ),
+        // Columns that get names of their own may be called alike before.
+        ("WITH v (a, b) AS (SELECT 1, 1) SELECT a + b FROM v", "2"),
+        (
+            "WITH RECURSIVE fib (n, a, b) AS (SELECT 1, 0, 1 UNION ALL SELECT n + 1, b, a + b FROM fib WHERE n < 6) SELECT max(a) FROM fib",
+            "5",
+        ),
+        (
+            "SELECT a, b FROM (SELECT id, id FROM t ORDER BY id LIMIT 2) v (a, b) ORDER BY 1",
+            "1 1,2 2",
+        ),
+        (
+            "SELECT dayname(DATE '2026-11-30'), monthname(DATE '2026-11-30'), last_day(DATE '2024-02-10'), strftime(DATE '2026-11-30', '%d.%m.'), len('abc'), isinf(1 / 0.0)",
+            "Monday November 2024-02-29 30.11. 3 true",
+        ),
         (
             "SELECT count_if(id > 1), count_if(id > 1) FILTER (WHERE id < 4) FROM t",
             "3 2",

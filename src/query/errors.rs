@@ -68,7 +68,8 @@ pub fn fault_of(error: DataFusionError) -> Fault {
             Fault::invalid("execution", text)
         }
         DataFusionError::Plan(_) | DataFusionError::Configuration(_) => {
-            Fault::invalid("invalid_query", text)
+            // What a function does not take is an internal error there, within one of the plan.
+            Fault::invalid("invalid_query", text.replace("Internal error: ", ""))
         }
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             Fault::new(Kind::Unavailable, "store_unavailable", text)

@@ -3,6 +3,7 @@
 mod access;
 mod aggregate_statistics;
 mod arithmetic;
+mod boolean_texts;
 mod broken_view;
 mod cast_names;
 #[cfg(test)]

@@ -298,6 +298,11 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         same_names::mark_right_sides(&mut query.body);
+        if let Some(with) = &mut query.with {
+            for cte in &mut with.cte_tables {
+                same_names::mark_named(&mut cte.query, &cte.alias);
+            }
+        }
         self.levels.push(Level {
             given: self.sources.given(query, &self.given()),
             scope: None,
@@ -347,6 +352,14 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.called = is_call(factor);
+        if let TableFactor::Derived {
+            subquery,
+            alias: Some(alias),
+            ..
+        } = factor
+        {
+            same_names::mark_named(subquery, alias);
+        }
         ControlFlow::Continue(())
     }
 

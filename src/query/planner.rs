@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
     fn plan_of_names(&self, types: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
         let first = self.plan_of(self.statement.clone(), types.clone());
         let again = match &first {
-            Ok(plan) => cast_names::has_one_name(plan),
+            Ok(plan) => cast_names::has_one_name(plan) || cast_names::is_called_as_a_cast(plan),
             Err(error) => cast_names::is_one_name(error),
         };
         if !again {

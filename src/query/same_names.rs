@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Ident, Select, SelectItem, SetExpr, VisitorMut,
+    CastKind, Expr, Ident, Query, Select, SelectItem, SetExpr, TableAlias, VisitorMut,
 };
 
 use super::columns::MARK;
@@ -58,6 +58,13 @@ pub(super) fn mark_right_sides(body: &mut SetExpr) {
     if let SetExpr::SetOperation { left, right, .. } = body {
         mark_right_sides(left);
         mark_all(right);
+    }
+}
+
+/// In a query whose columns get other names, `(SELECT id, id FROM t) v (a, b)`.
+pub(super) fn mark_named(query: &mut Query, alias: &TableAlias) {
+    if !alias.columns.is_empty() {
+        mark_all(&mut query.body);
     }
 }
 

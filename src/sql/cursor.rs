@@ -78,6 +78,24 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Steps to these words, where they stand behind a closing parenthesis and within none, and gives the text before them.
+    pub fn text_before(&mut self, words: &[&str]) -> Option<&'a str> {
+        let (start, mut depth, mut ahead) = (self.place(), 0usize, self.clone());
+        while let Some(token) = ahead.peek() {
+            ahead.skip();
+            match token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 && *token == Token::RParen && ahead.clone().words(words) {
+                self.at = ahead.at;
+                return self.text.get(start..self.place());
+            }
+        }
+        None
+    }
+
     /// Steps over the sign if it is next.
     pub fn sign(&mut self, sign: &Token) -> bool {
         let found = self.peek() == Some(sign);

@@ -171,7 +171,7 @@ impl<'a> Statement<'a> {
         let noun = noun + usize::from(local);
         let of_a_kind = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
         let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
-        if is(0, &["INSERT"]) {
+        if is(0, &["INSERT"]) || self.inserts_behind_with() {
             Kind::Insert
         } else if is(0, &["UPDATE", "DELETE", "MERGE", "TRUNCATE"]) {
             Kind::Rows
@@ -208,6 +208,14 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// `WITH a AS (..) INSERT INTO ..`
+    fn inserts_behind_with(&self) -> bool {
+        self.is(0, "WITH")
+            && Cursor::new(self.text, &self.tokens, "table", "")
+                .text_before(&["INSERT", "INTO"])
+                .is_some()
+    }
+
     /// Does anything but the end stand there? `DESCRIBE history` means a table of that name.
     fn names(&self, at: usize) -> bool {
         self.tokens
@@ -221,7 +229,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 43] = [
+    const CASES: [(&str, Kind); 45] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -234,6 +242,11 @@ mod tests {
         ("DESCRIBE HISTORY a.b", Kind::Log),
         ("DESC DETAIL a.b", Kind::Log),
         ("INSERT INTO a.b VALUES (1)", Kind::Insert),
+        (
+            "WITH x AS (SELECT 1), y AS (SELECT 2) INSERT INTO a.b SELECT * FROM x",
+            Kind::Insert,
+        ),
+        ("WITH x AS (SELECT 1) SELECT 1 AS insert", Kind::Query),
         ("UPDATE a.b SET x = 1", Kind::Rows),
         ("DELETE FROM a.b", Kind::Rows),
         ("MERGE INTO a.b USING c ON true", Kind::Rows),

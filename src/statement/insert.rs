@@ -5,10 +5,10 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::fault::{Fault, Kind};
-use crate::sql::Cursor;
+use crate::sql::{Cursor, syntax};
 use crate::types::TableName;
 
-/// `INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
+/// `[WITH ..] INSERT INTO table [(columns)] [REPLACE WHERE partition = value [AND ..]] query`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Insert {
     pub table: TableName,
@@ -31,6 +31,10 @@ fn refused(what: &str, way_out: &str) -> Fault {
 }
 
 pub(super) fn parse(mut head: Cursor<'_>) -> Result<Insert, Fault> {
+    let with = match head.clone().words(&["WITH"]) {
+        true => head.text_before(&["INSERT", "INTO"]),
+        false => None,
+    };
     head.skip();
     if head.words(&["OR"]) {
         let word = head.word("INTO after INSERT")?.to_ascii_uppercase();
@@ -69,13 +73,22 @@ pub(super) fn parse(mut head: Cursor<'_>) -> Result<Insert, Fault> {
     if head.peek().is_none() {
         return Err(head.expected("a query: SELECT, VALUES or WITH"));
     }
+    if with.is_some() && head.clone().words(&["WITH"]) {
+        return Err(syntax(format!(
+            "one WITH before INSERT and another before its query{}; say one of them",
+            head.here()
+        )));
+    }
     let query = head.query();
     let query = query.map_err(|fault| other_clause(head.rest()).unwrap_or(fault))?;
     Ok(Insert {
         table,
         columns,
         replace,
-        query: query.to_owned(),
+        query: match with {
+            Some(with) => format!("{with}{query}"),
+            None => query.to_owned(),
+        },
     })
 }
 
@@ -152,7 +165,17 @@ mod tests {
             parse("INSERT INTO t (SELECT 1)").unwrap().query,
             "(SELECT 1)"
         );
+        let insert =
+            parse("WITH x AS (SELECT 1),\n y (a) AS (SELECT ?) INSERT INTO t (a) SELECT a FROM y");
+        let insert = insert.unwrap();
+        assert_eq!((insert.table.table(), insert.columns.len()), ("t", 1));
+        assert_eq!(
+            insert.query,
+            "WITH x AS (SELECT 1),\n y (a) AS (SELECT ?) SELECT a FROM y"
+        );
         for bad in [
+            "INSERT INTO t VALUES (1) INSERT INTO t VALUES (2)",
+            "WITH x AS (SELECT 1) INSERT INTO t WITH y AS (SELECT 2) SELECT * FROM y",
             "INSERT t SELECT 1",
             "INSERT INTO t",
             "INSERT INTO t REPLACE WHERE a > 1 SELECT 1",

@@ -14,7 +14,13 @@ impl Change {
     pub fn parse(caller: &QueryContext, sql: &str) -> Result<Option<Change>, Fault> {
         // Most statements are queries: they are read once, by the planner.
         let first = first_word(sql);
-        if ["select", "with", "values", "explain", "subscribe"].contains(&first.as_str()) {
+        let query = match first.as_str() {
+            "select" | "values" | "explain" | "subscribe" => true,
+            // `WITH .. INSERT INTO ..`
+            "with" => !sql.to_ascii_lowercase().contains("insert"),
+            _ => false,
+        };
+        if query {
             return Ok(None);
         }
         let read = |schema: &str| Change::read(caller, sql, schema);

@@ -9,16 +9,16 @@ use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Statement, Visitor,
+    Expr, Query, Select, SelectItem, SetExpr, Statement, Value, Visitor,
 };
 
 use super::bound::Bound;
 use super::insert::Insert;
-use crate::dataset::{ColumnType, Contract};
+use crate::dataset::{Column, ColumnType, Contract};
 use crate::fault::{Fault, Kind};
 use crate::hot::Memory;
 use crate::query::{Engine, QueryContext, driver_type, fault_of};
-use crate::sql::{parse_numbered, placeholder, printed, visit};
+use crate::sql::{first_word, parse_numbered, parse_own_expr, placeholder, printed, visit};
 use crate::types::SameName;
 
 /// How one column of an INSERT's rows comes about.
@@ -197,6 +197,8 @@ pub async fn rows(
     bytes_max: usize,
 ) -> Result<Gathered, Fault> {
     let reserved = engine.reserve("rows to insert");
+    let typed = with_column_types(engine, caller, insert)?;
+    let query = typed.as_deref().unwrap_or(&insert.query);
     if let Some(batch) = bound.batch() {
         let (statement, count) = parse_numbered(&insert.query)?;
         bound.check_count(count)?;
@@ -214,7 +216,7 @@ pub async fn rows(
     // Batches may be parts of one allocation, which is held once.
     let (mut all, mut held) = (Vec::new(), Memory::default());
     for row in 0..bound.executions() {
-        let asked = engine.query(caller, &insert.query, bound.row(row)?);
+        let asked = engine.query(caller, query, bound.row(row)?);
         let mut result = asked.await?;
         while let Some(batch) = result.batches.recv().await {
             let batch = batch?;
@@ -236,6 +238,74 @@ pub async fn rows(
         batches: one_type(all)?,
         bytes: reserved,
     })
+}
+
+/// VALUES in which a column of times has texts beside other expressions, `('a', now()), ('b', '2026-01-01')`: a text is the column's then, as in
+/// PostgreSQL. None: it is another query.
+///
+/// # Errors
+/// What reading the text can meet.
+fn with_column_types(
+    engine: &Engine,
+    caller: &QueryContext,
+    insert: &Insert,
+) -> Result<Option<String>, Fault> {
+    if first_word(&insert.query) != "values" {
+        return Ok(None);
+    }
+    let snapshot = engine.snapshot_of(caller);
+    let view = snapshot.tables.get(&insert.table.folded());
+    let Some(contract) = view.and_then(|view| view.contract.clone()) else {
+        return Ok(None);
+    };
+    let of_times = |column: &Column| column_cast(&column.data_type).is_some();
+    if !contract.columns.iter().any(of_times) {
+        return Ok(None);
+    }
+    let (mut statement, _) = parse_numbered(&insert.query)?;
+    let Statement::Query(query) = &mut statement else {
+        return Ok(None);
+    };
+    let SetExpr::Values(values) = &mut *query.body else {
+        return Ok(None);
+    };
+    let width = values.rows.iter().map(|row| row.content.len()).min();
+    let mut changed = false;
+    for position in 0..width.unwrap_or(0) {
+        let Some(name) = target(&contract, insert, position).and_then(column_cast) else {
+            continue;
+        };
+        let mut cells: Vec<&mut Expr> = values
+            .rows
+            .iter_mut()
+            .filter_map(|row| row.content.get_mut(position))
+            .collect();
+        let is = |cell: &&mut Expr, text: bool| match &**cell {
+            Expr::Value(value) => match &value.value {
+                Value::SingleQuotedString(_) => text,
+                _ => false,
+            },
+            _ => !text,
+        };
+        if !cells.iter().any(|cell| is(cell, true)) || !cells.iter().any(|cell| is(cell, false)) {
+            continue;
+        }
+        for cell in &mut cells {
+            **cell = parse_own_expr(&format!("CAST({} AS {name})", printed(&**cell)))?;
+        }
+        changed = true;
+    }
+    Ok(changed.then(|| printed(&statement)))
+}
+
+/// The type of a column of times as a cast names it.
+fn column_cast(data_type: &ColumnType) -> Option<&'static str> {
+    match data_type {
+        ColumnType::Timestamp => Some("TIMESTAMPTZ"),
+        ColumnType::TimestampNtz => Some("TIMESTAMP"),
+        ColumnType::Date => Some("DATE"),
+        _ => None,
+    }
 }
 
 /// Parameters' columns side by side, with fixed values repeated between them.

@@ -332,3 +332,25 @@ def test_two_tables_of_one_name_are_told_apart_by_their_schemas(server):
 def test_an_insert_takes_the_memory_of_its_rows_once(server):
     """The batches of this query are parts of one allocation."""
     assert update(server, "CREATE TABLE of_parts (id BIGINT)", "INSERT INTO of_parts SELECT i FROM (SELECT unnest(range(0, 100000)) AS i)")[1] == 100_000
+
+
+def test_with_may_stand_before_insert(server):
+    assert update(server, "CREATE TABLE behind_with (id BIGINT, k STRING)",
+                  "-- an outer name\nWITH a AS (SELECT 1 AS id), b (k) AS (SELECT 'x)') INSERT INTO behind_with (k, id) SELECT k, id FROM a, b")[1] == 1
+    assert server.sql("SELECT * FROM behind_with") == [{"id": 1, "k": "x)"}]
+    assert server.sql("WITH a AS (SELECT 'insert into' AS k) SELECT k FROM a") == [{"k": "insert into"}]
+
+
+def test_rows_are_found_in_a_set_of_rows(server):
+    """The statement by which dbt replaces what it has under a key of several columns."""
+    update(server, "CREATE TABLE pairs (a BIGINT, b STRING)", "INSERT INTO pairs VALUES (1, 'x'), (1, 'y'), (2, 'x'), (2, NULL)")
+    assert update(server, "DELETE FROM pairs WHERE (a, b) IN (SELECT a, max(b) FROM pairs GROUP BY a)")[0] == 2
+    assert server.sql("SELECT * FROM pairs ORDER BY a, b") == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+
+
+def test_texts_beside_times_in_values_are_times(server):
+    update(server, "CREATE TABLE moments (id BIGINT, at TIMESTAMP, day DATE)",
+           "INSERT INTO moments VALUES (1, now(), DATE '2026-11-01'), (2, '2099-01-01 10:00+02', '2026-11-02'), (3, NULL, current_date - 1)")
+    got = server.sql("SELECT CAST(at AS STRING) AS at, CAST(day AS STRING) AS day FROM moments WHERE id = 2")
+    assert got[0]["at"][:19].replace("T", " ") == "2099-01-01 08:00:00" and got[0]["day"] == "2026-11-02"
+    assert server.one("SELECT count(*) FROM moments") == 3

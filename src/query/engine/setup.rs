@@ -12,6 +12,7 @@ use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::SessionConfig;
 
+use super::super::boolean_texts::BooleanTexts;
 use super::super::errors::fault_of;
 use super::super::functions::{
     self, FieldPlanner, JoinPlanner, JsonPlanner, SpanPlanner, scalar_functions,
@@ -100,6 +101,7 @@ impl Engine {
         planners.insert(0, Arc::new(JsonPlanner::default()));
         planners.insert(0, Arc::new(rules::SignedCounts));
         planners.insert(0, Arc::new(rules::OpenTypes));
+        planners.insert(0, Arc::new(BooleanTexts));
         planners.insert(0, Arc::new(times::DayPlanner));
         planners.insert(0, Arc::new(times::PartPlanner::default()));
         let mut state = builder.build();

@@ -1,6 +1,6 @@
 //! `x = ANY (list)` and its like, where a null is among the list's values: the answer is unknown unless another value decides
 //! (SQL:2023, 8.9). DataFusion's answer is false then; its ALL is right. A value that is not written is none of `= ANY (?)`, whose
-//! list is bound as a list of constants.
+//! list is bound as a list of constants. A list that is written is asked value by value, so that files are left out by it.
 
 use std::ops::ControlFlow;
 
@@ -8,6 +8,9 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Statement, UnaryOper
 
 use crate::fault::Fault;
 use crate::sql::{parse_own_expr, placeholder, visit_mut};
+
+/// A longer list stays one, because each condition is planned by itself.
+const VALUES_MAX: usize = 100;
 
 /// # Errors
 /// INTERNAL: what is written here is no expression.
@@ -35,6 +38,9 @@ pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Fault> {
 
 /// The same question so that a null among the values counts as one; none: it is another expression, or right as it is.
 fn with_nulls(expr: &Expr) -> Result<Option<Expr>, Fault> {
+    if let Some(written) = value_by_value(expr) {
+        return Ok(Some(written));
+    }
     let Expr::AnyOp {
         left,
         compare_op,
@@ -65,6 +71,62 @@ fn with_nulls(expr: &Expr) -> Result<Option<Expr>, Fault> {
         op: UnaryOperator::Not,
         expr: Box::new(all),
     }))))
+}
+
+/// `x < a OR x < b` for `x < ANY ([a, b])`, and `x < a AND x < b` for ALL. None where x is more than a column or a constant: it is asked once.
+fn value_by_value(expr: &Expr) -> Option<Expr> {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    let (left, op, right, between) = match expr {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => (left, compare_op, right, BinaryOperator::Or),
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => (left, compare_op, right, BinaryOperator::And),
+        _ => return None,
+    };
+    let (Lt | LtEq | Gt | GtEq | Eq | NotEq) = op else {
+        return None;
+    };
+    let list = match &**right {
+        Expr::Nested(inner) => inner,
+        other => other,
+    };
+    let Expr::Array(values) = list else {
+        return None;
+    };
+    // `= ANY` is IN.
+    if !is_plain(left)
+        || values.elem.len() > VALUES_MAX
+        || matches!((op, &between), (Eq, BinaryOperator::Or))
+    {
+        return None;
+    }
+    let asked = values.elem.iter().map(|value| Expr::BinaryOp {
+        left: left.clone(),
+        op: op.clone(),
+        right: Box::new(Expr::Nested(Box::new(value.clone()))),
+    });
+    let all = asked.reduce(|before, next| Expr::BinaryOp {
+        left: Box::new(before),
+        op: between.clone(),
+        right: Box::new(next),
+    });
+    all.map(|all| Expr::Nested(Box::new(all)))
+}
+
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_plain(inner),
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::TypedString(_) => true,
+        Expr::Value(_) => placeholder(expr).is_none(),
+        _ => false,
+    }
 }
 
 fn is_one_of(value: &Expr, list: &Expr) -> Result<Option<Expr>, Fault> {

@@ -106,6 +106,11 @@ pub(super) fn span_of(value: &ScalarValue) -> Result<i64> {
         }
         _ => Err("not a span of fixed length: months and years have none".to_owned()),
     };
+    // Where a function of a month is meant.
+    let micros = micros.map_err(|problem| match problem.contains("months and years") {
+        true => format!("{problem}; say date_trunc('month', ts) for a bucket of one month"),
+        false => problem,
+    });
     match micros {
         Ok(micros) if micros > 0 => Ok(micros),
         Ok(_) => exec_err!("a bucket of no length: give it one above zero, such as '1 minute'"),

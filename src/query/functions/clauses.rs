@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, VisitorMut,
 };
 
+use super::{clock_spans, rows_in};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own_expr, syntax, visit_mut};
 
@@ -50,10 +51,17 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         grouped_by_number(select);
         having_of_all_rows(select);
-        ControlFlow::Continue(())
+        match rows_in::rewrite(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.0 = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        clock_spans::write_out(expr);
         match escaped_otherwise(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(fault) => {

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableFactor, VisitMut, VisitorMut,
 };
 
+use super::lag_default;
 use super::usual::usual;
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
@@ -104,6 +105,7 @@ fn written_out(call: &Function, arrival: &str) -> Result<Option<Expr>, Fault> {
     let (function, nulls) = match name.as_str() {
         "first" => ("first_value", "LAST"),
         "last" => ("last_value", "FIRST"),
+        "lag" | "lead" => return lag_default::written_out(call, &name),
         _ => return usual(call, &name),
     };
     let wrong = || {

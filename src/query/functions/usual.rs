@@ -28,6 +28,12 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         "sign" => "sign(number)",
         "if" => "if(condition, value, otherwise)",
         "gen_random_uuid" => "gen_random_uuid()",
+        "len" => "len(text)",
+        "isinf" => "isinf(number)",
+        "strftime" => "strftime(time, '%Y-%m-%d')",
+        "dayname" => "dayname(time)",
+        "monthname" => "monthname(time)",
+        "last_day" => "last_day(time), the last day of its month",
         "epoch" => "epoch(time), seconds since 1970",
         "date_diff" | "datediff" => {
             "date_diff('day', from, to): how often a day begins between them; or 'second', 'minute', 'hour', 'week', 'month', 'quarter', 'year'"
@@ -75,6 +81,14 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         ("if", [condition, value, otherwise]) => {
             format!("CASE WHEN {condition} THEN {value} ELSE {otherwise} END")
         }
+        ("len", [text]) => format!("length({text})"),
+        ("isinf", [number]) => format!("(abs({number}) = CAST('inf' AS DOUBLE))"),
+        ("strftime", [time, form]) => format!("to_char({time}, {form})"),
+        ("dayname", [time]) => format!("to_char({time}, '%A')"),
+        ("monthname", [time]) => format!("to_char({time}, '%B')"),
+        ("last_day", [time]) => format!(
+            "CAST(date_trunc('month', {time}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"
+        ),
         ("gen_random_uuid", []) => "uuid()".to_owned(),
         ("epoch", [time]) => format!("date_part('epoch', {time})"),
         ("date_diff" | "datediff", [Expr::Value(part), from, to]) => {

@@ -174,12 +174,32 @@ impl AnalyzerRule for ZonedCasts {
     }
 }
 
+/// The time of a text that names no zone and no offset. Arrow's own cast to a zone fails in the hour that comes twice, and in the one that is left out.
+fn local_time(text: &ScalarValue) -> Option<ScalarValue> {
+    let told = text.try_as_str().flatten()?.trim();
+    let behind_day = told.get(10..).unwrap_or_default();
+    let own_offset = |c: char| matches!(c, '+' | '-') || c.is_alphabetic() && c != 'T';
+    if behind_day.contains(own_offset) {
+        return None;
+    }
+    let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+    text.cast_to(&local).ok().filter(|time| !time.is_null())
+}
+
 impl ZonedCasts {
     fn rewritten(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let Expr::Cast(cast) = &expr else {
             return Ok(Transformed::no(expr));
         };
         let to = cast.field.data_type();
+        if let DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) = to
+            && let Expr::Literal(text, _) = cast.expr.as_ref()
+            && let Some(time) = local_time(text)
+            && Zone::named(zone)?.is_some()
+        {
+            let call = self.0.call(vec![lit(time), lit(zone.as_ref())]);
+            return Ok(Transformed::yes(call));
+        }
         if let DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) = to
             && let Ok(DataType::Timestamp(TimeUnit::Microsecond, None)) = cast.expr.get_type(schema)
             && Zone::named(zone)?.is_some()
