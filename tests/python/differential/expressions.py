@@ -34,6 +34,10 @@ UNITS = word("'minute'", "'hour'", "'day'", "'week'", "'month'", "'quarter'", "'
 FIELDS = word("year", "quarter", "month", "week", "day", "doy", "dow", "isodow", "hour", "minute", "second")
 DATE_FIELDS = word("year", "quarter", "month", "week", "day", "doy", "dow", "isodow")
 SPANS = word("1 second", "90 seconds", "5 minutes", "1 hour", "36 hours", "1 day", "10 days", "1 month", "1 year")
+LENGTHS = word("1 second", "90 minutes", "36 hours", "1 day", "30 days", "1 month", "1 year", "-2 hours", "1 day 12 hours")
+ORDERS = word("<", ">", "<=", ">=", "=", "<>")
+# As SIMILAR TO has them, and as regular expressions of a whole text.
+WHOLE = word(("'%[0-9]'", "'(?s:.*[0-9])'"), ("'(a|r)%'", "'(?s:(a|r).*)'"), ("'_'", "'(?s:.)'"), ("'%(or|ea)%'", "'(?s:.*(or|ea).*)'"), ("'[a-z]+'", "'[a-z]+'"))
 WIDTHS = word("1 second", "10 seconds", "7 minutes", "15 minutes", "1 hour", "6 hours", "1 day", "7 days")
 SMALL = word("0", "1", "2", "3", "5")
 DIVISORS = word(*[(str(n), f"{n}::BIGINT") for n in (2, 3, 7, 10, 1000)], ("(-3)", "(-3)::BIGINT"))
@@ -63,6 +67,9 @@ RULES = [
     rule("cast text", "bigint", "CAST({0} AS BIGINT)", "text", fails=True),
     rule("wide", "bigint", "({0} + {1})", "bigint", "int"),
     rule("date difference", "bigint", "({0} - {1})", "date", "date"),
+    rule("date_diff", "bigint", "date_diff({0}, {1}, {2})", word("'second'", "'minute'", "'hour'", "'day'", "'week'", "'month'", "'quarter'", "'year'"), "ts", "ts"),
+    rule("date_diff", "bigint", "date_diff({0}, {1}, {2})", word("'day'", "'month'", "'year'"), "date", "date"),
+    rule("part", "bigint", "{0}({1})", word("year", "month", "day", "hour", "minute"), "ts"),
     rule("add", "int", "({0} + {1})", "int", "int", weight=2, fails=True),
     rule("multiply", "int", "({0} * {1})", "int", "int", fails=True),
     rule("add", "int", "({0} + {1})", "int", "smallint", fails=True),
@@ -171,6 +178,11 @@ RULES = [
     rule("contains", "bool", "contains({0}, {1})", "text", "text"),
     rule("ends_with", "bool", "ends_with({0}, {1})", "text", "text"),
     rule("starts_with", "bool", "starts_with({0}, {1})", "text", "text"),
+    rule("similar", "bool", "({0} {1} {2})", "text", word("SIMILAR TO"), WHOLE, duck="regexp_full_match({0}, {2})"),
+    rule("compare lengths", "bool", "(({0} - {1}) {2} INTERVAL '{3}')", "ts", "ts", ORDERS, LENGTHS, weight=2),
+    rule("compare lengths", "bool", "(({0} - {1}) {2} ({3} - {4}))", "ts", "ts", ORDERS, "ts", "ts"),
+    rule("compare lengths", "bool", "(INTERVAL '{0}' {1} ({2} - {3}))", LENGTHS, ORDERS, "ntz", "ntz"),
+    rule("time of day", "bool", "(CAST({0} AS TIME) {1} TIME '{2}')", "ntz", ORDERS, word("00:00:00", "06:00:00", "12:00:00", "23:59:59.5")),
     rule("isnan", "bool", "isnan({0})", "double"),
     rule("compare mixed", "bool", "({0} {1} {2})", "bigint", word("<", ">", "="), "double", weight=2),
     rule("compare mixed", "bool", "({0} {1} {2})", "int", word("<", ">=", "="), "bigint"),
@@ -194,6 +206,8 @@ for T in TYPES:
         rule("distinct from", "bool", "({0} {1} {2})", T, word("IS DISTINCT FROM", "IS NOT DISTINCT FROM"), T, weight=WEIGHT[T] * .3),
         rule("is null", "bool", "({0} {1})", T, word("IS NULL", "IS NOT NULL"), weight=WEIGHT[T] * .3),
         rule("in list", "bool", "({0} {1} ({2}, {3}, {4}))", T, word("IN", "NOT IN"), T, f"={T}", f"={T}", weight=WEIGHT[T] * .5),
+        rule("any of list", "bool", "({0} {1} ANY ([{2}, {3}]))", T, ORDERS, f"={T}", f"={T}", weight=WEIGHT[T] * .15),
+        rule("if", T, "if({0}, {1}, {2})", "bool", T, T, weight=.2),
         rule("between", "bool", "({0} {1} {2} AND {3})", T, word("BETWEEN", "NOT BETWEEN"), T, T, weight=WEIGHT[T] * .5),
     ]
     if T not in ("bool", "binary"):
