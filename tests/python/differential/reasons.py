@@ -124,7 +124,7 @@ def rounded(node):
 
 
 def nearly(node):
-    return Node("case", node.type, "round({0}, 6)", None, [node]) if node.type == "double" and node.kind in ("inexact", "window inexact", "modulo") else node
+    return Node("case", node.type, "round({0}, 6)", None, [node]) if node.type == "double" and node.kind in ("inexact", "window inexact", "modulo", "percentile", "median") else node
 
 
 def of_finite_values(node):
@@ -210,6 +210,7 @@ EXPLAINED = [
     Reason("rounding of sums", both(has("inexact", "window inexact"), has(*COMPARES_ROWS), lambda d, asked: gone_when(rounded)(d, asked)), at_once=True),
     Reason("rounding of sums", both(has("inexact", "window inexact"), lambda d, asked: gone_when(with_small_values)(d, asked))),
     Reason("rounding of sums", both(has("inexact", "window inexact"), spread, gone_when(nearly))),
+    Reason("rounding of sums", both(has("percentile", "median"), gone_when(nearly))),
     Reason("remainder of a rounded number", both(has("modulo"), gone_when(nearly))),
     Reason("sign of NaN", both(has("sign"), becomes("nan", 0.0))),
     Reason("sign of NaN", both(has("sign"), gone_when(with_sign_without_nan)), at_once=True),
