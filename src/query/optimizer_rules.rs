@@ -20,7 +20,7 @@ use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::limits::QueryLimits;
 use super::padded_sides::PaddedSides;
-use super::pushdown::{AboveAggregates, ByName, EachOnce, Unmark};
+use super::pushdown::{AboveAggregates, AllRead, ByName, EachOnce, Unmark};
 use super::rules::{
     ComparedInJoins, ComputedItems, EachMoment, LargeConstants, NamedKeys, OrderOfJoins,
     SmallerSideFirst, SumsOfOneType, TrueKeys,
@@ -124,7 +124,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         }
         match rule.name() {
             // The last: what looks at neighbours has been before it.
-            FILTERS_TO_SCANS => rules.push(Arc::new(ByName(rule))),
+            FILTERS_TO_SCANS => rules.push(Arc::new(ByName(Arc::new(AllRead(rule))))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
             EqualInAllInputs::RULE => rules.push(Arc::new(EqualInAllInputs(rule))),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),

@@ -5,7 +5,9 @@ mod names;
 mod projections;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub(super) use aggregates::AboveAggregates;
 pub(super) use names::{ByName, Unmark};
 pub(super) use projections::EachOnce;
+pub(super) use unread::AllRead;
