@@ -4,10 +4,12 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Statement, UnaryOperator, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Query, Statement, UnaryOperator, Visitor, VisitorMut,
+};
 
 use crate::fault::Fault;
-use crate::sql::{parse_own_expr, placeholder, visit_mut};
+use crate::sql::{parse_own_expr, placeholder, visit, visit_mut};
 
 /// A longer list stays one, because each condition is planned by itself.
 const VALUES_MAX: usize = 100;
@@ -73,7 +75,8 @@ fn with_nulls(expr: &Expr) -> Result<Option<Expr>, Fault> {
     }))))
 }
 
-/// `x < a OR x < b` for `x < ANY ([a, b])`, and `x < a AND x < b` for ALL. None where x is more than a column or a constant: it is asked once.
+/// `x < a OR x < b` for `x < ANY ([a, b])`, and `x < a AND x < b` for ALL. None where x is another value each time, or a query: it is asked
+/// once.
 fn value_by_value(expr: &Expr) -> Option<Expr> {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     let (left, op, right, between) = match expr {
@@ -120,13 +123,28 @@ fn value_by_value(expr: &Expr) -> Option<Expr> {
     all.map(|all| Expr::Nested(Box::new(all)))
 }
 
+/// Is it the same however often it is asked for?
 fn is_plain(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_plain(inner),
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::TypedString(_) => true,
-        Expr::Value(_) => placeholder(expr).is_none(),
-        _ => false,
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            const OTHER_EACH_TIME: [&str; 3] = ["random", "uuid", "gen_random_uuid"];
+            if let Expr::Function(call) = expr {
+                let name = call.name.to_string().to_ascii_lowercase();
+                if call.over.is_some() || OTHER_EACH_TIME.contains(&name.as_str()) {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        }
     }
+    visit(expr, &mut Finder).is_continue()
 }
 
 fn is_one_of(value: &Expr, list: &Expr) -> Result<Option<Expr>, Fault> {

@@ -130,7 +130,7 @@ def nearly(node):
 def of_finite_values(node):
     if node.kind not in ("inexact", "window inexact"):
         return node
-    finite = lambda kid: Node("case", kid.type, "CASE WHEN ({0} - {0}) = 0 THEN {0} END", None, [kid]) if kid.type in FLOATS else kid
+    finite = lambda kid: Node("case", kid.type, "CASE WHEN abs({0}) < 1e150 THEN {0} END", "CASE WHEN abs({0}) < '1e150'::DOUBLE THEN {0} END", [kid]) if kid.type in FLOATS else kid
     return node.with_kids([finite(kid) for kid in node.kids])
 
 
