@@ -218,6 +218,7 @@ EXPLAINED = [
     Reason("rounding of a half", both(has("round to"), gone_when(without_halves)), at_once=True),
     Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT")), at_once=True),
     Reason("text of a fraction as a whole number", ours_says(r"Cannot cast string '-?\d*\.\d+' to value of U?Int"), at_once=True),
+    Reason("a query beside a list of BINARY", ours_says(r"coercion from List\(Binary\)"), at_once=True),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
     Reason("negation of the smallest BIGINT", both(has("negate"), ours_says("BIGINT out of range, operation=- -9223372036854775808")), at_once=True),
     Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
