@@ -123,6 +123,12 @@ def rounded(node):
     return Node("case", node.type, "round({0}, 3)", None, [node]) if node.kind in ("inexact", "window inexact") and node.type == "double" else node
 
 
+def without_weeks(node):
+    if node.kind != "date_diff" or node.kids[0].ours != "'week'":
+        return node
+    return node.with_kids([Node("word", None, "'day'")] + node.kids[1:])
+
+
 def nearly(node):
     return Node("case", node.type, "round({0}, 6)", None, [node]) if node.type == "double" and node.kind in ("inexact", "window inexact", "modulo", "percentile", "median") else node
 
@@ -214,6 +220,7 @@ EXPLAINED = [
     Reason("remainder of a rounded number", both(has("modulo"), gone_when(nearly))),
     Reason("sign of NaN", both(has("sign"), becomes("nan", 0.0))),
     Reason("sign of NaN", both(has("sign"), gone_when(with_sign_without_nan)), at_once=True),
+    Reason("weeks of date_diff", both(has("date_diff"), gone_when(without_weeks)), at_once=True),
     Reason("sign of zero", both(has("divide"), gone_when(with_positive_zeros)), at_once=True),
     Reason("rounding of a half", both(has("round to"), gone_when(without_halves)), at_once=True),
     Reason("double that no float holds", both(has("cast"), duck_says("out of range for the destination type FLOAT")), at_once=True),
