@@ -157,11 +157,11 @@ VALUE_ERRORS = re.compile(r"division by zero|overflow on|is too (large|small) to
 CAN_FAIL = {"cast", "cast text", "cast float to integer", "cast decimal to integer", "divide", "modulo", "sqrt", "add", "subtract", "multiply", "negate", "mixed", "abs", "wide", "sum", "sum distinct", "ts and interval", "zone", "trunc", "bucket", "date and interval"}
 
 
-def without_conditions(node):
-    """A query over all rows of what it reads."""
-    if node.kind in ("conditions", "having"):
+def without_conditions(node, kinds=("conditions", "having")):
+    """A query over all rows of what it reads, and of all groups."""
+    if node.kind in kinds:
         return several(node.kind, [], "")
-    return node.with_kids([without_conditions(kid) for kid in node.kids])
+    return node.with_kids([without_conditions(kid, kinds) for kid in node.kids])
 
 
 def with_equal_columns(node, tree):
@@ -184,6 +184,9 @@ def fails_somewhere(d, asked):
     if not d.sorts <= {"fails", "answers"} or not all(VALUE_ERRORS.search(e) for e in d.errors()):
         return False
     ways = [way for way in d.ways if d.ways[way][0] == "fails"] or [d.first()]
+    for more in (without_conditions(d.tree), without_conditions(d.tree, ("having",))):
+        if any(asked.fails(more, *way) for way in ways) and asked.fails_in_duck(more):
+            return True
     for whole in (d.tree, without_conditions(d.tree)):
         sources = {s.alias: s for s in whole.walk() if isinstance(s, Table)}
         sources |= {re.search(r"\) (\w+)", s.ours)[1]: s for s in whole.walk() if s.kind == "derived"}
