@@ -179,7 +179,7 @@ impl Validator {
             .get(index)
             .ok_or_else(|| Fault::internal("a column outside the contract"))?;
         if !nested && sent.data_type() == target {
-            let kept = times::of_calendar(sent);
+            let kept = of_calendar(sent, findings);
             note_failures(column, sent, &kept, findings)?;
             return Ok(kept);
         }
@@ -207,8 +207,18 @@ impl Validator {
             ));
         }
         let (plain, cast) = cast_plain(column, target, sent, arrived)?;
+        let cast = of_calendar(&cast, findings);
         note_failures(column, &plain, &cast, findings)?;
         Ok(cast)
+    }
+}
+
+/// [`times::of_calendar`], but for rows that are in the table already: an older server acked them as they are.
+pub(super) fn of_calendar(values: &ArrayRef, findings: &Findings) -> ArrayRef {
+    if findings.is_ignored() {
+        values.clone()
+    } else {
+        times::of_calendar(values)
     }
 }
 
@@ -235,7 +245,7 @@ pub(super) fn cast_plain(
         Some(values) => values.map_err(internal)?,
         None => cast_with_options(&plain, target, &safe).map_err(internal)?,
     };
-    Ok((plain, times::of_calendar(&cast)))
+    Ok((plain, cast))
 }
 
 /// Columns that the contract does not know and that have values: what `unknown_columns = "add"` is about. A column of nulls

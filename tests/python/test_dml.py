@@ -354,3 +354,14 @@ def test_texts_beside_times_in_values_are_times(server):
     got = server.sql("SELECT CAST(at AS STRING) AS at, CAST(day AS STRING) AS day FROM moments WHERE id = 2")
     assert got[0]["at"][:19].replace("T", " ") == "2099-01-01 08:00:00" and got[0]["day"] == "2026-11-02"
     assert server.one("SELECT count(*) FROM moments") == 3
+
+
+def test_values_keep_to_the_calendar_and_a_clamp_to_its_range(server):
+    server.sql("CREATE TABLE kept (id BIGINT, i INT, day DATE, at TIMESTAMP) TBLPROPERTIES ("
+               """'deltaplane.rule.range:i'='{"name":"range:i","column":"i","kind":{"range":{"min":1.5,"max":3.5}},"action":"clamp"}')""")
+    server.sql("INSERT INTO kept VALUES (1, 1, NULL, NULL), (2, -5, DATE '0001-01-01', TIMESTAMP '9999-12-31 23:59:59'), (3, 9, DATE '9999-12-31', NULL)")
+    assert [row["i"] for row in server.sql("SELECT i FROM kept ORDER BY id")] == [2, 2, 3]
+    for value in ("(4, 2, DATE '9999-12-31' + 1, NULL)", "(4, 2, NULL, TIMESTAMP '9999-12-31 23:59:59' + INTERVAL '1 second')", "(4, 2, DATE '0001-01-01' - 1, NULL)"):
+        with pytest.raises(Exception, match="years 1 to 9999"):
+            server.sql(f"INSERT INTO kept VALUES {value}")
+    assert server.one("SELECT count(*) FROM kept") == 3

@@ -155,3 +155,16 @@ def test_folders_of_partitions_are_columns(lake, tmp_path):
     assert [tuple(row.values()) for row in got] == [(0, "2026-01-01", "Köln"), (1, "2026-01-02", None), (2, None, None), (3, "2026-01-01", "own")]
     lake.run("ingest", "public.hive", root / "day=2026-01-02", root / "other=1", "--set", "site=all", "--set", "day=2026-02-02")
     assert lake.one("SELECT count(*) FROM public.hive WHERE site = 'all' AND day = DATE '2026-02-02'") == 2
+
+
+def test_a_file_that_was_loaded_without_its_folder_is_not_loaded_again(lake, tmp_path):
+    """As older versions loaded it: its columns would make it another file."""
+    lake.sql("CREATE TABLE public.hive (id BIGINT, day DATE)")
+    (tmp_path / "day=2026-01-01").mkdir()
+    pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "day=2026-01-01/a.parquet")
+    lake.run("ingest", "public.hive", tmp_path / "a.parquet")
+    assert lake.run("ingest", "public.hive", tmp_path / "day=2026-01-01", check=False).returncode == 99
+    assert lake.one("SELECT count(*) FROM public.hive") == 2
+    lake.run("ingest", "public.hive", tmp_path / "day=2026-01-01", "--again")
+    assert lake.one("SELECT count(*) FROM public.hive WHERE day = DATE '2026-01-01'") == 2

@@ -168,3 +168,10 @@ def test_latest_leaves_out_of_the_key_what_the_event_time_is_made_from(server):
                "'deltaplane.timeUnit.ts'='ns', 'deltaplane.eventTime'='ts', 'deltaplane.key'='k,n')")
     server.put("t.made", pa.RecordBatch.from_pydict({"k": ["a", "a", "b"], "n": [1_000_000, 3_000_000, 2_000_000]}))
     assert rows(server, "SELECT k, n FROM latest('t.made') ORDER BY k") == [("a", 3_000_000), ("b", 2_000_000)]
+
+
+def test_a_local_time_that_comes_twice_or_never_is_taken_beside_a_zone(server):
+    """The second one, and an hour later, as for `TIMESTAMP '..' AT TIME ZONE`."""
+    for text, instant in [("2025-10-26 02:30:00", "2025-10-26 01:30:00"), ("2026-03-29 02:30:00", "2026-03-29 01:30:00")]:
+        got = rows(server, f"SELECT ts AT TIME ZONE 'Europe/Berlin' = '{text}', ts AT TIME ZONE 'Europe/Berlin' < '{text}' FROM (VALUES (TIMESTAMPTZ '{instant}+00')) v (ts)")
+        assert got == [(True, False)]

@@ -84,9 +84,16 @@ pub(super) async fn check(
         bail!("line 1: the file is empty; write it again, or leave it out");
     }
     let format = Format::of(&path).context("its name does not say what it is")?;
-    let suffix = values_set(&set);
+    let mut set = set;
+    let mut suffix = values_set(&set);
+    // Before folders of partitions were columns, a file in one was known without them.
+    let named: Vec<Set> = set.iter().filter(|s| !s.of_folder).cloned().collect();
+    let without = values_set(&named);
     let lengths: BTreeSet<u64> = match format.is_text() {
-        true => table.loads.lengths(&suffix).collect(),
+        true => [&suffix, &without]
+            .into_iter()
+            .flat_map(|s| table.loads.lengths(s))
+            .collect(),
         false => BTreeSet::new(),
     };
     let whole = Range::whole(&path)?;
@@ -100,6 +107,9 @@ pub(super) async fn check(
         false => None,
     };
     let survey = survey.await??;
+    if !again && !is_known(&survey, &suffix, table) && is_known(&survey, &without, table) {
+        (set, suffix) = (named, without);
+    }
     let mut parts = Vec::new();
     for Span { load, range } in spans(&survey, &suffix, table, again)? {
         let (layout, rows) = match looked.take() {
@@ -268,6 +278,13 @@ fn spans(survey: &Survey, set: &str, table: &Table, again: bool) -> anyhow::Resu
         load: Load::new(source, 0),
         range: whole,
     }])
+}
+
+/// Was the file, or a beginning of it, loaded with these values?
+fn is_known(survey: &Survey, set: &str, table: &Table) -> bool {
+    let mut names = std::iter::once(&survey.name).chain(&survey.packed);
+    names.any(|name| table.loads.newest(&format!("{name}{set}")).is_some())
+        || longest_loaded(survey, set, table).is_some()
 }
 
 fn starting_at(survey: &Survey, base: u64) -> Range {

@@ -24,7 +24,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 
-use super::conform::{Shown, article, cast_plain, row_number};
+use super::conform::{Shown, article, cast_plain, of_calendar, row_number};
 use super::findings::Findings;
 use super::size::{OFFSET_BYTES, plain_bytes, width};
 use super::validator::Validator;
@@ -242,6 +242,7 @@ impl Walk<'_> {
         self.charge(sent.len().saturating_mul(wide).saturating_add(through))?;
         let column = Column::new(path, due.clone());
         let (plain, cast) = cast_plain(&column, &target, sent, self.arrived)?;
+        let cast = of_calendar(&cast, self.findings);
         if cast.null_count() > plain.null_count() && !self.findings.is_ignored() {
             let shown = Shown::of(&plain);
             for value in (0..plain.len()).filter(|v| cast.is_null(*v) && plain.is_valid(*v)) {
