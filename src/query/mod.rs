@@ -73,6 +73,7 @@ mod shared;
 mod slices;
 mod snapshot_source;
 mod spelled;
+mod spellings;
 mod sql_types;
 mod stored;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a name can mean at a place of a query: the columns of what its FROM reads, then what its SELECT calls its results,
 //! then what the query around it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
@@ -10,75 +10,13 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::spellings::{Names, pick};
 use super::table_functions;
 use super::table_lookup::{find, find_view, server_table};
 use crate::catalog::view::Snapshot;
 use crate::fault::Fault;
 use crate::sql::parts;
 use crate::types::{SameName, TableName};
-
-/// Spellings by folded name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
-
-impl Names {
-    pub(super) fn add(&mut self, name: &str) {
-        self.0
-            .entry(name.folded_name())
-            .or_default()
-            .insert(name.to_owned());
-    }
-
-    fn add_all<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
-        names.into_iter().for_each(|name| self.add(name));
-    }
-
-    fn all(&self) -> impl Iterator<Item = &str> {
-        self.0.values().flatten().map(String::as_str)
-    }
-
-    fn spellings(&self, name: &str) -> impl Iterator<Item = &str> {
-        let found = self.0.get(&name.folded_name());
-        found.into_iter().flatten().map(String::as_str)
-    }
-}
-
-impl<'a> FromIterator<&'a str> for Names {
-    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
-        let mut made = Names::default();
-        made.add_all(names);
-        made
-    }
-}
-
-/// An exact match wins, a single match without regard to case is taken, two are an error.
-fn pick<'a>(
-    name: &str,
-    spellings: impl Iterator<Item = &'a str>,
-) -> Result<Option<&'a str>, Fault> {
-    let mut found = BTreeSet::new();
-    for spelling in spellings.filter(|s| s.is_same_name(name)) {
-        if spelling == name {
-            return Ok(Some(spelling));
-        }
-        found.insert(spelling);
-    }
-    let mut all = found.iter();
-    match (all.next(), all.next()) {
-        (None, _) => Ok(None),
-        (Some(one), None) => Ok(Some(one)),
-        _ => {
-            let list: Vec<&str> = found.iter().copied().collect();
-            Err(Fault::invalid(
-                "ambiguous_name",
-                format!(
-                    "ambiguous name {name}: {}; write it as one of them",
-                    list.join(", ")
-                ),
-            ))
-        }
-    }
-}
 
 /// Writes a name as it is spelled.
 pub(super) fn spell(ident: &mut Ident, spelling: &str) {
