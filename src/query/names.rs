@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
+use super::CATALOG;
 use super::access::with_names_first;
 use super::merged;
 use super::same_names;
@@ -119,9 +120,9 @@ impl Rewriter<'_> {
     }
 
     /// `relation.column`, `schema.relation.column`, `column.field`.
-    fn compound(&self, idents: &mut [Ident]) -> Result<(), Fault> {
-        for scope in self.scopes() {
-            if let [.., schema, table, column] = &mut *idents
+    fn compound(&self, idents: &mut Vec<Ident>) -> Result<(), Fault> {
+        for (at, scope) in self.scopes().enumerate() {
+            if let [.., schema, table, column] = idents.as_mut_slice()
                 && let Some(relation) = scope.relation(&table.value)?
                 && let Some(name) = &relation.table
                 && name.schema().is_same_name(&schema.value)
@@ -133,7 +134,7 @@ impl Rewriter<'_> {
                 }
                 return Ok(());
             }
-            if let [first, column, ..] = &mut *idents
+            if let [first, column, ..] = idents.as_mut_slice()
                 && let Some(relation) = scope.relation(&first.value)?
             {
                 spell(first, relation.called());
@@ -142,10 +143,17 @@ impl Rewriter<'_> {
                 }
                 return Ok(());
             }
-            if let [first, ..] = &mut *idents
+            if let [first, rest @ ..] = idents.as_mut_slice()
                 && let Some(spelling) = scope.column(&first.value)?
             {
-                spell(first, spelling);
+                if let [column] = rest
+                    && !scope.has_fields(spelling)
+                    && let Some(found) = self.column_around(at, first, column)?
+                {
+                    *idents = found;
+                } else {
+                    spell(first, spelling);
+                }
                 return Ok(());
             }
             if scope.open() {
@@ -153,6 +161,29 @@ impl Rewriter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `relation.column` of a query around a scope that has a column called as the relation is. It is written with a catalog and a
+    /// schema, because DataFusion takes two names for a field of the inner column; an alias matches whatever stands before it.
+    fn column_around(
+        &self,
+        scope: usize,
+        relation: &Ident,
+        column: &Ident,
+    ) -> Result<Option<Vec<Ident>>, Fault> {
+        for around in self.scopes().skip(scope + 1) {
+            let Some(relation) = around.relation(&relation.value)? else {
+                continue;
+            };
+            let Some(column) = relation.column(&column.value)? else {
+                return Ok(None);
+            };
+            let schema = relation.table.as_ref().map_or(CATALOG, TableName::schema);
+            let whole = [CATALOG, schema, relation.called(), column];
+            let whole = whole.map(|part| Ident::with_quote('"', part));
+            return Ok(Some(whole.into()));
+        }
+        Ok(None)
     }
 
     fn window(&self, over: &mut WindowType) -> Result<(), Fault> {
@@ -237,7 +268,7 @@ fn qualifier(name: &mut ObjectName, scope: &Scope) -> Result<(), Fault> {
 
 fn whole_name(table: &TableName) -> ObjectName {
     ObjectName::from(vec![
-        Ident::with_quote('"', super::CATALOG),
+        Ident::with_quote('"', CATALOG),
         Ident::with_quote('"', table.schema()),
         Ident::with_quote('"', table.table()),
     ])

@@ -112,6 +112,19 @@ async fn a_name_means_the_innermost_column_that_it_can() {
             "SELECT id FROM lab.c2 o WHERE EXISTS (SELECT 1 FROM lab.c1 WHERE temp < O.TEMP AND id = O.ID) ORDER BY 1",
             "id 1 2",
         ),
+        // A relation around the query may be called like a column within it: by WITH, by an alias, by its own name.
+        (
+            "WITH id AS (SELECT 2 AS n) SELECT n FROM id WHERE EXISTS (SELECT 1 FROM lab.c1 WHERE c1.ID = ID.n AND id > 1)",
+            "n 2",
+        ),
+        (
+            "SELECT Load.Usage FROM cpu Load WHERE EXISTS (SELECT 1 FROM lab.up WHERE up.id = load.id AND up.load > 10)",
+            "Usage 0.75",
+        ),
+        (
+            "SELECT (SELECT max(cpu) FROM (SELECT 1 AS cpu) q WHERE q.cpu = cpu.id) AS m FROM cpu ORDER BY id",
+            "m 1 ",
+        ),
         // Each side of a UNION has names of its own.
         (
             "SELECT temp FROM lab.c1 UNION ALL SELECT temp FROM lab.c2 ORDER BY temp",

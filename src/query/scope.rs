@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, NamedWindowDefinition, ObjectName, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
@@ -32,6 +33,8 @@ pub(super) struct Relation {
     /// A table that is called by its own name.
     pub table: Option<TableName>,
     columns: Arc<Names>,
+    /// Those of a table's columns that have fields.
+    with_fields: Names,
     /// It may have columns that are not known here.
     open: bool,
 }
@@ -98,6 +101,12 @@ impl Scope {
         self.columns.spellings(name).next().is_some()
     }
 
+    /// Can it be asked for a field? It is known of tables' columns alone.
+    pub(super) fn has_fields(&self, column: &str) -> bool {
+        let mut relations = self.relations.iter();
+        relations.any(|r| r.with_fields.spellings(column).any(|s| s == column))
+    }
+
     /// What FROM calls by this name.
     pub(super) fn relation(&self, name: &str) -> Result<Option<&Relation>, Fault> {
         let called = pick(name, self.relations.iter().map(|r| r.called.as_str()))?;
@@ -133,6 +142,7 @@ impl Relation {
             called: called.to_owned(),
             table: None,
             columns: Arc::default(),
+            with_fields: Names::default(),
             open: true,
         }
     }
@@ -142,6 +152,7 @@ impl Relation {
             called: called.to_owned(),
             table: None,
             columns,
+            with_fields: Names::default(),
             open: false,
         }
     }
@@ -372,6 +383,7 @@ impl Sources<'_> {
         }
         if let Some(columns) = called_columns(alias.as_ref()) {
             relation.columns = Arc::new(columns);
+            relation.with_fields = Names::default();
             relation.open = false;
         }
         out.push(relation);
@@ -385,8 +397,12 @@ impl Sources<'_> {
             return Relation::closed(&one.name, one.columns.clone());
         }
         if let Some(view) = find(self.snapshot, name) {
-            let columns = view.schema.fields().iter().map(|f| f.name().as_str());
+            let fields = view.schema.fields().iter();
+            let columns = fields.clone().map(|f| f.name().as_str());
             let mut relation = Relation::closed(view.name.table(), Arc::new(columns.collect()));
+            let with_fields =
+                fields.filter(|f| matches!(f.data_type(), DataType::Struct(_) | DataType::Map(..)));
+            relation.with_fields = with_fields.map(|f| f.name().as_str()).collect();
             relation.table = Some(view.name.clone());
             return relation;
         }
