@@ -6,7 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, make_array};
+use arrow::array::{Array, ArrayRef, make_array, new_empty_array};
 use arrow::buffer::Buffer;
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef};
@@ -102,6 +102,11 @@ impl Bounded {
         let (value_bytes, batch_bytes) =
             limits.map_or((64 << 20, 256 << 20), |l| (l.value_bytes, l.batch_bytes));
         let call = Call::of(&args)?;
+        // A batch may have no rows, as a branch of CASE that no row takes.
+        if call.rows == 0 {
+            let none = new_empty_array(args.return_field.data_type());
+            return Ok(ColumnarValue::Array(none));
+        }
         let mut total = Cost::default();
         // Rows after which a piece ends.
         let mut ends = Vec::new();

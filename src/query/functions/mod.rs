@@ -17,6 +17,7 @@ mod grouping_sets;
 mod joined;
 mod json;
 mod lag_default;
+mod list_extremes;
 mod of_bytes;
 pub(super) mod of_caller;
 mod patterns;
@@ -46,6 +47,7 @@ pub(in crate::query) use gives_back::{NAMED, another, given_a_name, hidden_by_an
 pub use grouping_sets::each_column_once;
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;
+pub use list_extremes::OwnListExtremes;
 pub use spans::SpanPlanner;
 
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {

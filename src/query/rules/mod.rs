@@ -33,7 +33,7 @@ use std::sync::Arc;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::arithmetic::CheckArithmetic;
-use super::functions::UnnestedFields;
+use super::functions::{OwnListExtremes, UnnestedFields};
 use super::times::{ShortTimes, ZonedCasts};
 use super::window_frames::FramesOfEquals;
 
@@ -54,6 +54,7 @@ pub(super) use type_names::engine_types;
 pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(UnnestedFields),
+        Arc::new(OwnListExtremes::default()),
         Arc::new(set_all::CountOccurrences),
         Arc::new(subqueries::SubqueryValues),
         Arc::new(SignedCounts),
