@@ -1,7 +1,8 @@
 //! What an aggregate here has of DataFusion's own, which it stands in the place of.
 
 /// Methods of `AggregateUDFImpl` that ask `self.of()`: those of every aggregate here, and the named ones of `accumulator`,
-/// `state_fields`, `groups` and `sliding`.
+/// `state_fields`, `groups` and `sliding`. `set_monotonicity` is not asked: what DataFusion takes from it, an order of the results of a
+/// window, is wrong for frames that have no rows or nulls at first, that follow an order downwards, or that count rows by distance.
 macro_rules! as_inner {
     (@ accumulator) => {
         fn accumulator(
@@ -70,6 +71,10 @@ macro_rules! as_inner {
             self.of().return_type(types)
         }
 
+        fn is_nullable(&self) -> bool {
+            self.of().is_nullable()
+        }
+
         fn return_field(
             &self,
             fields: &[arrow::datatypes::FieldRef],
@@ -112,13 +117,6 @@ macro_rules! as_inner {
 
         fn supports_within_group_clause(&self) -> bool {
             self.of().supports_within_group_clause()
-        }
-
-        fn set_monotonicity(
-            &self,
-            type_: &arrow::datatypes::DataType,
-        ) -> datafusion::logical_expr::SetMonotonicity {
-            self.of().set_monotonicity(type_)
         }
 
         $(as_inner!(@ $method);)*

@@ -9,6 +9,7 @@
 //! - `extremes` compares floats in the same order when it groups them.
 //! - A window's frame has the sum of the floats that are in it, whatever has left it (`exact`), and their variance
 //!   (`spread_in_frame`). Both, and the correlations of groups (`pairs_of_floats`), keep their digits (`moments`).
+//! - The results of a window are in no order that DataFusion could tell from the aggregate (`as_inner`, `count_in_frame`).
 //! - Quotients and means of decimals are rounded (`quotient`).
 //! - `percentiles` knows infinities, and `first_in_order` batches without rows.
 //!
@@ -18,6 +19,7 @@
 mod aggregates_tests;
 mod as_inner;
 mod checked;
+mod count_in_frame;
 mod exact;
 mod extremes;
 mod first_in_order;
@@ -56,6 +58,9 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
     let known = state.aggregate_functions().clone();
     if let Some(inner) = known.get("sum") {
         state.register_udaf(Arc::new(sum::checked(inner)))?;
+    }
+    if let Some(inner) = known.get("count") {
+        state.register_udaf(Arc::new(count_in_frame::count(inner)))?;
     }
     if let Some(inner) = known.get("avg") {
         state.register_udaf(Arc::new(floats_in_frame::mean(inner)))?;
