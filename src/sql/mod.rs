@@ -8,6 +8,7 @@ mod cursor;
 mod dialect;
 mod ignored;
 mod in_list;
+mod list_sizes;
 mod mentions;
 mod names;
 mod parameters;

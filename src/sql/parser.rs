@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, Visitor, VisitorMut,
-    WildcardAdditionalOptions,
+    DataType, Expr, Select, SelectFlavor, SelectItem, Statement, TableFactor, UtilityOption,
+    Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -12,13 +12,14 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::DIALECT;
 use super::ignored;
+use super::list_sizes;
 use super::parameters;
 use super::syntax_error::syntax;
 use super::text::tokenize;
 use super::text_limits::{self, TextLimits};
 use super::versions;
 use super::visit::{visit, visit_mut};
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 
 /// One statement; a trailing `;` is welcome.
 ///
@@ -45,7 +46,9 @@ const EXPLAINED: usize = 5;
 /// [`parse_one`] for tokens that someone has changed.
 pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
     let limits = TextLimits::current();
-    let statement = parse(tokens, limits.nesting)?;
+    let mut statement = parse(tokens, limits.nesting)?;
+    explained_as_asked(&mut statement)?;
+    list_sizes::check(&statement)?;
     let mut found = relations(&statement);
     if let Statement::Explain { .. } = statement {
         // Each level of a plan is written as many times as there are steps, and set in as far as it is deep.
@@ -53,6 +56,50 @@ pub fn parse_tokens(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
     }
     text_limits::check_relations(found, &limits)?;
     Ok(statement)
+}
+
+/// `EXPLAIN (ANALYZE, VERBOSE false) ..` in PostgreSQL's form, which the planner does not look at.
+///
+/// # Errors
+/// UNIMPLEMENTED `not_implemented` for the other options.
+fn explained_as_asked(statement: &mut Statement) -> Result<(), Fault> {
+    let Statement::Explain {
+        analyze,
+        verbose,
+        options: options @ Some(_),
+        ..
+    } = statement
+    else {
+        return Ok(());
+    };
+    for option in options.take().into_iter().flatten() {
+        let on = match option.arg.as_ref().map(ToString::to_string) {
+            None => true,
+            Some(arg) => match arg.to_ascii_lowercase().as_str() {
+                "true" | "on" | "1" => true,
+                "false" | "off" | "0" => false,
+                _ => return Err(unknown_option(&option)),
+            },
+        };
+        match option.name.value.to_ascii_lowercase().as_str() {
+            "analyze" => *analyze = on,
+            "verbose" => *verbose = on,
+            // What is on or off by itself here.
+            "costs" | "settings" | "buffers" | "wal" | "timing" | "summary" if !on => {}
+            _ => return Err(unknown_option(&option)),
+        }
+    }
+    Ok(())
+}
+
+fn unknown_option(option: &UtilityOption) -> Fault {
+    Fault::new(
+        Kind::Unimplemented,
+        "not_implemented",
+        format!(
+            "EXPLAIN ({option}) is not supported; say EXPLAIN, EXPLAIN VERBOSE or EXPLAIN ANALYZE"
+        ),
+    )
 }
 
 /// Text that the server has written itself, out of a statement that was read: it may be several times as long and as deep.

@@ -116,6 +116,8 @@ impl Chains {
 /// One pass over the tokens.
 fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Result<(), Fault> {
     let (mut count, mut relations, mut angles) = (0usize, 0usize, 0usize);
+    // `INT[][]`, a type within a type for each.
+    let (mut lists, mut last) = (0usize, &Token::EOF);
     let mut chains = Chains::default();
     let mut before: Option<&Word> = None;
     for token in tokens {
@@ -185,6 +187,12 @@ fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Re
             // Every sign that is left is an operator or stands beside one.
             _ => terms = 1,
         }
+        lists = match (last, token) {
+            (Token::LBracket, Token::RBracket) => lists + 1,
+            (Token::RBracket, Token::LBracket) => lists,
+            _ => 0,
+        };
+        last = token;
         before = word;
         chains.add(terms);
         if chains.length > limits.terms {
@@ -196,7 +204,7 @@ fn check<'a>(tokens: impl Iterator<Item = &'a Token>, limits: &TextLimits) -> Re
                 "write IN (..) for a list of values",
             ));
         }
-        if chains.outer.len().max(angles) > limits.nesting {
+        if chains.outer.len().max(angles).max(lists) > limits.nesting {
             return Err(too_deep());
         }
     }

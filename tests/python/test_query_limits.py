@@ -85,6 +85,12 @@ def chains(n):
     yield "derived tables", "SELECT * FROM " + "(SELECT * FROM " * n + "public.t" + ")" * n
     yield "arrays", "SELECT " + "[" * n + "1" + "]" * n
     yield "types", "SELECT CAST(NULL AS " + "ARRAY<" * n + "INT" + ">" * n + ")"
+    yield "types of lists", "SELECT CAST(NULL AS INT" + "[]" * n + ")"
+    yield "types by name", "SELECT arrow_cast(NULL, '" + "List(" * n + "Int32" + ")" * n + "')"
+    yield "keys of ORDER BY", "SELECT * FROM public.t ORDER BY " + ", ".join(f"k + {i}" for i in range(n))
+    yield "keys of GROUP BY", "SELECT count(*) FROM public.t GROUP BY " + ", ".join(f"k + {i}" for i in range(n))
+    yield "CUBE", "SELECT count(*) FROM public.t GROUP BY CUBE (" + ", ".join(f"k + {i}" for i in range(n)) + ")"
+    yield "ROLLUP", "SELECT count(*) FROM public.t GROUP BY ROLLUP (" + ", ".join(f"k + {i}" for i in range(n)) + ")"
     yield "columns", "SELECT " + ", ".join(f"k AS c{i}" for i in range(n)) + " FROM public.t LIMIT 1"
     yield "CASEs in each other", "SELECT " + "CASE WHEN true THEN " * n + "1" + " END" * n
 
@@ -131,6 +137,9 @@ def test_text_parameters_and_nesting_have_limits_that_the_error_names(server):
         ("SELECT 1" + " + 1" * 12_000, ["statement_too_large", "query.terms_max"]),
         ("SELECT " + "(" * 60 + "1" + ")" * 60, ["statement_too_large", "query.nesting_max"]),
         (" UNION ALL ".join(["SELECT 1"] * 1200), ["statement_too_large", "query.relations_max"]),
+        ("SELECT CAST(NULL AS INT" + "[]" * 60 + ")", ["statement_too_large", "query.nesting_max"]),
+        ("SELECT count(*) FROM public.t GROUP BY CUBE (" + ",".join(f"k+{i}" for i in range(40)) + ")", ["statement_too_large", "GROUPING SETS"]),
+        ("SELECT k FROM public.t ORDER BY " + ",".join(f"k+{i}" for i in range(1200)), ["statement_too_large", "ORDER BY", "limit=1000"]),
     ]:
         # Each door that takes a text.
         for door in ("{}", "INSERT INTO public.t (k) {}", "CREATE MATERIALIZED VIEW public.v AS {}", "CREATE ALERT public.a AS {}"):

@@ -408,9 +408,24 @@ impl ScalarUDFImpl for Bounded {
 
 /// Bytes or elements of a type that has them always, however short the value.
 const FIXED_SIZE_MAX: i32 = 65_536;
+/// Types within a type; Arrow's readers take 64 levels of a schema.
+const NESTED_MAX: usize = 50;
 
 /// Refuses a type whose every value takes much.
 fn fixed_size(function: &str, data_type: &DataType) -> Result<()> {
+    fixed_size_within(function, data_type, 0)
+}
+
+/// `depth`: of types around it.
+fn fixed_size_within(function: &str, data_type: &DataType, depth: usize) -> Result<()> {
+    if depth > NESTED_MAX {
+        return Err(external(Fault::invalid(
+            "invalid_query",
+            format!(
+                "the type nests too deep, function={function}, limit={NESTED_MAX}; clients do not read such types"
+            ),
+        )));
+    }
     match data_type {
         DataType::FixedSizeBinary(size) | DataType::FixedSizeList(_, size)
             if *size > FIXED_SIZE_MAX || *size < 0 =>
@@ -423,11 +438,11 @@ fn fixed_size(function: &str, data_type: &DataType) -> Result<()> {
             )))
         }
         DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
-            fixed_size(function, item.data_type())
+            fixed_size_within(function, item.data_type(), depth + 1)
         }
         DataType::Struct(fields) => fields
             .iter()
-            .try_for_each(|field| fixed_size(function, field.data_type())),
+            .try_for_each(|field| fixed_size_within(function, field.data_type(), depth + 1)),
         _ => Ok(()),
     }
 }
