@@ -21,6 +21,7 @@ use super::put_input::{self, PutInput};
 use super::status;
 use crate::catalog::Shared;
 use crate::catalog::streams::OpenStream;
+use crate::catalog::table::{Committed, Table};
 use crate::fault::{Fault, Kind};
 use crate::flush;
 use crate::ingest::{Ack, Acked, FenceWatch, IngestStream, NewestBatch, Pending, Reject};
@@ -187,6 +188,7 @@ async fn run(
     let table = shared.writable(&name)?;
     // The client has named its columns by now.
     let begun = table.contract();
+    let mut commits = table.commits();
     let listed = shared.streams.open(table.name(), shared.clock.now());
     let mut decoder = Decoder::within(Bounds::of_batches(&shared.config.limits))
         .charged_to(input.connection().clone());
@@ -221,6 +223,7 @@ async fn run(
                 break Ok(());
             }
             () = shared.draining.cancelled() => break Err(shutting_down()),
+            fault = gone(&table, &mut commits) => break Err(fault),
             next = input.next() => next,
         };
         let data = match next {
@@ -343,6 +346,18 @@ async fn run(
     outcome.and(acked)
 }
 
+/// Resolves when the table is dropped or parked: a client that sends nothing hears of it, too.
+async fn gone(table: &Table, commits: &mut watch::Receiver<Committed>) -> Fault {
+    loop {
+        if let Err(fault) = table.check_alive() {
+            return fault;
+        }
+        if commits.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 fn shutting_down() -> Fault {
     Fault::new(
         Kind::Unavailable,
@@ -353,7 +368,7 @@ fn shutting_down() -> Fault {
 
 struct Step<'a> {
     shared: &'a Arc<Shared>,
-    table: &'a Arc<crate::catalog::table::Table>,
+    table: &'a Arc<Table>,
     out: &'a watch::Sender<Outbox>,
 }
 
