@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query,
-    Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, VisitorMut,
+    Select, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan, VisitorMut,
 };
 
-use super::{clock_spans, rows_in};
+use super::{clock_spans, rows_in, series_of_times, tuples};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parse_own_expr, syntax, visit_mut};
 
@@ -60,9 +60,19 @@ impl VisitorMut for Rewriter {
         }
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match series_of_times::write_out(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.0 = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         clock_spans::write_out(expr);
-        match escaped_otherwise(expr) {
+        match escaped_otherwise(expr).and_then(|()| tuples::write_out(expr)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(fault) => {
                 self.0 = Some(fault);

@@ -24,9 +24,12 @@ mod patterns;
 mod reviewed;
 mod rows_in;
 mod series;
+mod series_of_times;
 #[cfg(test)]
 mod set_operations_tests;
 mod spans;
+mod to_char;
+mod tuples;
 mod usual;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! `INTERVAL '1 second' * n`, `n * INTERVAL '1 second'` and `INTERVAL '1 hour' / n`, which DataFusion does not plan. A part of
-//! a month counts 30 days and a part of a day 24 hours, as in PostgreSQL.
+//! a month counts 30 days and a part of a day 24 hours, as in PostgreSQL. Differences of times, `(max(ts) - min(ts)) / count(*)`, are
+//! durations: whole numbers of microseconds.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use arrow::datatypes::{
 use datafusion::common::{DFSchema, ExprSchema, Result, exec_err, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility, cast,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -70,12 +72,58 @@ impl SpanPlanner {
     }
 }
 
+/// The type of a difference of times, or of what is made of one.
+fn duration(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    let looked_at = match expr {
+        Expr::BinaryExpr(operation) => operation.op == Operator::Minus,
+        Expr::Cast(_) | Expr::Column(_) => true,
+        Expr::AggregateFunction(_) | Expr::WindowFunction(_) => true,
+        _ => false,
+    };
+    let found = looked_at.then(|| expr.get_type(schema).ok())??;
+    matches!(found, DataType::Duration(_)).then_some(found)
+}
+
+/// A duration times or through a number, whole where the number is.
+fn duration_by(
+    span: Expr,
+    type_: DataType,
+    op: &BinaryOperator,
+    number: Expr,
+    schema: &DFSchema,
+) -> Expr {
+    let whole = number.get_type(schema).is_ok_and(|t| t.is_integer());
+    let counted = if whole {
+        DataType::Int64
+    } else {
+        DataType::Float64
+    };
+    let span = cast(cast(span, DataType::Int64), counted);
+    let made = match op {
+        BinaryOperator::Divide => span / number,
+        _ => span * number,
+    };
+    cast(cast(made, DataType::Int64), type_)
+}
+
 impl ExprPlanner for SpanPlanner {
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
+            if let Some(type_) = duration(&expr.left, schema) {
+                let made = duration_by(expr.left, type_, &expr.op, expr.right, schema);
+                return Ok(PlannerResult::Planned(made));
+            }
+            if expr.op == BinaryOperator::Multiply
+                && let Some(type_) = duration(&expr.right, schema)
+            {
+                let made = duration_by(expr.right, type_, &expr.op, expr.left, schema);
+                return Ok(PlannerResult::Planned(made));
+            }
+        }
         let is_interval = |expr| self.is_interval(expr, schema);
         let planned = match expr.op {
             BinaryOperator::Multiply => match (is_interval(&expr.left), is_interval(&expr.right)) {

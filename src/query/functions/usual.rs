@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::clauses::percentile_disc;
 use super::json::keys_of;
+use super::to_char::in_percents;
 use crate::fault::Fault;
 use crate::sql::parse_own_expr;
 
@@ -31,6 +32,7 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         "len" => "len(text)",
         "isinf" => "isinf(number)",
         "strftime" => "strftime(time, '%Y-%m-%d')",
+        "to_char" => "to_char(time, '%Y-%m-%d')",
         "dayname" => "dayname(time)",
         "monthname" => "monthname(time)",
         "last_day" => "last_day(time), the last day of its month",
@@ -83,6 +85,10 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         }
         ("len", [text]) => format!("length({text})"),
         ("isinf", [number]) => format!("(abs({number}) = CAST('inf' AS DOUBLE))"),
+        ("to_char", [time, pattern]) => match in_percents(pattern)? {
+            Some(pattern) => format!("to_char({time}, '{}')", pattern.replace('\'', "''")),
+            None => return Ok(None),
+        },
         ("strftime", [time, form]) => format!("to_char({time}, {form})"),
         ("dayname", [time]) => format!("to_char({time}, '%A')"),
         ("monthname", [time]) => format!("to_char({time}, '%B')"),
