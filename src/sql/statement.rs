@@ -171,9 +171,13 @@ impl<'a> Statement<'a> {
         let noun = noun + usize::from(local);
         let of_a_kind = is(noun, &["TEMPORARY", "TEMP", "EXTERNAL"]);
         let view = is(noun, &["MATERIALIZED"]) && is(noun + 1, &["VIEW"]);
-        if is(0, &["INSERT"]) || self.inserts_behind_with() {
+        if is(0, &["INSERT"]) || self.stands_behind_with(&["INSERT", "INTO"]) {
             Kind::Insert
-        } else if is(0, &["UPDATE", "DELETE", "MERGE", "TRUNCATE"]) {
+        } else if is(0, &["UPDATE", "DELETE", "MERGE", "TRUNCATE"])
+            || self.stands_behind_with(&["DELETE", "FROM"])
+            || self.stands_behind_with(&["MERGE", "INTO"])
+            || self.stands_behind_with(&["UPDATE"])
+        {
             Kind::Rows
         } else if is(0, &["SUBSCRIBE"]) {
             Kind::Subscribe
@@ -208,11 +212,11 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// `WITH a AS (..) INSERT INTO ..`
-    fn inserts_behind_with(&self) -> bool {
+    /// `WITH a AS (..) INSERT INTO ..`: these words, behind a parenthesis that WITH has.
+    fn stands_behind_with(&self, words: &[&str]) -> bool {
         self.is(0, "WITH")
             && Cursor::new(self.text, &self.tokens, "table", "")
-                .text_before(&["INSERT", "INTO"])
+                .text_before(words)
                 .is_some()
     }
 
@@ -229,7 +233,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CASES: [(&str, Kind); 45] = [
+    const CASES: [(&str, Kind); 49] = [
         ("SELECT 1", Kind::Query),
         ("(SELECT 1)", Kind::Query),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind::Query),
@@ -247,6 +251,16 @@ mod tests {
             Kind::Insert,
         ),
         ("WITH x AS (SELECT 1) SELECT 1 AS insert", Kind::Query),
+        ("WITH x AS (SELECT 1) DELETE FROM a.b", Kind::Rows),
+        ("WITH x AS (SELECT 1) UPDATE a.b SET x = 1", Kind::Rows),
+        (
+            "WITH x AS (SELECT 1) MERGE INTO a.b USING x ON true",
+            Kind::Rows,
+        ),
+        (
+            "WITH x AS (SELECT 1) SELECT * FROM x FOR UPDATE",
+            Kind::Query,
+        ),
         ("UPDATE a.b SET x = 1", Kind::Rows),
         ("DELETE FROM a.b", Kind::Rows),
         ("MERGE INTO a.b USING c ON true", Kind::Rows),

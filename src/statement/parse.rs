@@ -17,7 +17,11 @@ impl Change {
         let query = match first.as_str() {
             "select" | "values" | "explain" | "subscribe" => true,
             // `WITH .. INSERT INTO ..`
-            "with" => !sql.to_ascii_lowercase().contains("insert"),
+            "with" => {
+                let text = sql.to_ascii_lowercase();
+                let changes = ["insert", "update", "delete", "merge"];
+                !changes.iter().any(|word| text.contains(word))
+            }
             _ => false,
         };
         if query {

@@ -365,3 +365,19 @@ def test_values_keep_to_the_calendar_and_a_clamp_to_its_range(server):
         with pytest.raises(Exception, match="years 1 to 9999"):
             server.sql(f"INSERT INTO kept VALUES {value}")
     assert server.one("SELECT count(*) FROM kept") == 3
+
+
+def test_names_of_a_with_are_known_to_what_changes_rows(server):
+    server.sql("CREATE TABLE lab.w (id BIGINT, v BIGINT)")
+    server.sql("INSERT INTO lab.w VALUES (1, 10), (2, 20), (3, 30), (4, 40)")
+    one = "WITH d AS (SELECT 1 AS id), e AS (SELECT id + 1 AS id FROM d)"
+    assert update(
+        server,
+        f"{one} DELETE FROM lab.w WHERE id IN (SELECT id FROM d)",
+        f"{one} UPDATE lab.w SET v = (SELECT max(E.id) FROM E) WHERE EXISTS (WITH d AS (SELECT 2 AS n) SELECT 1 FROM d WHERE d.n = w.id)",
+        "WITH s AS (SELECT * FROM (VALUES (3, 33), (5, 55)) q (id, v)) MERGE INTO lab.w USING s ON w.id = s.id WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT *",
+        "WITH s AS (SELECT 4 AS id) DELETE FROM lab.w USING s WHERE w.id = s.id",
+    ) == [1, 1, 2, 1]
+    with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("WITH d AS (SELECT CAST(? AS BIGINT) AS id) UPDATE lab.w SET v = v + ? WHERE id IN (SELECT id FROM d)", (5, 1))
+    assert server.sql("SELECT id, v FROM lab.w ORDER BY id") == [{"id": 2, "v": 2}, {"id": 3, "v": 33}, {"id": 5, "v": 56}]

@@ -20,6 +20,7 @@ mod rows;
 mod snapshot;
 mod unique;
 mod visible;
+mod with;
 
 pub use execute::run;
 pub use held::{Held, hold};

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use super::with::given_to_queries;
 use super::{Action, Clause, Dml, Merge, Values, When, Work};
 use crate::fault::{Fault, Kind};
 use crate::sql::{parameters, parse_tokens, parts, resolve, syntax};
@@ -34,7 +35,8 @@ fn unsupported(what: &str) -> Fault {
 /// INVALID_ARGUMENT `syntax_error`; UNIMPLEMENTED for clauses that other systems know.
 pub(in super::super) fn parse(tokens: Vec<TokenWithSpan>, schema: &str) -> Result<Dml, Fault> {
     let parameters = parameters(&tokens);
-    let (statement, schema) = (parse_tokens(without_stars(tokens))?, schema.into());
+    let statement = given_to_queries(parse_tokens(without_stars(tokens))?)?;
+    let schema = schema.into();
     let dml = dml(statement, &schema)?;
     Ok(Dml { parameters, ..dml })
 }
