@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions::core::coalesce;
 use datafusion::logical_expr::expr::{InList, InSubquery, ScalarFunction, SetComparison};
-use datafusion::logical_expr::expr_rewriter::coerce_plan_expr_for_schema;
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Union, Values, lit,
+    Between, BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Values, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
@@ -21,7 +20,9 @@ use datafusion::optimizer::utils::NamePreserver;
 use super::common_type_of::{
     as_decimal, chosen_type, common_type, compared_type, of_written_decimal, read_as_times,
 };
+use super::kinds::{check_arguments, check_keys, check_kinds, shown};
 use super::long_chains::shortened;
+use super::unions::united;
 use super::window_defaults::widened;
 use crate::fault::Fault;
 use crate::query::errors::external;
@@ -58,6 +59,10 @@ impl AnalyzerRule for CommonType {
         let plan = plan.transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::Union(union) => united(union),
             LogicalPlan::Values(values) => listed(values),
+            LogicalPlan::Join(join) => {
+                check_keys(&join)?;
+                inner(LogicalPlan::Join(join))
+            }
             other => inner(other),
         })?;
         Ok(plan.data)
@@ -79,61 +84,6 @@ fn inner(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })?;
     // Also when nothing changed here: what is below may have other types now.
     plan.map_data(LogicalPlan::recompute_schema)
-}
-
-/// A union whose inputs have the types that its columns have.
-fn united(union: Union) -> Result<Transformed<LogicalPlan>> {
-    let Some((first, others)) = union.inputs.split_first() else {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
-    };
-    let types = |n: usize| -> Vec<DataType> {
-        let of = |input: &Arc<LogicalPlan>| {
-            let fields = input.schema().fields();
-            fields.get(n).map(|f| f.data_type().clone())
-        };
-        union.inputs.iter().filter_map(of).collect()
-    };
-    let mut fields = Vec::new();
-    let mut differ = false;
-    let columns = first.schema().fields().clone();
-    for (n, field) in columns.iter().enumerate() {
-        let types = types(n);
-        differ |= types.iter().any(|t| t != field.data_type());
-        let joined = types
-            .iter()
-            .try_fold(field.data_type().clone(), |so_far, next| {
-                type_union_coercion(&so_far, next)
-            });
-        // Without a type in common the engine says so, with its own words.
-        let Some(data_type) = common_type(&types).or(joined) else {
-            return Ok(Transformed::no(LogicalPlan::Union(union)));
-        };
-        let nullable = std::iter::once(first).chain(others).any(|input| {
-            let field = input.schema().fields().get(n);
-            field.is_none_or(|f| f.is_nullable())
-        });
-        fields.push((
-            None,
-            Arc::new(Field::new(field.name(), data_type, nullable)),
-        ));
-    }
-    if !differ
-        || others
-            .iter()
-            .any(|o| o.schema().fields().len() != fields.len())
-    {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
-    }
-    let target = DFSchema::new_with_metadata(fields, first.schema().metadata().clone())?;
-    let inputs = union.inputs.iter().map(|input| {
-        let plan = coerce_plan_expr_for_schema(input.as_ref().clone(), &target)?;
-        Ok(Arc::new(plan))
-    });
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    Ok(Transformed::yes(LogicalPlan::Union(Union {
-        inputs,
-        schema: Arc::new(target),
-    })))
 }
 
 /// VALUES whose columns have the types that are written there. DataFusion has brought them to its own types, which for a decimal
@@ -209,6 +159,10 @@ impl TreeNodeRewriter for Rewriter<'_> {
             Expr::ScalarFunction(function) if CHOOSING.contains(&function.name()) => {
                 self.choosing(function)
             }
+            Expr::ScalarFunction(function) => {
+                check_arguments(&function, self.schema)?;
+                Ok(Transformed::no(Expr::ScalarFunction(function)))
+            }
             Expr::InSubquery(within) => self.in_subquery(within),
             Expr::SetComparison(comparison) => self.set_comparison(comparison),
             cast @ (Expr::Cast(_) | Expr::TryCast(_)) => Ok(of_written_decimal(cast)),
@@ -247,6 +201,7 @@ impl Rewriter<'_> {
     /// Values that are compared with one another, in the type in which they are; none if that is the engine's.
     fn compared(&self, exprs: Vec<Expr>) -> Result<(Vec<Expr>, bool)> {
         let types = self.types(&exprs)?;
+        check_kinds(&types, |n| shown(exprs.get(n)))?;
         let Some(common) = compared_type(&types) else {
             return Ok((exprs, false));
         };
@@ -361,14 +316,18 @@ impl Rewriter<'_> {
             }
         }
         let branches = case.when_then_expr.iter().map(|(_, then)| &**then);
-        let types = self.types(branches.chain(case.else_expr.as_deref()))?;
+        let branches: Vec<&Expr> = branches.chain(case.else_expr.as_deref()).collect();
+        let types = self.types(branches.iter().copied())?;
+        check_kinds(&types, |n| shown(branches.get(n).copied()))?;
         let joined = || {
             let mut types = types.iter();
             let first = types.next()?.clone();
             types.try_fold(first, |so_far, next| type_union_coercion(&so_far, next))
         };
         if types.iter().any(|t| Some(t) != types.first())
-            && let Some(common) = self.of_branches(&case, &types).or_else(joined)
+            && let Some(common) = read_as_times(branches.iter().copied(), &types)
+                .or_else(|| common_type(&types))
+                .or_else(joined)
         {
             changed = true;
             for (_, then) in &mut case.when_then_expr {
@@ -381,17 +340,12 @@ impl Rewriter<'_> {
         Ok(Transformed::new_transformed(Expr::Case(case), changed))
     }
 
-    fn of_branches(&self, case: &Case, types: &[DataType]) -> Option<DataType> {
-        let branches = case.when_then_expr.iter().map(|(_, then)| &**then);
-        let branches = branches.chain(case.else_expr.as_deref());
-        read_as_times(branches, types).or_else(|| common_type(types))
-    }
-
     fn choosing(&self, mut function: ScalarFunction) -> Result<Transformed<Expr>> {
         // The first argument of `nvl2` is only asked whether it is null.
         let asked = usize::from(function.name() == "nvl2").min(function.args.len());
         let chosen = function.args.split_off(asked);
         let types = self.types(&chosen)?;
+        check_kinds(&types, |n| shown(chosen.get(n)))?;
         // DataFusion's `nvl` takes bytes for text.
         if matches!(function.name(), "nvl" | "ifnull") && types.iter().any(DataType::is_binary) {
             function.func = coalesce();
@@ -410,6 +364,15 @@ impl Rewriter<'_> {
         ))
     }
 
+    /// # Errors
+    /// A value and the rows of a subquery that it is compared with are a time and a number.
+    fn check_rows(&self, expr: &Expr, types: &[DataType]) -> Result<()> {
+        check_kinds(types, |n| match n {
+            0 => shown(Some(expr)),
+            _ => "the subquery".to_owned(),
+        })
+    }
+
     fn in_subquery(&self, within: InSubquery) -> Result<Transformed<Expr>> {
         let InSubquery {
             expr,
@@ -421,8 +384,9 @@ impl Rewriter<'_> {
             let whole = InSubquery::new(expr, subquery, negated);
             return Ok(Transformed::no(Expr::InSubquery(whole)));
         };
-        let of_expr = expr.get_type(self.schema)?;
-        let Some(common) = compared_type(&[of_expr, of_rows]) else {
+        let types = [expr.get_type(self.schema)?, of_rows];
+        self.check_rows(&expr, &types)?;
+        let Some(common) = compared_type(&types) else {
             let whole = InSubquery::new(expr, subquery, negated);
             return Ok(Transformed::no(Expr::InSubquery(whole)));
         };
@@ -436,7 +400,11 @@ impl Rewriter<'_> {
         let rows = comparison.subquery.subquery.schema().fields();
         let of_rows = rows.first().map(|f| f.data_type().clone());
         let of_expr = comparison.expr.get_type(self.schema)?;
-        let Some(common) = of_rows.and_then(|rows| compared_type(&[of_expr, rows])) else {
+        let types = of_rows.map(|of_rows| [of_expr, of_rows]);
+        if let Some(types) = &types {
+            self.check_rows(&comparison.expr, types)?;
+        }
+        let Some(common) = types.and_then(|types| compared_type(&types)) else {
             return Ok(Transformed::no(Expr::SetComparison(comparison)));
         };
         comparison.expr = Box::new(self.cast(*comparison.expr, &common)?);

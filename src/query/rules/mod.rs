@@ -10,6 +10,9 @@ mod equal_nulls;
 #[cfg(test)]
 mod equal_nulls_tests;
 mod interval_order;
+mod kinds;
+#[cfg(test)]
+mod kinds_tests;
 mod list_items;
 mod long_chains;
 mod named_keys;
@@ -26,6 +29,7 @@ mod true_keys;
 #[cfg(test)]
 mod true_keys_tests;
 mod type_names;
+mod unions;
 mod window_defaults;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::common_type_of::common_type;
+use super::kinds::check_keys;
 
 /// The first, the second, .. of rows that are equal. No table's column can have the name.
 const OCCURRENCE: &str = "deltaplane.occurrence";
@@ -68,6 +69,7 @@ fn of_one_type(mut join: Join) -> Result<Join> {
     if left == right || left.len() != right.len() {
         return Ok(join);
     }
+    check_keys(&join)?;
     let meet = |l: &DataType, r: &DataType| {
         common_type(&[l.clone(), r.clone()]).or_else(|| type_union_coercion(l, r))
     };

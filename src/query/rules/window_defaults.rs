@@ -9,6 +9,7 @@ use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
 use super::common_type_of::{as_decimal, chosen_type};
+use super::kinds::{check_kinds, shown};
 
 pub(super) fn widened(
     mut function: Box<WindowFunction>,
@@ -17,6 +18,9 @@ pub(super) fn widened(
     let shifts = matches!(function.fun.name(), "lag" | "lead");
     if shifts && let [value, _, default] = function.params.args.as_mut_slice() {
         let of_value = value.get_type(schema)?;
+        let sides = [value.clone(), default.clone()];
+        let types = [of_value.clone(), default.get_type(schema)?];
+        check_kinds(&types, |n| shown(sides.get(n)))?;
         if let Some(common) = meeting(&of_value, default, schema)? {
             for side in [value, default] {
                 let whole = std::mem::replace(side, Expr::Literal(ScalarValue::Null, None));

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use crate::fault::{Fault, Kind};
 use crate::query::errors::external;
 use crate::query::rules::common_type_of::compared_type;
+use crate::query::rules::kinds::{check_kinds, shown};
 
 /// The column of a set that is compared with. No table's column can have the name.
 const VALUE: &str = "deltaplane.value";
@@ -60,6 +61,8 @@ pub(super) fn equal(
         other => Ok(Transformed::no(other)),
     })?;
     let types = [value.get_type(set.subquery.schema())?, to.get_type(schema)?];
+    let sides = [value, to];
+    check_kinds(&types, |n| shown(sides.get(n).copied()))?;
     let [of_value, of_outer] = &types;
     let common = compared_type(&types).or_else(|| comparison_coercion(of_value, of_outer));
     let value = match common {
