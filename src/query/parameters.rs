@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::arithmetic::scalar_in_one_form;
 use super::errors::external;
-use super::times::full;
+use super::times::cast_as_read;
 use crate::fault::Fault;
 use crate::sql::parameter;
 
@@ -182,9 +182,7 @@ fn is_parameter(expr: &Expr) -> Result<bool> {
 }
 
 fn cast_to(n: usize, value: &ScalarValue, data_type: &DataType) -> Result<ScalarValue> {
-    let full = data_type.is_temporal().then(|| full(value)).flatten();
-    let cast = full.as_ref().unwrap_or(value).cast_to(data_type);
-    cast.map_err(|_| {
+    cast_as_read(value, data_type).map_err(|_| {
         external(Fault::invalid(
             "parameters",
             format!(

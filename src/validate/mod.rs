@@ -35,7 +35,7 @@ pub use nested::write_json;
 pub use quarantine::row_text;
 pub use raw::{Override, Restored, Shape, restore};
 pub use source::Source;
-pub use times::with_seconds;
+pub use times::{with_seconds, without_zone};
 pub use validator::{Validated, Validator};
 pub use verdict::{Cell, Rejected, Verdict, VerdictError};
 

@@ -224,6 +224,15 @@ pub fn with_seconds(text: &str) -> Option<String> {
     }
 }
 
+/// The time in a text without the zone or the offset behind it, and with seconds, which is what a day and a time without a zone are read
+/// from; none for a text that has neither, and for one that is no time.
+pub fn without_zone(text: &str) -> Option<String> {
+    let at = zone_at(text)?;
+    written(text)?;
+    let local = text.get(..at)?.trim_end();
+    Some(with_seconds(local).unwrap_or_else(|| local.to_owned()))
+}
+
 /// With months, days and hours of one digit too.
 fn short(text: &str) -> Option<NaiveDateTime> {
     SHORT_FORMS
@@ -249,10 +258,10 @@ fn clock(text: &str) -> Option<NaiveDateTime> {
     if let Some((time, _)) = written_out(text.as_bytes()) {
         return Some(DateTime::from_timestamp_micros(time)?.naive_utc());
     }
-    match (written(text), zone_at(text)) {
-        (Some(time), None) => Some(time.naive_utc()),
-        (Some(_), Some(at)) => Some(written(text.get(..at)?.trim_end())?.naive_utc()),
-        (None, _) => short(text),
+    let local = without_zone(text);
+    match written(local.as_deref().unwrap_or(text)) {
+        Some(time) => Some(time.naive_utc()),
+        None => short(text),
     }
 }
 

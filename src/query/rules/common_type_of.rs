@@ -5,7 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::Expr;
 
-use crate::query::times::full;
+use crate::query::times::cast_as_read;
 
 /// Digits of a DECIMAL.
 const DIGITS_MAX: u8 = 38;
@@ -82,9 +82,7 @@ pub(super) fn read_as_times<'e>(
             true => DataType::Date32,
             false => DataType::Timestamp(TimeUnit::Microsecond, None),
         };
-        let full = full(value);
-        let fits = full.as_ref().unwrap_or(value).cast_to(&target).is_ok();
-        fits.then_some(target)
+        cast_as_read(value, &target).is_ok().then_some(target)
     });
     let read = read.collect::<Option<Vec<_>>>()?;
     common_type(&read).or_else(|| read.into_iter().find(is_time))

@@ -1,5 +1,5 @@
-//! Texts that are times without seconds, `'2026-11-01 10:20'`, as files have them too. Arrow's cast wants the seconds, so the casts are
-//! given texts that have them.
+//! Texts that become times, as rows that are ingested bring them too: without seconds, `'2026-11-01 10:20'`, which Arrow's cast wants, and with an
+//! offset that says nothing of a day and of a time without a zone, where Arrow's cast moves to UTC. The casts are given texts that it reads.
 
 use std::sync::Arc;
 
@@ -16,53 +16,105 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::query::node::{has, input_of};
-use crate::validate::with_seconds;
+use crate::validate::{with_seconds, without_zone};
 
-const NAME: &str = "with_seconds";
+/// DataFusion's function, which reads a text as a cast to DATE does.
+const TO_DATE: &str = "to_date";
 
-/// The same text with seconds, if it is a time without them; none for anything else.
-pub(in crate::query) fn full(value: &ScalarValue) -> Option<ScalarValue> {
-    let text = value.try_as_str().flatten()?;
-    with_seconds(text).map(|full| ScalarValue::Utf8(Some(full)))
+/// What a text is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reading {
+    /// A moment: an offset moves the clock that is written.
+    Instant,
+    /// A day, or a time without a zone: what is written, whatever offset stands behind it.
+    Local,
 }
 
-/// Texts, each with seconds if it is a time without them.
-pub(super) fn all_full(texts: &ColumnarValue) -> Result<ColumnarValue> {
-    Ok(match texts {
-        ColumnarValue::Scalar(value) => {
-            ColumnarValue::Scalar(full(value).unwrap_or_else(|| value.clone()))
+impl Reading {
+    /// None: times of that type are not read here.
+    fn of_type(data_type: &DataType) -> Option<Reading> {
+        match data_type {
+            DataType::Timestamp(_, Some(_)) => Some(Reading::Instant),
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
+                Some(Reading::Local)
+            }
+            _ => None,
         }
-        ColumnarValue::Array(_) => {
-            let texts = texts.cast_to(&DataType::Utf8, None)?.into_array(1)?;
-            ColumnarValue::Array(each_full(texts))
-        }
-    })
-}
-
-fn each_full(texts: ArrayRef) -> ArrayRef {
-    let values = texts.as_string::<i32>();
-    let whole = values
-        .iter()
-        .flatten()
-        .all(|text| with_seconds(text).is_none());
-    if whole {
-        return texts;
     }
-    let made = values.iter().map(|text| {
-        let text = text?;
-        Some(with_seconds(text).unwrap_or_else(|| text.to_owned()))
-    });
-    Arc::new(made.collect::<StringArray>())
+
+    fn function_name(self) -> &'static str {
+        match self {
+            Reading::Instant => "with_seconds",
+            Reading::Local => "without_zone",
+        }
+    }
+
+    /// None: Arrow's cast reads the text as it is.
+    fn text(self, text: &str) -> Option<String> {
+        match self {
+            Reading::Instant => with_seconds(text),
+            Reading::Local => without_zone(text).or_else(|| with_seconds(text)),
+        }
+    }
+
+    fn value(self, value: &ScalarValue) -> Option<ScalarValue> {
+        let text = value.try_as_str().flatten()?;
+        self.text(text).map(|read| ScalarValue::Utf8(Some(read)))
+    }
+
+    /// Texts that Arrow's cast reads.
+    pub(super) fn texts(self, texts: &ColumnarValue) -> Result<ColumnarValue> {
+        Ok(match texts {
+            ColumnarValue::Scalar(value) => {
+                ColumnarValue::Scalar(self.value(value).unwrap_or_else(|| value.clone()))
+            }
+            ColumnarValue::Array(_) => {
+                let texts = texts.cast_to(&DataType::Utf8, None)?.into_array(1)?;
+                ColumnarValue::Array(self.each(texts))
+            }
+        })
+    }
+
+    fn each(self, texts: ArrayRef) -> ArrayRef {
+        let values = texts.as_string::<i32>();
+        if values
+            .iter()
+            .flatten()
+            .all(|text| self.text(text).is_none())
+        {
+            return texts;
+        }
+        let made = values.iter().map(|text| {
+            let text = text?;
+            Some(self.text(text).unwrap_or_else(|| text.to_owned()))
+        });
+        Arc::new(made.collect::<StringArray>())
+    }
 }
 
-/// Puts the seconds into what is cast to a time or a day. Runs behind coercion, which makes such casts.
+/// A constant as it is cast to a type: a text that Arrow's cast reads as that time.
+pub(in crate::query) fn cast_as_read(value: &ScalarValue, to: &DataType) -> Result<ScalarValue> {
+    let read = Reading::of_type(to).and_then(|reading| reading.value(value));
+    read.as_ref().unwrap_or(value).cast_to(to)
+}
+
+/// Prepares what is cast to a time or a day. Runs behind coercion, which makes such casts.
 #[derive(Debug)]
-pub(in crate::query) struct ShortTimes(Arc<ScalarUDF>);
+pub(in crate::query) struct ShortTimes {
+    instants: Arc<ScalarUDF>,
+    locals: Arc<ScalarUDF>,
+}
 
 impl Default for ShortTimes {
     fn default() -> Self {
-        let signature = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
-        ShortTimes(Arc::new(ScalarUDF::from(WithSeconds(signature))))
+        let function = |reading| {
+            let signature = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
+            Arc::new(ScalarUDF::from(AsRead { reading, signature }))
+        };
+        ShortTimes {
+            instants: function(Reading::Instant),
+            locals: function(Reading::Local),
+        }
     }
 }
 
@@ -73,8 +125,7 @@ impl AnalyzerRule for ShortTimes {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let plan = plan.transform_up_with_subqueries(|plan| {
-            let is_cast = |expr: &Expr| matches!(expr, Expr::Cast(_) | Expr::TryCast(_));
-            if !has(&plan, is_cast)? {
+            if !has(&plan, reads_a_time)? {
                 return Ok(Transformed::no(plan));
             }
             let schema = input_of(&plan)?;
@@ -89,56 +140,93 @@ impl AnalyzerRule for ShortTimes {
     }
 }
 
+fn reads_a_time(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(_) | Expr::TryCast(_) => true,
+        // With more arguments these say how the text is read.
+        Expr::ScalarFunction(call) => call.name() == TO_DATE && call.args.len() == 1,
+        _ => false,
+    }
+}
+
 impl ShortTimes {
     fn rewritten(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-        let (text, field, tries) = match expr {
-            Expr::Cast(Cast { expr, field }) => (expr, field, false),
-            Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-            other => return Ok(Transformed::no(other)),
-        };
-        let to_time = matches!(
-            field.data_type(),
-            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
-        );
-        let (text, changed) = match *text {
-            text if !to_time => (text, false),
-            Expr::Literal(value, metadata) => match full(&value) {
-                Some(full) => (Expr::Literal(full, metadata), true),
-                None => (Expr::Literal(value, metadata), false),
-            },
-            // It gets them when it is bound, where an error names it.
-            text @ Expr::Placeholder(_) => (text, false),
-            text if self.is_due(&text, schema) => {
-                let text = text.cast_to(&DataType::Utf8, schema)?;
-                (self.0.call(vec![text]), true)
+        Ok(match expr {
+            // It is read when it is bound, where an error names it.
+            Expr::Cast(cast) if matches!(*cast.expr, Expr::Placeholder(_)) => {
+                Transformed::no(Expr::Cast(cast))
             }
-            text => (text, false),
+            Expr::Cast(Cast { expr, field }) => {
+                let reading = Reading::of_type(field.data_type());
+                let expr = self.prepared(*expr, reading, schema)?;
+                expr.update_data(|expr| Expr::Cast(Cast::new_from_field(Box::new(expr), field)))
+            }
+            Expr::TryCast(TryCast { expr, field }) => {
+                let reading = Reading::of_type(field.data_type());
+                let expr = self.prepared(*expr, reading, schema)?;
+                expr.update_data(|expr| {
+                    Expr::TryCast(TryCast::new_from_field(Box::new(expr), field))
+                })
+            }
+            Expr::ScalarFunction(mut call) if call.name() == TO_DATE && call.args.len() == 1 => {
+                let text = call.args.pop().unwrap_or_default();
+                let text = self.prepared(text, Some(Reading::Local), schema)?;
+                text.update_data(|text| {
+                    call.args.push(text);
+                    Expr::ScalarFunction(call)
+                })
+            }
+            other => Transformed::no(other),
+        })
+    }
+
+    fn prepared(
+        &self,
+        text: Expr,
+        reading: Option<Reading>,
+        schema: &DFSchema,
+    ) -> Result<Transformed<Expr>> {
+        let Some(reading) = reading else {
+            return Ok(Transformed::no(text));
         };
-        let expr = Box::new(text);
-        let whole = match tries {
-            true => Expr::TryCast(TryCast { expr, field }),
-            false => Expr::Cast(Cast { expr, field }),
-        };
-        Ok(Transformed::new_transformed(whole, changed))
+        Ok(match text {
+            Expr::Literal(value, metadata) => match reading.value(&value) {
+                Some(read) => Transformed::yes(Expr::Literal(read, metadata)),
+                None => Transformed::no(Expr::Literal(value, metadata)),
+            },
+            text if self.is_due(&text, schema) => {
+                let function = match reading {
+                    Reading::Instant => &self.instants,
+                    Reading::Local => &self.locals,
+                };
+                let text = text.cast_to(&DataType::Utf8, schema)?;
+                Transformed::yes(function.call(vec![text]))
+            }
+            text => Transformed::no(text),
+        })
     }
 
     /// The rule runs again over what is explained.
     fn is_due(&self, text: &Expr, schema: &DFSchema) -> bool {
-        let done = matches!(text, Expr::ScalarFunction(call) if call.func == self.0);
+        let is_done = |call: &Arc<ScalarUDF>| *call == self.instants || *call == self.locals;
+        let done = matches!(text, Expr::ScalarFunction(call) if is_done(&call.func));
         !done && text.get_type(schema).is_ok_and(|t| t.is_string())
     }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WithSeconds(Signature);
+struct AsRead {
+    reading: Reading,
+    signature: Signature,
+}
 
-impl ScalarUDFImpl for WithSeconds {
+impl ScalarUDFImpl for AsRead {
     fn name(&self) -> &str {
-        NAME
+        self.reading.function_name()
     }
 
     fn signature(&self) -> &Signature {
-        &self.0
+        &self.signature
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -151,8 +239,8 @@ impl ScalarUDFImpl for WithSeconds {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match args.args.first() {
-            Some(texts) => all_full(texts),
-            None => exec_err!("{NAME} takes a text"),
+            Some(texts) => self.reading.texts(texts),
+            None => exec_err!("{} takes a text", self.name()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an
 //! instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for `+ INTERVAL` (`shift`; of a DATE `days`), for buckets (`functions/bucket`),
-//! `date_bin` and `date_trunc` (`calendar`). Texts and numbers become times (`to_timestamp`), also without seconds (`minutes`). The time between two times has parts (`part`).
+//! `date_bin` and `date_trunc` (`calendar`). Texts and numbers become times (`to_timestamp`), also without seconds and with an offset (`minutes`). The time between two times has parts (`part`).
 
 mod at_zone;
 mod calendar;
@@ -20,7 +20,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 
 pub(super) use at_zone::{ZonedCasts, rewrite as rewrite_at_time_zone};
 pub(super) use days::DayPlanner;
-pub(super) use minutes::{ShortTimes, full};
+pub(super) use minutes::{ShortTimes, cast_as_read};
 pub(super) use part::PartPlanner;
 pub(super) use shift::{is_zoned, shifted};
 pub(super) use zone::{Zone, ZoneClock};

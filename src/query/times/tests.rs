@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{Date32Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
 
-use crate::query::Engine;
 use crate::query::tests::{answer, engine_over, holds};
+use crate::query::{Engine, QueryContext};
 
 fn micros(text: &str) -> i64 {
     let at = chrono::DateTime::parse_from_rfc3339(text).unwrap();
@@ -210,7 +212,7 @@ async fn a_day_that_an_interval_moves_is_a_time() {
 #[tokio::test]
 async fn times_are_written_without_seconds_too() {
     holds(&engine().await, &[
-        ("SELECT TIMESTAMP '2026-11-01 10:20', CAST('2026-11-01T10:20Z' AS TIMESTAMP), TIMESTAMP '2026-11-01 10:20+02'", "2026-11-01T10:20:00,2026-11-01T10:20:00,2026-11-01T08:20:00"),
+        ("SELECT TIMESTAMP '2026-11-01 10:20', CAST('2026-11-01T10:20Z' AS TIMESTAMP), TIMESTAMP '2026-11-01 10:20+02'", "2026-11-01T10:20:00,2026-11-01T10:20:00,2026-11-01T10:20:00"),
         ("SELECT count(*) FROM lab.t WHERE ts > '2026-03-29 11:59' AND ts <= '2026-03-29T12:00Z' AND n >= '2026-03-29 02:30'", "1"),
         ("SELECT count(*) FROM lab.t WHERE ts IN ('2026-03-29 12:00', '2026-10-25 02:30+02:00') AND ts BETWEEN '2026-01-01 00:00' AND '2026-12-31 00:00'", "2"),
         ("SELECT CAST(s AS TIMESTAMP), TRY_CAST(s AS DATE) FROM (VALUES ('2026-11-01 10:20'), ('2026-11-01T10:20:30'), (NULL)) v(s)", "2026-11-01T10:20:00,2026-11-01;2026-11-01T10:20:30,2026-11-01;,"),
@@ -242,4 +244,39 @@ async fn a_text_beside_a_time_is_one_if_it_can_be() {
         ("SELECT coalesce(d, 'none') FROM lab.t ORDER BY ts LIMIT 2", "2026-03-29;2026-10-25"),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn a_day_and_a_time_without_zone_are_what_is_written() {
+    const LATE: &str = "'2026-01-01T23:30:00-05:00'";
+    let engine = engine().await;
+    holds(&engine, &[
+        (&format!("SELECT CAST({LATE} AS DATE), DATE {LATE} AS b, TRY_CAST({LATE} AS DATE) AS c, to_date({LATE}) AS d"), "2026-01-01,2026-01-01,2026-01-01,2026-01-01"),
+        (&format!("SELECT CAST({LATE} AS TIMESTAMP), TIMESTAMP {LATE} AS b, CAST({LATE} AS TIMESTAMP(3)), date_trunc('day', {LATE})"), "2026-01-01T23:30:00,2026-01-01T23:30:00,2026-01-01T23:30:00,2026-01-01T00:00:00"),
+        ("SELECT CAST(s AS DATE), TRY_CAST(s AS DATE), to_date(s), CAST(s AS TIMESTAMP) FROM (VALUES ('2026-01-02 02:00+09'), ('2026-01-01T23:30Z'), ('2026-01-01'), (NULL)) v(s)", "2026-01-02,2026-01-02,2026-01-02,2026-01-02T02:00:00;2026-01-01,2026-01-01,2026-01-01,2026-01-01T23:30:00;2026-01-01,2026-01-01,2026-01-01,2026-01-01T00:00:00;,,,"),
+        ("SELECT CAST('2026-01-01 23:30:00 America/New_York' AS TIMESTAMP), CAST('2026-01-01 23:30:00,5-05' AS TIMESTAMP)", "2026-01-01T23:30:00,2026-01-01T23:30:00.500"),
+        (&format!("SELECT DATE '2026-01-01' = {LATE}, DATE '2026-01-01' IN ({LATE}), TIMESTAMP '2026-01-01 23:30' = {LATE}"), "true,true,true"),
+        ("SELECT count(*) FROM lab.t WHERE d = '2026-03-29T23:30:00-05:00' AND n = '2026-03-29 02:30+09:00'", "1"),
+        ("SELECT count(*) FROM lab.t JOIN (VALUES ('2026-03-29T23:30:00-05:00')) v(s) ON d = s", "1"),
+        (&format!("SELECT coalesce(CAST(NULL AS TIMESTAMP), {LATE}), d FROM lab.t WHERE d < '2026-05-01' UNION ALL SELECT {LATE} AS c, {LATE} AS d ORDER BY d"), "2026-01-01T23:30:00,2026-01-01;2026-01-01T23:30:00,2026-03-29"),
+        // A moment is moved by its offset.
+        (&format!("SELECT CAST({LATE} AS TIMESTAMPTZ), to_timestamp({LATE})"), "2026-01-02T04:30:00Z,2026-01-02T04:30:00Z"),
+        ("SELECT count(*) FROM lab.t WHERE ts = '2026-03-29T07:00:00-05:00'", "1"),
+        ("SELECT TRY_CAST('2026-01-01T23:30:00 rubbish' AS DATE), TRY_CAST('2026-02-30T23:30:00Z' AS TIMESTAMP)", ","),
+    ])
+    .await;
+    for (sql, expected) in [
+        ("SELECT CAST(? AS DATE)", "2026-01-01"),
+        ("SELECT TRY_CAST(? AS DATE)", "2026-01-01"),
+        ("SELECT CAST(? AS TIMESTAMP)", "2026-01-01T23:30:00"),
+        ("SELECT DATE '2026-01-01' = ?", "true"),
+        ("SELECT TIMESTAMP '2026-01-01 23:30' = ?", "true"),
+    ] {
+        let late = vec![ScalarValue::from("2026-01-01T23:30:00-05:00")];
+        let asked = QueryContext::new("tests");
+        let found = engine.query(&asked, sql, Some(late)).await.unwrap();
+        let rows = found.collect().await.unwrap();
+        let value = array_value_to_string(rows[0].column(0), 0).unwrap();
+        assert_eq!(value, expected, "{sql}");
+    }
 }

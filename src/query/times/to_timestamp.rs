@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::minutes::all_full;
+use super::minutes::Reading;
 
 /// Digits behind the point of a second, in microseconds.
 const MICROS_DIGITS: i8 = 6;
@@ -107,7 +107,9 @@ impl ScalarUDFImpl for ToTimestamp {
         let to = args.return_field.data_type().clone();
         let made = match args.args.as_slice() {
             // The engine reads texts by way of nanoseconds, whatever they become.
-            [text] if text.data_type().is_string() => return all_full(text)?.cast_to(&to, None),
+            [text] if text.data_type().is_string() => {
+                return Reading::Instant.texts(text)?.cast_to(&to, None);
+            }
             _ if self.counts_seconds() => self.micros_of_seconds(args)?,
             _ => self.of().invoke_with_args(args)?,
         };
