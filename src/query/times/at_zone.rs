@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, Value};
 
+use super::local_clock;
 use super::zone::{Zone, ZoneClock};
 use crate::fault::Fault;
 use crate::sql::{each_expr_mut, parse_own_expr};
@@ -145,13 +146,20 @@ fn in_zone(times: &ArrayRef, zone: &Arc<str>) -> Result<ArrayRef> {
     Ok(Arc::new(instants.with_timezone(zone.clone())))
 }
 
-/// Casts of local times to a zone, which coercion makes, become the function. Runs behind coercion.
+/// Casts of local times to a zone, which coercion makes, become the function, and casts to no zone the clock of the time's own zone. Runs
+/// behind coercion.
 #[derive(Debug)]
-pub(in crate::query) struct ZonedCasts(Arc<ScalarUDF>);
+pub(in crate::query) struct ZonedCasts {
+    at_zone: Arc<ScalarUDF>,
+    local_clock: Arc<ScalarUDF>,
+}
 
 impl Default for ZonedCasts {
     fn default() -> Self {
-        ZonedCasts(Arc::new(function()))
+        ZonedCasts {
+            at_zone: Arc::new(function()),
+            local_clock: Arc::new(local_clock::function()),
+        }
     }
 }
 
@@ -187,7 +195,27 @@ fn local_time(text: &ScalarValue) -> Option<ScalarValue> {
 }
 
 impl ZonedCasts {
+    /// A cast of a time with a zone to one without; none: it is another expression, or its zone is UTC.
+    fn without_zone(&self, expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+        let (time, to) = match expr {
+            Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
+            Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
+            _ => return Ok(None),
+        };
+        if let DataType::Timestamp(_, None) = to
+            && let Ok(DataType::Timestamp(_, Some(zone))) = time.get_type(schema)
+            && Zone::named(&zone)?.is_some()
+        {
+            let local = self.local_clock.call(vec![time.as_ref().clone()]);
+            return local.cast_to(to, schema).map(Some);
+        }
+        Ok(None)
+    }
+
     fn rewritten(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        if let Some(local) = self.without_zone(&expr, schema)? {
+            return Ok(Transformed::yes(local));
+        }
         let Expr::Cast(cast) = &expr else {
             return Ok(Transformed::no(expr));
         };
@@ -197,7 +225,7 @@ impl ZonedCasts {
             && let Some(time) = local_time(text)
             && Zone::named(zone)?.is_some()
         {
-            let call = self.0.call(vec![lit(time), lit(zone.as_ref())]);
+            let call = self.at_zone.call(vec![lit(time), lit(zone.as_ref())]);
             return Ok(Transformed::yes(call));
         }
         if let DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) = to
@@ -205,7 +233,7 @@ impl ZonedCasts {
             && Zone::named(zone)?.is_some()
         {
             let time = cast.expr.as_ref().clone();
-            let call = self.0.call(vec![time, lit(zone.as_ref())]);
+            let call = self.at_zone.call(vec![time, lit(zone.as_ref())]);
             return Ok(Transformed::yes(call));
         }
         Ok(Transformed::no(expr))

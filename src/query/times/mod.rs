@@ -1,10 +1,11 @@
 //! Times and zones as PostgreSQL has them. A local time that a change of the clock leaves out, or that it brings twice, is an
-//! instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`), for `+ INTERVAL` (`shift`; of a DATE `days`), for buckets (`functions/bucket`),
+//! instant all the same (`zone`), for `AT TIME ZONE` (`at_zone`; back to the local time `local_clock`), for `+ INTERVAL` (`shift`; of a DATE `days`), for buckets (`functions/bucket`),
 //! `date_bin` and `date_trunc` (`calendar`). Texts and numbers become times (`to_timestamp`), also without seconds and with an offset (`minutes`). The time between two times has parts (`part`).
 
 mod at_zone;
 mod calendar;
 mod days;
+mod local_clock;
 mod minutes;
 mod part;
 mod shift;

@@ -280,3 +280,17 @@ async fn a_day_and_a_time_without_zone_are_what_is_written() {
         assert_eq!(value, expected, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn a_time_in_a_zone_becomes_what_its_clock_shows() {
+    const BERLIN: &str =
+        "FROM (SELECT ts AT TIME ZONE 'Europe/Berlin' AS t FROM lab.t) q ORDER BY t LIMIT 2";
+    holds(&engine().await, &[
+        (&format!("SELECT t::timestamp, t::date, t::time {BERLIN}"), "2026-03-29T14:00:00,2026-03-29,14:00:00;2026-10-25T02:30:00,2026-10-25,02:30:00"),
+        (&format!("SELECT TRY_CAST(t AS TIMESTAMP), CAST(t AS TIMESTAMP(0)), t::timestamptz {BERLIN}"), "2026-03-29T14:00:00,2026-03-29T14:00:00,2026-03-29T12:00:00Z;2026-10-25T02:30:00,2026-10-25T02:30:00,2026-10-25T00:30:00Z"),
+        ("SELECT (TIMESTAMPTZ '2026-11-01 23:30:00Z' AT TIME ZONE 'Europe/Berlin')::timestamp, (TIMESTAMPTZ '2026-11-01 23:30:00Z' AT TIME ZONE '+05:30')::timestamp", "2026-11-02T00:30:00,2026-11-02T05:00:00"),
+        ("SELECT count(*) FROM lab.t WHERE (ts AT TIME ZONE 'Europe/Berlin')::timestamp = '2026-03-29 14:00'", "1"),
+        ("SELECT ts::timestamp, CAST(NULL AS TIMESTAMPTZ) AT TIME ZONE 'Europe/Berlin' FROM lab.t ORDER BY ts LIMIT 1", "2026-03-29T12:00:00,"),
+    ])
+    .await;
+}
