@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::CATALOG;
 use super::access::with_names_first;
+use super::functions::computes_over_rows;
 use super::merged;
 use super::same_names;
 use super::scope::{Given, Scope, Sources, spell};
@@ -45,6 +46,7 @@ pub(crate) fn resolve(
         counts: BTreeSet::new(),
         called: false,
         unnamed: 0,
+        calls: Vec::new(),
         error: None,
     };
     let _ = visit_mut(&mut statement, &mut rewriter);
@@ -76,6 +78,8 @@ struct Rewriter<'a> {
     called: bool,
     /// Relations that have no name of their own.
     unnamed: usize,
+    /// Aggregates and window functions that are being visited, each by the number of levels around it.
+    calls: Vec<usize>,
     error: Option<Fault>,
 }
 
@@ -107,6 +111,13 @@ impl Rewriter<'_> {
 
     /// Spells a column's name. Gives what stands in its place, if anything does.
     fn column(&self, ident: &mut Ident) -> Result<Option<Expr>, Fault> {
+        if self.calls.last() == Some(&self.levels.len())
+            && let Some(level) = self.levels.last().filter(|l| !l.of_sets)
+            && let Some(scope) = &level.scope
+            && let Some(column) = scope.computed_over(&ident.value)?
+        {
+            return Ok(Some(column));
+        }
         for scope in self.scopes() {
             if let Some(spelling) = scope.column(&ident.value)? {
                 spell(ident, spelling);
@@ -432,13 +443,25 @@ impl VisitorMut for Rewriter<'_> {
                 }
             }),
             Expr::CompoundIdentifier(idents) => self.compound(idents),
-            Expr::Function(function) => match &mut function.over {
-                Some(over) => self.window(over),
-                None => Ok(()),
-            },
+            Expr::Function(function) => {
+                if computes_over_rows(function) {
+                    self.calls.push(self.levels.len());
+                }
+                match &mut function.over {
+                    Some(over) => self.window(over),
+                    None => Ok(()),
+                }
+            }
             _ => Ok(()),
         };
         self.note(outcome);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if matches!(expr, Expr::Function(function) if computes_over_rows(function)) {
+            self.calls.pop();
+        }
         ControlFlow::Continue(())
     }
 

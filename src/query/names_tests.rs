@@ -207,6 +207,58 @@ async fn a_result_may_have_the_name_of_a_column() {
 }
 
 #[tokio::test]
+async fn within_an_aggregate_of_order_by_a_name_means_the_column() {
+    check(&[
+        (
+            "SELECT id, avg(temp) AS temp FROM lab.c1 GROUP BY id ORDER BY avg(temp) DESC, temp",
+            "id,temp 2,7.5 1,1.5",
+        ),
+        (
+            "SELECT id, -max(temp) AS temp FROM lab.c1 GROUP BY id ORDER BY max(temp)",
+            "id,temp 1,-1.5 2,-7.5",
+        ),
+        (
+            "SELECT id, -max(temp) AS TEMP FROM lab.c1 x GROUP BY id HAVING max(temp) > 0 ORDER BY max(temp) + 1",
+            "id,TEMP 1,-1.5 2,-7.5",
+        ),
+        (
+            "SELECT id, -max(temp + 1) AS temp FROM lab.c1 GROUP BY id ORDER BY max(temp * 2)",
+            "id,temp 1,-2.5 2,-8.5",
+        ),
+        (
+            "WITH c AS (SELECT * FROM lab.c1) SELECT id, -sum(temp) AS temp FROM c GROUP BY id ORDER BY sum(temp)",
+            "id,temp 1,-1.5 2,-7.5",
+        ),
+        (
+            "SELECT DISTINCT max(q.id) AS id FROM (SELECT id FROM lab.c1) q GROUP BY q.id ORDER BY max(id) DESC",
+            "id 2 1",
+        ),
+        (
+            "SELECT id, -temp AS temp FROM lab.c1 ORDER BY row_number() OVER (ORDER BY temp)",
+            "id,temp 1,-1.5 2,-7.5",
+        ),
+        (
+            "SELECT id, -sum(temp) OVER (ORDER BY id) AS temp FROM lab.c1 ORDER BY sum(temp) OVER (ORDER BY id)",
+            "id,temp 1,-1.5 2,-9.0",
+        ),
+        (
+            "SELECT -max(id) AS id FROM lab.c1 FULL JOIN lab.c2 USING (id) GROUP BY c1.temp ORDER BY max(id)",
+            "id -1 -2",
+        ),
+        // Elsewhere it means the result.
+        (
+            "SELECT id, -max(temp) AS temp FROM lab.c1 GROUP BY id ORDER BY temp",
+            "id,temp 2,-7.5 1,-1.5",
+        ),
+        (
+            "SELECT id, -max(temp) AS temp FROM lab.c1 GROUP BY id ORDER BY temp + 1",
+            "id,temp 2,-7.5 1,-1.5",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn stars_and_windows_take_names_without_regard_to_case() {
     check(&[
         (

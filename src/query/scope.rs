@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::CATALOG;
 use super::spellings::{Names, pick};
 use super::table_functions;
 use super::table_lookup::{find, find_view, server_table};
@@ -37,6 +38,8 @@ pub(super) struct Relation {
     with_fields: Names,
     /// It may have columns that are not known here.
     open: bool,
+    /// A table function that has no alias: the planner has a name of its own for it.
+    unnamed_call: bool,
 }
 
 /// The names of one SELECT.
@@ -78,6 +81,27 @@ impl Scope {
     pub(super) fn merged(&self, spelling: &str) -> Option<&Expr> {
         let is_result = self.ordering && self.aliases.spellings(spelling).any(|s| s == spelling);
         self.merged.columns.get(spelling).filter(|_| !is_result)
+    }
+
+    /// What a name means within an aggregate or a window function of ORDER BY: a column of FROM. It is written with its relation where a
+    /// result has its name, because the planner would take it for the result. None: the name says it as it stands.
+    pub(super) fn computed_over(&self, name: &str) -> Result<Option<Expr>, Fault> {
+        if !self.ordering || self.aliases.spellings(name).next().is_none() {
+            return Ok(None);
+        }
+        let Some(column) = pick(name, self.columns.spellings(name))? else {
+            return Ok(None);
+        };
+        if let Some(merged) = self.merged.columns.get(column) {
+            return Ok(Some(merged.clone()));
+        }
+        let has = |r: &&Relation| r.columns.spellings(name).any(|own| own == column);
+        let mut having = self.relations.iter().filter(has);
+        // Two have it: it is ambiguous, or the result that is called so.
+        match (having.next(), having.next()) {
+            (Some(relation), None) => Ok(relation.path(column)),
+            _ => Ok(None),
+        }
     }
 
     /// May a `*` have a column of this name that is not among the results by name?
@@ -144,6 +168,7 @@ impl Relation {
             columns: Arc::default(),
             with_fields: Names::default(),
             open: true,
+            unnamed_call: false,
         }
     }
 
@@ -154,7 +179,19 @@ impl Relation {
             columns,
             with_fields: Names::default(),
             open: false,
+            unnamed_call: false,
         }
+    }
+
+    /// One of its columns, by all that it is qualified by. None: it has no name that is known here.
+    fn path(&self, column: &str) -> Option<Expr> {
+        let parts = match &self.table {
+            Some(table) => vec![CATALOG, table.schema(), table.table(), column],
+            None if self.called.is_empty() || self.unnamed_call => return None,
+            None => vec![&*self.called, column],
+        };
+        let parts = parts.into_iter().map(|part| Ident::with_quote('"', part));
+        Some(Expr::CompoundIdentifier(parts.collect()))
     }
 
     /// May it have columns that are not known here?
@@ -339,13 +376,14 @@ impl Sources<'_> {
                 let args = &args.args;
                 let called = parts(name).last().copied().unwrap_or_default();
                 let columns = table_functions::columns(self.snapshot, name, args);
-                let relation = columns.map_or_else(
+                let mut relation = columns.map_or_else(
                     || Relation::opened(called),
                     |columns| {
                         let columns = columns.iter().map(String::as_str).collect();
                         Relation::closed(called, Arc::new(columns))
                     },
                 );
+                relation.unnamed_call = alias.is_none();
                 (alias, relation)
             }
             TableFactor::Derived {

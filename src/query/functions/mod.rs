@@ -20,6 +20,7 @@ mod lag_default;
 mod list_extremes;
 mod of_bytes;
 pub(super) mod of_caller;
+mod over_rows;
 mod patterns;
 mod reviewed;
 mod rows_in;
@@ -51,6 +52,7 @@ pub use grouping_sets::each_column_once;
 pub use joined::JoinPlanner;
 pub use json::JsonPlanner;
 pub use list_extremes::OwnListExtremes;
+pub use over_rows::computes_over_rows;
 pub use spans::SpanPlanner;
 
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
