@@ -10,7 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-use super::scope::{Given, Merged, Relation, Scope, Sources};
+use super::given::Given;
+use super::scope::{Merged, Relation, Scope, Sources};
 use crate::fault::Fault;
 use crate::sql::{parse_own, parse_own_expr, parts};
 use crate::types::{SameName, quote_name};

@@ -17,6 +17,7 @@ mod extreme_filter;
 mod feed;
 mod filter;
 pub mod functions;
+mod given;
 mod guessed;
 mod history;
 mod information_schema;

@@ -16,9 +16,10 @@ use datafusion::sql::sqlparser::ast::{
 use super::CATALOG;
 use super::access::with_names_first;
 use super::functions::computes_over_rows;
+use super::given::Given;
 use super::merged;
 use super::same_names;
-use super::scope::{Given, Scope, Sources, spell};
+use super::scope::{Scope, Sources, spell};
 use super::table_lookup::{find, find_view, server_table};
 use super::using::spell_using;
 use crate::catalog::view::Snapshot;
@@ -62,6 +63,8 @@ pub(crate) fn resolve(
 /// A query or a SELECT that is being visited.
 struct Level {
     given: Given,
+    /// What is given within the queries of its WITH that are still to be visited.
+    within: std::vec::IntoIter<Given>,
     /// A query's are those of its first SELECT, for its ORDER BY, once that was visited.
     scope: Option<Scope>,
     select: bool,
@@ -107,6 +110,12 @@ impl Rewriter<'_> {
         // What a query has for its ORDER BY is none of its SELECTs' business.
         let seen = innermost.filter(move |(at, level)| level.select || !within(*at));
         seen.filter_map(|(_, level)| level.scope.as_ref())
+    }
+
+    /// What is given around the query that is visited next.
+    fn around(&mut self) -> Given {
+        let within = self.levels.last_mut().and_then(|l| l.within.next());
+        within.unwrap_or_else(|| self.given())
     }
 
     /// Spells a column's name. Gives what stands in its place, if anything does.
@@ -345,8 +354,12 @@ impl VisitorMut for Rewriter<'_> {
                 same_names::mark_named(&mut cte.query, &cte.alias);
             }
         }
+        let around = self.around();
+        let (within, given) = self.sources.given(query, &around);
+        given.tell(query);
         self.levels.push(Level {
-            given: self.sources.given(query, &self.given()),
+            given,
+            within: within.into_iter(),
             scope: None,
             select: false,
             of_sets: matches!(*query.body, SetExpr::SetOperation { .. }),
@@ -367,6 +380,7 @@ impl VisitorMut for Rewriter<'_> {
         self.note(spell_select(select, &scope));
         self.levels.push(Level {
             given,
+            within: Vec::new().into_iter(),
             scope: Some(scope),
             select: true,
             of_sets: false,
@@ -394,6 +408,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.called = is_call(factor);
+        self.given().call(factor);
         if let TableFactor::Derived {
             subquery,
             alias: Some(alias),
@@ -410,11 +425,11 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Continue(());
         }
         let given = match parts(relation).as_slice() {
-            [one] => self.given().spelling(one).map(str::to_owned),
+            [one] => self.given().told(one).map(str::to_owned),
             _ => None,
         };
-        if let Some(spelling) = given {
-            *relation = ObjectName::from(vec![Ident::with_quote('"', spelling)]);
+        if let Some(told) = given {
+            *relation = ObjectName::from(vec![Ident::with_quote('"', told)]);
         } else if let Some(view) = find(self.sources.snapshot, relation) {
             *relation = whole_name(&view.name);
         } else if let Some(view) = find_view(self.sources.snapshot, relation) {

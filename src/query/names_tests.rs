@@ -259,6 +259,55 @@ async fn within_an_aggregate_of_order_by_a_name_means_the_column() {
 }
 
 #[tokio::test]
+async fn a_name_of_an_inner_with_counts_before_the_same_name_around_it() {
+    check(&[
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT y.a, x.a AS b FROM (WITH X AS (SELECT 2 AS a) SELECT a FROM x) y, x",
+            "a,b 2,1",
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT y.*, x.a AS b FROM (WITH x AS (SELECT 2 AS c, 3 AS d) SELECT x.*, x.c AS e FROM X) y, x",
+            "c,d,e,b 2,3,2,1",
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a), y AS (WITH x (b) AS (SELECT 2) SELECT x.b FROM x) SELECT x.a, y.b FROM x, y",
+            "a,b 1,2",
+        ),
+        // Its own query knows the name around it.
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT y.a, x.a AS b FROM (WITH x AS (SELECT a + 1 AS a FROM x) SELECT a FROM x) y, x",
+            "a,b 2,1",
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT * FROM (WITH y AS (SELECT a FROM x), x AS (SELECT 2 AS a) SELECT y.a, x.a AS b FROM y, x) q",
+            "a,b 1,2",
+        ),
+        (
+            "WITH CPU AS (SELECT id FROM cpu WHERE id > 1) SELECT cpu.id FROM Cpu",
+            "id 2",
+        ),
+        // But a recursive one means itself.
+        (
+            "WITH r AS (SELECT 9 AS n) SELECT q.n, r.n AS m FROM (WITH RECURSIVE R (n) AS (SELECT 1 UNION ALL SELECT R.n + 1 FROM r WHERE r.n < 2) SELECT n FROM r) q, r ORDER BY 1",
+            "n,m 1,9 2,9",
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT a, (WITH x AS (SELECT 2 AS a) SELECT (WITH x AS (SELECT a + 5 AS a FROM x) SELECT a FROM x) FROM x) AS b FROM x",
+            "a,b 1,7",
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a) SELECT a FROM x WHERE EXISTS (WITH x AS (SELECT 1 AS b) SELECT 1 FROM x JOIN x AS z USING (b) WHERE x.b = a)",
+            "a 1",
+        ),
+    ])
+    .await;
+    let engine = engine().await;
+    let twice = "WITH x AS (SELECT 1 AS a) SELECT * FROM (WITH x AS (SELECT 2 AS a), x AS (SELECT 3 AS a) SELECT a FROM x) y";
+    let found = answer(&engine, twice).await;
+    assert!(found.contains("\"x\" specified more than once"), "{found}");
+}
+
+#[tokio::test]
 async fn stars_and_windows_take_names_without_regard_to_case() {
     check(&[
         (

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::errors::external;
+use super::given::as_written;
 use super::sql_types::type_name;
 use crate::fault::Fault;
 use crate::sql::{parse_own, visit_mut};
@@ -120,6 +121,7 @@ fn check(query: &RecursiveQuery, term: &Projection) -> Result<()> {
 }
 
 fn refused(name: &str, column: &str, from: &DataType, to: &DataType) -> Fault {
+    let name = as_written(name);
     let (recursive, first) = (type_name(from), type_name(to));
     let mut text = format!(
         "WITH RECURSIVE {name}: the column has one type in the first term and another one in the recursive term, column={column}, first={first}, recursive={recursive}; write CAST(.. AS {recursive}) in the first term"
@@ -212,6 +214,10 @@ mod tests {
             (
                 "SELECT * FROM (WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n + 0.5 FROM r WHERE n < 3) SELECT * FROM r) x",
                 ["first=BIGINT", "CAST(.. AS BIGINT) in the recursive one"],
+            ),
+            (
+                "WITH r AS (SELECT 1 AS n) SELECT * FROM (WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n + 0.5 FROM r WHERE n < 3) SELECT * FROM r) x",
+                ["WITH RECURSIVE r: ", "first=BIGINT"],
             ),
             (
                 "SELECT 1 WHERE 2 IN (WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n + 0.5 FROM r WHERE n < 3) SELECT n FROM r)",

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::CATALOG;
+use super::given::Given;
 use super::spellings::{Names, pick};
 use super::table_functions;
 use super::table_lookup::{find, find_view, server_table};
@@ -212,43 +213,6 @@ impl Relation {
     }
 }
 
-/// Names that WITH gives, innermost first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Given(Option<Arc<One>>);
-
-#[derive(Debug)]
-struct One {
-    name: String,
-    columns: Arc<Names>,
-    rest: Given,
-}
-
-impl Given {
-    fn with(&self, name: &str, columns: Names) -> Given {
-        Given(Some(Arc::new(One {
-            name: name.to_owned(),
-            columns: Arc::new(columns),
-            rest: self.clone(),
-        })))
-    }
-
-    fn one(&self, name: &str) -> Option<&One> {
-        let mut here = self.0.as_deref();
-        while let Some(one) = here {
-            if one.name.is_same_name(name) {
-                return Some(one);
-            }
-            here = one.rest.0.as_deref();
-        }
-        None
-    }
-
-    /// How WITH spells it.
-    pub(super) fn spelling(&self, name: &str) -> Option<&str> {
-        self.one(name).map(|one| one.name.as_str())
-    }
-}
-
 /// Where the columns of relations are known from.
 pub(super) struct Sources<'a> {
     pub snapshot: &'a Snapshot,
@@ -257,15 +221,24 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// What is given within a query: by its own WITH, and around it.
-    pub(super) fn given(&self, query: &Query, around: &Given) -> Given {
+    /// What is given within a query: by its own WITH, and around it. Before it, what is given within each query of that WITH, which
+    /// knows those before it, and itself if it is recursive.
+    pub(super) fn given(&self, query: &Query, around: &Given) -> (Vec<Given>, Given) {
         let mut given = around.clone();
-        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+        let mut within = Vec::new();
+        let Some(with) = &query.with else {
+            return (within, given);
+        };
+        for cte in &with.cte_tables {
+            within.push(given.clone());
             let columns = called_columns(Some(&cte.alias))
                 .unwrap_or_else(|| self.results(&cte.query, &given));
-            given = given.with(&cte.alias.name.value, columns);
+            given = given.with(around, with, &cte.alias.name.value, columns);
         }
-        given
+        if with.recursive {
+            within.fill(given.clone());
+        }
+        (within, given)
     }
 
     pub(super) fn scope(&self, select: &Select, given: &Given) -> Scope {
@@ -291,7 +264,8 @@ impl Sources<'_> {
 
     /// What a query calls its results. One that has no name of its own is in none.
     fn results(&self, query: &Query, around: &Given) -> Names {
-        self.results_of(&query.body, &self.given(query, around))
+        let (_, given) = self.given(query, around);
+        self.results_of(&query.body, &given)
     }
 
     fn results_of(&self, body: &SetExpr, given: &Given) -> Names {
@@ -432,7 +406,7 @@ impl Sources<'_> {
         if let [one] = parts.as_slice()
             && let Some(one) = given.one(one)
         {
-            return Relation::closed(&one.name, one.columns.clone());
+            return Relation::closed(one.name(), one.columns());
         }
         if let Some(view) = find(self.snapshot, name) {
             let fields = view.schema.fields().iter();

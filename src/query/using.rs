@@ -5,7 +5,8 @@ use datafusion::sql::sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins,
 };
 
-use super::scope::{Given, Relation, Scope, Sources, spell};
+use super::given::Given;
+use super::scope::{Relation, Scope, Sources, spell};
 use super::table_lookup::find;
 use crate::fault::Fault;
 use crate::sql::{parse_own, parts};
@@ -96,7 +97,7 @@ fn rename(
         } => {
             let parts = parts(name);
             let table = find(sources.snapshot, name);
-            table.filter(|_| parts.len() > 1 || parts.iter().all(|p| given.spelling(p).is_none()))
+            table.filter(|_| parts.len() > 1 || parts.iter().all(|p| given.one(p).is_none()))
         }
         _ => None,
     };
