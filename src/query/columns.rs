@@ -53,15 +53,17 @@ pub(super) fn names(plan: &LogicalPlan) -> Vec<String> {
 /// # Errors
 /// INVALID_ARGUMENT `duplicate_column`: two columns of one name, of a query whose columns are stored.
 pub(super) fn each_once(plan: &LogicalPlan) -> Result<(), Fault> {
-    let twice = |at: &usize| {
-        let field = plan.schema().fields().get(*at);
-        field.is_some_and(|f| f.name().contains(MARK))
-    };
-    let places = 0..plan.schema().fields().len();
-    let Some(at) = places.into_iter().find(twice) else {
+    let fields = plan.schema().fields().iter();
+    if !fields.clone().any(|field| field.name().contains(MARK)) {
         return Ok(());
-    };
-    let name = shown(plan, at).unwrap_or_default();
+    }
+    let names = names(plan);
+    // One that is marked may stand beside the two.
+    let mut again = names.iter().enumerate();
+    let again = again.find(|(at, name)| names.iter().take(*at).any(|before| before == *name));
+    let marked = fields.zip(&names).find(|(f, _)| f.name().contains(MARK));
+    let name = again.map(|(_, name)| name).or(marked.map(|(_, name)| name));
+    let name = name.map_or("", String::as_str);
     Err(Fault::invalid(
         "duplicate_column",
         format!("two columns have one name, column={name}; give one of them another with AS"),

@@ -28,6 +28,7 @@ use super::cast_names;
 use super::errors::external;
 use super::recursive;
 use super::rules::KeysOfRelations;
+use super::same_names;
 use crate::sql::parameter;
 
 /// Plans one statement, perhaps several times with other types of its parameters.
@@ -114,7 +115,12 @@ impl<'a> Planner<'a> {
             return first;
         }
         let mut statement = self.statement.clone();
-        match cast_names::tell_apart(&mut statement).map_err(external)? {
+        if cast_names::tell_apart(&mut statement).map_err(external)?
+            && let Ok(plan) = self.plan_of(statement.clone(), types.clone())
+        {
+            return Ok(plan);
+        }
+        match first.is_err() && same_names::mark_unnamed(&mut statement) {
             true => self.plan_of(statement, types).or(first),
             false => first,
         }

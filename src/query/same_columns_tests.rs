@@ -77,6 +77,38 @@ async fn columns_of_a_cast_keep_their_names() {
 }
 
 #[tokio::test]
+async fn one_value_that_is_written_in_two_ways_is_two_columns() {
+    let cases = [
+        ("SELECT position('b' IN 'abc'), strpos('abc', 'b')", "2,2"),
+        (
+            "SELECT substr(id, 1, 1), substring(id, 1, 1), count(*) FROM reactor.raw GROUP BY 1, 2 ORDER BY 1 LIMIT 1",
+            "a,a,2",
+        ),
+        (
+            "SELECT max(n), substr(max(id), 1, 1), substring(max(id), 1, 1), max(n) FROM reactor.raw",
+            "3,b,b,3",
+        ),
+        (
+            "SELECT strpos(id, 'a'), position('a' IN id) FROM reactor.raw WHERE n = 1 UNION ALL SELECT n, n + 1 FROM reactor.raw WHERE n = 2 ORDER BY 1",
+            "1,1;2,3",
+        ),
+        (
+            "SELECT INTERVAL '1' HOUR = INTERVAL '1h' AS same, INTERVAL '1' HOUR, INTERVAL '1h' ORDER BY 1",
+            "true,1 hours,1 hours",
+        ),
+    ];
+    let engine = engine().await;
+    holds(&engine, &cases).await;
+    let sql = "SELECT lower(id), strpos(id, 'a'), position('a' IN id) FROM reactor.raw";
+    let result = engine.query(&QueryContext::new("tests"), sql, None).await;
+    let wire = result.unwrap().wire;
+    let names: Vec<&str> = wire.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names[0], "lower(deltaplane.reactor.raw.Id)");
+    assert_eq!(names[1], names[2]);
+    assert!(names[1].starts_with("strpos("), "{names:?}");
+}
+
+#[tokio::test]
 async fn rows_are_ordered_by_the_second_of_two_equal_columns() {
     let cases = [
         (

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Ident, Query, Select, SelectItem, SetExpr, TableAlias, VisitorMut,
+    CastKind, Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableAlias, VisitorMut,
 };
 
 use super::columns::MARK;
@@ -77,6 +77,39 @@ fn mark_all(body: &mut SetExpr) {
         }
         _ => {}
     }
+}
+
+/// Marks all results that have no name of their own, for a statement in which the planner calls two of them alike that are written in
+/// two ways: `strpos(a, b), position(b IN a)`. Says whether there are any.
+pub(super) fn mark_unnamed(statement: &mut Statement) -> bool {
+    match statement {
+        Statement::Query(query) => mark_unnamed_in(&mut query.body),
+        Statement::Explain { statement, .. } => mark_unnamed(statement),
+        _ => false,
+    }
+}
+
+fn mark_unnamed_in(body: &mut SetExpr) -> bool {
+    let mut found = false;
+    match body {
+        SetExpr::Select(select) => {
+            for (at, item) in select.projection.iter_mut().enumerate() {
+                let is_column =
+                    |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                if matches!(item, SelectItem::UnnamedExpr(expr) if !is_column(expr)) {
+                    give_mark(item, at);
+                    found = true;
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            found |= mark_unnamed_in(left);
+            found |= mark_unnamed_in(right);
+        }
+        SetExpr::Query(query) => found = mark_unnamed_in(&mut query.body),
+        _ => {}
+    }
+    found
 }
 
 fn give_mark(item: &mut SelectItem, at: usize) {

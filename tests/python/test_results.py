@@ -70,7 +70,8 @@ def test_a_result_may_hold_columns_of_one_name(server, sql, names, first):
 
 def test_columns_of_one_name_are_an_error_where_one_of_them_is_meant(server):
     for sql, word in [("SELECT a FROM (SELECT 1 AS a, 2 AS a) t", "a"),
-                      ("CREATE MATERIALIZED VIEW lab.twice AS SELECT window_start, count(*) AS n, count(*) AS n FROM lab.e GROUP BY tumble(ts, '1 minute')", "n")]:
+                      ("CREATE MATERIALIZED VIEW lab.twice AS SELECT window_start, count(*) AS n, count(*) AS n FROM lab.e GROUP BY tumble(ts, '1 minute')", "n"),
+                      ("CREATE MATERIALIZED VIEW lab.twice AS SELECT window_start, lower(max(k)), strpos(max(k), 'a'), position('a' IN max(k)) FROM lab.e GROUP BY tumble(ts, '1 minute')", "column=strpos")]:
         with pytest.raises(pa.ArrowInvalid, match=word):
             server.sql(sql)
     with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
