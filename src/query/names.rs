@@ -167,7 +167,7 @@ impl Rewriter<'_> {
                 && let Some(spelling) = scope.column(&first.value)?
             {
                 if let [column] = rest
-                    && !scope.has_fields(spelling)
+                    && scope.has_no_fields(spelling)
                     && let Some(found) = self.column_around(at, first, column)?
                 {
                     *idents = found;

@@ -122,8 +122,13 @@ async fn a_name_means_the_innermost_column_that_it_can() {
             "Usage 0.75",
         ),
         (
-            "SELECT (SELECT max(cpu) FROM (SELECT 1 AS cpu) q WHERE q.cpu = cpu.id) AS m FROM cpu ORDER BY id",
-            "m 1 ",
+            "SELECT n FROM (SELECT 2 AS n) id WHERE EXISTS (SELECT 1 FROM lab.c1 WHERE c1.id = id.n)",
+            "n 2",
+        ),
+        // A field of a column within counts before it.
+        (
+            "SELECT (SELECT id.n FROM (SELECT {'n': 3} AS id) q) AS n FROM (SELECT 2 AS n) id",
+            "n 3",
         ),
         // Each side of a UNION has names of its own.
         (

@@ -35,8 +35,8 @@ pub(super) struct Relation {
     /// A table that is called by its own name.
     pub table: Option<TableName>,
     columns: Arc<Names>,
-    /// Those of a table's columns that have fields.
-    with_fields: Names,
+    /// Those of a table's columns that have no fields. Of other relations the types are not known here.
+    without_fields: Names,
     /// It may have columns that are not known here.
     open: bool,
     /// A table function that has no alias: the planner has a name of its own for it.
@@ -126,10 +126,10 @@ impl Scope {
         self.columns.spellings(name).next().is_some()
     }
 
-    /// Can it be asked for a field? It is known of tables' columns alone.
-    pub(super) fn has_fields(&self, column: &str) -> bool {
+    /// Is it known that it cannot be asked for a field?
+    pub(super) fn has_no_fields(&self, column: &str) -> bool {
         let mut relations = self.relations.iter();
-        relations.any(|r| r.with_fields.spellings(column).any(|s| s == column))
+        relations.any(|r| r.without_fields.spellings(column).any(|s| s == column))
     }
 
     /// What FROM calls by this name.
@@ -167,7 +167,7 @@ impl Relation {
             called: called.to_owned(),
             table: None,
             columns: Arc::default(),
-            with_fields: Names::default(),
+            without_fields: Names::default(),
             open: true,
             unnamed_call: false,
         }
@@ -178,7 +178,7 @@ impl Relation {
             called: called.to_owned(),
             table: None,
             columns,
-            with_fields: Names::default(),
+            without_fields: Names::default(),
             open: false,
             unnamed_call: false,
         }
@@ -395,7 +395,7 @@ impl Sources<'_> {
         }
         if let Some(columns) = called_columns(alias.as_ref()) {
             relation.columns = Arc::new(columns);
-            relation.with_fields = Names::default();
+            relation.without_fields = Names::default();
             relation.open = false;
         }
         out.push(relation);
@@ -412,9 +412,9 @@ impl Sources<'_> {
             let fields = view.schema.fields().iter();
             let columns = fields.clone().map(|f| f.name().as_str());
             let mut relation = Relation::closed(view.name.table(), Arc::new(columns.collect()));
-            let with_fields =
-                fields.filter(|f| matches!(f.data_type(), DataType::Struct(_) | DataType::Map(..)));
-            relation.with_fields = with_fields.map(|f| f.name().as_str()).collect();
+            let without = fields
+                .filter(|f| !matches!(f.data_type(), DataType::Struct(_) | DataType::Map(..)));
+            relation.without_fields = without.map(|f| f.name().as_str()).collect();
             relation.table = Some(view.name.clone());
             return relation;
         }
