@@ -157,6 +157,11 @@ fn sizes(array: &ArrayRef) -> Argument {
         DataType::Interval(_) => {
             if let Some(spans) = array.as_primitive_opt::<IntervalMonthDayNanoType>() {
                 let spans = spans.values().iter().map(|s| {
+                    // One that goes forward and back may lead nowhere.
+                    let parts = [i64::from(s.months), i64::from(s.days), s.nanoseconds];
+                    if parts.iter().any(|p| *p > 0) && parts.iter().any(|p| *p < 0) {
+                        return 0;
+                    }
                     // The shortest month: an estimate of steps must not be too low.
                     i128::from(s.months) * 28 * DAY
                         + i128::from(s.days) * DAY

@@ -29,6 +29,7 @@ mod series_of_times;
 #[cfg(test)]
 mod set_operations_tests;
 mod spans;
+mod times_between;
 mod to_char;
 mod tuples;
 mod usual;
@@ -58,6 +59,7 @@ pub use spans::SpanPlanner;
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = bucket::all();
     all.push(series::function());
+    all.push(times_between::function());
     all.extend(json::functions());
     all.push(patterns::function());
     all.extend(gives_back::functions());

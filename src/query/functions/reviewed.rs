@@ -18,7 +18,7 @@ pub(super) const PLAIN: &str = "
     json_length json_object_keys lcm least left ln log log10 log2 make_array make_date make_time map map_entries map_extract
     map_keys map_values md5 named_as_written named_struct nanvl now nullif nvl nvl2 octet_length overlay pi power radians random regexp_count
     regexp_instr regexp_like regexp_match reverse right round session_user similar_to_escape sha224 sha256 sha384 sha512 signum sin sinh split_part sqrt
-    starts_with strpos struct substr substr_index tan tanh time_bucket to_date to_hex to_local_time to_time to_timestamp
+    starts_with strpos struct substr substr_index tan tanh time_bucket times_between to_date to_hex to_local_time to_time to_timestamp
     to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime trunc try_cast_to_type tumble
     union_extract union_tag uuid version with_metadata input_file_name file_row_index date_bin
 ";
@@ -225,7 +225,13 @@ fn series(call: &Call, row: usize) -> Cost {
     };
     let length = until.abs_diff(from) / step.unsigned_abs().max(1);
     let wrong_way = (until < from) != (step < 0);
-    let elements = if wrong_way {
+    let is_null = (0..call.count()).any(|n| call.number(n, row).is_none());
+    let elements = if is_null {
+        1
+    } else if step == 0 {
+        // It stands still, or goes forward and back.
+        u128::MAX
+    } else if wrong_way {
         1
     } else {
         length.saturating_add(1)

@@ -1,13 +1,16 @@
 //! `FROM generate_series(from, until, INTERVAL '1 hour')`, and `range`: DataFusion's table function takes constants in nanoseconds
-//! alone. The function of the same name, which gives a list, takes any time, and queries.
+//! alone. `times_between` takes any times, and queries.
+
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Statement, TableAlias, TableFactor,
-    TypedString,
+    Visitor,
 };
 
+use super::times_between;
 use crate::fault::Fault;
-use crate::sql::{parse_own, parts, printed};
+use crate::sql::{parse_own, parts, printed, visit};
 
 /// # Errors
 /// INTERNAL: what is written here is no query.
@@ -36,21 +39,13 @@ pub(super) fn write_out(factor: &mut TableFactor) -> Result<(), Fault> {
     else {
         return Ok(());
     };
-    // Of written days it makes times.
-    let is_day = |value: &Expr| {
-        matches!(
-            value,
-            Expr::TypedString(TypedString {
-                data_type: DataType::Date,
-                ..
-            })
-        )
-    };
-    if !matches!(step, Expr::Interval(_)) || (is_day(from) && is_day(until)) {
+    if !is_interval(step) {
         return Ok(());
     }
     let [from, until, step] = [from, until, step].map(printed);
-    let query = format!("SELECT unnest({function}({from}, {until}, {step})) AS value");
+    let whole = function == "generate_series";
+    let series = times_between::NAME;
+    let query = format!("SELECT unnest({series}({from}, {until}, {step}, {whole})) AS value");
     let Statement::Query(subquery) = parse_own(&query)? else {
         return Ok(());
     };
@@ -67,4 +62,24 @@ pub(super) fn write_out(factor: &mut TableFactor) -> Result<(), Fault> {
         sample: None,
     };
     Ok(())
+}
+
+/// Is an interval written in it? `INTERVAL '6 hours' * 2`, `'1 day'::interval`
+fn is_interval(step: &Expr) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Interval(_)
+                | Expr::Cast {
+                    data_type: DataType::Interval { .. },
+                    ..
+                } => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    visit(step, &mut Finder).is_break()
 }

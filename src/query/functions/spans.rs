@@ -9,6 +9,7 @@ use arrow::datatypes::{
     DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 use datafusion::common::{DFSchema, ExprSchema, Result, exec_err, plan_err};
+use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -84,7 +85,7 @@ fn duration(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     matches!(found, DataType::Duration(_)).then_some(found)
 }
 
-/// A duration times or through a number, whole where the number is.
+/// A duration times or through a number, rounded to a microsecond.
 fn duration_by(
     span: Expr,
     type_: DataType,
@@ -92,16 +93,19 @@ fn duration_by(
     number: Expr,
     schema: &DFSchema,
 ) -> Expr {
-    let whole = number.get_type(schema).is_ok_and(|t| t.is_integer());
-    let counted = if whole {
-        DataType::Int64
+    let micros = cast(span, DataType::Int64);
+    let times = *op == BinaryOperator::Multiply;
+    // A product of whole numbers needs no rounding.
+    let made = if times && number.get_type(schema).is_ok_and(|t| t.is_integer()) {
+        micros * number
     } else {
-        DataType::Float64
-    };
-    let span = cast(cast(span, DataType::Int64), counted);
-    let made = match op {
-        BinaryOperator::Divide => span / number,
-        _ => span * number,
+        let micros = cast(micros, DataType::Float64);
+        let number = cast(number, DataType::Float64);
+        round(vec![if times {
+            micros * number
+        } else {
+            micros / number
+        }])
     };
     cast(cast(made, DataType::Int64), type_)
 }

@@ -52,7 +52,7 @@ pub(super) fn in_percents(pattern: &Expr) -> Result<Option<String>, Fault> {
         if let Some((written, behind)) = rest.strip_prefix('"').and_then(|r| r.split_once('"')) {
             out.push_str(written);
             rest = behind;
-        } else if let Some((length, chrono)) = begins(rest) {
+        } else if let Some((length, chrono)) = begins(rest).filter(|_| !others(rest)) {
             out.push_str(chrono);
             rest = &rest[length..];
         } else if next.is_ascii_alphabetic() {
@@ -68,6 +68,15 @@ pub(super) fn in_percents(pattern: &Expr) -> Result<Option<String>, Fault> {
         }
     }
     Ok(Some(out))
+}
+
+/// Does it begin with one of PostgreSQL's that chrono has not: the day of the ISO year, the seconds since midnight?
+fn others(text: &str) -> bool {
+    let begins = |other: &str| {
+        text.get(..other.len())
+            .is_some_and(|b| b.eq_ignore_ascii_case(other))
+    };
+    begins("IDDD") || begins("SSSS")
 }
 
 /// The pattern that a text begins with, and how long it is. The case of one that gives digits counts for nothing.
@@ -104,7 +113,7 @@ mod tests {
             let pattern = parse_own_expr(other).unwrap();
             assert_eq!(in_percents(&pattern).unwrap(), None, "{other}");
         }
-        for wrong in ["'YYYY-MM-DDTHH24'", "'Month'", "'mon'"] {
+        for wrong in ["'YYYY-MM-DDTHH24'", "'Month'", "'mon'", "'IDDD'", "'ssss'"] {
             let pattern = parse_own_expr(wrong).unwrap();
             let fault = in_percents(&pattern).unwrap_err();
             assert!(fault.to_string().contains("'%Y-%m-%d"), "{fault}");

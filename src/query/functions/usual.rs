@@ -28,6 +28,7 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         "mod" => "mod(number, by)",
         "sign" => "sign(number)",
         "if" => "if(condition, value, otherwise)",
+        "nvl2" => "nvl2(asked, value, otherwise)",
         "gen_random_uuid" => "gen_random_uuid()",
         "len" => "len(text)",
         "isinf" => "isinf(number)",
@@ -82,6 +83,10 @@ pub(super) fn usual(call: &Function, name: &str) -> Result<Option<Expr>, Fault> 
         ("sign", [number]) => format!("signum({number})"),
         ("if", [condition, value, otherwise]) => {
             format!("CASE WHEN {condition} THEN {value} ELSE {otherwise} END")
+        }
+        // DataFusion brings what is asked to the type of the values.
+        ("nvl2", [asked, value, otherwise]) => {
+            format!("CASE WHEN ({asked}) IS NOT NULL THEN {value} ELSE {otherwise} END")
         }
         ("len", [text]) => format!("length({text})"),
         ("isinf", [number]) => format!("(abs({number}) = CAST('inf' AS DOUBLE))"),
