@@ -1,6 +1,7 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
 mod access;
+mod aggregate_names;
 mod aggregate_statistics;
 mod arithmetic;
 mod boolean_texts;

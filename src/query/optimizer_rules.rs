@@ -12,6 +12,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::aggregate_names::AggregateNames;
 use super::aggregate_statistics::OwnStatistics;
 use super::arithmetic::AboveScans;
 use super::errors::external;
@@ -113,7 +114,8 @@ const FILTERS_DOWN: &str = "FilterPushdown";
 
 /// [`logical_rules`] for physical plans.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(PaddedSides)];
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(PaddedSides), Arc::new(AggregateNames)];
     for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));
@@ -127,6 +129,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(Arc::new(AllRead(rule))))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
             EqualInAllInputs::RULE => rules.push(Arc::new(EqualInAllInputs(rule))),
+            AggregateNames::BEHIND => rules.extend([rule, Arc::new(AggregateNames) as _]),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
             EachOnce::RULE => rules.push(Arc::new(EachOnce(Arc::new(AboveScans(rule))))),
             _ => rules.push(rule),
