@@ -231,6 +231,7 @@ EXPLAINED = [
     Reason("a query beside a list of BINARY", ours_says(r"coercion from List\(Binary\)"), at_once=True),
     Reason("root of a negative number", both(has("sqrt"), ours_says("cannot take square root of a negative number")), at_once=True),
     Reason("negation of the smallest BIGINT", both(has("negate"), ours_says("BIGINT out of range, operation=- -9223372036854775808")), at_once=True),
+    Reason("product of decimals beyond 18 digits", both(has("multiply"), duck_says(r"Overflow in multiplication of DECIMAL\(18\)")), at_once=True),
     Reason("time in a zone of its own", lambda d, _: has("zone")(d) and d.sorts == {"values"}),
     Reason("time in a zone of its own", both(has("zone"), ours_says("Cannot coerce arithmetic expression Timestamp", "Cannot cast timezone to different timezone"))),
     Reason("AT TIME ZONE gives an instant", both(has("zone"), types(("instant", "local time"))), at_once=True),
