@@ -79,7 +79,8 @@ const RULES_BETWEEN: usize = 4;
 
 /// DataFusion's rules, with looks at the clock between them.
 pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(LateralColumns)];
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
+        vec![Arc::new(LateralColumns), Arc::new(ComputedItems)];
     for (at, rule) in Optimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));

@@ -348,6 +348,19 @@ def test_rows_are_found_in_a_set_of_rows(server):
     assert server.sql("SELECT * FROM pairs ORDER BY a, b") == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
 
 
+def test_two_lists_of_a_column_leave_rows_without_a_value(server):
+    counts = update(
+        server,
+        "CREATE TABLE lists (id BIGINT, x BIGINT, n BIGINT)",
+        "INSERT INTO lists VALUES (1, 1, 1), (2, NULL, 2), (3, 5, NULL), (4, 4, 4)",
+        "DELETE FROM lists WHERE NOT (x IN (1, 2) AND x IN (3, 4)) AND n IS NULL",
+        "DELETE FROM lists WHERE (x NOT IN (1, 2) OR x NOT IN (3, 4)) AND id = 2",
+        "UPDATE lists SET id = 0 WHERE x NOT IN (n, 9, x) AND x IN (n, 1, x)",
+        "DELETE FROM lists WHERE x IN (1, 2, 4, 5) AND x NOT IN (7, 8, 9, NULL)",
+    )
+    assert counts[2:] == [1, 0, 0, 0]
+
+
 def test_texts_beside_times_in_values_are_times(server):
     update(server, "CREATE TABLE moments (id BIGINT, at TIMESTAMP, day DATE)",
            "INSERT INTO moments VALUES (1, now(), DATE '2026-11-01'), (2, '2099-01-01 10:00+02', '2026-11-02'), (3, NULL, current_date - 1)")

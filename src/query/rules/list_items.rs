@@ -1,8 +1,9 @@
-//! `x IN (a, CASE .. END)`: values of a list that are computed from columns.
+//! `x IN (a, CASE .. END, NULL)`: what stands in a list and is no value.
 //!
 //! DataFusion asks once, without rows, whether the values of a list are constants, and keeps those that are. A CASE without rows gives
-//! one value, that of its ELSE, which is then taken for its value in every row. Here such values are compared one by one, and subqueries
-//! beside others with them: a list in which one subquery is left would be read as `x IN (SELECT ..)`.
+//! one value, that of its ELSE, which is then taken for its value in every row. Of two lists, `x IN (a, 1) AND x NOT IN (b, 1)`, it makes one,
+//! `x IN (a)`, as if `a` and `b` could not be equal; and so it does with NULL. Here all that is no value is compared one by one, also
+//! subqueries beside others: a list in which one subquery is left would be read as `x IN (SELECT ..)`.
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
@@ -63,10 +64,7 @@ fn items_compared(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
                 Expr::InList(list) if list.list.len() > 1 && list.expr.is_volatile() => {
                     Transformed::no(Expr::InList(list))
                 }
-                Expr::InList(list)
-                    if list.list.len() > 1 && list.list.iter().any(is_computed)
-                        || list.list.iter().any(is_made_of_columns) =>
-                {
+                Expr::InList(list) if list.list.iter().any(is_computed) => {
                     Transformed::yes(one_by_one(list))
                 }
                 other => Transformed::no(other),
@@ -79,15 +77,20 @@ fn items_compared(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Neither a constant nor a column as it is.
+/// Not known before there are rows, or maybe null.
 fn is_computed(item: &Expr) -> bool {
-    matches!(item, Expr::ScalarSubquery(_)) || is_made_of_columns(item)
+    !is_value(item)
 }
 
-/// Computed from columns, and not a column as it is.
-fn is_made_of_columns(item: &Expr) -> bool {
-    let is_column = matches!(item, Expr::Column(_) | Expr::OuterReferenceColumn(..));
-    !is_column && (item.contains_outer() || !item.column_refs().is_empty())
+/// A value, or what will be one, that is not null.
+pub(super) fn is_value(item: &Expr) -> bool {
+    match item {
+        Expr::Literal(value, _) => !value.is_null(),
+        Expr::Placeholder(_) => true,
+        Expr::Cast(cast) => is_value(&cast.expr),
+        Expr::Negative(inner) => is_value(inner),
+        _ => false,
+    }
 }
 
 /// True, false or unknown as the list is: unknown if no value is equal and one is null.

@@ -14,6 +14,7 @@ mod kinds;
 #[cfg(test)]
 mod kinds_tests;
 mod list_items;
+mod list_pairs;
 mod long_chains;
 mod named_keys;
 mod open_types;
@@ -71,6 +72,7 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(planned_types::PlannedTypes));
     rules.push(Arc::new(casts_that_lose::CastsThatLose));
     rules.push(Arc::new(ComputedItems));
+    rules.push(Arc::new(list_pairs::ListPairs));
     rules.push(Arc::new(long_chains::Unshortened));
     rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));
