@@ -1,5 +1,6 @@
-//! Unions whose inputs are all in one order: rows that are not committed yet beside those that are, with a filter `a = b` below both.
+//! Orders that DataFusion forgets.
 //!
+//! Unions whose inputs are all in one order: rows that are not committed yet beside those that are, with a filter `a = b` below both.
 //! Where `a = b` holds, an order by one is an order by the other, and DataFusion keeps one of the two for both. A union keeps that
 //! order and not the equality: rows in the order of `b` are then said to be in the order of `a` alone, and the plan that needs the
 //! order of `b` is refused by the last rule, which looks whether each node has what it needs, although it has.
@@ -13,8 +14,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{
+    LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
+};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
@@ -23,7 +28,9 @@ use super::pass_through::{PassThrough, PassThroughExec};
 /// Of one class of equal expressions not more are looked at.
 const EQUALS_MAX: usize = 16;
 
-/// DataFusion's rule that looks whether each node has what it needs, told what is equal in all inputs of a union.
+/// DataFusion's rule that looks whether each node has what it needs, told what is equal in all inputs of a union. What is not known to be
+/// in order even then is sorted: above a join, constants of its right side are no longer known to be, and an order by them was
+/// left out while they were.
 #[derive(Debug)]
 pub(super) struct EqualInAllInputs(pub(super) Arc<dyn PhysicalOptimizerRule + Send + Sync>);
 
@@ -44,9 +51,14 @@ impl PhysicalOptimizerRule for EqualInAllInputs {
                 None => Transformed::no(node),
             })
         })?;
-        let checked = self.0.optimize(told.data, options)?;
+        let sorted = told.data.transform_up(over_sorted)?;
+        let checked = self.0.optimize(sorted.data, options)?;
         // The rule changes nothing, and to run the plan nothing need be told.
-        Ok(if told.transformed { plan } else { checked })
+        match (sorted.transformed, told.transformed) {
+            (true, _) => untold(checked),
+            (false, true) => Ok(plan),
+            (false, false) => Ok(checked),
+        }
     }
 
     fn name(&self) -> &str {
@@ -79,6 +91,42 @@ impl Equals {
         let properties = PlanProperties::clone(node.properties()).with_eq_properties(properties);
         Ok(Some(Equals(Arc::new(properties))))
     }
+}
+
+/// The node over inputs that are sorted, where they are not known to be in the order that it needs.
+fn over_sorted(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let inputs = node.children().into_iter();
+    let mut any = false;
+    let inputs = inputs.zip(node.required_input_ordering());
+    let inputs = inputs.map(|(input, needed)| {
+        let needed = needed.map(OrderingRequirements::into_single);
+        let known = input.equivalence_properties();
+        Ok(match needed {
+            Some(needed) if !known.ordering_satisfy_requirement(needed.clone())? => {
+                any = true;
+                let parts = input.output_partitioning().partition_count();
+                let sort = SortExec::new(LexOrdering::from(needed), Arc::clone(input));
+                Arc::new(sort.with_preserve_partitioning(parts > 1)) as _
+            }
+            _ => Arc::clone(input),
+        })
+    });
+    let inputs = inputs.collect::<Result<_>>()?;
+    if !any {
+        return Ok(Transformed::no(node));
+    }
+    let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    node.replace_children(inputs, anew).map(Transformed::yes)
+}
+
+fn untold(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = plan.transform_up(|plan| {
+        Ok(match plan.children().as_slice() {
+            [union] if plan.name() == Equals::NAME => Transformed::yes(Arc::clone(union)),
+            _ => Transformed::no(plan),
+        })
+    })?;
+    Ok(plan.data)
 }
 
 /// Expressions that are equal in each row.

@@ -164,6 +164,15 @@ def without_conditions(node, kinds=("conditions", "having")):
     return node.with_kids([without_conditions(kid, kinds) for kid in node.kids])
 
 
+def with_one_condition(tree):
+    """The query with one of its conditions in place of all, each in turn."""
+    for conditions in tree.walk():
+        if conditions.kind == "conditions" and len(conditions.kids) > 1:
+            for kid in conditions.kids:
+                replaced = lambda n: conditions.with_kids([kid]) if n is conditions else n.with_kids([replaced(k) for k in n.kids])
+                yield replaced(tree)
+
+
 def with_equal_columns(node, tree):
     """The expression, and the expression with a column that a join takes for equal in place of one of its own."""
     yield node
@@ -184,7 +193,7 @@ def fails_somewhere(d, asked):
     if not d.sorts <= {"fails", "answers"} or not all(VALUE_ERRORS.search(e) for e in d.errors()):
         return False
     ways = [way for way in d.ways if d.ways[way][0] == "fails"] or [d.first()]
-    for more in (without_conditions(d.tree), without_conditions(d.tree, ("having",))):
+    for more in (without_conditions(d.tree), without_conditions(d.tree, ("having",)), *with_one_condition(d.tree)):
         if any(asked.fails(more, *way) for way in ways) and asked.fails_in_duck(more):
             return True
     for whole in (d.tree, without_conditions(d.tree)):
