@@ -361,6 +361,17 @@ def test_two_lists_of_a_column_leave_rows_without_a_value(server):
     assert counts[2:] == [1, 0, 0, 0]
 
 
+def test_a_null_that_is_bound_in_a_list_is_unknown(server):
+    update(server, "CREATE TABLE bound_lists (id BIGINT, x BIGINT)", "INSERT INTO bound_lists VALUES (1, 1), (2, 2), (3, NULL), (4, 5)")
+    with adbc.connect(server.uri, autocommit=True) as connection, connection.cursor() as cursor:
+        for condition, bound, expected in [("x IN (2, 3, 4, 5) AND x NOT IN (1, 7, 8, ?)", (None,), []),
+                                           ("x IN (2, 3, 4, 5) AND x NOT IN (1, 7, 8, ?)", (2,), [4]),
+                                           ("x NOT IN (?, ?) OR x NOT IN (?, ?)", (1, 2, 3, 4), [1, 2, 4]),
+                                           ("(x IN (?, ?) AND x IN (?, 7)) IS NULL", (1, 2, 9), [3])]:
+            cursor.execute(f"SELECT id FROM bound_lists WHERE {condition} ORDER BY id", bound)
+            assert [row[0] for row in cursor.fetchall()] == expected, condition
+
+
 def test_texts_beside_times_in_values_are_times(server):
     update(server, "CREATE TABLE moments (id BIGINT, at TIMESTAMP, day DATE)",
            "INSERT INTO moments VALUES (1, now(), DATE '2026-11-01'), (2, '2099-01-01 10:00+02', '2026-11-02'), (3, NULL, current_date - 1)")
