@@ -1,12 +1,12 @@
 """What a careless or hostile client sends: a clear error each, the server alive, other streams undisturbed."""
 
-import json
 import struct
 import subprocess
 
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+import wire
 from conftest import BIN, SCHEMA, Server, Stream, rows
 
 
@@ -83,83 +83,38 @@ def test_a_table_that_is_not_there_is_not_found_with_the_way_out(server, bystand
     assert "reserved_table" in put(server, [rows(1)], path=("reactor", "raw_quarantine"))
 
 
-def varint(n):
-    out = b""
-    while True:
-        n, low = n >> 7, n & 127
-        out += bytes([low | (128 if n else 0)])
-        if not n:
-            return out
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
 def raw_put(server, messages):
-    """FlightData messages byte by byte, past every check of a client library."""
-    script = "\n".join([
-        "import sys, json, grpc",
-        "messages = [bytes.fromhex(m) for m in json.load(sys.stdin)]",
-        "channel = grpc.insecure_channel(sys.argv[1])",
-        "call = channel.stream_stream('/arrow.flight.protocol.FlightService/DoPut')",
-        "try:",
-        "    list(call(iter(messages)))",
-        "    print('ok')",
-        "except grpc.RpcError as e:",
-        "    print(e.code().name, e.details())",
-    ])
-    import sys
-    done = subprocess.run([sys.executable, "-c", script, f"127.0.0.1:{server.port}"], input=json.dumps([m.hex() for m in messages]),
-                          capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    """What the server answers to FlightData messages that no client library has seen: the code and the text."""
+    with wire.channel(server) as channel:
+        return " ".join(wire.do_put(channel, messages))
 
 
-def schema_message(path=("reactor", "raw")):
-    descriptor = varint(1 << 3) + varint(1) + b"".join(field(3, p.encode()) for p in path)
-    header = SCHEMA.serialize().to_pybytes()[8:]
-    return field(1, descriptor) + field(2, header)
-
-
-def ipc_parts(batch, compression=None):
-    """Header and body of a record batch message."""
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    message = pa.ipc.read_message(_serialize(batch, options))
-    return message.metadata.to_pybytes(), message.body.to_pybytes()
-
-
-def _serialize(batch, options):
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
-        writer.write_batch(batch)
-    reader = pa.ipc.MessageReader.open_stream(sink.getvalue())
-    reader.read_next_message()
-    return reader.read_next_message().serialize()
+def schema_message():
+    return wire.flight_data(wire.path_descriptor("reactor", "raw"), SCHEMA.serialize().to_pybytes()[8:])
 
 
 def test_an_lz4_body_that_declares_2_to_the_46_bytes_is_refused_before_it_is_allocated(server, bystander):
-    header, body = ipc_parts(rows(1000), "lz4")
+    header, body = wire.ipc_messages(rows(1000), "lz4")[-1]
     position = next(i for i in range(0, len(body) - 8, 8) if 0 < struct.unpack_from("<q", body, i)[0] == 8000)
     body = body[:position] + struct.pack("<q", 1 << 46) + body[position + 8:]
-    answer = raw_put(server, [schema_message(), field(2, header) + field(1000, body)])
+    answer = raw_put(server, [schema_message(), wire.flight_data(header=header, body=body)])
     assert answer.startswith("RESOURCE_EXHAUSTED") and "batch_too_large" in answer, answer
 
 
 @pytest.mark.parametrize("message", [b"\x00" * 64, bytes(range(256)), b"\xff" * 100])
 def test_random_bytes_as_ipc_end_their_own_stream_only(server, bystander, message):
-    answer = raw_put(server, [schema_message(), field(2, message) + field(1000, message)])
+    answer = raw_put(server, [schema_message(), wire.flight_data(header=message, body=message)])
     assert answer.split()[0] in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}, answer
-    header, body = ipc_parts(rows(100))
-    for cut in range(0, len(header), 7):
-        broken = header[:cut] + bytes([header[cut] ^ 0xFF]) + header[cut + 1:]
-        answer = raw_put(server, [schema_message(), field(2, broken) + field(1000, body)]) if cut % 49 == 0 else ""
+    header, body = wire.ipc_messages(rows(100))[-1]
+    for at in range(0, len(header), 7):
+        broken = header[:at] + bytes([header[at] ^ 0xFF]) + header[at + 1:]
+        answer = raw_put(server, [schema_message(), wire.flight_data(header=broken, body=body)])
         assert not answer.startswith(("INTERNAL", "UNKNOWN", "UNAVAILABLE")), answer
 
 
 def test_no_message_at_all_and_no_descriptor_are_answered_at_once(server, bystander):
     assert "empty_stream" in raw_put(server, [])
-    assert "invalid_descriptor" in raw_put(server, [field(2, SCHEMA.serialize().to_pybytes()[8:])])
+    assert "invalid_descriptor" in raw_put(server, [wire.flight_data(header=SCHEMA.serialize().to_pybytes()[8:])])
 
 
 def test_port_taken_and_unwritable_directory_say_the_way_out(server, tmp_path):
