@@ -1,7 +1,6 @@
 //! Reads: SQL text to a stream of batches over one snapshot. It knows no ingest and no Flight; it never changes anything.
 
 mod access;
-mod aggregate_names;
 mod aggregate_statistics;
 mod arithmetic;
 mod boolean_texts;
@@ -17,6 +16,7 @@ mod errors;
 mod extreme_filter;
 mod feed;
 mod filter;
+mod forgotten_orders;
 pub mod functions;
 mod given;
 mod guessed;
@@ -91,7 +91,6 @@ mod tests;
 mod times;
 mod top_rows;
 mod union_columns;
-mod union_order;
 mod using;
 mod versions;
 pub mod view;

@@ -12,11 +12,11 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::aggregate_names::AggregateNames;
 use super::aggregate_statistics::OwnStatistics;
 use super::arithmetic::AboveScans;
 use super::errors::external;
 use super::extreme_filter::FilterExtremes;
+use super::forgotten_orders::KnownOrders;
 use super::functions::CheckArguments;
 use super::lateral::LateralColumns;
 use super::limits::QueryLimits;
@@ -28,7 +28,6 @@ use super::rules::{
 };
 use super::top_rows::WholeOrder;
 use super::union_columns::UnionColumns;
-use super::union_order::EqualInAllInputs;
 
 /// Changes nothing and ends the planning of a statement that is to end.
 #[derive(Debug, Default)]
@@ -115,8 +114,7 @@ const FILTERS_DOWN: &str = "FilterPushdown";
 
 /// [`logical_rules`] for physical plans.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(PaddedSides), Arc::new(AggregateNames)];
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(PaddedSides)];
     for (at, rule) in PhysicalOptimizer::new().rules.into_iter().enumerate() {
         if at % RULES_BETWEEN == 0 {
             rules.push(Arc::new(Checkpoint));
@@ -129,8 +127,7 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
             // The last: what looks at neighbours has been before it.
             FILTERS_TO_SCANS => rules.push(Arc::new(ByName(Arc::new(AllRead(rule))))),
             FILTERS_DOWN => rules.extend([Arc::new(ByName(rule)) as _, Arc::new(Unmark) as _]),
-            EqualInAllInputs::RULE => rules.push(Arc::new(EqualInAllInputs(rule))),
-            AggregateNames::BEHIND => rules.extend([rule, Arc::new(AggregateNames) as _]),
+            KnownOrders::RULE => rules.push(Arc::new(KnownOrders(rule))),
             OwnStatistics::RULE => rules.push(Arc::new(OwnStatistics(rule))),
             EachOnce::RULE => rules.push(Arc::new(EachOnce(Arc::new(AboveScans(rule))))),
             _ => rules.push(rule),

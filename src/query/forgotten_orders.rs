@@ -1,9 +1,13 @@
 //! Orders that DataFusion forgets.
 //!
-//! Unions whose inputs are all in one order: rows that are not committed yet beside those that are, with a filter `a = b` below both.
-//! Where `a = b` holds, an order by one is an order by the other, and DataFusion keeps one of the two for both. A union keeps that
-//! order and not the equality: rows in the order of `b` are then said to be in the order of `a` alone, and the plan that needs the
-//! order of `b` is refused by the last rule, which looks whether each node has what it needs, although it has.
+//! The planner leaves out a sort where the rows are known to be in the order already. A rule that changes the plan behind it, or the node above,
+//! may no longer know that, and the last rule, which looks whether each node has what it needs, refuses the plan. Two kinds of it:
+//!
+//! - Unions whose inputs are all in one order: rows that are not committed yet beside those that are, with a filter `a = b` below both.
+//!   Where `a = b` holds, an order by one is an order by the other, and DataFusion keeps one of the two for both. A union keeps that
+//!   order and not the equality. Its rows are in order, and the last rule is told so.
+//! - Constants of one side of a join, and aggregates that were turned round and have another name since. What is not known to be in
+//!   order is sorted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,17 +33,16 @@ use super::pass_through::{PassThrough, PassThroughExec};
 const EQUALS_MAX: usize = 16;
 
 /// DataFusion's rule that looks whether each node has what it needs, told what is equal in all inputs of a union. What is not known to be
-/// in order even then is sorted: above a join, constants of its right side are no longer known to be, and an order by them was
-/// left out while they were.
+/// in order even then is sorted.
 #[derive(Debug)]
-pub(super) struct EqualInAllInputs(pub(super) Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+pub(super) struct KnownOrders(pub(super) Arc<dyn PhysicalOptimizerRule + Send + Sync>);
 
-impl EqualInAllInputs {
+impl KnownOrders {
     /// The rule's name.
     pub(super) const RULE: &'static str = "SanityCheckPlan";
 }
 
-impl PhysicalOptimizerRule for EqualInAllInputs {
+impl PhysicalOptimizerRule for KnownOrders {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -252,7 +255,7 @@ impl fmt::Display for Equals {
 }
 
 impl PassThrough for Equals {
-    const NAME: &'static str = "EqualInAllInputs";
+    const NAME: &'static str = "KnownOrders";
 
     fn properties(&self) -> Option<&Arc<PlanProperties>> {
         Some(&self.0)
