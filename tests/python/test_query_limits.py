@@ -117,6 +117,13 @@ def test_long_chains_are_answered_or_refused_by_name(server):
             assert "internal:" not in said, (name, n, said[:300])
 
 
+def test_many_lists_of_one_column_are_planned_as_one(server):
+    lists = [", ".join(str(n * 100 + i) for i in range(100)) for n in range(900)]
+    for word, joined in (("IN", " OR "), ("NOT IN", " AND ")):
+        sql = "SELECT count(*) FROM public.t WHERE " + joined.join(f"k {word} ({values})" for values in lists)
+        assert outcome(server, sql, 60) == "OK", word
+
+
 def test_many_relations_are_answered_or_refused_by_name(server):
     for n in (12, 1200):
         for name, sql in relations(n):

@@ -14,7 +14,8 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::list_items::is_value;
 
-/// Stands behind [`super::ComputedItems`], which leaves values in lists and nothing else.
+/// Stands behind [`super::ComputedItems`], which leaves values in lists and nothing else, and behind [`super::long_chains`], whose casts would
+/// stand between two lists of a long chain.
 #[derive(Debug)]
 pub(super) struct ListPairs;
 
@@ -29,9 +30,10 @@ impl AnalyzerRule for ListPairs {
             plan.map_expressions(|expr| {
                 let name = names.save(&expr);
                 let expr = expr.transform_up(|expr| {
-                    Ok(match joined(&expr) {
+                    let expr = united(expr);
+                    Ok(match joined(&expr.data) {
                         Some(joined) => Transformed::yes(joined),
-                        None => Transformed::no(expr),
+                        None => expr,
                     })
                 })?;
                 Ok(match expr.transformed {
@@ -41,6 +43,30 @@ impl AnalyzerRule for ListPairs {
             })
         })?;
         Ok(plan.data)
+    }
+}
+
+/// `x IN (1) OR x IN (2)` and `x NOT IN (1) AND x NOT IN (2)` with all values in one list. DataFusion does that too, and copies the values that it
+/// has for each list that comes.
+fn united(expr: Expr) -> Transformed<Expr> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+        return Transformed::no(expr);
+    };
+    match (*left, *right) {
+        (Expr::InList(mut one), Expr::InList(other))
+            if one.expr == other.expr
+                && one.negated == other.negated
+                && op == [Operator::Or, Operator::And][usize::from(one.negated)]
+                && !one.expr.is_volatile() =>
+        {
+            one.list.extend(other.list);
+            Transformed::yes(Expr::InList(one))
+        }
+        (left, right) => Transformed::no(Expr::BinaryExpr(BinaryExpr::new(
+            Box::new(left),
+            op,
+            Box::new(right),
+        ))),
     }
 }
 

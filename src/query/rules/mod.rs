@@ -72,8 +72,8 @@ pub(super) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(planned_types::PlannedTypes));
     rules.push(Arc::new(casts_that_lose::CastsThatLose));
     rules.push(Arc::new(ComputedItems));
-    rules.push(Arc::new(list_pairs::ListPairs));
     rules.push(Arc::new(long_chains::Unshortened));
+    rules.push(Arc::new(list_pairs::ListPairs));
     rules.push(Arc::new(subqueries::CorrelatedKeys));
     rules.push(Arc::new(decorrelate::Decorrelated));
     // Types are known: arithmetic can be checked by them.
