@@ -5,6 +5,8 @@
 //! the sum of theirs. Groups come from a pool and go back to it; what outlives its account (a cache that a query has filled)
 //! is the next owner's starting point, and not its debt.
 
+mod resident;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -12,6 +14,8 @@ use parking_lot::Mutex;
 use tracking_allocator::{
     AllocationGroupId, AllocationGroupToken, AllocationRegistry, AllocationTracker, Allocator,
 };
+
+pub use resident::{Watch, give_back_above};
 
 /// Batches of half a megabyte come and go thousands of times a second: the system's allocator hands each back to the kernel
 /// and has its pages zeroed again, a fifth of the ingest path's time. jemalloc keeps them, and gives back what is free: its

@@ -28,6 +28,7 @@ use crate::config::{Config, Resolved};
 use crate::fault::{Fault, Kind};
 use crate::flight;
 use crate::flush;
+use crate::memory;
 use crate::query::{Engine, EngineConfig, Queries};
 use crate::server_state::{Admin, Status};
 use crate::sql::TextLimits;
@@ -52,6 +53,7 @@ pub struct Running {
     alerts: Arc<Alerts>,
     /// The server's parts hold it weakly, so that they can end.
     _reader: Arc<dyn crate::catalog::lookup::RowReader>,
+    _memory: memory::Watch,
     /// Held for as long as the directory is ours.
     _lock: File,
 }
@@ -105,6 +107,8 @@ impl Server {
         let flight = bind(config.server.listen, "--listen").await?;
         let http = bind(config.server.http, "--http").await?;
         let lock = lock_directory(&config.server.data_dir)?;
+        let watch = memory::give_back_above(config.memory_kept())
+            .map_err(|e| Fault::internal(format!("no thread for the memory: {e}")))?;
         let readiness = Readiness::starting();
         let shared = recover(config.clone(), clock, lake, disk).await?;
         for table in shared.tables() {
@@ -232,6 +236,7 @@ impl Server {
             tasks: vec![flight_task, web_task, view_task],
             views,
             _reader: reader,
+            _memory: watch,
             _lock: lock,
         })
     }

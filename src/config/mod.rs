@@ -347,6 +347,29 @@ impl Config {
             threads => threads,
         }
     }
+
+    /// Bytes that the process may have in memory before it gives back what is free: three quarters of what the limits allow together.
+    pub fn memory_kept(&self) -> u64 {
+        let Memory {
+            hot_bytes_max,
+            query_bytes_max,
+            upkeep_bytes_max,
+            wire_bytes_max,
+            prepared_bytes_max,
+        } = &self.memory;
+        let limits = [
+            hot_bytes_max,
+            query_bytes_max,
+            upkeep_bytes_max,
+            wire_bytes_max,
+            prepared_bytes_max,
+            &self.log.queue_bytes_max,
+        ];
+        let sum = limits
+            .into_iter()
+            .fold(0u64, |sum, limit| sum.saturating_add(limit.get()));
+        sum / 4 * 3
+    }
 }
 
 /// Where a value comes from.
