@@ -17,7 +17,8 @@
 //! | 68 | 60 | zero |
 //!
 //! They are written one after the other when a segment is begun (after its header is synced, before its first frame) and when
-//! segments are let go of (before they are): the first is synced before the second is written.
+//! segments are let go of (before they are). Each is synced before the other is touched, and the one that holds the newest
+//! contents is written last: a write that is torn leaves the other, with what was synced before.
 //!
 //! Part 2 is the tail, written behind each synced group and *not* synced by itself:
 //!
@@ -91,6 +92,8 @@ pub struct Manifest {
 pub(super) struct ManifestFile {
     file: Arc<dyn SegmentFile>,
     pub contents: Contents,
+    /// The part that has them, synced: the other one may be damaged, or one write behind.
+    whole: u64,
 }
 
 impl Contents {
@@ -177,27 +180,37 @@ impl Manifest {
             Err(e) => return Err(Error::io("open")(e)),
         };
         let bytes = file.read_all().map_err(Error::io("read"))?;
-        let part = |n: usize| bytes.get(n * PART_BYTES..).unwrap_or_default();
-        let (first, second) = (Contents::parse(part(0)), Contents::parse(part(1)));
-        let newer = |a: Contents, b: Contents| if a.generation < b.generation { b } else { a };
-        let contents = match (first, second) {
-            (Some(a), Some(b)) => newer(a, b),
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => {
-                return Err(Error::Manifest {
-                    file: path.display().to_string(),
-                    problem: match bytes.len() {
-                        0 => "it is empty".to_owned(),
-                        _ => "checksum mismatch".to_owned(),
-                    },
-                });
-            }
+        let parts = parts(&bytes);
+        let Some((_, contents)) = newest(parts) else {
+            return Err(Error::Manifest {
+                file: path.display().to_string(),
+                problem: match bytes.len() {
+                    0 => "it is empty".to_owned(),
+                    _ => "checksum mismatch".to_owned(),
+                },
+            });
         };
+        let tail = bytes.get(PART_BYTES * 2..).unwrap_or_default();
         Ok(Some(Manifest {
             contents,
-            tail: Tail::parse(part(2), contents.uuid),
-            is_half: first != second,
+            tail: Tail::parse(tail, contents.uuid),
+            is_half: parts[0] != parts[1],
         }))
+    }
+}
+
+/// The two parts that should be equal.
+fn parts(bytes: &[u8]) -> [Option<Contents>; 2] {
+    let part = |n: usize| Contents::parse(bytes.get(n * PART_BYTES..).unwrap_or_default());
+    [part(0), part(1)]
+}
+
+/// The number of the part with the newest contents, and these.
+fn newest(parts: [Option<Contents>; 2]) -> Option<(u64, Contents)> {
+    match parts {
+        [Some(a), Some(b)] if a.generation < b.generation => Some((1, b)),
+        [Some(one), _] => Some((0, one)),
+        [None, other] => other.map(|one| (1, one)),
     }
 }
 
@@ -241,7 +254,12 @@ impl ManifestFile {
             }
             Err(e) => return Err(Error::io("open")(e)),
         };
-        let mut this = ManifestFile { file, contents };
+        let bytes = file.read_all().map_err(Error::io("read"))?;
+        let mut this = ManifestFile {
+            file,
+            contents,
+            whole: newest(parts(&bytes)).map_or(0, |(part, _)| part),
+        };
         if let Some(tail) = tail {
             this.write_tail(&tail)?;
         }
@@ -256,9 +274,11 @@ impl ManifestFile {
     pub(super) fn write(&mut self, mut contents: Contents) -> Result<(), Error> {
         contents.generation = self.contents.generation + 1;
         let out = contents.encode();
-        self.file.write_at(&out, 0).map_err(Error::io("write"))?;
-        self.file.sync().map_err(Error::io("sync"))?;
-        self.file.write_at(&out, PART).map_err(Error::io("write"))?;
+        for part in [1 - self.whole, self.whole] {
+            let at = PART * part;
+            self.file.write_at(&out, at).map_err(Error::io("write"))?;
+            self.sync()?;
+        }
         self.contents = contents;
         Ok(())
     }
