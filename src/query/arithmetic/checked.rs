@@ -1,5 +1,6 @@
-//! `+`, `-`, `*`, `/`, `%` and the sign as functions that end with an error where the result does not fit its type. Floats are
-//! left in their one form.
+//! `+`, `-`, `*`, `/`, `%`, `^` and the sign as functions that end with an error where the result does not fit its type. Floats are
+//! left in their one form. DataFusion's `^` fits always, and its optimizer deletes operands that it finds twice, also where they are
+//! null: of a function it knows nothing to delete.
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,13 +25,15 @@ use datafusion::physical_expr_common::datum::apply;
 use super::floats::scalar_in_one_form;
 use super::overflow::out_of_range;
 use super::quotient::quotient;
+use super::xor::xor;
 use crate::fault::Fault;
 use crate::floats::{one_form, one_form_32, one_form_64};
 use crate::query::errors::external;
 use crate::query::times::{is_zoned, shifted};
 
 /// The operators here, and the sign.
-pub(super) const OPERATORS: [Operator; 5] = [
+pub(super) const OPERATORS: [Operator; 6] = [
+    Operator::BitwiseXor,
     Operator::Plus,
     Operator::Minus,
     Operator::Multiply,
@@ -40,6 +43,7 @@ pub(super) const OPERATORS: [Operator; 5] = [
 
 fn symbol(op: Operator) -> &'static str {
     match op {
+        Operator::BitwiseXor => "^",
         Operator::Plus => "+",
         Operator::Minus => "-",
         Operator::Multiply => "*",
@@ -207,6 +211,7 @@ impl Operation {
             _ => {}
         }
         let made = match self.op {
+            Operator::BitwiseXor => return xor(left, right),
             Operator::Plus => add(left, right),
             Operator::Minus => sub(left, right),
             Operator::Multiply => mul(left, right),

@@ -36,6 +36,7 @@ mod spread_in_frame;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod xor;
 
 use std::sync::Arc;
 

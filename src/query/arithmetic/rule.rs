@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast, when,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
@@ -128,13 +128,8 @@ impl CheckArithmetic {
                     let function = operation(op, (&l, &r), (&left, &right))?;
                     return Ok(Transformed::yes(function.call(vec![*left, *right])));
                 }
-                let guard = (op == Operator::BitwiseXor && is_deleted(&left, &right))
-                    .then(|| right.clone());
-                let same = Expr::BinaryExpr(BinaryExpr { left, op, right });
-                Ok(match guard {
-                    Some(guard) => Transformed::yes(when(guard.is_not_null(), same).end()?),
-                    None => Transformed::no(same),
-                })
+                let same = BinaryExpr { left, op, right };
+                Ok(Transformed::no(Expr::BinaryExpr(same)))
             }
             Expr::Negative(value) => Ok(Transformed::yes(self.negative.call(vec![*value]))),
             Expr::Literal(ref value, _) => {
@@ -212,19 +207,6 @@ fn constant(expr: &Expr) -> Option<Expr> {
     }
     let simplifier = ExprSimplifier::new(SimplifyContext::default());
     simplifier.simplify(expr.clone()).ok()
-}
-
-/// Of `a ^ a` and `a ^ b ^ a` the optimizer makes 0 and b, also where a is null.
-fn is_deleted(left: &Expr, right: &Expr) -> bool {
-    fn among(expr: &Expr, operand: &Expr) -> bool {
-        match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == Operator::BitwiseXor => {
-                among(left, operand) || among(right, operand)
-            }
-            other => other == operand,
-        }
-    }
-    among(left, right) || among(right, left)
 }
 
 /// A text can be any NaN, and a small number becomes -0.0 where it gets fewer digits.
