@@ -7,6 +7,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tikv_jemalloc_ctl::{Access, AsName, arenas};
 
 /// Between two looks while much is resident, and while little is.
@@ -48,8 +49,12 @@ fn resident() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// One thread at a time: another would read the setting while it is changed, and set that again.
+static GIVING: Mutex<()> = Mutex::new(());
+
 /// Gives all free pages of all arenas back. What threads keep in caches of their own stays.
 fn give_back() {
+    let _alone = GIVING.lock();
     let Ok(arenas) = arenas::narenas::read() else {
         return;
     };
@@ -68,6 +73,30 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    fn kept() -> Vec<isize> {
+        let arenas = 0..arenas::narenas::read().unwrap();
+        let read = |arena| {
+            format!("arena.{arena}.dirty_decay_ms\0")
+                .as_str()
+                .name()
+                .read()
+        };
+        arenas.filter_map(|arena| read(arena).ok()).collect()
+    }
+
+    #[test]
+    fn how_long_freed_memory_is_kept_stays_as_it_was() {
+        let before = {
+            let _alone = GIVING.lock();
+            kept()
+        };
+        assert!(before.iter().any(|kept| *kept > 0), "{before:?}");
+        let giving = || (0..200).for_each(|_| give_back());
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(giving))));
+        let _alone = GIVING.lock();
+        assert_eq!(kept().get(..before.len()), Some(before.as_slice()));
+    }
 
     #[test]
     fn what_was_freed_is_resident_until_it_is_given_back() {
