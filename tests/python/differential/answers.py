@@ -1,5 +1,7 @@
 """Comparing answers: values and the kinds of their types, floating point numbers as near as the order of addition allows."""
 
+import collections
+import itertools
 import math
 
 import pyarrow as pa
@@ -64,6 +66,20 @@ def sort_key(row):
     return [(k, repr(v) if not isinstance(v, (int, str)) or isinstance(v, bool) else f"{v:025d}" if isinstance(v, int) else v) for k, v in exact], [f"{v:+.6e}" for v in row if isinstance(v, float)]
 
 
+def hashable(value):
+    """The same for equal rows, and only for them: a list of values within a row is a tuple here."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(hashable, value))
+    if isinstance(value, dict):
+        return tuple(sorted((key, hashable(item)) for key, item in value.items()))
+    return value
+
+
+def exact(row):
+    """What two rows that are only near have in common."""
+    return tuple(None if isinstance(v, float) else hashable(v) for v in row)
+
+
 def differ(ours, theirs, order, inexact):
     """Why two answers differ, or None. `order`: the columns that they are ordered by. `inexact`: sums may have been added in another order."""
     if ours.classes != theirs.classes:
@@ -73,23 +89,30 @@ def differ(ours, theirs, order, inexact):
     same = alike if inexact else lambda a, b: a == b
     left, right = sorted(ours.rows, key=sort_key), sorted(theirs.rows, key=sort_key)
     if not all(same(a, b) for a, b in zip(left, right)):
-        # Equal ones first, so that none is taken for one that is only near.
-        rest, other = list(right), []
+        # Equal ones first, so that none is taken for one that is only near, and counted, because answers can be large.
+        unmatched = collections.Counter(map(hashable, right))
+        other = []
         for row in left:
-            if row in rest:
-                rest.remove(row)
+            if unmatched[key := hashable(row)]:
+                unmatched[key] -= 1
             else:
                 other.append(row)
+        rest = collections.defaultdict(list)
+        for row in right:
+            if unmatched[key := hashable(row)]:
+                unmatched[key] -= 1
+                rest[exact(row)].append(row)
         alone = []
         for row in other:
             # The nearest, because a tenth of a billionth of a time in seconds is longer than two of them are apart.
-            found = [i for i, theirs in enumerate(rest) if same(row, theirs)]
+            candidates = rest[exact(row)]
+            found = [i for i, theirs in enumerate(candidates) if same(row, theirs)]
             if found:
-                rest.pop(min(found, key=lambda i: apart(row, rest[i])))
+                candidates.pop(min(found, key=lambda i: apart(row, candidates[i])))
             else:
                 alone.append(row)
         if alone:
-            return f"rows {alone[:3]} and {rest[:3]}"
+            return f"rows {alone[:3]} and {list(itertools.chain(*rest.values()))[:3]}"
     if order:
         keys = lambda rows: [tuple(row[i] for i in order) for row in rows]
         if not all(same(a, b) for a, b in zip(keys(ours.rows), keys(theirs.rows))):
