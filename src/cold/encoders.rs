@@ -5,14 +5,11 @@
 use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 use super::Error;
+use crate::threads::{Precedence, give_precedence};
 
 type Job = Box<dyn FnOnce() + Send>;
-
-/// Of 100, where 50 is the usual: about nice 10 on Linux.
-const PRIORITY: u8 = 23;
 
 /// Cheap to clone; the threads end with the last one.
 #[derive(Clone, Debug)]
@@ -51,12 +48,7 @@ impl Encoders {
 }
 
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
-    // A system that refuses is slower under load and nothing else.
-    if let Ok(value) = ThreadPriorityValue::try_from(PRIORITY)
-        && let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(value))
-    {
-        tracing::debug!(?error, "the encoder keeps the usual priority");
-    }
+    give_precedence(Precedence::Encoder);
     loop {
         let job = jobs.lock().recv();
         let Ok(job) = job else { return };

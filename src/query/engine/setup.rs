@@ -27,6 +27,7 @@ use super::super::{CATALOG, PUBLIC, SYSTEM, SnapshotSource};
 use super::super::{arithmetic, information_schema, optimizer_rules, rules, times};
 use super::{Engine, EngineConfig};
 use crate::fault::Fault;
+use crate::threads::{Precedence, give_precedence};
 
 /// Threads beside those that one query uses, so that a query that lets go of none holds up no other.
 const SPARE_THREADS: usize = 2;
@@ -43,6 +44,7 @@ impl Engine {
             .max_blocking_threads(BLOCKING_THREADS + Planning::threads_max(config.threads))
             .thread_stack_size(STACK_BYTES)
             .thread_name("query")
+            .on_thread_start(|| give_precedence(Precedence::Query))
             .enable_all()
             .build()
             .map_err(|e| Fault::internal(format!("query runtime: {e}")))?;
