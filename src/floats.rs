@@ -84,6 +84,11 @@ pub fn one_form(array: &ArrayRef) -> ArrayRef {
     array.clone()
 }
 
+/// Is every float of the column in its one form, within nested values too? What stands where a value is null counts as well.
+pub fn is_in_one_form(array: &ArrayRef) -> bool {
+    Arc::ptr_eq(&one_form(array), array)
+}
+
 /// Are there floats in values of the type?
 pub fn holds_floats(data_type: &DataType) -> bool {
     match data_type {

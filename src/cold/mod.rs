@@ -28,7 +28,10 @@ pub use delta::stage::{Slicer, Staged, Stager};
 pub use delta::table::ColdTable;
 pub use delta::vacuum::{Found, Keep, Sweep, Sweeper};
 pub use files::bounds;
-pub use files::{ColdFile, Columns, FILE, FileList, PinnedFile, PinnedFiles, ROW, Slices};
+pub use files::{
+    ColdFile, Columns, Described, FILE, FileList, FloatsInOneForm, PinnedFile, PinnedFiles, ROW,
+    Slices,
+};
 pub use lake::Lake;
 pub use mapping::Mapping;
 

@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cold::{Columns, Mapping};
+    use crate::cold::{Columns, Described, Mapping};
 
     const TARGET: usize = 1 << 20;
 
@@ -146,11 +146,14 @@ mod tests {
         let by = ["day".to_owned()];
         ColdFile::new(
             &Path::from("t"),
-            name,
-            size,
-            modified_ms,
-            None,
-            &values,
+            Described {
+                path: name,
+                size,
+                modified_ms,
+                stats: None,
+                partition_values: &values,
+                in_one_form: false,
+            },
             Columns {
                 schema: &schema,
                 partition_by: &by,

@@ -8,7 +8,8 @@ use object_store::ObjectStoreExt;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::super::{ColdFile, Error, FileList, store_error};
+use super::super::files::file::said_in;
+use super::super::{ColdFile, Described, Error, FileList, store_error};
 use super::history::{At, History, entry};
 use crate::partition_folder;
 
@@ -119,11 +120,14 @@ impl History {
         let modified = action["modificationTime"].as_i64().unwrap_or(0);
         ColdFile::new(
             &root,
-            &path,
-            size,
-            modified,
-            action["stats"].as_str(),
-            &values,
+            Described {
+                path: &path,
+                size,
+                modified_ms: modified,
+                stats: action["stats"].as_str(),
+                partition_values: &values,
+                in_one_form: said_in(action),
+            },
             now.columns(),
         )
         .map(Some)

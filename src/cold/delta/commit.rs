@@ -8,7 +8,8 @@ use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt;
 
-use super::super::{ColdFile, Error, store_error};
+use super::super::files::file::is_in_one_form;
+use super::super::{ColdFile, Described, Error, store_error};
 use super::error::commit_error;
 use super::recent::CommitNote;
 use super::stage::Staged;
@@ -108,11 +109,14 @@ impl ColdTable {
         let file = |a: &Add| {
             ColdFile::new(
                 &root,
-                &a.path,
-                a.size,
-                a.modification_time,
-                a.stats.as_deref(),
-                &a.partition_values,
+                Described {
+                    path: &a.path,
+                    size: a.size,
+                    modified_ms: a.modification_time,
+                    stats: a.stats.as_deref(),
+                    partition_values: &a.partition_values,
+                    in_one_form: is_in_one_form(a.tags.as_ref()),
+                },
                 self.columns(),
             )
         };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use deltalake::DeltaTable;
 use serde_json::Value;
 
-use super::super::{ColdFile, Columns, Error, FileList, Lake, store_error};
+use super::super::files::file::{is_in_one_form, said_in};
+use super::super::{ColdFile, Columns, Described, Error, FileList, Lake, store_error};
 use super::schema::{mapping_of, plain_schema};
 use super::table::version_of;
 
@@ -44,15 +45,18 @@ pub(super) fn files_of(
     let snapshot = delta.snapshot().map_err(store_error)?;
     let files = snapshot.log_data();
     let files = files.iter().map(|file| {
-        ColdFile::new(
-            &root,
-            &file.path(),
-            file.size(),
-            file.modification_time(),
-            file.stats().as_deref(),
-            &file.partition_values_map(),
-            columns,
-        )
+        // The library shows tags in no other way.
+        #[expect(deprecated)]
+        let add = file.add_action();
+        let described = Described {
+            path: &add.path,
+            size: add.size,
+            modified_ms: add.modification_time,
+            stats: add.stats.as_deref(),
+            partition_values: &add.partition_values,
+            in_one_form: is_in_one_form(add.tags.as_ref()),
+        };
+        ColdFile::new(&root, described, columns)
     });
     files.collect()
 }
@@ -135,11 +139,14 @@ fn file_of(
         .collect();
     ColdFile::new(
         &lake.path(folder),
-        path,
-        add["size"].as_i64().unwrap_or(0),
-        add["modificationTime"].as_i64().unwrap_or(0),
-        add["stats"].as_str(),
-        &values,
+        Described {
+            path,
+            size: add["size"].as_i64().unwrap_or(0),
+            modified_ms: add["modificationTime"].as_i64().unwrap_or(0),
+            stats: add["stats"].as_str(),
+            partition_values: &values,
+            in_one_form: said_in(add),
+        },
         version.columns(),
     )
 }

@@ -23,6 +23,41 @@ pub struct Columns<'a> {
     pub mapping: &'a Mapping,
 }
 
+/// The tag of an `add` action that says that each float of the file is in its one form ([`crate::floats`]), so that a scan need not
+/// look at it (Delta protocol, "Add File"). Whoever writes the file anew writes another action, without the tag.
+const IN_ONE_FORM: &str = "deltaplane.floatsInOneForm";
+
+/// The tags of an action whose file's floats are in their one form, or may not be.
+pub(in crate::cold) fn tags(in_one_form: bool) -> Option<HashMap<String, Option<String>>> {
+    in_one_form.then(|| HashMap::from([(IN_ONE_FORM.to_owned(), Some("true".to_owned()))]))
+}
+
+/// Do the tags say so?
+pub(in crate::cold) fn is_in_one_form(tags: Option<&HashMap<String, Option<String>>>) -> bool {
+    let said = tags.and_then(|tags| tags.get(IN_ONE_FORM));
+    said.is_some_and(|said| said.as_deref() == Some("true"))
+}
+
+/// Does an action in the log say so?
+pub(in crate::cold) fn said_in(action: &Value) -> bool {
+    action["tags"][IN_ONE_FORM].as_str() == Some("true")
+}
+
+/// What an action of the Delta log says of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Described<'a> {
+    /// Relative to the table.
+    pub path: &'a str,
+    /// In bytes.
+    pub size: i64,
+    /// In milliseconds since 1970.
+    pub modified_ms: i64,
+    pub stats: Option<&'a str>,
+    pub partition_values: &'a HashMap<String, Option<String>>,
+    /// Its floats are in their one form, as its tags say.
+    pub in_one_form: bool,
+}
+
 /// One data file of a version. Statistics follow the table schema without partition columns.
 #[derive(Clone, Debug)]
 pub struct ColdFile {
@@ -32,25 +67,24 @@ pub struct ColdFile {
     pub(super) partition_values: Vec<ScalarValue>,
     pub(super) statistics: Arc<Statistics>,
     rows: Option<usize>,
+    pub(super) in_one_form: bool,
 }
 
 impl ColdFile {
     pub fn new(
         root: &Path,
-        path: &str,
-        size: i64,
-        modified_ms: i64,
-        stats: Option<&str>,
-        values: &HashMap<String, Option<String>>,
+        described: Described<'_>,
         columns: Columns<'_>,
     ) -> Result<Arc<Self>, Error> {
+        let path = described.path;
         let Columns {
             schema,
             partition_by,
             mapping,
         } = columns;
         let location = Path::parse(format!("{root}/{path}")).map_err(store_error)?;
-        let stats: Value = stats
+        let stats: Value = described
+            .stats
             .and_then(|s| serde_json::from_str(s).ok())
             .unwrap_or(Value::Null);
         let rows = stats["numRecords"]
@@ -73,7 +107,9 @@ impl ColdFile {
             .iter()
             .map(|name| {
                 let field = schema.field_with_name(name).map_err(store_error)?;
-                let value = mapping.in_files(name).and_then(|name| values.get(name));
+                let value = mapping
+                    .in_files(name)
+                    .and_then(|name| described.partition_values.get(name));
                 match value.cloned().flatten() {
                     Some(text) => {
                         ScalarValue::try_from_string(text, field.data_type()).map_err(store_error)
@@ -87,16 +123,17 @@ impl ColdFile {
             meta: ObjectMeta {
                 location,
                 last_modified: Utc
-                    .timestamp_millis_opt(modified_ms)
+                    .timestamp_millis_opt(described.modified_ms)
                     .single()
                     .unwrap_or_default(),
-                size: u64::try_from(size).unwrap_or(0),
+                size: u64::try_from(described.size).unwrap_or(0),
                 e_tag: None,
                 version: None,
             },
             partition_values,
             statistics: Arc::new(statistics),
             rows,
+            in_one_form: described.in_one_form,
         }))
     }
 

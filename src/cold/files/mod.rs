@@ -10,7 +10,7 @@
 
 pub mod bounds;
 mod data_file;
-mod file;
+pub(in crate::cold) mod file;
 pub(in crate::cold) mod float_bounds;
 mod list;
 pub(in crate::cold) mod metadata_checksum;
@@ -24,9 +24,9 @@ mod scan;
 pub(in crate::cold) mod slices;
 mod tail;
 
-pub use file::{ColdFile, Columns};
+pub use file::{ColdFile, Columns, Described};
 pub use list::FileList;
 pub use pinned::PinnedFiles;
 pub use read::PinnedFile;
-pub use scan::{FILE, ROW};
+pub use scan::{FILE, FloatsInOneForm, ROW};
 pub use slices::Slices;

@@ -118,7 +118,7 @@ mod tests {
     use object_store::path::Path;
 
     use super::super::super::mapping::Mapping;
-    use super::super::Columns;
+    use super::super::{Columns, Described};
     use super::*;
 
     fn file(stats: &str, day: &str) -> Arc<ColdFile> {
@@ -130,7 +130,15 @@ mod tests {
             partition_by: &by,
             mapping: &Mapping::default(),
         };
-        ColdFile::new(&Path::from("t"), "f", 1, 0, Some(stats), &day, columns).unwrap()
+        let described = Described {
+            path: "f",
+            size: 1,
+            modified_ms: 0,
+            stats: Some(stats),
+            partition_values: &day,
+            in_one_form: false,
+        };
+        ColdFile::new(&Path::from("t"), described, columns).unwrap()
     }
 
     fn schema() -> SchemaRef {

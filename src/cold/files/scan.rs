@@ -24,6 +24,10 @@ use super::{PinnedFiles, prune};
 pub const FILE: &str = "__file";
 pub const ROW: &str = "__row";
 
+/// An extension of a scan's file: its floats are in their one form ([`crate::floats`]).
+#[derive(Clone, Copy, Debug)]
+pub struct FloatsInOneForm;
+
 impl PinnedFiles {
     /// A plan over the files; filters prune files, row groups and pages and are applied again above. The plan and the streams
     /// of its rows hold the pin too.
@@ -116,6 +120,11 @@ impl PinnedFiles {
         let read = read.filter(|(_, wanted)| *wanted).map(|((f, place), _)| {
             let mut file = PartitionedFile::from(f.meta.clone());
             file.partition_values = f.partition_values.clone();
+            // What its partition is stands outside the file.
+            let mut beside = f.partition_values.iter().map(ScalarValue::data_type);
+            if f.in_one_form && !beside.any(|t| t.is_floating()) {
+                file.extensions.insert(FloatsInOneForm);
+            }
             if !self.located {
                 return file.with_statistics(f.statistics.clone());
             }

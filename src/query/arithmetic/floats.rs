@@ -7,11 +7,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::datasource::physical_plan::{FileGroup, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::empty::EmptyExec;
 
+use crate::cold::FloatsInOneForm;
 use crate::floats::{holds_floats, one_form, one_form_32, one_form_64};
 use crate::query::pass_through::{PassThrough, PassThroughExec, each_batch, each_column};
 
@@ -55,6 +58,16 @@ fn makes_floats(node: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
+/// Whether it reads files alone that say that their floats are in their one form.
+fn reads_one_form(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let scan = node.downcast_ref::<DataSourceExec>();
+    let Some((config, _)) = scan.and_then(|s| s.downcast_to_file_source::<ParquetSource>()) else {
+        return false;
+    };
+    let mut files = config.file_groups.iter().flat_map(FileGroup::iter);
+    files.all(|file| file.extension::<FloatsInOneForm>().is_some())
+}
+
 /// The plan with floats in their one form behind its scans, aggregates and window functions. For a plan that runs now, so that
 /// EXPLAIN does not show it.
 ///
@@ -64,7 +77,7 @@ pub(in crate::query) fn canonical_floats(
     plan: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
-        Ok(match makes_floats(&node) {
+        Ok(match makes_floats(&node) && !reads_one_form(&node) {
             true => Transformed::yes(PassThroughExec::over(node, OneForm)),
             false => Transformed::no(node),
         })

@@ -22,9 +22,11 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use super::super::files::file::tags;
 use super::super::files::float_bounds::{self, has_nan};
 use super::super::{Columns, Error};
 use super::page_checksums::with_page_checksums;
+use crate::floats;
 use crate::nested::retyped;
 use partition::{Key, path, split};
 use statistics::statistics;
@@ -100,10 +102,13 @@ struct FileWriter {
     parquet: ArrowWriter<Vec<u8>>,
     /// For each of its columns, whether a NaN was written to it.
     nans: Vec<bool>,
+    /// Every float that was written is in its one form.
+    in_one_form: bool,
 }
 
 impl FileWriter {
     fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        self.in_one_form &= rows.columns().iter().all(floats::is_in_one_form);
         for (column, found) in rows.columns().iter().zip(&mut self.nans) {
             *found |= has_nan(column);
         }
@@ -197,12 +202,18 @@ impl Slices {
         Ok(full)
     }
 
+    fn has_floats(&self) -> bool {
+        let mut fields = self.file_schema.fields().iter();
+        fields.any(|field| floats::holds_floats(field.data_type()))
+    }
+
     fn writer(&self) -> Result<FileWriter, Error> {
         let properties = Some(self.properties.clone());
         let schema = self.file_schema.clone();
         Ok(FileWriter {
             parquet: ArrowWriter::try_new(Vec::new(), schema, properties).map_err(failed)?,
             nans: vec![false; self.file_schema.fields().len()],
+            in_one_form: true,
         })
     }
 
@@ -258,7 +269,11 @@ impl Slices {
     }
 
     fn close(&self, key: &Key, writer: FileWriter) -> Result<EncodedFile, Error> {
-        let FileWriter { mut parquet, nans } = writer;
+        let FileWriter {
+            mut parquet,
+            nans,
+            in_one_form,
+        } = writer;
         let floats = self.file_schema.fields().iter().zip(&nans);
         let floats = floats.filter(|(f, has_nan)| f.data_type().is_floating() && !**has_nan);
         let mut floats = floats.map(|(f, _)| f.name().as_str()).peekable();
@@ -284,6 +299,7 @@ impl Slices {
             modification_time: crate::clock::utc_now().timestamp_millis(),
             data_change: true,
             stats: Some(statistics.to_string()),
+            tags: tags(in_one_form && self.has_floats()),
             ..Add::default()
         };
         Ok(EncodedFile { add, bytes, rows })

@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use super::super::super::Mapping;
+use super::super::super::files::file::is_in_one_form;
 use super::partition::partition_value;
 use super::*;
 
@@ -98,6 +99,31 @@ fn each_partition_value_gets_one_file_with_its_rows_however_they_are_mixed() {
             assert!(got.iter().all(|v| *v as usize % 2 == parity));
         }
     }
+}
+
+#[test]
+fn a_file_says_that_its_floats_have_one_form_where_all_of_them_do() {
+    let other_nan = f64::from_bits(0x7ff0_0000_0000_0001);
+    for (values, says) in [
+        (vec![1.0, f64::NAN, 0.0], true),
+        (vec![1.0, -0.0], false),
+        (vec![-f64::NAN], false),
+        (vec![other_nan, 1.0], false),
+    ] {
+        let column: ArrayRef = Arc::new(Float64Array::from(values.clone()));
+        let others: ArrayRef = Arc::new(Float64Array::from(vec![1.0; values.len()]));
+        let batch = RecordBatch::try_from_iter([("w", others), ("v", column)]).unwrap();
+        let mut slices = slices(&batch, &[], Effort::Quick, usize::MAX).unwrap();
+        // Of two batches the second is not looked at alone.
+        slices.push(batch.clone()).unwrap();
+        slices.push(batch.slice(0, 1)).unwrap();
+        let file = slices.drain(true).unwrap().remove(0);
+        assert_eq!(is_in_one_form(file.add.tags.as_ref()), says, "{values:?}");
+    }
+    let days = batch(&[1, 2]).project(&[0, 2]).unwrap();
+    let mut slices = slices(&days, &[], Effort::Quick, usize::MAX).unwrap();
+    slices.push(days).unwrap();
+    assert_eq!(slices.drain(true).unwrap()[0].add.tags, None, "no floats");
 }
 
 #[test]
