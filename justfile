@@ -45,9 +45,10 @@ differential *arguments:
     cargo build --workspace --quiet
     DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" tests/differential {{ arguments }}
 
-# The loops behind the promises at their full count: 20 runs of uniqueness, 10,000 hostile statements and messages, 2,000 damaged places. Takes hours.
+# The loops behind the promises at their full count: 20 runs of uniqueness, 10,000 hostile statements and messages, 2,000 damaged places, 100,000 lives with crashes. Takes a day.
 promises:
     DELTAPLANE_TEST_UNIQUE_RUNS=20 cargo test -p deltaplane --lib server::unique_tests
+    DELTAPLANE_TEST_CRASH_SEEDS=100000 cargo test -p deltaplane --lib server::sim_tests::random_lives
     cargo build --workspace --quiet
     DELTAPLANE_TEST_HOSTILE_STATEMENTS=10000 DELTAPLANE_TEST_HOSTILE_MESSAGES=10000 DELTAPLANE_TEST_DAMAGE=2000 \
     DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" -m pytest -v -p no:cacheprovider \

@@ -475,6 +475,8 @@ mod create_tests;
 #[cfg(test)]
 mod defined_tests;
 #[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
 mod statement_tests;
 #[cfg(test)]
 pub(crate) mod tests;
