@@ -5,6 +5,7 @@
 //! as Arrow until they have `WAITING_MAX` bytes together, and then become files one partition after the other: memory is
 //! bounded whatever number of partitions a batch touches.
 
+mod codec;
 mod partition;
 mod statistics;
 #[cfg(test)]
@@ -180,7 +181,7 @@ impl Slices {
                 && self.open.len() < OPEN_MAX
                 && !self.waiting.contains_key(&key)
             {
-                let writer = self.writer()?;
+                let writer = self.writer(&part)?;
                 self.open.insert(key.clone(), writer);
             }
             let Some(writer) = self.open.get_mut(&key) else {
@@ -207,8 +208,9 @@ impl Slices {
         fields.any(|field| floats::holds_floats(field.data_type()))
     }
 
-    fn writer(&self) -> Result<FileWriter, Error> {
-        let properties = Some(self.properties.clone());
+    /// For a file that begins with these rows.
+    fn writer(&self, rows: &RecordBatch) -> Result<FileWriter, Error> {
+        let properties = Some(codec::for_rows(&self.properties, rows));
         let schema = self.file_schema.clone();
         Ok(FileWriter {
             parquet: ArrowWriter::try_new(Vec::new(), schema, properties).map_err(failed)?,
@@ -248,7 +250,10 @@ impl Slices {
         let mut bytes = 0;
         while files.len() < HANDED_FILES && bytes < HANDED_BYTES {
             let file = if let Some((key, parts)) = self.waiting.pop_first() {
-                let mut writer = self.writer()?;
+                let Some(first) = parts.first() else {
+                    continue;
+                };
+                let mut writer = self.writer(first)?;
                 for part in &parts {
                     self.waiting_bytes = self
                         .waiting_bytes

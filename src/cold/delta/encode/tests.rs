@@ -1,8 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
-    TimestampMicrosecondArray,
+    ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int64Array, TimestampMicrosecondArray,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Float64Type};
 use datafusion::common::ScalarValue;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -291,4 +292,37 @@ fn files_end_near_their_target_and_hold_every_row_once() {
     assert_eq!(files.iter().map(|f| f.rows).sum::<u64>(), 80_000);
     let stats: Value = serde_json::from_str(files[0].add.stats.as_deref().unwrap()).unwrap();
     assert_eq!(stats["numRecords"], files[0].rows);
+}
+
+/// The codec of each column of a file made of `values`.
+fn codecs(values: Vec<f64>, effort: Effort) -> Vec<Compression> {
+    let numbers: ArrayRef = Arc::new((0..values.len() as i64).collect::<Int64Array>());
+    let narrow: Float32Array = values.iter().map(|v| Some(*v as f32)).collect();
+    let column: ArrayRef = Arc::new(Float64Array::from(values.clone()));
+    let columns = [("i", numbers), ("v", column), ("w", Arc::new(narrow))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut slices = slices(&batch, &[], effort, usize::MAX).unwrap();
+    slices.push(batch.clone()).unwrap();
+    let file = slices.drain(true).unwrap().remove(0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.bytes)).unwrap();
+    let columns = reader.metadata().row_group(0).columns().iter();
+    let codecs = columns.map(|c| c.compression()).collect();
+    let read: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
+    codecs
+}
+
+#[test]
+fn columns_of_noise_have_no_codec_and_others_keep_theirs() {
+    for effort in [Effort::Quick, Effort::Thorough] {
+        let (kept, none) = (effort.compression(), Compression::UNCOMPRESSED);
+        let noise: Vec<f64> = (1..=5000).map(|n| f64::from(n).sin()).collect();
+        assert_eq!(codecs(noise.clone(), effort), [kept, none, none]);
+        let rounded = noise.iter().map(|v| (v * 50.0).round() / 10.0).collect();
+        assert_eq!(codecs(rounded, effort), [kept, kept, kept]);
+        let steady = vec![0.1; 5000];
+        assert_eq!(codecs(steady, effort), [kept, kept, kept]);
+        let few = noise[..100].to_vec();
+        assert_eq!(codecs(few, effort), [kept, kept, kept]);
+    }
 }
