@@ -58,13 +58,14 @@ impl AggregateUDFImpl for Extreme {
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        // The start is what no value is better than.
+        // The start is what no value is worse than. Not by `total_cmp`, which takes twice as long: a NaN is above all numbers, whichever it is, and
+        // zeros are equal, because floats are brought to one form behind an aggregate ([`super::floats`]).
         macro_rules! floats {
             ($type:ty, $float:ty) => {{
                 let type_ = args.return_field.data_type();
                 if self.is_max() {
                     let more = |best: &mut $float, new: $float| {
-                        if new.total_cmp(best).is_gt() {
+                        if new > *best || new.is_nan() {
                             *best = new;
                         }
                     };
@@ -72,7 +73,7 @@ impl AggregateUDFImpl for Extreme {
                     Ok(Box::new(groups.with_starting_value(<$float>::NEG_INFINITY)))
                 } else {
                     let less = |best: &mut $float, new: $float| {
-                        if new.total_cmp(best).is_lt() {
+                        if new < *best || best.is_nan() {
                             *best = new;
                         }
                     };
