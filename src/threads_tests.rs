@@ -35,6 +35,36 @@ fn while_one_thread_is_at_long_work_another_looks_after_its_tasks() {
     threads.recv().unwrap();
 }
 
+/// The nice value of the present thread (proc_pid_stat(5), the 19th field).
+#[cfg(target_os = "linux")]
+fn nice() -> i32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let behind_the_name = stat.rsplit(") ").next().unwrap();
+    let nice = behind_the_name.split(' ').nth(16).unwrap();
+    nice.parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn acks_come_before_queries_and_queries_before_parquet() {
+    let thread = |of| {
+        let thread = std::thread::spawn(move || {
+            give_precedence(of);
+            nice()
+        });
+        thread.join().unwrap()
+    };
+    let (usual, query, encoder) = (
+        nice(),
+        thread(Precedence::Query),
+        thread(Precedence::Encoder),
+    );
+    assert!(
+        usual < query && query < encoder,
+        "{usual} {query} {encoder}"
+    );
+}
+
 #[test]
 fn a_small_batch_pays_nothing() {
     let (runtime, threads) = runtime();

@@ -44,6 +44,20 @@ def server(tmp_path_factory):
     server.stop()
 
 
+def test_threads_of_queries_come_after_those_that_acks_wait_for(server):
+    """docs/performance.md has what it does to acks beside queries."""
+    server.sql("SELECT count(*) FROM public.t")
+    nice = {}
+    for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
+        # proc_pid_stat(5): the name in brackets is the 2nd field, the nice value the 19th.
+        name, _, fields = (task / "stat").read_text().partition("(")[2].rpartition(") ")
+        nice.setdefault(name, set()).add(int(fields.split()[16]))
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice["wal-writer"] == {usual}, nice
+    assert min(nice["query"]) > usual, nice
+    assert min(nice["encoder"]) > max(nice["query"]), nice
+
+
 def outcome(server, sql, timeout=20):
     """`OK`, or the error's text; reads the rows and forgets them."""
     options = fl.FlightCallOptions(timeout=timeout)
