@@ -18,6 +18,8 @@ pub mod ids;
 pub mod memory;
 pub mod nested;
 pub mod partition_folder;
+#[cfg(test)]
+mod stored_form;
 pub mod system_table;
 pub mod threads;
 pub mod types;

@@ -294,6 +294,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::dataset::Watched;
+    use crate::stored_form::{is_stored_as, stored};
     use crate::wal::RealDisk;
 
     fn kept(name: &str) -> Kept {
@@ -330,6 +331,17 @@ mod tests {
         store.remove(&one.declaration.name).unwrap();
         store.remove(&one.declaration.name).unwrap();
         assert_eq!(store.read_all().0, [kept("two")]);
+    }
+
+    #[test]
+    fn an_alerts_file_has_its_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("alerts/a.one.alert");
+        let store = Store::new(dir.path(), Arc::new(RealDisk));
+        store.write(&kept("one")).unwrap();
+        is_stored_as("alert", &std::fs::read(&path).unwrap());
+        std::fs::write(&path, stored("alert")).unwrap();
+        assert_eq!(store.read_all(), (vec![kept("one")], vec![]));
     }
 
     #[test]

@@ -359,6 +359,7 @@ mod tests {
         let told = answered(Duration::from_millis(10), "views and schemas", hangs).await;
         assert_eq!(told.unwrap_err().reason, "disk_stalled");
     }
+    use crate::stored_form::{is_stored_as, stored};
     use crate::wal::RealDisk;
 
     fn name(table: &str) -> TableName {
@@ -402,6 +403,9 @@ mod tests {
             Err(Fault::invalid("no", "no"))
         };
         assert!(definitions.change(refused).await.is_err());
+        let path = dir.path().join(FILE);
+        is_stored_as("definitions", &std::fs::read(&path).unwrap());
+        std::fs::write(&path, stored("definitions")).unwrap();
         let again = open();
         assert_eq!(again.now(), definitions.now());
         assert_eq!(again.now().view(&name("v")).unwrap().name, name("V"));

@@ -374,6 +374,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 
     use super::*;
+    use crate::stored_form::{is_stored_as, stored};
 
     #[test]
     fn parked_rows_come_back_as_they_were() {
@@ -408,7 +409,8 @@ mod tests {
             }],
             contracts: Vec::new(),
         };
-        let back = Parked::decode(&parked.encode().unwrap()).unwrap();
+        is_stored_as("parked.body", &parked.encode().unwrap());
+        let back = Parked::decode(&stored("parked.body")).unwrap();
         assert_eq!((back.cut, &back.moved), (parked.cut, &parked.moved));
         assert_eq!(back.committed, parked.committed);
         assert_eq!(back.main.len(), 2);

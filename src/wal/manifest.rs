@@ -109,7 +109,7 @@ impl Contents {
         }
     }
 
-    fn encode(&self) -> [u8; CONTENTS_BYTES] {
+    pub(super) fn encode(&self) -> [u8; CONTENTS_BYTES] {
         let mut out = [0; CONTENTS_BYTES];
         out[..4].copy_from_slice(&MAGIC);
         out[8..24].copy_from_slice(&self.uuid);
@@ -123,7 +123,7 @@ impl Contents {
         out
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let part = checked::<CONTENTS_BYTES>(bytes, MAGIC)?;
         Some(Contents {
             uuid: array_at(part, 8),
@@ -138,7 +138,7 @@ impl Contents {
 }
 
 impl Tail {
-    fn encode(&self, uuid: [u8; 16]) -> [u8; TAIL_BYTES] {
+    pub(super) fn encode(&self, uuid: [u8; 16]) -> [u8; TAIL_BYTES] {
         let mut out = [0; TAIL_BYTES];
         out[..4].copy_from_slice(&TAIL_MAGIC);
         out[8..24].copy_from_slice(&uuid);
@@ -150,7 +150,7 @@ impl Tail {
         out
     }
 
-    fn parse(bytes: &[u8], uuid: [u8; 16]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8], uuid: [u8; 16]) -> Option<Self> {
         let part = checked::<TAIL_BYTES>(bytes, TAIL_MAGIC)?;
         (array_at(part, 8) == uuid).then(|| Tail {
             segment: u64_at(part, 24),

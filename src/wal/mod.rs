@@ -32,6 +32,8 @@ mod scan;
 mod segment;
 mod shared;
 #[cfg(test)]
+mod stored_tests;
+#[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
 mod watched_disk;

@@ -1,7 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use std::fs;
 
+use super::stored::{Suspects, read, slot};
 use super::*;
+use crate::stored_form::{is_stored_as, stored};
 
 /// The process ends while `work` runs.
 fn killed(running: &Running, work: &Work) {
@@ -198,4 +200,26 @@ fn any_bytes_are_read_without_a_panic() {
         let running = Running::open(dir.path(), false);
         assert!(running.suspended_rows().is_empty());
     }
+}
+
+#[test]
+fn what_runs_and_who_is_suspected_have_their_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let known = Suspects {
+        suspected: BTreeSet::from(["refresh 8".to_owned()]),
+        suspended: BTreeSet::from(["rows 7".to_owned()]),
+    };
+    known.write(dir.path()).unwrap();
+    is_stored_as("suspects", &fs::read(dir.path().join("suspects")).unwrap());
+    let slots = [slot("rows 7", true), slot("refresh 8", false)].concat();
+    is_stored_as("running", &slots);
+    for name in ["suspects", "running"] {
+        fs::write(dir.path().join(name), stored(name)).unwrap();
+    }
+    let left = read(dir.path());
+    assert_eq!(left.problems, Vec::<String>::new());
+    assert_eq!(left.known.suspected, known.suspected);
+    assert_eq!(left.known.suspended, known.suspended);
+    let taken = [("rows 7".to_owned(), true), ("refresh 8".to_owned(), false)];
+    assert_eq!(left.taken, taken);
 }

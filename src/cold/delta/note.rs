@@ -87,15 +87,19 @@ impl ColdTable {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use serde_json::json;
 
     use super::*;
+    use crate::stored_form::{is_stored_as, stored};
 
     #[test]
     fn a_changed_value_in_a_note_is_noticed_and_an_older_note_is_read() {
         let note = json!({"version": 1, "removed": ["a", "b"], "replayed": {"number": 17}});
         let written = sealed(note.clone());
-        assert_eq!(opened(written.clone()), Some(note.clone()));
+        is_stored_as("note.json", written.to_string().as_bytes());
+        let read = serde_json::from_slice(&stored("note.json")).unwrap();
+        assert_eq!(opened(read), Some(note.clone()));
         assert_eq!(opened(note.clone()), Some(note));
         let mut changed = written.clone();
         changed["replayed"]["number"] = json!(16);

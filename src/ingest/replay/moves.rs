@@ -306,3 +306,40 @@ async fn next_number(shared: &Shared, table: &Table, cold: &Cold) -> Result<i64,
     let quarantine = cold.quarantine.read_txn(REPLAY).await?.unwrap_or(0);
     Ok(main.max(quarantine).max(shared.visible.replays(table)) + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::stored_form::{is_stored_as, stored};
+
+    /// The file around it has its form from `cold`.
+    #[test]
+    fn the_note_of_a_replay_has_its_form() {
+        let file = json!({
+            "path": "event_date=2026-11-30/part-1.parquet",
+            "partitionValues": {"event_date": "2026-11-30"},
+            "size": 1234,
+            "modificationTime": 1_796_000_000_000_i64,
+            "dataChange": true,
+            "stats": "{\"numRecords\":3}",
+            "tags": {"deltaplane.floatsInOneForm": "true"},
+        });
+        let planned = Move {
+            replayed: Replayed {
+                number: 4,
+                days: BTreeMap::new(),
+            },
+            removed: BTreeSet::from(["part-0.parquet".to_owned()]),
+            left: Staged::from_note(json!([file])).unwrap(),
+        };
+        let written = planned.note().unwrap();
+        is_stored_as("replay.json", written.to_string().as_bytes());
+        let read = Move::of_note(serde_json::from_slice(&stored("replay.json")).unwrap()).unwrap();
+        assert_eq!(read.replayed, planned.replayed);
+        assert_eq!(read.removed, planned.removed);
+        assert_eq!(read.note().unwrap(), written);
+    }
+}
