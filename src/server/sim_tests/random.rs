@@ -88,7 +88,14 @@ async fn steps_of(life: &Life, mut random: Random, number: i64) -> Result<(), Fa
                 let name = ["p", "q"][random.below(2) as usize];
                 let mut producer = life.producer(name).await?;
                 let next = producer.durable + 1;
-                if random.below(3) == 0 {
+                if random.below(4) == 0 {
+                    // A batch of an older stream waits for its sync while a newer one opens, which has the next word.
+                    let waits = producer.push(next, fresh(&mut random)).await?;
+                    let mut newer = life.producer(name).await?;
+                    producer.acked(waits).await?;
+                    producer.is_fenced(next + 1, fresh(&mut random)).await?;
+                    newer.send(next + 1, fresh(&mut random)).await?;
+                } else if random.below(3) == 0 {
                     // Two at once.
                     let (a, b) = (fresh(&mut random), fresh(&mut random));
                     let one = producer.push(next, a).await?;
@@ -118,7 +125,8 @@ async fn steps_of(life: &Life, mut random: Random, number: i64) -> Result<(), Fa
                     life.insert(good).await?;
                 }
             }
-            6..8 => life.commit().await?,
+            6 => life.commit().await?,
+            7 => life.commit_beside_a_reader().await?,
             8 => {
                 life.commit().await?;
                 life.roll().await?;
