@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
@@ -89,22 +89,27 @@ impl PruningStatistics for Bounds<'_> {
 
 /// For each file, whether it may hold such a row. `schema`: `in_files` columns of the files, then those of partitions.
 ///
-/// # Errors
-/// The predicate cannot be evaluated.
+/// A predicate that cannot be evaluated over bounds leaves out no file: DataFusion makes `ok IS DISTINCT FROM NOT -1` of `CAST(NOT ok AS BIGINT) IS
+/// DISTINCT FROM -1`. Whether it can be evaluated over rows is found where rows are filtered.
 pub(super) fn may_hold(
     files: &[Arc<ColdFile>],
     schema: &SchemaRef,
     in_files: usize,
     predicate: &Arc<dyn PhysicalExpr>,
-) -> Result<Vec<bool>> {
-    let predicate = PruningPredicateBuilder::new()
-        .with_file_schema(schema.clone())
-        .try_build(predicate.clone())?;
-    predicate.prune(&Bounds {
+) -> Vec<bool> {
+    let bounds = Bounds {
         files,
         schema,
         in_files,
-    })
+    };
+    PruningPredicateBuilder::new()
+        .with_file_schema(schema.clone())
+        .try_build(predicate.clone())
+        .and_then(|predicate| predicate.prune(&bounds))
+        .unwrap_or_else(|error| {
+            tracing::debug!(%predicate, %error, "no file is left out");
+            vec![true; files.len()]
+        })
 }
 
 #[cfg(test)]
@@ -147,14 +152,15 @@ mod tests {
             Field::new("ts", time, true),
             Field::new("k", DataType::Utf8, true),
             Field::new("v", DataType::Float64, true),
+            Field::new("ok", DataType::Boolean, true),
             Field::new("day", DataType::Date32, true),
         ]))
     }
 
     #[tokio::test]
     async fn a_file_is_left_out_only_if_none_of_its_rows_can_be_wanted() {
-        let whole = r#"{"numRecords": 2, "minValues": {"ts": "2026-01-01T00:00:00.000Z", "k": "b", "v": 1.0},
-            "maxValues": {"ts": "2026-01-01T00:00:09.999Z", "k": "d", "v": 2.0}, "nullCount": {"ts": 0, "k": 0, "v": 0}}"#;
+        let whole = r#"{"numRecords": 2, "minValues": {"ts": "2026-01-01T00:00:00.000Z", "k": "b", "v": 1.0, "ok": true},
+            "maxValues": {"ts": "2026-01-01T00:00:09.999Z", "k": "d", "v": 2.0, "ok": true}, "nullCount": {"ts": 0, "k": 0, "v": 0, "ok": 0}}"#;
         let files = [
             file(whole, "2026-01-01"),
             file(r#"{"numRecords": 2}"#, "2026-01-02"),
@@ -182,13 +188,21 @@ mod tests {
             ("v = 5", [true, true, true]),
             ("v < 1", [false, true, true]),
             ("length(k) = 7", [true, true, true]),
+            ("NOT ok", [false, true, true]),
+            ("(NOT ok) = false", [true, true, true]),
+            // What cannot be evaluated over bounds leaves out nothing.
+            (
+                "CAST(NOT ok AS BIGINT) IS DISTINCT FROM -1",
+                [true, true, true],
+            ),
+            ("CAST(NOT ok AS BIGINT) = 1", [true, true, true]),
         ];
         let state = SessionContext::new().state();
         for (filter, expected) in cases {
             let schema = DFSchema::try_from(schema().as_ref().clone()).unwrap();
             let expr = state.create_logical_expr(filter, &schema).unwrap();
             let expr = state.create_physical_expr(expr, &schema).unwrap();
-            let kept = may_hold(&files, &super::tests::schema(), 3, &expr).unwrap();
+            let kept = may_hold(&files, &super::tests::schema(), 4, &expr);
             assert_eq!(kept, expected, "{filter}");
         }
     }

@@ -113,7 +113,7 @@ impl PinnedFiles {
         if let Some(filter) = conjunction(filters.iter().filter(prunes).cloned()) {
             let df_schema = DFSchema::try_from(scan_schema.as_ref().clone())?;
             let filter = state.create_physical_expr(filter, &df_schema)?;
-            wanted_files = prune::may_hold(files, &scan_schema, in_files, &filter)?;
+            wanted_files = prune::may_hold(files, &scan_schema, in_files, &filter);
             source = source.with_predicate(filter);
         }
         let read = files.iter().zip(0i32..).zip(wanted_files);
