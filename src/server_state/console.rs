@@ -14,6 +14,7 @@ pub struct LogStatus {
     pub bytes: u64,
     pub bytes_max: u64,
     pub written: u64,
+    pub groups: u64,
     pub durable: u64,
     pub poisoned: bool,
     /// Files of parked rows whose rows cannot be had.
@@ -27,6 +28,7 @@ impl Status {
             bytes: log.usage(),
             bytes_max: self.shared.config.log.bytes_max.get(),
             written: log.written(),
+            groups: log.groups(),
             durable: log.durable().get(),
             poisoned: log.is_poisoned(),
             parked_files_unread: self.shared.aside.unread(),

@@ -315,6 +315,11 @@ impl Log {
         self.shared.written.load(Ordering::Relaxed)
     }
 
+    /// Groups of frames that were written and synced since the start, one sync each.
+    pub fn groups(&self) -> u64 {
+        self.shared.groups.load(Ordering::Relaxed)
+    }
+
     pub fn is_poisoned(&self) -> bool {
         self.shared.state.lock().ended.is_some()
     }

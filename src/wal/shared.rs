@@ -114,6 +114,8 @@ pub(super) struct Shared {
     pub durable: AtomicU64,
     /// Bytes of frames synced since the start.
     pub written: AtomicU64,
+    /// Groups of frames synced since the start.
+    pub groups: AtomicU64,
     /// What the disk takes for a byte of a large group, write and sync together: nanoseconds, the bits of a double, smoothed.
     pub ns_per_byte: AtomicU64,
 }

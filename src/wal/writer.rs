@@ -282,6 +282,7 @@ impl Writer {
             .durable
             .store(self.last.get(), Ordering::Release);
         self.shared.written.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.groups.fetch_add(1, Ordering::Relaxed);
         self.shared.state.lock().queued -= bytes;
         for waiter in waiters {
             // A stream that has gone away needs no answer.

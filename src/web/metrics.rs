@@ -222,6 +222,12 @@ fn families(status: &Status) -> Vec<Family> {
         help: "bytes written to the log since the start",
         values: one(log.written as f64),
     });
+    out.push(Family {
+        name: "deltaplane_log_groups_total",
+        kind: "counter",
+        help: "groups of frames written to the log and synced since the start",
+        values: one(log.groups as f64),
+    });
     out
 }
 
