@@ -112,7 +112,10 @@ impl<B: Clone> Session<B> {
 
     /// The next batch to put on the connection.
     pub fn next_to_send(&mut self) -> Option<(u64, B)> {
-        let (seq, _, batch) = self.unacked.iter().find(|(seq, ..)| *seq >= self.unsent)?;
+        // The numbers follow each other without a gap.
+        let (first, ..) = self.unacked.front()?;
+        let sent = usize::try_from(self.unsent.saturating_sub(*first)).ok()?;
+        let (seq, _, batch) = self.unacked.get(sent)?;
         self.unsent = seq + 1;
         Some((*seq, batch.clone()))
     }
