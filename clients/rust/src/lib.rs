@@ -9,5 +9,5 @@ pub mod sql;
 pub mod time;
 
 pub use feed::{Position, Start, Subscription};
-pub use producer::{Producer, ProducerOptions, Totals};
+pub use producer::{AckListener, Producer, ProducerOptions, Totals};
 pub use sql::SqlClient;

@@ -28,6 +28,28 @@ pub struct ProducerOptions {
     pub inflight_bytes_max: usize,
     /// How long to go on trying to reach the server.
     pub give_up_after: Duration,
+    /// Is called for each ack as it comes in.
+    pub on_ack: Option<AckListener>,
+}
+
+/// A function that is called with the seq of each ack: every batch up to that seq has reached the level asked for. It is called
+/// as well when a connection is ready, with the seq of the last batch that the server has. An ack may stand for several batches.
+///
+/// The producer's own task calls it, before [`Producer::flush`] sees the ack, and sends nothing meanwhile: it should only take a
+/// note of the seq and of the time.
+#[derive(Clone)]
+pub struct AckListener(Arc<dyn Fn(u64) + Send + Sync>);
+
+impl AckListener {
+    pub fn new(heard: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        AckListener(Arc::new(heard))
+    }
+}
+
+impl std::fmt::Debug for AckListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AckListener")
+    }
 }
 
 impl ProducerOptions {
@@ -37,6 +59,7 @@ impl ProducerOptions {
             ack: AckLevel::Durable,
             inflight_bytes_max: 32 * 1024 * 1024,
             give_up_after: Duration::from_secs(60),
+            on_ack: None,
         }
     }
 }
@@ -309,6 +332,7 @@ impl Driver {
                 if let Some(diverged) = diverged {
                     return Err(Status::failed_precondition(diverged.to_string()));
                 }
+                self.hear(ready.seq);
                 self.shared.room.notify_waiters();
             }
             _ => {
@@ -356,6 +380,12 @@ impl Driver {
         }
     }
 
+    fn hear(&self, seq: u64) {
+        if let Some(listener) = &self.options.on_ack {
+            (listener.0)(seq);
+        }
+    }
+
     fn answer(&self, answer: Option<ServerMessage>) -> Result<(), Status> {
         let ack = match answer {
             Some(ServerMessage::Ack(ack)) => ack,
@@ -377,6 +407,7 @@ impl Driver {
                 t.rejects = ack.rejects;
             }
         });
+        self.hear(sent_ack.seq);
         self.shared.session.lock().on_ack(&sent_ack);
         self.shared.room.notify_waiters();
         Ok(())
