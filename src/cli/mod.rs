@@ -60,12 +60,10 @@ fn command() -> Command {
                 .about("Prints the settings in force, and where each comes from"),
         )
         .subcommand(
-            Command::new("bench").about("Honest figures, with the machine's limits beside them").subcommand_required(true).subcommand(
-                Command::new("ingest")
-                    .about("Durable rows a second beside raw DoPut and raw append + fdatasync, in one run")
-                    .arg(text("rows", "How many rows").default_value("8000000"))
-                    .arg(Arg::new("dir").long("dir").value_parser(value_parser!(PathBuf)).help("Where to write; a temporary folder by default")),
-            ),
+            Command::new("bench")
+                .about("Honest figures, with the machine's limits beside them")
+                .subcommand_required(true)
+                .subcommand(bench::command()),
         )
         .subcommand(
             Command::new("sql")
@@ -307,10 +305,16 @@ pub fn main() -> i32 {
     match run(&matches) {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::NothingToDo) => NOTHING_TO_DO,
-        Err(error) => {
-            eprintln!("deltaplane: {error:#}");
-            1
-        }
+        Err(error) => match error.downcast_ref::<clap::Error>() {
+            Some(usage) => {
+                eprint!("{usage}");
+                usage.exit_code()
+            }
+            None => {
+                eprintln!("deltaplane: {error:#}");
+                1
+            }
+        },
     }
 }
 
@@ -340,11 +344,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<Outcome> {
             runtime()?.block_on(demo::run(settings(m)?, given, duration, rate))
         }
         Some(("bench", m)) => match m.subcommand() {
-            Some(("ingest", m)) => {
-                let dir = m.get_one::<PathBuf>("dir").cloned();
-                let rows = text(m, "rows").parse()?;
-                runtime()?.block_on(bench::run(Resolved::default(), dir, rows))
-            }
+            Some(("ingest", m)) => runtime()?.block_on(bench::run(m)),
             _ => anyhow::bail!("no such benchmark"),
         },
         Some(("sql", m)) => runtime()?.block_on(sql::run(
