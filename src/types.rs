@@ -31,8 +31,9 @@ impl Lsn {
         self.0
     }
 
+    /// Behind the last number there is none: a damaged file may say any.
     pub const fn next(self) -> Self {
-        Lsn(self.0 + 1)
+        Lsn(self.0.saturating_add(1))
     }
 }
 

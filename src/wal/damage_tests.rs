@@ -325,3 +325,87 @@ async fn a_salvaged_log_has_every_whole_frame_and_names_what_is_lost() {
     let (frames, lost, _) = salvaged("without a manifest");
     assert_eq!((frames.len(), lost.len()), (20, 0));
 }
+
+/// A segment whose state and frames have these offsets, under checksums that fit.
+fn made_up(state: u64, offsets: &[u64]) -> Vec<u8> {
+    let header = Header {
+        uuid: [7; 16],
+        number: 1,
+        first: Lsn::new(1),
+        bytes: 4096,
+        chain: 0,
+        has_manifest: false,
+    };
+    let (head, mut chain) = header.encode();
+    let mut out = head.to_vec();
+    let frames = offsets.iter().map(|o| (FrameKind::Data, *o));
+    for (kind, offset) in [(FrameKind::Checkpoint, state)].into_iter().chain(frames) {
+        let frame = NewFrame {
+            kind,
+            ..data(offset, vec![9; 50])
+        };
+        let place = Place {
+            uuid: header.uuid,
+            segment: 1,
+            offset: Lsn::new(offset),
+            group_start: Lsn::new(offset),
+            chain,
+        };
+        chain = frame::encode_header(&frame, &place, &mut out);
+        out.extend_from_slice(&frame.payload.head);
+    }
+    out.resize(4096, 0);
+    out
+}
+
+/// What a log of this one segment is salvaged to.
+fn salvaged_to(segment: &[u8]) -> Result<Vec<u64>, Error> {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(segment::path(from.path(), 1), segment).unwrap();
+    salvage(from.path(), to.path(), b"state")?;
+    Ok(replayed(to.path()).unwrap())
+}
+
+#[test]
+fn an_offset_that_was_made_up_does_not_become_as_many_lost_frames() {
+    assert_eq!(salvaged_to(&made_up(0, &[1, 2, 4])).unwrap(), [1, 2, 0, 4]);
+    for offset in [1 << 20, 1 << 40, u64::MAX] {
+        let error = salvaged_to(&made_up(0, &[1, 2, offset])).unwrap_err();
+        assert!(error.to_string().contains("have room for"), "{error}");
+    }
+}
+
+#[test]
+fn a_state_whose_offset_was_made_up_does_not_put_frames_in_another_order() {
+    assert_eq!(salvaged_to(&made_up(2, &[1, 2, 3])).unwrap(), [3]);
+    // Nor does the next segment's.
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let second = Header {
+        number: 2,
+        ..Header::parse(&made_up(0, &[])).unwrap().0
+    };
+    let mut bytes = second.encode().0.to_vec();
+    let place = |offset: u64| Place {
+        uuid: second.uuid,
+        segment: 2,
+        offset: Lsn::new(offset),
+        group_start: Lsn::new(offset),
+        chain: 0,
+    };
+    let state = NewFrame {
+        kind: FrameKind::Checkpoint,
+        ..data(0, b"state".to_vec())
+    };
+    for (frame, offset) in [
+        (state, 1),
+        (data(2, vec![9; 50]), 2),
+        (data(3, vec![9; 50]), 3),
+    ] {
+        frame::encode_header(&frame, &place(offset), &mut bytes);
+        bytes.extend_from_slice(&frame.payload.head);
+    }
+    fs::write(segment::path(from.path(), 1), made_up(2, &[])).unwrap();
+    fs::write(segment::path(from.path(), 2), bytes).unwrap();
+    salvage(from.path(), to.path(), b"state").unwrap();
+    assert_eq!(replayed(to.path()).unwrap(), [3]);
+}

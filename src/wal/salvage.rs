@@ -34,10 +34,16 @@ pub struct Salvaged {
     pub is_state_newer: bool,
 }
 
+/// Frames in a row that may be lost: far more than a segment has. Each becomes a note, which takes memory.
+const LOST_MAX: u64 = 1 << 20;
+
 /// A new log in the making.
 struct Output<'a> {
     to: &'a Path,
     uuid: [u8; 16],
+    /// Of the damaged log: bytes of its largest segment, and the segment of the last frame that was found.
+    segment_bytes: u64,
+    segment: u64,
     /// The segment that is filled: its header and frames.
     header: Option<Header>,
     bytes: Vec<u8>,
@@ -69,6 +75,7 @@ pub fn salvage(from: &Path, to: &Path, empty_state: &[u8]) -> Result<Salvaged, E
         problem: "no whole frame is in it; restore it from a backup",
     };
     let uuid = manifest.map(|m| m.contents.uuid);
+    let largest = largest_segment(from, &numbers)?;
     let mut output: Option<Output<'_>> = None;
     for (index, number) in numbers.iter().enumerate() {
         let bytes = read(from, &disk, *number)?;
@@ -83,6 +90,7 @@ pub fn salvage(from: &Path, to: &Path, empty_state: &[u8]) -> Result<Salvaged, E
                     )
                 };
                 let mut begun = begin(to, parsed, empty_state, later)?;
+                begun.segment_bytes = largest;
                 if let Some(told) = manifest.map(|m| m.contents) {
                     begun.begins_late(told);
                 }
@@ -95,9 +103,22 @@ pub fn salvage(from: &Path, to: &Path, empty_state: &[u8]) -> Result<Salvaged, E
     }
     let mut output = output.ok_or_else(nothing)?;
     if let Some(tail) = manifest.and_then(|m| m.tail) {
-        output.fill(tail.offset.next(), tail.segment, tail.position);
+        let newest = numbers.last().copied().unwrap_or(tail.segment);
+        let segment = tail.segment.min(newest);
+        output.fill(tail.offset.next(), segment, tail.position)?;
     }
     output.finish(&disk)
+}
+
+/// Bytes of the largest segment, as its file or its header says: a file may be cut short.
+fn largest_segment(from: &Path, numbers: &[u64]) -> Result<u64, Error> {
+    let mut largest = 0;
+    for number in numbers {
+        let bytes = read(from, &RealDisk, *number)?;
+        let told = Header::parse(&bytes).map_or(0, |(header, _)| header.bytes);
+        largest = largest.max(told).max(bytes.len() as u64);
+    }
+    Ok(largest)
 }
 
 /// Every whole frame of the segment, in order, with its position.
@@ -143,6 +164,8 @@ fn begin<'a>(
     let mut output = Output {
         to,
         uuid,
+        segment_bytes: 0,
+        segment: opens.place.segment,
         header: None,
         bytes: Vec::new(),
         contents: Contents::new(uuid),
@@ -176,13 +199,17 @@ impl Output<'_> {
         let segment = parsed.place.segment;
         if parsed.frame.kind == FrameKind::Checkpoint {
             if self.header.is_some() {
-                self.fill(parsed.place.offset.next(), segment, 0);
+                self.fill(parsed.place.offset.next(), segment, 0)?;
                 self.end_segment()?;
             }
             self.begin_segment(segment, parsed.frame.payload.to_vec());
             return Ok(());
         }
-        self.fill(parsed.place.offset, segment, position);
+        // The state that the segment opens with says that the frame was there before: one of the two was made up.
+        if parsed.place.offset <= self.result.last {
+            return Ok(());
+        }
+        self.fill(parsed.place.offset, segment, position)?;
         self.push(new_frame(&parsed.frame), parsed.place.offset);
         self.result.frames += 1;
         Ok(())
@@ -225,10 +252,22 @@ impl Output<'_> {
     }
 
     /// Notes in the place of frames that are lost, up to the one before `offset`.
-    fn fill(&mut self, offset: Lsn, segment: u64, position: u64) {
+    ///
+    /// # Errors
+    /// `Salvage`: more frames would be lost than the segments between have room for, so that an offset is made up.
+    fn fill(&mut self, offset: Lsn, segment: u64, position: u64) -> Result<(), Error> {
         let first = self.result.last.next();
+        let segments = segment.saturating_sub(self.segment).saturating_add(1);
+        self.segment = segment;
         if offset <= first {
-            return;
+            return Ok(());
+        }
+        let room = segments.saturating_mul(self.segment_bytes) / frame::HEADER_BYTES as u64;
+        if offset.get() - first.get() > room.min(LOST_MAX) {
+            return Err(Error::Salvage {
+                dir: self.to.display().to_string(),
+                problem: "more frames are missing in the damaged log than its segments have room for; restore it from a backup",
+            });
         }
         self.result.lost.push(Lost {
             first,
@@ -243,6 +282,7 @@ impl Output<'_> {
                 next,
             );
         }
+        Ok(())
     }
 
     /// The frames' places are set in `end_segment`, when the chain is known.
