@@ -409,3 +409,17 @@ fn a_state_whose_offset_was_made_up_does_not_put_frames_in_another_order() {
     salvage(from.path(), to.path(), b"state").unwrap();
     assert_eq!(replayed(to.path()).unwrap(), [3]);
 }
+
+#[test]
+fn a_manifest_of_the_last_generation_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents = manifest::Contents {
+        generation: u64::MAX,
+        ..manifest::Contents::new([7; 16])
+    };
+    for _ in 0..2 {
+        manifest::ManifestFile::begin(&RealDisk, dir.path(), contents, None).unwrap();
+        let read = manifest::Manifest::read(&RealDisk, dir.path()).unwrap();
+        assert_eq!(read.map(|m| m.contents), Some(contents));
+    }
+}

@@ -272,7 +272,8 @@ impl ManifestFile {
     /// # Errors
     /// `Io`, `NoRoom`: either the contents before or these are on disk.
     pub(super) fn write(&mut self, mut contents: Contents) -> Result<(), Error> {
-        contents.generation = self.contents.generation + 1;
+        // A damaged file may say any number.
+        contents.generation = self.contents.generation.saturating_add(1);
         let out = contents.encode();
         for part in [1 - self.whole, self.whole] {
             let at = PART * part;
