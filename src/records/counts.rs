@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::validate::Verdict;
 
+/// A damaged log may say any number, and a count that is wrong must not end the start that reads it.
+fn add(sum: &mut u64, count: u64) {
+    *sum = sum.saturating_add(count);
+}
+
 /// What became of the rows of a batch, or of all batches of a producer, over all its streams to one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -25,9 +30,14 @@ impl Totals {
     }
 
     pub fn add(&mut self, other: Totals) {
-        self.accepted += other.accepted;
-        self.quarantined += other.quarantined;
-        self.duplicates += other.duplicates;
+        add(&mut self.accepted, other.accepted);
+        add(&mut self.quarantined, other.quarantined);
+        add(&mut self.duplicates, other.duplicates);
+    }
+
+    fn sum(self) -> u64 {
+        let not_accepted = self.quarantined.saturating_add(self.duplicates);
+        self.accepted.saturating_add(not_accepted)
     }
 
     /// None: `part` is no part of them.
@@ -58,23 +68,23 @@ pub struct Day {
 impl Day {
     pub fn add(&mut self, counts: Totals, violations: &BTreeMap<String, u64>) {
         for (rule, count) in violations {
-            *self.rules.entry(rule.clone()).or_default() += count;
+            add(self.rules.entry(rule.clone()).or_default(), *count);
         }
-        self.received += counts.accepted + counts.quarantined + counts.duplicates;
-        self.accepted += counts.accepted;
-        self.quarantined += counts.quarantined;
-        self.duplicates += counts.duplicates;
+        add(&mut self.received, counts.sum());
+        add(&mut self.accepted, counts.accepted);
+        add(&mut self.quarantined, counts.quarantined);
+        add(&mut self.duplicates, counts.duplicates);
     }
 
     /// Rows have left the quarantine. A day that knows nothing of them (an older log counted them) learns of them now.
     pub fn replay(&mut self, left: Left) {
-        let rows = left.accepted + left.duplicates;
+        let rows = left.accepted.saturating_add(left.duplicates);
         let known = rows.min(self.quarantined);
         self.quarantined -= known;
-        self.received += rows - known;
-        self.accepted += left.accepted;
-        self.duplicates += left.duplicates;
-        self.replayed += rows;
+        add(&mut self.received, rows - known);
+        add(&mut self.accepted, left.accepted);
+        add(&mut self.duplicates, left.duplicates);
+        add(&mut self.replayed, rows);
     }
 }
 
@@ -90,4 +100,31 @@ pub struct Left {
 pub struct Replayed {
     pub number: i64,
     pub days: BTreeMap<i32, Left>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_a_damaged_log_do_not_overflow() {
+        let most = Totals {
+            accepted: u64::MAX,
+            quarantined: u64::MAX,
+            duplicates: 1,
+        };
+        let mut totals = most;
+        totals.add(most);
+        assert_eq!((totals.accepted, totals.duplicates), (u64::MAX, 2));
+        let mut day = Day::default();
+        let broken = BTreeMap::from([("range:a".to_owned(), u64::MAX)]);
+        for _ in 0..2 {
+            day.add(most, &broken);
+            day.replay(Left {
+                accepted: u64::MAX,
+                duplicates: u64::MAX,
+            });
+        }
+        assert_eq!((day.received, day.rules["range:a"]), (u64::MAX, u64::MAX));
+    }
 }

@@ -83,7 +83,8 @@ impl Verdict {
         let changed = self.nulled.iter().chain(&self.clamped).map(|c| &c.rule);
         for rule in rejected.chain(changed) {
             match out.get_mut(rule) {
-                Some(count) => *count += 1,
+                // A damaged log may say any number.
+                Some(count) => *count = count.saturating_add(1),
                 None => {
                     out.insert(rule.clone(), 1);
                 }
@@ -132,5 +133,20 @@ impl Verdict {
             return Err(wrong("a row outside the batch"));
         }
         Ok(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_a_damaged_verdict_counts_too_often_does_not_overflow() {
+        let verdict = Verdict {
+            nulled: vec![Cell::new(0, 1, None, "range:a")],
+            warned: BTreeMap::from([("range:a".to_owned(), u64::MAX)]),
+            ..Verdict::empty()
+        };
+        assert_eq!(verdict.violations()["range:a"], u64::MAX);
     }
 }
