@@ -5,6 +5,8 @@
 //! the sum of theirs. Groups come from a pool and go back to it; what outlives its account (a cache that a query has filled)
 //! is the next owner's starting point, and not its debt.
 
+#[cfg(test)]
+mod peaks;
 mod resident;
 
 use std::collections::VecDeque;
@@ -15,6 +17,8 @@ use tracking_allocator::{
     AllocationGroupId, AllocationGroupToken, AllocationRegistry, AllocationTracker, Allocator,
 };
 
+#[cfg(test)]
+pub use peaks::peak;
 pub use resident::{Watch, give_back_above};
 
 /// Batches of half a megabyte come and go thousands of times a second: the system's allocator hands each back to the kernel
@@ -67,6 +71,8 @@ fn add(group: &AllocationGroupId, bytes: i64) {
         && let Some(counter) = BYTES.get(group.as_usize().get())
     {
         counter.0.fetch_add(bytes, Ordering::Relaxed);
+        #[cfg(test)]
+        peaks::note(group, counter.0.load(Ordering::Relaxed));
     }
 }
 
