@@ -45,6 +45,10 @@ differential *arguments:
     cargo build --workspace --quiet
     DELTAPLANE_BIN="$CARGO_TARGET_DIR/debug" "$(tests/venv)/bin/python" tests/differential {{ arguments }}
 
+# Readers of foreign bytes are given changed ones, each for so many seconds: `just fuzz 3600`, or one of them: `just fuzz 3600 texts_of_csv`.
+fuzz seconds name="fuzz_tests":
+    DELTAPLANE_TEST_FUZZ_SECONDS={{ seconds }} cargo test -p deltaplane --lib -- --nocapture {{ name }}
+
 # The loops behind the promises at their full count: 20 runs of uniqueness, 10,000 hostile statements and messages, 2,000 damaged places, 100,000 lives with crashes. Takes a day.
 promises:
     DELTAPLANE_TEST_UNIQUE_RUNS=20 cargo test -p deltaplane --lib server::unique_tests

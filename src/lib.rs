@@ -61,3 +61,6 @@ pub mod web;
 pub mod server;
 // its commands
 pub mod cli;
+// what readers of foreign bytes are tested with
+#[cfg(test)]
+mod fuzz_tests;

@@ -14,6 +14,8 @@ mod admin;
 mod deadman;
 mod deliver;
 mod evaluate;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod machine;
 mod message;
 mod readers;

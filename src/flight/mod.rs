@@ -8,6 +8,8 @@ mod command;
 pub mod decode;
 mod door;
 mod encode;
+#[cfg(test)]
+mod fuzz_tests;
 mod guarded;
 mod http2;
 pub mod ingest;

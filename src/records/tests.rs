@@ -4,6 +4,7 @@
 
 mod damage;
 mod fixtures;
+mod fuzz_tests;
 mod made;
 mod round_trip;
 

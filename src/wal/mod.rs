@@ -22,6 +22,9 @@ mod failure_tests;
 mod faulty;
 mod fields;
 mod frame;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod fuzz_tests;
 mod index;
 mod inspect;
 mod manifest;

@@ -1,6 +1,9 @@
 //! CSV: its header, how its lines are read, and its rows where quotes are in it. Lines without quotes are read in blocks
 //! (`load`), which is many times as fast.
 
+#[cfg(test)]
+mod fuzz_tests;
+
 use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::Path;

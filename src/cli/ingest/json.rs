@@ -2,6 +2,9 @@
 //! same row has the same answer, whatever stands in the other rows. Columns whose values all are of the column's own type are
 //! sent as that type, which is faster.
 
+#[cfg(test)]
+mod fuzz_tests;
+
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::Path;
@@ -319,7 +322,7 @@ mod tests {
     use crate::dataset::{Column, Contract};
     use crate::types::TableName;
 
-    fn table() -> Table {
+    pub(super) fn table() -> Table {
         let decimal = ColumnType::Decimal {
             precision: 10,
             scale: 2,
@@ -340,7 +343,7 @@ mod tests {
         }
     }
 
-    fn whole() -> Range {
+    pub(super) fn whole() -> Range {
         Range {
             base: 0,
             end: u64::MAX,

@@ -11,6 +11,8 @@ mod bounds;
 mod check;
 pub mod expand;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod nested_tests;
 mod quiet;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::dataset::{Column, ColumnType, Contract};
 use crate::types::TableName;
 use crate::validate::{Keys, Origin, References, Scope, Source, Validator};
 
-fn columns() -> Vec<(&'static str, ArrayRef)> {
+pub(super) fn columns() -> Vec<(&'static str, ArrayRef)> {
     let mut list = ListBuilder::new(Int64Builder::new());
     let mut large = LargeListBuilder::new(StringBuilder::new());
     let mut view = ListViewBuilder::new(Int32Builder::new());
@@ -41,7 +41,7 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
     ]
 }
 
-fn validator() -> Validator {
+pub(super) fn validator() -> Validator {
     let leaf = |text: &str| text.parse().map_err(|()| text.to_owned());
     let columns = [
         ("list", "ARRAY<DOUBLE>"),

@@ -6,7 +6,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema};
 use arrow_flight::FlightData;
 use arrow_flight::utils::batches_to_flight_data;
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use proptest::prelude::*;
 
 use super::*;
@@ -23,9 +23,17 @@ pub(super) fn bounds() -> Bounds {
 
 /// Schema, dictionaries and batch, as an IPC stream has them.
 pub(super) fn messages(columns: Vec<(&str, ArrayRef)>) -> Vec<FlightData> {
+    messages_with(columns, IpcWriteOptions::default())
+}
+
+pub(super) fn messages_with(
+    columns: Vec<(&str, ArrayRef)>,
+    options: IpcWriteOptions,
+) -> Vec<FlightData> {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut stream = Vec::new();
-    let mut writer = StreamWriter::try_new(&mut stream, &batch.schema()).unwrap();
+    let schema = batch.schema();
+    let mut writer = StreamWriter::try_new_with_options(&mut stream, &schema, options).unwrap();
     writer.write(&batch).unwrap();
     drop(writer);
     let mut rest = stream.as_slice();
@@ -64,7 +72,7 @@ fn refused(messages: &[FlightData]) -> String {
     decoder.message(last).unwrap_err().reason.into_owned()
 }
 
-fn words(words: &[&str]) -> ArrayRef {
+pub(super) fn words(words: &[&str]) -> ArrayRef {
     let keys = Int32Array::from_iter_values(0..i32::try_from(words.len()).unwrap());
     Arc::new(DictionaryArray::<Int32Type>::new(
         keys,
