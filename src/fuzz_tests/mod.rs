@@ -46,10 +46,10 @@ const _: () =
 const STACK_BYTES: usize = 256 << 20;
 const SHRINK_TIME: Duration = Duration::from_secs(20);
 
-/// How long each target runs.
-fn test_time() -> Duration {
-    let set = std::env::var("DELTAPLANE_TEST_FUZZ_SECONDS").ok();
-    Duration::from_secs(set.map_or(1, |seconds| seconds.parse().unwrap()))
+/// How long each target tries changes by chance. None: not at all, because a run of the tests has to say the same each time.
+fn test_time() -> Option<Duration> {
+    let set = std::env::var("DELTAPLANE_TEST_FUZZ_SECONDS").ok()?;
+    Some(Duration::from_secs(set.parse().unwrap()))
 }
 
 /// One format, and what its inputs are made of.
@@ -169,10 +169,10 @@ impl<F: Fn(&[u8]) -> bool + Sync> Run<'_, F> {
     }
 
     /// Every plan, until one fails or the time is over.
-    fn all(&self) {
+    fn all(&self, time: Duration) {
         bolero::check!()
             .with_type::<Plan>()
-            .with_test_time(test_time())
+            .with_test_time(time)
             .with_shrink_time(SHRINK_TIME)
             .for_each(|plan| self.plan(plan));
     }
@@ -202,7 +202,9 @@ impl Target<'_> {
             for input in self.kept {
                 run.input(input);
             }
-            run.all();
+            if let Some(time) = test_time() {
+                run.all(time);
+            }
         };
         let outcome = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
@@ -253,7 +255,7 @@ mod tests {
             tried: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
         };
-        let failure = std::panic::catch_unwind(|| run.all());
+        let failure = std::panic::catch_unwind(|| run.all(Duration::from_secs(1)));
         assert!(failure.is_err());
         let (plan, input) = run.failed.lock().take().unwrap();
         assert_eq!(input.first(), Some(&0xff));
