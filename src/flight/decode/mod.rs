@@ -17,6 +17,7 @@ mod nested_tests;
 mod quiet;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -158,7 +159,7 @@ impl Decoder {
                 check::schema(&schema, &self.bounds)?;
                 let schema = quiet::run(|| arrow_ipc::convert::fb_to_schema(schema))
                     .ok_or_else(|| malformed("a schema with types that Arrow does not have"))?;
-                let schema = Arc::new(schema);
+                let schema = Arc::new(zones::without_empty_zones(schema));
                 self.schema = Some(schema.clone());
                 Ok(Decoded::Schema(schema))
             }
