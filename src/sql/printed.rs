@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Value, ValueWithSpan, VisitMut, VisitorMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableAlias, TableFactor,
+    Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use super::visit_mut;
@@ -28,8 +29,44 @@ fn double(ident: &mut Ident) {
     }
 }
 
+fn double_alias(alias: &mut TableAlias) {
+    double(&mut alias.name);
+    for column in &mut alias.columns {
+        double(&mut column.name);
+    }
+}
+
 impl VisitorMut for Doubled {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            double_alias(&mut cte.alias);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                double(alias);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. }
+            | TableFactor::NestedJoin { alias, .. } => alias.iter_mut().for_each(double_alias),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
         for part in &mut name.0 {
@@ -76,6 +113,8 @@ mod tests {
             r#""a""""b" || "c""d" || t."e""f""#,
             r#""a\""b""#,
             r#"x IN (SELECT "p""q" FROM "s""1"."t""""2")"#,
+            r#"x IN (SELECT a AS "b""""c", d AS 'e''''f' FROM t AS "g""""h" ("i""""j"))"#,
+            r#"x IN (WITH "w""""x" AS (SELECT 1) SELECT 2 FROM (SELECT 3) AS "y""""z", unnest(v) AS "u""""v")"#,
         ] {
             let read = parse_own_expr(sql).unwrap();
             let text = printed(&read);
