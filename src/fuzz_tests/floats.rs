@@ -18,7 +18,8 @@ fn is_same(mut one: &str, mut other: &str) -> bool {
     loop {
         let ((a, rest_one), (b, rest_other)) = (number(one), number(other));
         match (a, b) {
-            (Some(a), Some(b)) if (a - b).abs() <= a.abs() * 1e-15 => {
+            // Equal, or both beyond all floats.
+            (Some(a), Some(b)) if a == b || (a - b).abs() <= a.abs() * 1e-15 => {
                 (one, other) = (rest_one, rest_other);
                 continue;
             }
@@ -47,6 +48,7 @@ fn only_the_last_digits_may_differ() {
     for (one, other, same) in [
         ("a 0.3", "a 0.30000000000000004", true),
         ("[1.5, 2e10]", "[1.5, 20000000000.0]", true),
+        ("sql 1e999", "sql 1e999", true),
         ("a 0.3", "a 0.4", false),
         ("a 1", "a 2", false),
         ("a 1.0", "b 1.0", false),

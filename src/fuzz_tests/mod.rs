@@ -10,7 +10,7 @@
 //! smallest input that it found as a byte string. Such an input is kept as a test: see [`Target::kept`].
 //!
 //! An input that ends the process (memory that cannot be had, a stack that is too small) or that is never done with cannot be
-//! printed. It stands in the file `deltaplane-fuzz/<name of the test>` of the folder for temporary files.
+//! printed. It stands in the file `deltaplane-fuzz/<name of the test>.<number of the process>` of the folder for temporary files.
 //!
 //! Targets of formats that are private stand beside their reader, in a module `fuzz_tests` as well.
 
@@ -47,9 +47,9 @@ const STACK_BYTES: usize = 256 << 20;
 const SHRINK_TIME: Duration = Duration::from_secs(20);
 
 /// How long each target tries changes by chance. None: not at all, because a run of the tests has to say the same each time.
-fn test_time() -> Option<Duration> {
+fn seconds() -> Option<u64> {
     let set = std::env::var("DELTAPLANE_TEST_FUZZ_SECONDS").ok()?;
-    Some(Duration::from_secs(set.parse().unwrap()))
+    Some(set.parse().unwrap())
 }
 
 /// One format, and what its inputs are made of.
@@ -185,7 +185,9 @@ impl Target<'_> {
         let name = std::thread::current().name().unwrap_or("fuzz").to_owned();
         let folder = std::env::temp_dir().join("deltaplane-fuzz");
         std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join(name.replace("::", "."));
+        // Several runs may be under way.
+        let file = format!("{}.{}", name.replace("::", "."), std::process::id());
+        let path = folder.join(file);
         let run = Run {
             target: self,
             check,
@@ -202,8 +204,8 @@ impl Target<'_> {
             for input in self.kept {
                 run.input(input);
             }
-            if let Some(time) = test_time() {
-                run.all(time);
+            if let Some(seconds) = seconds() {
+                run.all(Duration::from_secs(seconds));
             }
         };
         let outcome = std::thread::scope(|scope| {
@@ -212,7 +214,7 @@ impl Target<'_> {
                 .stack_size(STACK_BYTES);
             thread.spawn_scoped(scope, work).unwrap().join()
         });
-        std::fs::remove_file(&path).unwrap();
+        let _ = std::fs::remove_file(&path);
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (tried, accepted) = (count(&run.tried), count(&run.accepted));
         println!("{name}: {tried} inputs, {accepted} of them accepted");

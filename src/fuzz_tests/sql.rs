@@ -115,10 +115,30 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// A query that is printed is read as the same tree: views and alerts are kept as such texts.
+fn comes_back(text: &str) {
+    if let Ok(tree @ Statement::Query(_)) = sql::parse_one(text) {
+        let printed = sql::printed(&tree);
+        let again = sql::parse_own(&printed);
+        let again = again.unwrap_or_else(|e| panic!("{e}: {printed}"));
+        assert_eq!(again, tree, "{printed}");
+    }
+}
+
+/// Does the text have what sqlparser is known to print as something else? `@ x` becomes one word, and `1 .x` a number. The
+/// planner refuses both.
+fn has_unprintable(text: &str) -> bool {
+    let field_of_number = |pair: &[u8]| pair[0].is_ascii_digit() && b" .".contains(&pair[1]);
+    text.contains('@') || text.contains(" .") && text.as_bytes().windows(2).any(field_of_number)
+}
+
 #[test]
 fn texts_of_statements() {
     let seeds = seeds();
     assert!(seeds.len() > 100);
+    for seed in &seeds {
+        comes_back(std::str::from_utf8(seed).unwrap());
+    }
     let target = Target {
         seeds,
         words: WORDS,
@@ -142,16 +162,8 @@ fn texts_of_statements() {
             }
         }
         let _ = Change::parse(&caller, text);
-        if let Ok(tree @ Statement::Query(_)) = sql::parse_one(text) {
-            // Views and alerts are kept as such texts. sqlparser prints the operator `@` without a space, which makes one word of
-            // it and the name behind it. No query runs with this operator: the planner refuses it.
-            let printed = sql::printed(&tree);
-            if printed.contains('@') {
-                return true;
-            }
-            let again = sql::parse_own(&printed);
-            let again = again.unwrap_or_else(|e| panic!("{e}: {printed}"));
-            assert_eq!(again, tree, "{printed}");
+        if !has_unprintable(text) {
+            comes_back(text);
         }
         statement.is_ok()
     });

@@ -1,5 +1,6 @@
 //! Changed bytes of frames, of checkpoints and of the payloads of data.
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 
 use super::fixtures::{verdict, warned};
@@ -62,7 +63,10 @@ fn comes_back(frame: &Frame) -> bool {
         return false;
     };
     assert_eq!(again.batch().as_ref(), Ok(&read));
-    if let Some(batch) = read {
+    // A time zone that is the empty text is left out by the writer of Arrow, and never in a batch: the decoder takes it out.
+    let has_empty_zone =
+        |batch: &RecordBatch| format!("{:?}", batch.schema()).contains("Some(\"\")");
+    if let Some(batch) = read.filter(|batch| !has_empty_zone(batch)) {
         // It is compared by these bytes when it is sent again.
         let encoded = Encoded::of(&batch).unwrap();
         for stored in [encoded.stored(), encoded.compressed()] {
