@@ -1,7 +1,7 @@
 //! Hot rows: durable, visible, not yet in Delta. It is given positions and knows no log.
 //!
 //! Small batches are coalesced as they come, each row copied a few times at most, so that a query over ten thousand
-//! one-row batches meets a dozen chunks.
+//! one-row batches meets some dozen chunks.
 
 mod memory;
 
@@ -16,6 +16,8 @@ pub use memory::Memory;
 
 /// Chunks grow to about this many rows; batches that are as large as this are kept as they came.
 const CHUNK_ROWS: usize = 8192;
+/// So many chunks of one size become one.
+const TOGETHER: usize = 8;
 
 /// Rows of one or more whole frames, as columns of the table's schema. Immutable; queries share it.
 #[derive(Clone, Debug)]
@@ -57,25 +59,23 @@ impl Buffer {
             last: offset,
             batch,
         });
-        // Sizes at least halve from front to back, so a row is copied once per doubling of its chunk.
-        while let [.., older, newer] = chunks.as_slice() {
-            let (a, b) = (older.batch.num_rows(), newer.batch.num_rows());
-            if older.first <= self.sealed || a > 2 * b || a + b > CHUNK_ROWS {
+        while let Some(run) = together(chunks, self.sealed) {
+            let parts = chunks.get(run..).unwrap_or_default();
+            let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
                 return;
-            }
-            let Ok(batch) = concat_batches(&older.batch.schema(), [&older.batch, &newer.batch])
-            else {
+            };
+            let batches = parts.iter().map(|c| &c.batch);
+            let Ok(batch) = concat_batches(&first.batch.schema(), batches) else {
                 return;
             };
             let merged = Chunk {
-                first: older.first,
-                last: newer.last,
+                first: first.first,
+                last: last.last,
                 batch,
             };
-            self.memory.remove(&older.batch);
-            self.memory.remove(&newer.batch);
+            parts.iter().for_each(|c| self.memory.remove(&c.batch));
             self.memory.add(&merged.batch);
-            chunks.truncate(chunks.len() - 2);
+            chunks.truncate(run);
             chunks.push(merged);
         }
     }
@@ -112,6 +112,26 @@ impl Buffer {
             stays
         });
     }
+}
+
+/// Where the newest chunks begin that are to be made one: [`TOGETHER`] of them, none larger than the newest by an order of
+/// magnitude, or fewer if the next one of the same size would find no room in [`CHUNK_ROWS`]. So a row is copied once for each
+/// order of magnitude by which its chunk grows, and for each there are fewer than [`TOGETHER`] chunks.
+fn together(chunks: &[Chunk], sealed: Lsn) -> Option<usize> {
+    let newest = chunks.last()?.batch.num_rows();
+    let order = |rows: usize| rows.max(1).ilog(TOGETHER);
+    let mut total = 0;
+    let run = chunks.iter().rev().take_while(|chunk| {
+        let rows = chunk.batch.num_rows();
+        let joins = chunk.first > sealed && order(rows) <= order(newest);
+        joins && total + rows <= CHUNK_ROWS && {
+            total += rows;
+            true
+        }
+    });
+    let count = run.count();
+    let is_due = count >= TOGETHER || count >= 2 && total + newest > CHUNK_ROWS;
+    is_due.then(|| chunks.len() - count)
 }
 
 /// The rows with the columns of `schema`, by name; a column that they lack is null.
@@ -155,14 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn one_row_batches_end_up_in_a_dozen_chunks() {
-        let mut buffer = Buffer::default();
-        for n in 1..=10_000 {
-            buffer.push(batch(n, 1), Lsn::new(n));
+    fn small_batches_end_up_in_few_chunks_and_are_copied_few_times() {
+        for rows in [1, 2, 7, 8, 9, 100, 1000, 2000, 3000, 5000] {
+            let mut buffer = Buffer::default();
+            let batches = 20_000 / rows + 100;
+            for n in 1..=batches {
+                buffer.push(batch(n as u64, rows), Lsn::new(n as u64));
+            }
+            let sent = (1..=batches as i64).flat_map(|n| std::iter::repeat_n(n, rows));
+            assert_eq!(values(buffer.chunks()), sent.collect::<Vec<_>>());
+            let sizes: Vec<_> = buffer.chunks().iter().map(|c| c.batch.num_rows()).collect();
+            let full = sizes.iter().filter(|s| **s > CHUNK_ROWS / 2).count();
+            // Of each order of magnitude below a full chunk's: 1, 8, 64, 512.
+            assert!(
+                sizes.len() - full <= 4 * (TOGETHER - 1),
+                "{rows}: {sizes:?}"
+            );
+            assert!(sizes.iter().all(|s| *s <= CHUNK_ROWS), "{rows}: {sizes:?}");
         }
-        assert!(buffer.chunks().len() <= 16, "{}", buffer.chunks().len());
-        assert_eq!(values(buffer.chunks()), (1..=10_000).collect::<Vec<_>>());
-        assert_eq!(buffer.rows(), 10_000);
     }
 
     proptest! {
