@@ -20,6 +20,7 @@ pub mod nested;
 pub mod partition_folder;
 #[cfg(test)]
 mod stored_form;
+pub mod sync;
 pub mod system_table;
 pub mod threads;
 pub mod types;

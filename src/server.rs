@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +32,7 @@ use crate::query::{Engine, EngineConfig, Queries};
 use crate::server_state::{Admin, Status};
 use crate::sql::TextLimits;
 use crate::statement::transaction::{self, Transactions};
+use crate::sync::RwLock;
 use crate::types::Lsn;
 use crate::upkeep::Upkeep;
 use crate::upkeep::journal::Journal;

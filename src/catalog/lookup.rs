@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 
+use crate::sync::Mutex;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 
 use super::Shared;
 use super::control::settle;

@@ -33,7 +33,7 @@ pub mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;

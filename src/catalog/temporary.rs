@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use arrow::array::RecordBatch;
-use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::lifecycle::IfThere;

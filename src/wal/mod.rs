@@ -28,6 +28,9 @@ mod fuzz_tests;
 mod index;
 mod inspect;
 mod manifest;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+mod model_tests;
 mod queue;
 mod replay;
 mod salvage;

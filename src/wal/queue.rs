@@ -110,11 +110,15 @@ impl Log {
             .name("wal-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(Error::io("thread"))?;
-        Ok(Log {
+        Ok(Log::over(config, uuid, shared))
+    }
+
+    pub(super) fn over(config: LogConfig, uuid: uuid::Uuid, shared: Arc<Shared>) -> Self {
+        Log {
             config: Arc::new(config),
             uuid,
             shared,
-        })
+        }
     }
 
     /// Waits for room for a frame of up to `bytes`.

@@ -379,6 +379,24 @@ impl Opener {
     /// # Errors
     /// `Io`: manifest or segment cannot be written.
     pub fn start(self, hook: Arc<dyn GroupHook>) -> Result<Log, Error> {
+        let (uuid, config) = (self.uuid(), self.config.clone());
+        Log::start(config, uuid, self.writer(hook)?)
+    }
+
+    /// [`Opener::start`], with the writer's work in the caller's hands.
+    #[cfg(test)]
+    pub fn model(
+        self,
+        hook: Arc<dyn GroupHook>,
+    ) -> Result<(Log, impl FnOnce() + Send + 'static), Error> {
+        let (uuid, config) = (self.uuid(), self.config.clone());
+        let writer = self.writer(hook)?;
+        Ok((Log::over(config, uuid, writer.shared()), move || {
+            writer.run()
+        }))
+    }
+
+    fn writer(self, hook: Arc<dyn GroupHook>) -> Result<Writer, Error> {
         let uuid = self.uuid();
         let Opener {
             config,
@@ -411,14 +429,13 @@ impl Opener {
             last: s.last,
             bytes: s.header.bytes,
         });
-        let writer = Writer::new(
-            config.clone(),
+        Writer::new(
+            config,
             disk,
             hook,
             manifest,
             sealed.collect(),
             tail.map_or((Lsn::ZERO, 0), |t| (t.offset, t.chain)),
-        )?;
-        Log::start(config, uuid, writer)
+        )
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use arrow::array::RecordBatch;
-use parking_lot::Mutex;
 
 use crate::fault::{Fault, Kind};
 use crate::hot::{Buffer, Chunk};

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::sync::{Mutex, RwLock};
 use arrow::array::{Int64Array, RecordBatch};
-use parking_lot::{Mutex, RwLock};
 
 use super::super::in_flight::Charge;
 use super::super::table::Table;

@@ -6,6 +6,8 @@
 
 mod group;
 mod log_room;
+#[cfg(test)]
+mod model_tests;
 mod quality;
 mod versions;
 
@@ -16,7 +18,7 @@ pub use versions::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 
 use self::quality::Quality;
 use super::in_flight::HotBytes;
