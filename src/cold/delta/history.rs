@@ -263,7 +263,7 @@ impl History {
         Ok(None)
     }
 
-    async fn lost(&self, list: &FileList, now: &FileList) -> Result<Option<String>, Error> {
+    async fn lost(&self, list: &FileList, now: &PinnedFiles) -> Result<Option<String>, Error> {
         let there: HashSet<&str> = now.files().iter().map(|f| f.path()).collect();
         let gone = list
             .files()
@@ -272,6 +272,10 @@ impl History {
             .filter(|path| !there.contains(path))
             .map(str::to_owned)
             .collect::<Vec<_>>();
+        // In this order: what a vacuum had chosen before it was pinned is going until it is gone.
+        if let Some(going) = gone.iter().find(|path| now.pins().is_going(path)) {
+            return Ok(Some(going.clone()));
+        }
         self.missing_file(gone.into_iter()).await
     }
 

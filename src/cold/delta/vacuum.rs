@@ -15,7 +15,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use super::super::{Error, Lake, store_error};
+use super::super::files::pins::Staging;
+use super::super::{Error, Lake, PinnedFiles, store_error};
 use super::table::ColdTable;
 
 /// A file in the folder.
@@ -146,6 +147,14 @@ fn choose(
     sweep
 }
 
+/// [`ColdTable::needed`] of a table whose newest version is `newest`.
+pub(in crate::cold) fn needed(staging: &Staging, newest: &PinnedFiles) -> HashSet<String> {
+    let mut needed = staging.paths();
+    needed.extend(newest.pins().paths());
+    needed.extend(newest.files().iter().map(|f| f.path().to_owned()));
+    needed
+}
+
 impl ColdTable {
     pub fn sweeper(&self) -> Sweeper {
         Sweeper {
@@ -157,10 +166,7 @@ impl ColdTable {
 
     /// Files that may not go now. Those staged are asked first: one that becomes a version in between is then in the newest.
     pub fn needed(&self) -> HashSet<String> {
-        let mut needed = self.staging.paths();
-        needed.extend(self.view.pins().paths());
-        needed.extend(self.view.files().iter().map(|f| f.path().to_owned()));
-        needed
+        needed(&self.staging, &self.view)
     }
 
     /// Deletes those of the files that are still not needed; returns their number and bytes. With the commit lock held, so
@@ -171,12 +177,17 @@ impl ColdTable {
     pub async fn remove_unneeded(&self, files: &[Found]) -> Result<(usize, u64), Error> {
         let needed = self.needed();
         let root = self.lake.path(&self.folder);
-        let mut bytes = 0;
-        let mut paths = Vec::new();
-        for file in files.iter().filter(|f| !needed.contains(&f.path)) {
-            bytes += file.bytes;
-            paths.push(Path::parse(format!("{root}/{}", file.path)).map_err(store_error)?);
-        }
+        let free = files.iter().filter(|f| !needed.contains(&f.path));
+        let going = self.view.pins().let_go(free.map(|f| f.path.clone()));
+        let sizes: HashMap<&str, u64> = files.iter().map(|f| (f.path.as_str(), f.bytes)).collect();
+        let bytes = going
+            .paths
+            .iter()
+            .filter_map(|p| sizes.get(p.as_str()))
+            .sum();
+        let paths = going.paths.iter();
+        let paths = paths.map(|p| Path::parse(format!("{root}/{p}")).map_err(store_error));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let count = paths.len();
         let locations = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
         let mut gone = self.lake.store().delete_stream(locations);

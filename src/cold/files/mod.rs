@@ -14,6 +14,8 @@ pub(in crate::cold) mod file;
 pub(in crate::cold) mod float_bounds;
 mod list;
 pub(in crate::cold) mod metadata_checksum;
+#[cfg(test)]
+mod model_tests;
 mod pinned;
 pub mod pins;
 mod prune;
