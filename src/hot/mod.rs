@@ -1,7 +1,7 @@
 //! Hot rows: durable, visible, not yet in Delta. It is given positions and knows no log.
 //!
 //! Small batches are coalesced as they come, each row copied a few times at most, so that a query over ten thousand
-//! one-row batches meets some dozen chunks.
+//! one-row batches meets some thirty chunks.
 
 mod memory;
 
@@ -114,9 +114,9 @@ impl Buffer {
     }
 }
 
-/// Where the newest chunks begin that are to be made one: [`TOGETHER`] of them, none larger than the newest by an order of
-/// magnitude, or fewer if the next one of the same size would find no room in [`CHUNK_ROWS`]. So a row is copied once for each
-/// order of magnitude by which its chunk grows, and for each there are fewer than [`TOGETHER`] chunks.
+/// Where the newest chunks begin that are to be made one: [`TOGETHER`] of them, none of a higher order (a power of [`TOGETHER`]) than
+/// the newest, or fewer if the next one of the same size would find no room in [`CHUNK_ROWS`]. So a row is copied once for each
+/// order by which its chunk grows, and for each there are fewer than [`TOGETHER`] chunks.
 fn together(chunks: &[Chunk], sealed: Lsn) -> Option<usize> {
     let newest = chunks.last()?.batch.num_rows();
     let order = |rows: usize| rows.max(1).ilog(TOGETHER);
@@ -179,14 +179,21 @@ mod tests {
         for rows in [1, 2, 7, 8, 9, 100, 1000, 2000, 3000, 5000] {
             let mut buffer = Buffer::default();
             let batches = 20_000 / rows + 100;
+            let mut copied = 0;
             for n in 1..=batches {
+                let before = buffer.chunks().len();
                 buffer.push(batch(n as u64, rows), Lsn::new(n as u64));
+                if buffer.chunks().len() <= before {
+                    copied += buffer.chunks().last().unwrap().batch.num_rows();
+                }
             }
+            // Twice as often where two chunks of a size become one.
+            assert!(copied <= 4 * rows * batches, "{rows}: {copied}");
             let sent = (1..=batches as i64).flat_map(|n| std::iter::repeat_n(n, rows));
             assert_eq!(values(buffer.chunks()), sent.collect::<Vec<_>>());
             let sizes: Vec<_> = buffer.chunks().iter().map(|c| c.batch.num_rows()).collect();
             let full = sizes.iter().filter(|s| **s > CHUNK_ROWS / 2).count();
-            // Of each order of magnitude below a full chunk's: 1, 8, 64, 512.
+            // Of each order below a full chunk's: 1, 8, 64, 512.
             assert!(
                 sizes.len() - full <= 4 * (TOGETHER - 1),
                 "{rows}: {sizes:?}"
